@@ -7,7 +7,7 @@ from store.receipts.state import ReceiptSnapshot
 def to_status(snapshot: ReceiptSnapshot) -> ReceiptStatus:
     """The fields of a snapshot that the workflow needs."""
     return ReceiptStatus(
-        state=snapshot.position,
+        state=snapshot.state,
         deadline_at=snapshot.deadline_at,
         incident_id=snapshot.incident_id,
         replay_id=snapshot.active_replay_id,

@@ -47,8 +47,8 @@ STATEMENTS_OF_RECEIPT = 3
 # About the statements of one transition of the worker.
 STATEMENTS_OF_TRANSITION = 12
 TRANSACTIONS = 150
-TABLE = "CREATE TABLE IF NOT EXISTS written (id INTEGER PRIMARY KEY, told TEXT)"
-INSERT = "INSERT INTO written (told) VALUES ('a receipt of about this length, written once')"
+TABLE = "CREATE TABLE IF NOT EXISTS written (id INTEGER PRIMARY KEY, content TEXT)"
+INSERT = "INSERT INTO written (content) VALUES ('a receipt of about this length, written once')"
 
 
 def cpu_microseconds(program: Program) -> float:

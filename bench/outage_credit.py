@@ -76,9 +76,10 @@ async def fill(installation: Installation, receipts: int) -> None:
                 statement, {**values, "first": first, "last": min(first + ROWS_AT_ONCE, receipts)}
             )
     columns = "process, role, started_at, at, report"
-    beat = f"INSERT INTO heartbeats ({columns}) VALUES ('ingest_0', 'ingest', :at, :at, '{{}}')"
+    values = "('ingest_0', 'ingest', :at, :at, '{}')"
+    heartbeat = f"INSERT INTO heartbeats ({columns}) VALUES {values}"
     async with database.transaction() as session:
-        await session.execute(text(beat), {"at": now_ms - DOWN_SECONDS * 1000})
+        await session.execute(text(heartbeat), {"at": now_ms - DOWN_SECONDS * 1000})
     if database.dialect == "postgresql":
         async with database.transaction() as session:
             await session.execute(text("ANALYZE receipts"))

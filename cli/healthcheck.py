@@ -14,8 +14,6 @@ from config.secret_files import SettingsError
 from config.settings import Settings, load_settings
 from domain.errors import Unavailable
 
-FRESH_SECONDS = 10.0
-
 
 async def api_problem(settings: Settings) -> str | None:
     """Why the API on this host is unhealthy; None when it answers."""
@@ -28,35 +26,38 @@ async def worker_problem(settings: Settings, *, host_name: str) -> str | None:
     """Why the workers on `host_name` are unhealthy; None when one is alive and polls Temporal."""
     from sqlalchemy.exc import SQLAlchemyError
 
+    from operations.readiness import FRESH_SECONDS
     from store.db.database import Database
-    from store.status.heartbeats import read_beats
+    from store.status.heartbeats import read_heartbeats
 
     database = Database.open(settings.database_url_or_default)
     try:
         async with database.reading() as session:
-            beats = await read_beats(session, await database.now(session))
+            heartbeats = await read_heartbeats(session, await database.now(session))
     except (Unavailable, SQLAlchemyError) as error:
         return f"the database does not answer ({type(error).__name__})"
     finally:
         await database.close()
     # The process name contains the host: a worker on another host does not count.
     on_this_host = [
-        beat for beat in beats if beat.role == "worker" and f"-{host_name}-" in beat.process
+        heartbeat
+        for heartbeat in heartbeats
+        if heartbeat.role == "worker" and f"-{host_name}-" in heartbeat.process
     ]
-    alive = [beat for beat in on_this_host if beat.age_seconds <= FRESH_SECONDS]
+    alive = [heartbeat for heartbeat in on_this_host if heartbeat.age_seconds <= FRESH_SECONDS]
     if not alive:
         return "no worker on this host has written a heartbeat in the last 10 seconds"
-    polling = [beat for beat in alive if beat.report.get("pollers_alive")]
+    polling = [heartbeat for heartbeat in alive if heartbeat.report.get("pollers_alive")]
     if not polling:
-        for beat in alive:
-            if isinstance(problem := beat.report.get("temporal_problem"), dict):
+        for heartbeat in alive:
+            if isinstance(problem := heartbeat.report.get("temporal_problem"), dict):
                 return (
                     f"no worker on this host can poll Temporal: {problem.get('detail')};"
                     f" {problem.get('fix')}"
                 )
         return "no worker on this host polls Temporal"
     # None means that Temporal accepts no canary; that is no fault of the worker.
-    if all(beat.report.get("canary_fresh", False) is False for beat in polling):
+    if all(heartbeat.report.get("canary_fresh", False) is False for heartbeat in polling):
         return "no worker on this host has completed a canary in the last 60 seconds"
     return None
 

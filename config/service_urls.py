@@ -138,7 +138,7 @@ def _judge_options(rest: str, options: dict[str, frozenset[str]], *, has_path: b
 
 
 def is_host(host: str) -> bool:
-    """Whether it is a host with or without a port. Brackets contain an IPv6 address.
+    """Whether the text is a host with or without a port. Brackets contain an IPv6 address.
 
     An empty text is valid: it means the default host.
     """

@@ -29,7 +29,7 @@ GROUP = "incident"
 WIDTH, HEIGHT = 1000, 660
 BOX_WIDTH, BOX_HEIGHT = 170, 56
 LINE_HEIGHT = 17
-# Centres of the boxes; the incident's positions stand in a frame of their own.
+# Centres of the boxes; the incident's states stand in a frame of their own.
 CENTRES: dict[str, tuple[int, int]] = {
     LifecycleState.WAITING: (120, 330),
     LifecycleState.APPLIED: (120, 624),
@@ -73,15 +73,15 @@ def draw_picture() -> str:
         f'<text x="{x + 60}" y="{y + height - 14}" class="name">{GROUP}</text>',
     ]
     parts += [_edge(start, to, triggers) for (start, to), triggers in sorted(_edges().items())]
-    parts += [_box(position) for position in LifecycleState]
+    parts += [_box(state) for state in LifecycleState]
     return "\n".join([*parts, "</svg>", ""])
 
 
 def write_table() -> str:
     """The table of every pair, in Markdown."""
-    head = ["what happens", *(position.value for position in LifecycleState)]
+    head = ["what happens", *(state.value for state in LifecycleState)]
     rows = [
-        [f"`{trigger.value}`", *(_cell(position, row) for position in LifecycleState)]
+        [f"`{trigger.value}`", *(_cell(state, row) for state in LifecycleState)]
         for trigger, row in TRANSITIONS.items()
     ]
     lines = [head, ["---"] * len(head), *rows]
@@ -96,20 +96,20 @@ def page_with_table(page: str) -> str:
 
 
 def _edges() -> dict[tuple[str, str], tuple[Trigger, ...]]:
-    """What leads from where to where; what leads there from every position of an incident leads
+    """What leads from where to where; what leads there from every state of an incident leads
     there from its frame.
     """
     found: dict[tuple[str, str], list[Trigger]] = {}
     for trigger, row in TRANSITIONS.items():
-        for position, move in row.items():
-            if move.to is not position:
-                found.setdefault((position, move.to), []).append(trigger)
+        for state, follows in row.items():
+            if follows.to is not state:
+                found.setdefault((state, follows.to), []).append(trigger)
     for target in LifecycleState:
-        shared = [found.get((position, target)) for position in OPEN_STATES]
+        shared = [found.get((state, target)) for state in OPEN_STATES]
         if shared[0] and all(triggers == shared[0] for triggers in shared):
             found[GROUP, target] = shared[0]
-            for position in OPEN_STATES:
-                del found[position, target]
+            for state in OPEN_STATES:
+                del found[state, target]
     return {pair: tuple(triggers) for pair, triggers in found.items()}
 
 
@@ -163,23 +163,23 @@ def _rim(centre: Point, towards: Point) -> Point:
     return centre[0] + dx * scale, centre[1] + dy * scale
 
 
-def _box(position: LifecycleState) -> str:
-    x, y = CENTRES[position]
-    kind = "end" if position in END_STATES else "incident" if position in OPEN_STATES else ""
+def _box(state: LifecycleState) -> str:
+    x, y = CENTRES[state]
+    kind = "end" if state in END_STATES else "incident" if state in OPEN_STATES else ""
     corner = f'x="{x - BOX_WIDTH // 2}" y="{y - BOX_HEIGHT // 2}"'
     box = f'<rect class="box {kind}" {corner} width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="10"/>'
-    return f'{box}\n<text class="name" x="{x}" y="{y + 5}">{position.value}</text>'
+    return f'{box}\n<text class="name" x="{x}" y="{y + 5}">{state.value}</text>'
 
 
-def _cell(position: LifecycleState, row: dict[LifecycleState, Transition]) -> str:
-    move = row.get(position)
-    if move is None:
+def _cell(state: LifecycleState, row: dict[LifecycleState, Transition]) -> str:
+    follows = row.get(state)
+    if follows is None:
         return ""
-    if move.refusal is not None:
-        return f"`{move.refusal.code.value}`"
-    words = [] if move.to is position else [f"→ **{move.to.value}**"]
-    words += ["noted"] if move.noted else []
-    words += [f"`{move.flag.value}`"] if move.flag else []
+    if follows.refusal is not None:
+        return f"`{follows.refusal.code.value}`"
+    words = [] if follows.to is state else [f"→ **{follows.to.value}**"]
+    words += ["noted"] if follows.noted else []
+    words += [f"`{follows.flag.value}`"] if follows.flag else []
     return ", ".join(words) or "stays"
 
 

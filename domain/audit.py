@@ -158,7 +158,7 @@ def read_details(text: str) -> dict[str, object]:
 
 
 def sealed_text(sequence: int, last_hash: str) -> bytes:
-    """The bytes that the seal at the end of the log covers."""
+    """The bytes that the seal at the end of the audit log covers."""
     return f"{sequence}:{last_hash}".encode()
 
 

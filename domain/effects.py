@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from domain.receipts import EffectType
 
-IMPACTS: Mapping[EffectType, str] = {
+IMPACTS: Mapping[str, str] = {
     EffectType.ACCESS_UNLOCK: "The customer may not have the access that was paid for.",
     EffectType.CREDIT_GRANT: "The customer may not have received the credits.",
     EffectType.SEAT_UPDATE: "The number of seats in the app may be wrong.",

@@ -99,14 +99,14 @@ class Incident:
     id: IncidentId
     event_id: EventId
     project_id: ProjectId
-    state: IncidentState
-    reason: Reason
+    state: IncidentState | str
+    reason: Reason | str
     error_code: str | None
     error_message: str | None
     opened_at: datetime
     acknowledged_at: datetime | None
     resolved_at: datetime | None
-    resolution: Resolution | None
+    resolution: Resolution | str | None
     active_replay_id: ReplayId | None
     resolving_replay_id: ReplayId | None
 
@@ -120,7 +120,7 @@ class Attempt:
 
     number: int
     at: datetime
-    state: AttemptState
+    state: AttemptState | str
     status: int | None
     duration_ms: int | None
     error_class: str | None
@@ -137,8 +137,8 @@ class Repair:
     replay_id: ReplayId
     incident_id: IncidentId
     event_id: EventId
-    state: RepairState
-    cause: RepairCause | None
+    state: RepairState | str
+    cause: RepairCause | str | None
     requested_by: str
     requested_at: datetime
     result_deadline_at: datetime | None
@@ -154,5 +154,5 @@ class TimelineEntry:
     """
 
     at: datetime
-    kind: TimelineKind
+    kind: TimelineKind | str
     fields: dict[str, object]

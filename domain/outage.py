@@ -18,12 +18,12 @@ ask, and `store.receipts.outage_credit` applies credits.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-LONGEST_BEAT = timedelta(seconds=2)
+LONGEST_INTERVAL = timedelta(seconds=2)
 # Several heartbeats fit into the shortest outage. Otherwise each pause between two would be an
 # outage.
-BEATS_IN_AN_OUTAGE = 4
+HEARTBEATS_IN_AN_OUTAGE = 4
 # Also for heartbeats in the future: a clock that was set back since wrote them.
-BEATS_UNTIL_DOWN = 1.5
+HEARTBEATS_UNTIL_DOWN = 1.5
 # The grace period is half the outage so far: long outages cost few checks, and incidents open soon
 # after them.
 LONGEST_GRACE = timedelta(seconds=30)
@@ -45,7 +45,7 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True)
-class IngestBeats:
+class IngestHeartbeats:
     """The last heartbeats of ingest.
 
     `last_at` is the newest of all API processes. `alive_at` is the newest of those that have not
@@ -56,36 +56,38 @@ class IngestBeats:
     alive_at: datetime | None
 
 
-def beat_interval(outage_seconds: int) -> timedelta:
+def heartbeat_interval(outage_seconds: int) -> timedelta:
     """How often ingest writes a heartbeat. With `outage_seconds` 0 no outage is credited."""
-    shortest = timedelta(seconds=outage_seconds) / BEATS_IN_AN_OUTAGE
-    return min(LONGEST_BEAT, shortest) if shortest else LONGEST_BEAT
+    shortest = timedelta(seconds=outage_seconds) / HEARTBEATS_IN_AN_OUTAGE
+    return min(LONGEST_INTERVAL, shortest) if shortest else LONGEST_INTERVAL
 
 
-def is_ingest_down(beats: IngestBeats | None, now: datetime, *, outage_seconds: int) -> bool:
+def is_ingest_down(
+    heartbeats: IngestHeartbeats | None, now: datetime, *, outage_seconds: int
+) -> bool:
     """Whether no recent heartbeat shows that ingest is up.
 
     False when no API process has ever written one, and when outages are not credited.
     """
-    if beats is None or not outage_seconds:
+    if heartbeats is None or not outage_seconds:
         return False
-    return beats.alive_at is None or abs(now - beats.alive_at) > BEATS_UNTIL_DOWN * beat_interval(
-        outage_seconds
-    )
+    longest_silence = HEARTBEATS_UNTIL_DOWN * heartbeat_interval(outage_seconds)
+    return heartbeats.alive_at is None or abs(now - heartbeats.alive_at) > longest_silence
 
 
 def grace_ms(
-    beats: IngestBeats | None, now: datetime, *, due_at: datetime, outage_seconds: int
+    heartbeats: IngestHeartbeats | None, now: datetime, *, due_at: datetime, outage_seconds: int
 ) -> int | None:
     """How many milliseconds a deadline waits for evidence; None when it counts now, or is still in
     the future.
     """
-    if beats is None or not is_ingest_down(beats, now, outage_seconds=outage_seconds):
+    if heartbeats is None or not is_ingest_down(heartbeats, now, outage_seconds=outage_seconds):
         return None
-    is_last_known = beats.last_at <= now + BEATS_UNTIL_DOWN * beat_interval(outage_seconds)
-    if now < due_at or (is_last_known and due_at <= beats.last_at):
+    interval = heartbeat_interval(outage_seconds)
+    is_last_known = heartbeats.last_at <= now + HEARTBEATS_UNTIL_DOWN * interval
+    if now < due_at or (is_last_known and due_at <= heartbeats.last_at):
         return None
-    grace = min(LONGEST_GRACE, max(beat_interval(outage_seconds), (now - beats.last_at) / 2))
+    grace = min(LONGEST_GRACE, max(interval, (now - heartbeats.last_at) / 2))
     return grace // timedelta(milliseconds=1)
 
 

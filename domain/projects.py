@@ -40,7 +40,7 @@ class Project:
     repair_url: str | None
     repair_url_gone: bool
     timeout_minutes: float
-    late_result: LateResult
+    late_result: LateResult | str
     snapshots: bool
     alert_destinations: tuple[AlertDestination, ...]
     is_suspended: bool
@@ -70,7 +70,7 @@ class Key:
     project_id: ProjectId
     label: str
     hint: str
-    scopes: frozenset[Scope]
+    scopes: frozenset[Scope | str]
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None

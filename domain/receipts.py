@@ -98,19 +98,19 @@ class Receipt:
     event_id: EventId
     project_id: ProjectId
     livemode: bool
-    state: ReceiptState
-    provider: Provider
+    state: ReceiptState | str
+    provider: Provider | str
     provider_event_id: str
     stripe_event_id: str | None
-    event_type: EventType
-    effect_type: EffectType
+    event_type: EventType | str
+    effect_type: EffectType | str
     internal_reference: str
     shopify_shop_domain: str | None
     occurred_at: datetime
     accepted_at: datetime
     timeout_at: datetime
     deadline_at: datetime
-    flags: tuple[Flag, ...]
+    flags: tuple[Flag | str, ...]
     request_id: str
 
 

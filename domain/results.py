@@ -78,7 +78,7 @@ class Result:
     id: ResultId
     event_id: EventId
     received_at: datetime
-    said: ResultFacts
+    facts: ResultFacts
     repeats: int = 0
     repeated_at: datetime | None = None
 
@@ -90,14 +90,14 @@ def classify_result(
     active_replay_id: ReplayId | None,
     ended_by_replay_id: ReplayId | None,
     earlier: frozenset[ResultFacts],
-    late_result: LateResult,
+    late_result: LateResult | str,
 ) -> Trigger:
     """The trigger that this result is for a receipt in `state`.
 
     `ended_by_replay_id` is the repair whose success ended the receipt; None when it has not ended,
     or ended without a repair. `earlier` are the stored results of an ended receipt that are
     successes or equal to this one. The caller has checked that `facts.replay_id` is one of this
-    receipt's repairs.
+    receipt's repairs. A `late_result` of a newer version counts as the default, `resolve`.
     """
     if state in END_STATES and (
         facts in earlier or _is_the_ending_success(facts, state, ended_by_replay_id)

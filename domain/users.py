@@ -39,11 +39,15 @@ class Access:
     """
 
     is_administrator: bool
-    roles: Mapping[ProjectId, Role]
+    roles: Mapping[ProjectId, Role | str]
 
     def role_in(self, project_id: ProjectId) -> Role | None:
-        """The role in the project; None for a non-member, to whom the project does not exist."""
-        return Role.OWNER if self.is_administrator else self.roles.get(project_id)
+        """The role in the project; None for a non-member, to whom the project does not exist.
+
+        A role of a newer version grants nothing here.
+        """
+        role = Role.OWNER if self.is_administrator else self.roles.get(project_id)
+        return role if isinstance(role, Role) else None
 
     def allows(self, needed: Role, *, project_id: ProjectId) -> bool:
         role = self.role_in(project_id)
@@ -57,7 +61,8 @@ class Access:
     @property
     def projects(self) -> tuple[ProjectId, ...] | None:
         """The projects that lists and counts are limited to; None for all."""
-        return None if self.is_administrator else tuple(self.roles)
+        known = tuple(one for one, role in self.roles.items() if isinstance(role, Role))
+        return None if self.is_administrator else known
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class Member:
 
     user_id: UserId
     email: str | None
-    role: Role
+    role: Role | str
     since: datetime
 
 
@@ -78,7 +83,7 @@ class Invitation:
     project_id: ProjectId
     project_name: str
     email: str
-    role: Role
+    role: Role | str
     expires_at: datetime
 
 

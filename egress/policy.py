@@ -120,8 +120,9 @@ class OutgoingUrl:
 
     @property
     def needs_allowed_range(self) -> bool:
-        """Whether it uses plain http or another port, which only the installation's allowed ranges
-        permit.
+        """Whether the URL uses plain http or an unusual port.
+
+        Only the installation's allowed ranges permit that.
         """
         return self.scheme != "https" or self.port not in HTTPS_PORTS
 

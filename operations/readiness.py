@@ -12,7 +12,7 @@ from domain.temporal.problems import ProblemKind
 from domain.values.clocks import clock_complaint
 from domain.values.text import one_line
 from store.maintenance.metrics import FailingAlerts
-from store.status.heartbeats import CLOCK, ENDED, Beat
+from store.status.heartbeats import CLOCK, ENDED, Heartbeat
 
 # Heartbeats come every 2 s. A busy or restarting worker may miss a few.
 FRESH_SECONDS = 10.0
@@ -61,33 +61,37 @@ def judge_runs(count: int | None) -> Check:
     return Check("runs", CheckStatus.OK, "No workflow is known to be stuck.")
 
 
-def judge_workers(beats: Sequence[Beat]) -> tuple[Check, Check]:
+def judge_workers(heartbeats: Sequence[Heartbeat]) -> tuple[Check, Check]:
     """The checks `engine` (Temporal) and `worker`, from the workers' last heartbeats."""
-    fresh = fresh_workers(beats)
+    fresh = fresh_workers(heartbeats)
     if not fresh:
         return (
             Check("engine", CheckStatus.UNKNOWN, "Unknown, because no worker is alive."),
             Check("worker", CheckStatus.FAILED, "No worker was alive in the last 10 seconds."),
         )
-    if not any(beat.report.get("engine_reachable") for beat in fresh):
+    if not any(heartbeat.report.get("temporal_reachable") for heartbeat in fresh):
         detail = _temporal_problems(fresh) or "No worker reaches Temporal."
         unknown = f"{len(fresh)} alive. Unknown whether they take work until they reach Temporal."
         return (
             Check("engine", CheckStatus.FAILED, detail),
             Check("worker", CheckStatus.UNKNOWN, unknown),
         )
-    foreign = FOREIGN_WORKERS if any(beat.report.get("strangers") for beat in fresh) else ""
+    foreign = (
+        FOREIGN_WORKERS
+        if any(heartbeat.report.get("foreign_workers") for heartbeat in fresh)
+        else ""
+    )
     notes = ("A worker reaches it.", _temporal_problems(fresh), foreign, _missing_features(fresh))
-    engine = Check("engine", CheckStatus.OK, " ".join(filter(None, notes)))
-    polling = [beat for beat in fresh if beat.report.get("pollers_alive")]
+    temporal = Check("engine", CheckStatus.OK, " ".join(filter(None, notes)))
+    polling = [heartbeat for heartbeat in fresh if heartbeat.report.get("pollers_alive")]
     if not polling:
         detail = "No living worker takes work from Temporal."
-        return engine, Check("worker", CheckStatus.FAILED, detail)
+        return temporal, Check("worker", CheckStatus.FAILED, detail)
     # None means that Temporal accepts no canary from the worker, which proves nothing about it.
-    if all(beat.report.get("canary_fresh", False) is False for beat in polling):
+    if all(heartbeat.report.get("canary_fresh", False) is False for heartbeat in polling):
         detail = "No living worker has finished a canary in the last 60 seconds."
-        return engine, Check("worker", CheckStatus.FAILED, detail)
-    return engine, Check("worker", CheckStatus.OK, f"{len(fresh)} alive.")
+        return temporal, Check("worker", CheckStatus.FAILED, detail)
+    return temporal, Check("worker", CheckStatus.OK, f"{len(fresh)} alive.")
 
 
 def judge_alerts(found: FailingAlerts) -> Check:
@@ -108,33 +112,41 @@ def judge_alerts(found: FailingAlerts) -> Check:
     return Check("alerts", CheckStatus.FAILED, detail)
 
 
-def _temporal_problems(workers: Sequence[Beat]) -> str:
+def _temporal_problems(workers: Sequence[Heartbeat]) -> str:
     """The kinds of the workers' problems with Temporal. Details name hosts, and this is public."""
-    found = [beat.report.get("temporal_problem") for beat in workers]
+    found = [heartbeat.report.get("temporal_problem") for heartbeat in workers]
     kinds = {str(problem.get("kind")) for problem in found if isinstance(problem, dict)}
     texts = [PROBLEMS[kind] for kind in ProblemKind if kind.value in kinds]
     return " ".join([*texts, "`makegood doctor` says how to repair it."]) if texts else ""
 
 
-def _missing_features(workers: Sequence[Beat]) -> str:
+def _missing_features(workers: Sequence[Heartbeat]) -> str:
     """The optional features of Temporal that the workers do not have."""
-    found = [lines for beat in workers if isinstance(lines := beat.report.get("missing"), list)]
+    found = [
+        lines for heartbeat in workers if isinstance(lines := heartbeat.report.get("missing"), list)
+    ]
     missing = sorted({str(line).partition(":")[0] for lines in found for line in lines})
     return f"Temporal lacks optional features: {', '.join(missing)}." if missing else ""
 
 
-def clock_warnings(beats: Sequence[Beat]) -> str:
-    """Warnings about clocks that differ from the store's. No check relies on a host's clock."""
-    warnings = [clock_complaint(beat.process, beat.report.get(CLOCK)) for beat in _fresh(beats)]
-    return "".join(f" {warning}" for warning in warnings if warning)
+def clock_complaints(heartbeats: Sequence[Heartbeat]) -> list[str]:
+    """A sentence for each running process whose clock differs too much from the store's.
+
+    They are warnings: no check relies on a host's clock.
+    """
+    complaints = (
+        clock_complaint(heartbeat.process, heartbeat.report.get(CLOCK))
+        for heartbeat in _fresh(heartbeats)
+    )
+    return [complaint for complaint in complaints if complaint]
 
 
-def fresh_workers(beats: Sequence[Beat]) -> list[Beat]:
+def fresh_workers(heartbeats: Sequence[Heartbeat]) -> list[Heartbeat]:
     """The workers with a recent heartbeat that have not stopped."""
-    return [beat for beat in _fresh(beats) if beat.role == "worker"]
+    return [heartbeat for heartbeat in _fresh(heartbeats) if heartbeat.role == "worker"]
 
 
-def sum_reported(workers: Sequence[Beat], name: str) -> int:
+def sum_reported(workers: Sequence[Heartbeat], name: str) -> int:
     """The sum of a count in the workers' reports; a worker without Temporal reports none."""
     return sum(count for worker in workers if isinstance(count := worker.report.get(name), int))
 
@@ -147,7 +159,9 @@ def outage_credit_warning(seconds: float | None) -> str:
     return f" Warning: an outage of ingest is still being credited to deadlines after {minutes}."
 
 
-def _fresh(beats: Sequence[Beat]) -> list[Beat]:
+def _fresh(heartbeats: Sequence[Heartbeat]) -> list[Heartbeat]:
     return [
-        beat for beat in beats if beat.age_seconds <= FRESH_SECONDS and not beat.report.get(ENDED)
+        heartbeat
+        for heartbeat in heartbeats
+        if heartbeat.age_seconds <= FRESH_SECONDS and not heartbeat.report.get(ENDED)
     ]

@@ -70,7 +70,7 @@ class RunOperations:
         requested_by = actor.requested_by
         if not await stuck_runs.request_restart(session, event_id, now, requested_by=requested_by):
             return
-        details = {} if found is None or found.cause is None else {"cause": found.cause.value}
+        details = {} if found is None or found.cause is None else {"cause": str(found.cause)}
         await self._audit.record(
             session,
             actor,

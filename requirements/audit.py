@@ -39,20 +39,20 @@ def _audit(path: Path) -> int:
     try:
         packages = json.loads(run.stdout)["dependencies"]
     except (ValueError, KeyError):
-        reason = (run.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        reason = (run.stderr.strip().splitlines() or ["it printed nothing"])[-1]
         return _not_asked(path, f"pip-audit could not finish: {reason}")
     return verdict(path, packages)
 
 
 # Any: pip-audit's own JSON.
 def verdict(path: Path, packages: list[dict[str, object]]) -> int:
-    """What the answers for the packages of one file come to."""
+    """The exit code for the packages of one file, after printing their known vulnerabilities."""
     known = [package for package in packages if package.get("vulns")]
     skipped = [str(package["name"]) for package in packages if "vulns" not in package]
     for package in known:
         for advisory in package["vulns"]:  # type: ignore[attr-defined]
             fixed = ", ".join(advisory["fix_versions"]) or "none yet"
-            print(f"{package['name']} {package['version']}: {advisory['id']}, mended in: {fixed}")
+            print(f"{package['name']} {package['version']}: {advisory['id']}, fixed in: {fixed}")
     if skipped or not packages:
         return _not_asked(
             path,

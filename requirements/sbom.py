@@ -54,9 +54,9 @@ def listed(document: Document) -> Pins:
     pins: Pins = {}
     for component in document["components"]:
         hashes = (
-            told["content"]
-            for place in component.get("externalReferences", ())
-            for told in place.get("hashes", ())
+            digest["content"]
+            for reference in component.get("externalReferences", ())
+            for digest in reference.get("hashes", ())
         )
         pins[_plain(component["name"]), component["version"]] = frozenset(hashes)
     return pins

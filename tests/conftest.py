@@ -102,7 +102,10 @@ class Groups(LoadScopeScheduling):
     """Hands out whole files and groups, and the timed tests to the last process that is left."""
 
     def remove_node(self, node: WorkerController) -> str | None:
-        """The library's; then the process that waits to be alone may be it."""
+        """Forget a process of xdist that has ended.
+
+        The timed tests wait for one that is the last: another may be that now.
+        """
         crashed = super().remove_node(node)
         for other in self.nodes:
             self._reschedule(other)

@@ -53,7 +53,7 @@ def test_audit_that_could_not_ask_never_says_that_nothing_is_known(
     ] == [2] * 4
     unaudited = capsys.readouterr()
 
-    assert "rich 1: PYSEC-1, mended in: 2" in printed
+    assert "rich 1: PYSEC-1, fixed in: 2" in printed
     assert "NOT AUDITED" in unaudited.err
     assert "looked up, 0" not in unaudited.out
 

@@ -22,7 +22,7 @@ from domain.garbage_collection import tune_garbage_collection
 from domain.temporal.problems import ProblemKind
 from worker.build import StoreServices, WorkerDependencies, build_worker
 from worker.health.canary import build_canary_worker, run_canary
-from worker.health.heartbeat import Heartbeat
+from worker.health.heartbeat import WorkerHeartbeat
 from worker.health.self_check import SelfCheck
 from worker.health.thresholds import PollingDied
 from worker.membership import Membership
@@ -66,7 +66,7 @@ class TemporalConnectionLoop:
         connect: Callable[[], Awaitable[Client]],
         dependencies: WorkerDependencies,
         store_services: StoreServices,
-        heartbeat: Heartbeat,
+        heartbeat: WorkerHeartbeat,
     ) -> None:
         self._connect = connect
         self._dependencies = dependencies

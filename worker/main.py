@@ -35,7 +35,7 @@ from store.crypto.root_secret import SecretUnknown, refuse_unknown_secret
 from store.db.database import Database
 from worker.build import GRACE_SECONDS, StoreServices, WorkerDependencies, build_store_services
 from worker.connection_loop import TemporalConnectionLoop, end_soon
-from worker.health.heartbeat import Heartbeat
+from worker.health.heartbeat import WorkerHeartbeat
 from worker.health.thresholds import DEFAULT_THRESHOLDS, HealthThresholds
 from worker.loops.outage_credit import outage_credit_loop
 from worker.loops.retention import erasure_loop, retention_loop
@@ -141,7 +141,7 @@ async def _run(settings: Settings, watched_loop: WatchedLoop, thresholds: Health
     identity = f"worker-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     dependencies = build_dependencies(settings)
     secrets_known = tuple(root.fingerprint for root in dependencies.sealer.roots)
-    heartbeat = Heartbeat(
+    heartbeat = WorkerHeartbeat(
         dependencies.database,
         identity=identity,
         started_at=datetime.now(UTC),
@@ -177,7 +177,7 @@ async def _work(
     connect_now: Callable[[], Awaitable[Client]],
     dependencies: WorkerDependencies,
     store_services: StoreServices,
-    heartbeat: Heartbeat,
+    heartbeat: WorkerHeartbeat,
     heartbeat_task: asyncio.Task[None],
     stopping: asyncio.Event,
 ) -> int:

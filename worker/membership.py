@@ -27,7 +27,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from domain.errors import Unavailable
 from domain.temporal.problems import ProblemKind
 from store.db.database import Database
-from store.status.heartbeats import NAMESPACE_FACT, read_beats, read_fact
+from store.status.heartbeats import NAMESPACE_FACT, read_fact, read_heartbeats
 from store.status.installation import (
     LIVE_SECONDS,
     NAMESPACE,
@@ -37,7 +37,7 @@ from store.status.installation import (
     adopt_namespace,
     installation_id,
 )
-from worker.health.heartbeat import Heartbeat
+from worker.health.heartbeat import WorkerHeartbeat
 from worker.temporal.problems import (
     REFUSED,
     RPC_SECONDS,
@@ -66,7 +66,7 @@ class Membership:
     Its heartbeat names the namespace to other processes.
     """
 
-    def __init__(self, database: Database, heartbeat: Heartbeat) -> None:
+    def __init__(self, database: Database, heartbeat: WorkerHeartbeat) -> None:
         self._database = database
         self._heartbeat = heartbeat
         self._installation: str | None = None
@@ -140,8 +140,8 @@ class Membership:
         pollers = await _active_pollers(client)
         async with self._database.reading() as session:
             known = {
-                beat.process
-                for beat in await read_beats(session, await self._database.now(session))
+                heartbeat.process
+                for heartbeat in await read_heartbeats(session, await self._database.now(session))
             }
         self._heartbeat.report.set_foreign_workers(tuple(sorted(pollers - known)))
 

@@ -22,7 +22,7 @@ class EmailChannel:
         self._writer = writer
 
     async def send(self, message: AlertMessage, target: str) -> None:
-        """Send one mail, as `Channel` promises."""
+        """Mail the alert to the address `target`. Raises: as `Channel.send`."""
         await self._mailer(self._written(message, target))
 
     def _written(self, message: AlertMessage, target: str) -> OutgoingMail:

@@ -19,7 +19,7 @@ import structlog
 
 from activities.storing import Work, retry_until_stored, run_uncancelled
 from domain.errors import Unavailable
-from store.alerts.claims import Places
+from store.alerts.claims import SlotUsage
 from store.alerts.delivery import AlertDue
 
 log = structlog.get_logger(__name__)
@@ -73,14 +73,14 @@ class AlertsInFlight:
         *,
         of_each: int,
         beside: "AlertsInFlight",
-    ) -> Places:
+    ) -> SlotUsage:
         """The slots in use now, for a claim. `of_each` is the limit of one project.
 
         The slots of destinations that timed out are shared with the other sender, `beside`.
         """
         sending = self.alerts.values()
         both = [*sending, *beside.alerts.values()]
-        return Places(
+        return SlotUsage(
             taken=Counter(alert.project_id for alert in sending),
             retried=sum(alert.tries > 0 for alert in sending),
             of_each=of_each,

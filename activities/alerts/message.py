@@ -14,11 +14,11 @@ from domain.values.text import one_line
 from store.alerts.delivery import AlertDue, AlertFacts
 
 SUMMARY_CHARACTERS = 200
-_REASONS: dict[Reason, str] = {
+_REASONS: dict[str, str] = {
     Reason.MISSING_RESULT: "No result before the deadline",
     Reason.FAILED_RESULT: "The app reported a failure",
 }
-_CAUSES: dict[RepairCause, str] = {
+_CAUSES: dict[str, str] = {
     RepairCause.REJECTED: "the repair endpoint rejected the call",
     RepairCause.EXHAUSTED: "all calls to the repair endpoint failed",
     RepairCause.NO_RESULT: "the call was accepted, but no result arrived before the deadline",
@@ -27,11 +27,11 @@ _CAUSES: dict[RepairCause, str] = {
     RepairCause.SUPERSEDED: "the app reported success without this repair",
     RepairCause.CLOSED: "the incident was resolved manually",
 }
-_OPENINGS: dict[Reason, str] = {
+_OPENINGS: dict[str, str] = {
     Reason.MISSING_RESULT: "The app accepted a payment event, but reported no result in time.",
     Reason.FAILED_RESULT: "The app accepted a payment event, then reported that its effect failed.",
 }
-_RESOLUTIONS: dict[Resolution, str] = {
+_RESOLUTIONS: dict[str, str] = {
     Resolution.REPAIRED: "The repair worked: the app reported success.",
     Resolution.LATE_RESULT: "The app reported success after the deadline, without a repair.",
     Resolution.MANUAL: "An operator resolved the incident manually.",
@@ -133,7 +133,7 @@ def _texts(kind: str, facts: AlertFacts) -> Wording:
                 color="#c2410c",
             )
         case AlertKind.REPAIR_FAILED:
-            cause = _CAUSES[facts.cause] if facts.cause else "the repair failed"
+            cause = _cause(facts.cause) if facts.cause else "the repair failed"
             return Wording(
                 title="Repair failed",
                 sentence=f"The repair failed: {cause}. The incident is open again.",
@@ -163,17 +163,26 @@ def _texts(kind: str, facts: AlertFacts) -> Wording:
 
 def _opening(facts: AlertFacts) -> str:
     impact = IMPACTS.get(facts.receipt.effect_type, "")
-    return f"{_OPENINGS[facts.incident.reason]} {impact}".rstrip()
+    opening = _OPENINGS.get(facts.incident.reason, "The effect of a payment event is missing.")
+    return f"{opening} {impact}".rstrip()
 
 
 def _resolution(incident: Incident) -> str:
-    return _RESOLUTIONS[incident.resolution] if incident.resolution else "The incident is resolved."
+    return _RESOLUTIONS.get(incident.resolution or "", "The incident is resolved.")
+
+
+def _reason(name: str) -> str:
+    return _REASONS.get(name, _words(name))
+
+
+def _cause(name: str) -> str:
+    return _CAUSES.get(name, _words(name).lower())
 
 
 def _summary(facts: AlertFacts, wording: Wording) -> str:
     receipt = facts.receipt
     mode = "" if receipt.livemode else "[test] "
-    reason = _REASONS[facts.incident.reason].lower()
+    reason = _reason(facts.incident.reason).lower()
     summary = f"{wording.title}: {receipt.internal_reference} · {receipt.event_type} · {reason}"
     return one_line(f"{mode}{summary}", longest=SUMMARY_CHARACTERS)
 
@@ -185,11 +194,11 @@ def _facts(alert: AlertDue, facts: AlertFacts) -> FactLines:
         ("Reference", receipt.internal_reference),
         ("Event", str(receipt.event_type)),
         ("Effect", _words(receipt.effect_type)),
-        ("Reason", f"{_REASONS[incident.reason]} ({incident.reason})"),
+        ("Reason", f"{_reason(incident.reason)} ({incident.reason})"),
         ("Error", " ".join(part for part in (incident.error_code, incident.error_message) if part)),
-        ("Cause", _sentence(_CAUSES[facts.cause]) if facts.cause else ""),
+        ("Cause", _sentence(_cause(facts.cause)) if facts.cause else ""),
         ("Not reached", facts.failing or ""),
-        ("Resolution", _RESOLUTIONS[incident.resolution] if incident.resolution else ""),
+        ("Resolution", _resolution(incident) if incident.resolution else ""),
         ("Provider", f"{_words(receipt.provider)} {receipt.provider_event_id}"),
         ("Occurred", _moment(receipt.occurred_at)),
         ("Deadline", _moment(receipt.deadline_at)),

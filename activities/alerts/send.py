@@ -175,7 +175,7 @@ class AlertActivities:
                 incident_id=incident_id,
                 limit=limit,
                 lease_seconds=LEASE_SECONDS,
-                places=usage,
+                usage=usage,
             )
         return due, now
 

@@ -17,17 +17,17 @@ def callback_body(receipt: Receipt, incident: Incident, repair: Repair) -> bytes
         "replay_id": repair.replay_id,
         "incident_id": incident.id,
         "event_id": receipt.event_id,
-        "provider": receipt.provider.value,
+        "provider": str(receipt.provider),
         "provider_event_id": receipt.provider_event_id,
     }
     if receipt.provider is Provider.STRIPE:
         fields["stripe_event_id"] = receipt.stripe_event_id or receipt.provider_event_id
     fields |= {
-        "event_type": receipt.event_type.value,
-        "effect_type": receipt.effect_type.value,
+        "event_type": str(receipt.event_type),
+        "effect_type": str(receipt.effect_type),
         "internal_reference": receipt.internal_reference,
         "occurred_at": to_iso(receipt.occurred_at),
-        "reason": incident.reason.value,
+        "reason": str(incident.reason),
         "error_code": incident.error_code,
         "requested_at": to_iso(repair.requested_at),
         "livemode": receipt.livemode,

@@ -187,8 +187,8 @@ class CallbackActivities:
         began_at = time.monotonic()
         prepared = await run_uncancelled(lambda: self._records.prepare(order))
         match prepared:
-            case SeriesOver(position=position):
-                end_series(REPAIR_OVER, f"the receipt's state is {position}")
+            case SeriesOver(state=state):
+                end_series(REPAIR_OVER, f"the receipt's state is {state}")
             case AttemptHeld():
                 retry_after("another worker holds this attempt", HELD_RETRY)
             case PreparedAttempt():

@@ -9,7 +9,7 @@ from store.projects import api_keys
 
 
 def key_finder(database: Database) -> FindKey:
-    """A function that finds the key with one of these digests, in this store."""
+    """A function that finds the API key with one of these digests, in this store."""
 
     async def find(digests: Digests) -> AuthenticatedKey | None:
         async with database.key_lookup() as session:

@@ -46,7 +46,7 @@ CurrentViewer = Annotated[Viewer, Depends(read_viewer)]
 
 
 async def find_viewer(request: Request) -> Viewer | None:
-    """The signed-in user of a public address. None if nobody is signed in."""
+    """The signed-in user, for pages that also others may open. None if nobody is signed in."""
     try:
         return await console_of(request).sessions.viewer(request)
     except SignInNeeded:

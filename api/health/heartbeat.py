@@ -15,7 +15,7 @@ import uuid_utils
 
 from api.auth.api_keys import ApiKeyCache
 from domain.errors import Unavailable
-from domain.outage import beat_interval
+from domain.outage import heartbeat_interval
 from store.crypto import root_secret as rotation
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -24,7 +24,7 @@ from store.status import heartbeats
 
 logger = structlog.get_logger(__name__)
 
-BEATS_BETWEEN_MAINTENANCE = 15
+HEARTBEATS_BETWEEN_MAINTENANCE = 15
 
 
 class ApiHeartbeat:
@@ -45,11 +45,11 @@ class ApiHeartbeat:
         self._host_ahead = timedelta()
         self._database, self._sealer = database, sealer
         self._key_cache, self._accepted = key_cache, accepted
-        self._every_seconds = beat_interval(outage_seconds).total_seconds()
+        self._every_seconds = heartbeat_interval(outage_seconds).total_seconds()
         self.process = f"api_{uuid_utils.uuid7().hex}"
         self._started_at: datetime | None = None
         self._accepted_before = 0
-        self._beats = 0
+        self._written = 0
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -59,7 +59,7 @@ class ApiHeartbeat:
 
     async def start(self) -> None:
         """Write the first heartbeat and start the loop. An unreachable store is tried again."""
-        await self._try_beat()
+        await self._try_to_write()
         self._task = asyncio.create_task(self._run(), name="api-heartbeat")
 
     async def stop(self) -> None:
@@ -67,9 +67,9 @@ class ApiHeartbeat:
         self._stop.set()
         if self._task is not None:
             await self._task
-            await self._try_beat(is_last=True)
+            await self._try_to_write(is_last=True)
 
-    async def beat(self, *, is_last: bool = False) -> None:
+    async def write(self, *, is_last: bool = False) -> None:
         """Write one heartbeat, then run the maintenance that is due.
 
         Raises: Unavailable.
@@ -85,7 +85,7 @@ class ApiHeartbeat:
             ahead_seconds = clocks.get(heartbeats.CLOCK, self._host_ahead.total_seconds())
             self._host_ahead = timedelta(seconds=ahead_seconds)
             self._started_at = self._started_at or now
-            await heartbeats.beat(
+            await heartbeats.write_heartbeat(
                 session,
                 process=self.process,
                 role="api",
@@ -94,8 +94,8 @@ class ApiHeartbeat:
                 report=report,
             )
         self._accepted_before = accepted
-        self._beats += 1
-        is_due = is_last or (self._beats - 1) % BEATS_BETWEEN_MAINTENANCE == 0
+        self._written += 1
+        is_due = is_last or (self._written - 1) % HEARTBEATS_BETWEEN_MAINTENANCE == 0
         await self._run_maintenance(is_due=is_due)
 
     async def _run_maintenance(self, *, is_due: bool) -> None:
@@ -115,11 +115,11 @@ class ApiHeartbeat:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), self._every_seconds)
             if not self._stop.is_set():
-                await self._try_beat()
+                await self._try_to_write()
 
-    async def _try_beat(self, *, is_last: bool = False) -> None:
+    async def _try_to_write(self, *, is_last: bool = False) -> None:
         try:
-            await self.beat(is_last=is_last)
+            await self.write(is_last=is_last)
         except Unavailable:
             logger.warning("heartbeat skipped: store unavailable")
         except Exception:

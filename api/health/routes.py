@@ -30,7 +30,7 @@ from domain.projects import Scope
 from operations.readiness import (
     Check,
     CheckStatus,
-    clock_warnings,
+    clock_complaints,
     fresh_workers,
     judge_alerts,
     judge_runs,
@@ -45,8 +45,7 @@ from store.maintenance.metrics import FailingAlerts
 from store.receipts.outage_credit import read_pending_credit
 from store.receipts.stuck_runs import count_stuck
 from store.revisions import read_revision, revisions
-from store.status import heartbeats
-from store.status.heartbeats import Beat
+from store.status.heartbeats import Heartbeat, read_heartbeats
 
 # Clients of readiness and metrics endpoints have short timeouts themselves.
 CHECK_SECONDS = 4.0
@@ -81,7 +80,7 @@ class Health:
         checks = (
             await self._store(seen),
             self._migrations(seen.revision),
-            *judge_workers(seen.beats),
+            *judge_workers(seen.heartbeats),
         )
         return (*checks, self._alerts(seen), judge_runs(seen.stuck_runs))
 
@@ -109,15 +108,20 @@ class Health:
             self._newest_revision = (await asyncio.to_thread(revisions))[0]
         async with self._database.watching() as session:
             revision = await read_revision(session)
-            beats = await heartbeats.read_beats(session, await self._database.now(session))
+            heartbeats = await read_heartbeats(session, await self._database.now(session))
             flaws = await find_flaws(session)
         if revision != self._newest_revision:
             return _StoreSnapshot(
-                revision, tuple(beats), flaws, alerts=None, stuck_runs=None, credit_seconds=None
+                revision,
+                tuple(heartbeats),
+                flaws,
+                alerts=None,
+                stuck_runs=None,
+                credit_seconds=None,
             )
         return _StoreSnapshot(
             revision,
-            tuple(beats),
+            tuple(heartbeats),
             flaws,
             alerts=await self._failing_alerts(),
             stuck_runs=await self._stuck_runs(),
@@ -155,13 +159,15 @@ class Health:
             # SQLite has one writer at a time, and busy ingest leaves it little time. A recent
             # heartbeat proves that the store accepts writes.
             if not any(
-                beat.role == "api" and beat.age_seconds < CHECK_SECONDS for beat in seen.beats
+                heartbeat.role == "api" and heartbeat.age_seconds < CHECK_SECONDS
+                for heartbeat in seen.heartbeats
             ):
                 return not_writable
         except (Unavailable, SQLAlchemyError, OSError):
             return not_writable
         warnings = "".join(f" Warning: {flaw}." for flaw in seen.flaws)
-        warnings += outage_credit_warning(seen.credit_seconds) + clock_warnings(seen.beats)
+        warnings += outage_credit_warning(seen.credit_seconds)
+        warnings += "".join(f" {complaint}" for complaint in clock_complaints(seen.heartbeats))
         return Check("store", CheckStatus.OK, f"It answers, and can be written.{warnings}")
 
     def _migrations(self, revision: str | None) -> Check:
@@ -174,7 +180,7 @@ class Health:
         """Read each figure in its own session, for a limited time. Slow figures are omitted."""
         async with self._database.measuring() as session:
             now = await self._database.now(session)
-            workers = fresh_workers(await heartbeats.read_beats(session, now))
+            workers = fresh_workers(await read_heartbeats(session, now))
         loop, left_out = asyncio.get_running_loop(), 0
         give_up_at = loop.time() + MEASURE_SECONDS
         found: dict[str, float] = {name: sum_reported(workers, name) for name in WORKER_FIGURES}
@@ -195,7 +201,7 @@ class _StoreSnapshot:
     """What one set of queries found in the store."""
 
     revision: str | None
-    beats: tuple[Beat, ...]
+    heartbeats: tuple[Heartbeat, ...]
     flaws: tuple[Flaw, ...]
     alerts: FailingAlerts | None
     stuck_runs: int | None

@@ -29,7 +29,10 @@ class _HeadTooLarge(Exception):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. A request with a larger head gets a 431 and never reaches the application."""
+    """The server's side of one HTTP connection, with a limit on the head of a request.
+
+    A request with a larger head gets a 431 and never reaches the application.
+    """
 
     _is_in_head = True
     _is_too_large = False

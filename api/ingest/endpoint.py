@@ -78,7 +78,7 @@ class Reply:
 
 
 class IngestEndpoint:
-    """One of the two endpoints, an ASGI application."""
+    """The ASGI application of one endpoint: `/receipt` or `/result`."""
 
     def __init__(
         self,

@@ -31,12 +31,12 @@ class Merchant:
 
     @property
     def repair_url(self) -> str:
-        """Its repair endpoint."""
+        """The URL of the merchant's repair endpoint."""
         return f"{self.url}/makegood/repair"
 
     @property
     def webhook_url(self) -> str:
-        """Its Stripe webhook endpoint."""
+        """The URL of the merchant's endpoint for Stripe's webhooks."""
         return f"{self.url}/stripe/webhook"
 
     async def set_faults(self, **switches: object) -> None:

@@ -37,7 +37,7 @@ class DemoProcess:
             )
 
     async def stop(self) -> None:
-        """Terminate it, and kill it after `STOP_SECONDS`."""
+        """Terminate the process, and kill it if it still runs after `STOP_SECONDS`."""
         self._signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(STOP_SECONDS):

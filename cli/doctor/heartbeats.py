@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from cli.doctor.findings import Finding, Verdict, fail, ok, warn
-from domain.values.clocks import clock_complaint
+from operations.readiness import FRESH_SECONDS, clock_complaints
 from store.db.database import Database
-from store.status.heartbeats import CLOCK, ENDED, Beat, read_beats
+from store.status.heartbeats import Heartbeat, read_heartbeats
 
 # Signatures and deadlines use the database's clock; TLS, sign-in and logs use this host's.
 SMALL_SKEW_SECONDS = 2.0
 LARGE_SKEW_SECONDS = 60.0
-# A worker writes every 2 s.
-FRESH_BEAT_SECONDS = 10.0
 
 
 async def check_clock(database: Database) -> Finding:
@@ -25,14 +23,14 @@ async def check_clock(database: Database) -> Finding:
         before = datetime.now(UTC)
         there = await database.now(session)
         here = before + (datetime.now(UTC) - before) / 2
-        beats = await read_beats(session, there)
-    return judge_clocks((here - there).total_seconds(), beats)
+        heartbeats = await read_heartbeats(session, there)
+    return judge_clocks((here - there).total_seconds(), heartbeats)
 
 
 async def check_worker(database: Database) -> Finding:
     """Check the heartbeats of the workers."""
     async with database.reading() as session:
-        return judge_beats(await read_beats(session, await database.now(session)))
+        return judge_heartbeats(await read_heartbeats(session, await database.now(session)))
 
 
 def judge_skew(seconds: float) -> Finding:
@@ -51,44 +49,34 @@ def judge_skew(seconds: float) -> Finding:
     return ok(detail)
 
 
-def judge_clocks(seconds: float, beats: Sequence[Beat]) -> Finding:
+def judge_clocks(seconds: float, heartbeats: Sequence[Heartbeat]) -> Finding:
     """The finding for this host's clock and for the clocks that API and worker processes report."""
     here = judge_skew(seconds)
     if here.verdict is Verdict.FAIL:
         return here
-    fresh = [
-        beat
-        for beat in beats
-        if beat.age_seconds <= FRESH_BEAT_SECONDS and not beat.report.get(ENDED)
-    ]
-    complaints = [
-        complaint
-        for beat in fresh
-        if (complaint := clock_complaint(beat.process, beat.report.get(CLOCK)))
-    ]
-    if complaints:
+    if complaints := clock_complaints(heartbeats):
         return warn(" ".join(complaints), fix="synchronise the clocks of their hosts (NTP)")
     return here
 
 
-def judge_beats(beats: Sequence[Beat]) -> Finding:
+def judge_heartbeats(heartbeats: Sequence[Heartbeat]) -> Finding:
     """The finding for the workers' heartbeats."""
     start = "start `makegood worker`, or everything with `makegood up`"
-    workers = [beat for beat in beats if beat.role == "worker"]
+    workers = [heartbeat for heartbeat in heartbeats if heartbeat.role == "worker"]
     if not workers:
         return fail("no worker has written a heartbeat recently", fix=start)
-    youngest_seconds = min(beat.age_seconds for beat in workers)
-    if youngest_seconds > FRESH_BEAT_SECONDS:
+    youngest_seconds = min(heartbeat.age_seconds for heartbeat in workers)
+    if youngest_seconds > FRESH_SECONDS:
         return fail(f"the last heartbeat is {youngest_seconds:.0f} s old", fix=start)
-    fresh = [beat for beat in workers if beat.age_seconds <= FRESH_BEAT_SECONDS]
-    for beat in fresh:
-        if isinstance(problem := beat.report.get("temporal_problem"), dict):
+    fresh = [heartbeat for heartbeat in workers if heartbeat.age_seconds <= FRESH_SECONDS]
+    for heartbeat in fresh:
+        if isinstance(problem := heartbeat.report.get("temporal_problem"), dict):
             return fail(
-                f"{beat.process} cannot poll Temporal: {problem.get('detail')}",
+                f"{heartbeat.process} cannot poll Temporal: {problem.get('detail')}",
                 fix=str(problem.get("fix")),
             )
     if failing := sorted(
-        {name for beat in fresh for name, value in beat.report.items() if value is False}
+        {name for heartbeat in fresh for name, value in heartbeat.report.items() if value is False}
     ):
         detail = (
             f"{len(fresh)} alive, but one reports a problem with:"
@@ -97,8 +85,8 @@ def judge_beats(beats: Sequence[Beat]) -> Finding:
         return fail(
             detail, fix="check whether Temporal answers (TEMPORAL_ADDRESS), then the worker's log"
         )
-    for beat in fresh:
-        if isinstance(foreign := beat.report.get("strangers"), list):
+    for heartbeat in fresh:
+        if isinstance(foreign := heartbeat.report.get("foreign_workers"), list):
             detail = (
                 "workers of another store poll this one's task queue:"
                 f" {', '.join(map(str, foreign))}"
@@ -108,7 +96,9 @@ def judge_beats(beats: Sequence[Beat]) -> Finding:
                 fix="stop them, or give their store a namespace of its own (TEMPORAL_NAMESPACE)",
             )
     detail = f"{len(fresh)} alive, last heartbeat {youngest_seconds:.0f} s ago"
-    found = [lines for beat in fresh if isinstance(lines := beat.report.get("missing"), list)]
+    found = [
+        lines for heartbeat in fresh if isinstance(lines := heartbeat.report.get("missing"), list)
+    ]
     if missing := sorted({str(line) for lines in found for line in lines}):
         fix = "no data is lost; docs/temporal.md describes what each is for and how to add it"
         return warn(f"{detail}; Temporal lacks {'; '.join(missing)}", fix=fix)

@@ -18,7 +18,7 @@ from config.secret_files import SettingsError
 from config.settings import Settings
 from domain.errors import Unavailable
 from domain.projects import Project
-from domain.temporal.runs import CAUSE_TEXTS, StuckCause
+from domain.temporal.runs import StuckCause, cause_text
 from egress.policy import UnsafeUrl
 from egress.transport import judge_url
 from operations.readiness import CheckStatus, judge_alerts, outage_credit_warning
@@ -228,7 +228,7 @@ async def _check_runs(database: Database) -> Finding:
         count, first = await count_stuck(session), await stuck_runs(session, after=None, limit=1)
     if not first:
         return ok("none is stuck")
-    cause = CAUSE_TEXTS[first[0].cause or StuckCause.TASK_FAILS]
+    cause = cause_text(first[0].cause or StuckCause.TASK_FAILS)
     return fail(
         f"{count} receipts have a stuck workflow run; {first[0].event_id}: {cause}",
         fix="makegood receipt restart --stuck",

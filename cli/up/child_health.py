@@ -15,7 +15,7 @@ from cli.up.probes import answers_http, greets_by_smtp, speaks_http2
 from domain.errors import Unavailable
 
 if TYPE_CHECKING:
-    from store.status.heartbeats import Beat
+    from store.status.heartbeats import Heartbeat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,29 +67,35 @@ def worker_liveness(database_url: str, limits: LivenessLimits) -> LivenessCheck:
         from sqlalchemy.exc import SQLAlchemyError
 
         from store.db.database import Database
-        from store.status.heartbeats import read_beats
+        from store.status.heartbeats import read_heartbeats
 
         database = Database.open(database_url)
         try:
             async with database.reading() as session:
-                beats = await read_beats(session, await database.now(session))
+                heartbeats = await read_heartbeats(session, await database.now(session))
         except (Unavailable, SQLAlchemyError, OSError):
             return None
         finally:
             await database.close()
-        return judge_worker(beats, group, silent_seconds=limits.silent_seconds)
+        return judge_worker(heartbeats, group, silent_seconds=limits.silent_seconds)
 
     return _check(problem, limits)
 
 
-def judge_worker(beats: "Sequence[Beat]", group: int, *, silent_seconds: float) -> str | None:
+def judge_worker(
+    heartbeats: "Sequence[Heartbeat]", group: int, *, silent_seconds: float
+) -> str | None:
     """The problem of the worker in this process group, judged by its last heartbeat.
 
     None also when it never wrote one: restarting the worker would not fix a database that accepts
     no writes.
     """
     own = next(
-        (beat for beat in beats if beat.role == "worker" and _is_in_group(beat.process, group)),
+        (
+            heartbeat
+            for heartbeat in heartbeats
+            if heartbeat.role == "worker" and _is_in_group(heartbeat.process, group)
+        ),
         None,
     )
     return "no heartbeat" if own is not None and own.age_seconds > silent_seconds else None

@@ -2,6 +2,7 @@
 automatically.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -42,7 +43,7 @@ class StuckCause(StrEnum):
     NOT_STARTED = "not_started"
 
 
-CAUSE_TEXTS = {
+CAUSE_TEXTS: Mapping[str, str] = {
     StuckCause.TASK_FAILS: "its workflow task keeps failing",
     StuckCause.TASK_NOT_TAKEN: "no worker takes its workflow task",
     StuckCause.NOT_STARTED: "Temporal does not start it",
@@ -61,7 +62,7 @@ class StuckRun:
     project_id: ProjectId
     suspected_at: datetime
     found_at: datetime | None
-    cause: StuckCause | None
+    cause: StuckCause | str | None
     looks: int
     restarts: int
     restarted_at: datetime | None
@@ -71,6 +72,12 @@ class StuckRun:
         if self.found_at is None or self.restarts >= len(RESTARTED_AFTER):
             return False
         return now >= (self.restarted_at or self.found_at) + RESTARTED_AFTER[self.restarts]
+
+
+def cause_text(cause: StuckCause | str) -> str:
+    """Why the run cannot go on, as a clause. A cause of a newer version is shown by its name."""
+    known = CAUSE_TEXTS.get(cause)
+    return known if known is not None else f"the cause is {cause}"
 
 
 def restart_command(event_id: EventId) -> str:

@@ -1,5 +1,5 @@
-"""The shop over HTTP: Stripe's webhook, the repair endpoint, and a control and a window for whoever
-tries things out.
+"""The shop over HTTP: Stripe's webhook, the repair endpoint, and for those who try things out a
+control and a view of the state.
 
 Stripe's signature is checked by Stripe's own library, Makegood's by its Python client. Both answer
 before the work is done, and after it is on disk.

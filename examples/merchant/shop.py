@@ -1,10 +1,9 @@
-"""The work of the shop: tells Makegood of each paid event, grants what was paid for, reports how it
-went.
+"""The work of the shop: sends a receipt for each paid event, grants what was paid for, and reports
+the result.
 
-A fault switch makes it fail as real shops do: `drop` dies without a word, `fail` reports a failure,
-`late` grants in time and reports long after. Repairs obey a switch of their own. A thread of the
-app runs `work_until`; it
-knows no HTTP.
+A fault switch makes it fail as real shops do: `drop` ends without a report, `fail` reports a
+failure, `late` grants in time and reports long after. Repairs have a switch of their own. A thread
+of the app runs `work_until`. This module uses no HTTP.
 """
 
 import threading

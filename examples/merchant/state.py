@@ -171,7 +171,7 @@ class ShopState:
             )
 
     def shown(self) -> dict[str, Any]:
-        """Everything, as JSON values, for whoever watches the shop."""
+        """Everything, as JSON values, for those who watch the shop."""
         with self._lock:
             tables = {
                 table: [

@@ -20,7 +20,7 @@ class Account:
 
     user: User
     is_administrator: bool
-    roles: Mapping[ProjectId, Role]
+    roles: Mapping[ProjectId, Role | str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class AccountOperations:
                     subject,
                     now=now,
                     project_id=project_id,
-                    details={"role": role.value},
+                    details={"role": str(role)},
                 )
             await self._audit.record(session, actor, AuditAction.USER_DELETED, subject, now=now)
         return user

@@ -98,8 +98,8 @@ class InvitationOperations:
                 now=now,
                 project_id=invitation.project_id,
                 details={
-                    "role": invitation.role.value,
-                    "before": None if before is None else before.value,
+                    "role": str(invitation.role),
+                    "before": None if before is None else str(before),
                 },
             )
         return user
@@ -107,11 +107,20 @@ class InvitationOperations:
 
 async def _raise_role(
     session: AsyncSession, invitation: Invitation, user_id: UserId, now: datetime
-) -> Role | None:
-    """Grant the invitation's role unless the user has it or a higher one; their role before."""
+) -> Role | str | None:
+    """Grant the invitation's role unless the user has it or a higher one; their role before.
+
+    A role that a newer version granted stays.
+
+    Raises:
+        ValidationFailed: a newer version made the invitation, with a role of its own.
+    """
     project, role = invitation.project_id, invitation.role
+    if not isinstance(role, Role):
+        message = f"The role {role} needs a newer version: open the link again after the update."
+        raise ValidationFailed(errors=(FieldError("/role", "unknown_role", message),))
     before = (await members.read_access(session, user_id)).roles.get(project)
-    if before is None or not before.allows(role):
+    if before is None or (isinstance(before, Role) and not before.allows(role)):
         await members.grant(session, project_id=project, user_id=user_id, role=role, now=now)
     return before
 

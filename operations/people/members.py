@@ -105,7 +105,7 @@ class MemberOperations:
             return
         action, details = AuditAction.ROLE_GRANTED, {"role": role.value}
         if before is not None:
-            action, details = AuditAction.ROLE_CHANGED, {**details, "before": before.value}
+            action, details = AuditAction.ROLE_CHANGED, {**details, "before": str(before)}
         await self._audit.record(
             session,
             actor,
@@ -126,7 +126,7 @@ class MemberOperations:
             AuditAction.ROLE_REVOKED,
             user_subject(user_id),
             project_id=project,
-            details={"role": role.value},
+            details={"role": str(role)},
         )
 
 

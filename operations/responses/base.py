@@ -1,11 +1,35 @@
 """The base of the response models, and the types of instants and ids in JSON."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from enum import StrEnum
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, Field, PlainSerializer
+from pydantic import (
+    BaseModel,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from domain.values.timestamps import to_iso
+
+
+def _member_or_text(value: object, validate: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return validate(value)
+    except ValidationError:
+        if isinstance(value, str):
+            return value
+        raise
+
+
+Member = TypeVar("Member", bound=StrEnum)
+# A member of an enumeration, or the text of a newer version. The schema names the members.
+OrNewer = Annotated[
+    Member, WrapValidator(_member_or_text), PlainSerializer(lambda value: str(value))
+]
 
 At = Annotated[
     datetime,

@@ -9,29 +9,29 @@ from domain import incidents
 from domain.incidents import TimelineKind
 from domain.receipts import EffectType, EventType, Flag, Provider, ReceiptState
 from domain.values.timestamps import to_iso
-from operations.responses.base import At, EventIdText, Response
+from operations.responses.base import At, EventIdText, OrNewer, Response
 from operations.responses.incidents import Incident, Repair
 from store.db.paging import Page
 from store.receipts.queries import EventFull, EventRow
 
 
 class EventFields(Response):
-    """The fields of every event."""
+    """The fields that an event has in lists and alone."""
 
     event_id: EventIdText
-    state: ReceiptState
+    state: OrNewer[ReceiptState]
     livemode: bool
-    provider: Provider
+    provider: OrNewer[Provider]
     provider_event_id: str
     stripe_event_id: str | None
-    event_type: EventType
-    effect_type: EffectType
+    event_type: OrNewer[EventType]
+    effect_type: OrNewer[EffectType]
     internal_reference: str
     occurred_at: At
     accepted_at: At
     timeout_at: At
     deadline_at: At
-    flags: list[Flag]
+    flags: list[OrNewer[Flag]]
     incident: Incident | None
 
     @classmethod
@@ -70,7 +70,7 @@ class TimelineEntry(Response):
     model_config = ConfigDict(extra="allow")
 
     at: At
-    kind: TimelineKind
+    kind: OrNewer[TimelineKind]
 
     @classmethod
     def of(cls, entry: incidents.TimelineEntry) -> Self:

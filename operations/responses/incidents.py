@@ -4,7 +4,14 @@ from typing import Self
 
 from domain import incidents
 from domain.incidents import IncidentState, Reason, RepairCause, RepairState, Resolution
-from operations.responses.base import At, EventIdText, IncidentIdText, ReplayIdText, Response
+from operations.responses.base import (
+    At,
+    EventIdText,
+    IncidentIdText,
+    OrNewer,
+    ReplayIdText,
+    Response,
+)
 from store.db.paging import Page
 from store.receipts.queries import IncidentRow
 
@@ -14,14 +21,14 @@ class Incident(Response):
 
     id: IncidentIdText
     event_id: EventIdText
-    state: IncidentState
-    reason: Reason
+    state: OrNewer[IncidentState]
+    reason: OrNewer[Reason]
     error_code: str | None
     error_message: str | None
     opened_at: At
     acknowledged_at: At | None
     resolved_at: At | None
-    resolution: Resolution | None
+    resolution: OrNewer[Resolution] | None
     active_replay_id: ReplayIdText | None
 
     @classmethod
@@ -63,8 +70,8 @@ class Repair(Response):
     """A repair, identified by its `replay_id`."""
 
     replay_id: ReplayIdText
-    state: RepairState
-    cause: RepairCause | None
+    state: OrNewer[RepairState]
+    cause: OrNewer[RepairCause] | None
     requested_by: str
     requested_at: At
     attempts: list[Attempt]

@@ -7,7 +7,7 @@ from domain.users import OpenSession, Role
 from operations.people.accounts import Account, TotpReset
 from operations.people.members import Membership
 from operations.people.sessions import EndedSessions
-from operations.responses.base import At, Response
+from operations.responses.base import At, OrNewer, Response
 
 
 class UserFields(Response):
@@ -51,7 +51,7 @@ class UserWithRoles(UserFields):
     """A user with their role in each project, by project id."""
 
     administrator: bool
-    roles: dict[str, Role]
+    roles: dict[str, OrNewer[Role]]
 
     @classmethod
     def of(cls, account: Account) -> Self:
@@ -74,7 +74,7 @@ class UserInProject(UserFields):
     """A user and their role in a project; null when they are not a member any more."""
 
     project_id: str
-    role: Role | None
+    role: OrNewer[Role] | None
 
     @classmethod
     def of(cls, membership: Membership) -> Self:

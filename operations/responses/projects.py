@@ -8,7 +8,7 @@ from domain.projects import Mode, Scope
 from domain.results import LateResult
 from operations.api_keys import CreatedKey
 from operations.projects import DeletedProject
-from operations.responses.base import At, Response
+from operations.responses.base import At, OrNewer, Response
 from operations.signing_secrets import CreatedSigningSecret
 
 
@@ -22,7 +22,7 @@ class ProjectFields(Response):
     repair_url: str | None
     repair_url_gone: bool
     timeout_minutes: int | float
-    late_result: LateResult
+    late_result: OrNewer[LateResult]
     snapshots: bool
     alert_emails: list[str]
     suspended: bool
@@ -115,7 +115,7 @@ class KeyFields(Response):
     key_id: str
     label: str
     hint: str
-    scopes: list[Scope]
+    scopes: list[OrNewer[Scope]]
     created_at: At
     expires_at: At | None
     revoked_at: At | None

@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, IncidentId, ReplayId
 from domain.incidents import AlertKind
+from domain.values.enums import member_or_text
 from store.alerts.delivery import AlertDue
 from store.schema import tables
 from store.schema.tables import ALERTS, PROJECTS
@@ -35,12 +36,12 @@ from store.schema.tables import ALERTS, PROJECTS
 FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
 # One slot in four is reserved for retries, however many alerts are new.
 RETRIED_SHARE = 4
-# Of all places one in two is for addresses that did not answer lately, at most.
+# At most one slot in two is for addresses that did not answer recently.
 SILENT_SHARE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class SlotUsage:
     """The slots in use of a sender that claims again whenever one is free. Unbounded when `of_each`
     is None.
 
@@ -63,7 +64,7 @@ class Places:
         return max(0, min(limit, self.of_each - self.taken.get(project_id, 0)))
 
     def left_for_silent(self, limit: int) -> int:
-        """How many of `limit` places addresses that did not answer may take."""
+        """How many of `limit` slots addresses that did not answer may take."""
         if self.of_each is None:
             return limit
         return max(0, (limit + sum(self.taken.values())) // SILENT_SHARE - len(self.silent_taken))
@@ -78,7 +79,7 @@ class _Found:
     is_silent: bool
 
 
-WITHOUT_BOUND = Places()
+WITHOUT_BOUND = SlotUsage()
 
 
 async def claim_alerts(
@@ -88,19 +89,19 @@ async def claim_alerts(
     incident_id: IncidentId | None = None,
     limit: int,
     lease_seconds: int = 30,
-    places: Places = WITHOUT_BOUND,
+    usage: SlotUsage = WITHOUT_BOUND,
 ) -> list[AlertDue]:
     """Lease up to `limit` due alerts; no other sender gets them during the lease.
 
     For one incident, the oldest come first. Otherwise projects take turns, whatever the length of
     their queues. Retries have a share of their own, so that neither many retries nor many new
-    alerts delay the others. `places` are the slots that the sender uses already.
+    alerts delay the others. `usage` are the slots that the sender already uses.
     """
     if incident_id:
-        found = await _of_incident(session, now, incident_id, limit, places)
+        found = await _of_incident(session, now, incident_id, limit, usage)
     else:
-        found = await _of_all(session, now, limit, places)
-    ids = _admitted(found, limit, places)
+        found = await _of_all(session, now, limit, usage)
+    ids = _admitted(found, limit, usage)
     if not ids:
         return []
     lease = (
@@ -113,42 +114,42 @@ async def claim_alerts(
 
 
 async def _of_incident(
-    session: AsyncSession, now: datetime, incident_id: IncidentId, limit: int, places: Places
+    session: AsyncSession, now: datetime, incident_id: IncidentId, limit: int, usage: SlotUsage
 ) -> list[_Found]:
     project_id = await session.scalar(
         select(ALERTS.c.project_id).where(ALERTS.c.incident_id == incident_id).limit(1)
     )
     is_due = (ALERTS.c.sent_at.is_(None), ALERTS.c.ended_at.is_(None), ALERTS.c.due_at <= now)
     due = select(ALERTS.c.id).where(ALERTS.c.incident_id == incident_id, *is_due)
-    return await _of_project(session, due, project_id or "", limit, places)
+    return await _of_project(session, due, project_id or "", limit, usage)
 
 
-async def _of_all(session: AsyncSession, now: datetime, limit: int, places: Places) -> list[_Found]:
-    fresh = await _in_turns(session, now, FRESH, limit, places)
-    retried = await _in_turns(session, now, RETRIED, limit, places)
-    in_all = limit + sum(places.taken.values())
+async def _of_all(
+    session: AsyncSession, now: datetime, limit: int, usage: SlotUsage
+) -> list[_Found]:
+    fresh = await _in_turns(session, now, FRESH, limit, usage)
+    retried = await _in_turns(session, now, RETRIED, limit, usage)
+    in_all = limit + sum(usage.taken.values())
     # While retries have fewer slots than their share, a free slot goes to a retry.
-    share = min(len(retried), max(0, in_all // RETRIED_SHARE - places.retried))
+    share = min(len(retried), max(0, in_all // RETRIED_SHARE - usage.retried))
     # Retries never take the share of new alerts, even when there are none now.
     most = (
-        limit
-        if places.of_each is None
-        else max(0, in_all - in_all // RETRIED_SHARE - places.retried)
+        limit if usage.of_each is None else max(0, in_all - in_all // RETRIED_SHARE - usage.retried)
     )
     return [*retried[:share], *fresh, *retried[share:most]]
 
 
-def _admitted(found: list[_Found], limit: int, places: Places) -> list[int]:
+def _admitted(found: list[_Found], limit: int, usage: SlotUsage) -> list[int]:
     """The ids of the first alerts that fit into the free slots."""
-    taken, silent_taken = Counter(places.taken), set(places.silent_taken)
-    most_silent = len(silent_taken) + places.left_for_silent(limit)
+    taken, silent_taken = Counter(usage.taken), set(usage.silent_taken)
+    most_silent = len(silent_taken) + usage.left_for_silent(limit)
     ids: list[int] = []
     for alert in found:
-        has_place = Places(taken, 0, places.of_each).left_for(alert.project_id, 1) > 0
-        is_held_back = alert.is_silent and (
+        has_slot = SlotUsage(taken, 0, usage.of_each).left_for(alert.project_id, 1) > 0
+        must_wait = alert.is_silent and (
             alert.project_id in silent_taken or len(silent_taken) >= most_silent
         )
-        if len(ids) == limit or not has_place or is_held_back:
+        if len(ids) == limit or not has_slot or must_wait:
             continue
         ids.append(alert.alert_id)
         taken[alert.project_id] += 1
@@ -158,7 +159,7 @@ def _admitted(found: list[_Found], limit: int, places: Places) -> list[int]:
 
 
 async def _in_turns(
-    session: AsyncSession, now: datetime, lane: TextClause, limit: int, places: Places
+    session: AsyncSession, now: datetime, lane: TextClause, limit: int, usage: SlotUsage
 ) -> list[_Found]:
     """The oldest due alert of each project, then the next of each. With more than `limit` projects,
     they are drawn at random.
@@ -166,12 +167,12 @@ async def _in_turns(
     A project is left out when it has no free slot, or only alerts for silent addresses while their
     slot is in use.
     """
-    full = [project_id for project_id in places.taken if not places.left_for(project_id, limit)]
+    full = [project_id for project_id in usage.taken if not usage.left_for(project_id, limit)]
     is_due: tuple[Any, ...] = (
         ALERTS.c.project_id == PROJECTS.c.id,
         lane,
         ALERTS.c.due_at <= now,
-        *_is_of_no_full_silence(places, limit),
+        *_is_not_for_busy_silent_slot(usage, limit),
     )
     drawn = (
         select(PROJECTS.c.id)
@@ -182,27 +183,27 @@ async def _in_turns(
     queues = []
     for row in await session.execute(drawn):
         due = select(ALERTS.c.id).where(ALERTS.c.project_id == row.id, lane, ALERTS.c.due_at <= now)
-        queues.append(await _of_project(session, due, row.id, limit, places))
+        queues.append(await _of_project(session, due, row.id, limit, usage))
     return [queue[turn] for turn in range(limit + 1) for queue in queues if turn < len(queue)]
 
 
-def _is_of_no_full_silence(places: Places, limit: int) -> tuple[ColumnElement[bool], ...]:
-    held_back = places.silent_taken if places.left_for_silent(limit) else places.silent.keys()
+def _is_not_for_busy_silent_slot(usage: SlotUsage, limit: int) -> tuple[ColumnElement[bool], ...]:
+    waiting = usage.silent_taken if usage.left_for_silent(limit) else usage.silent.keys()
     pairs = [
         (project_id, address)
-        for project_id in held_back
-        for address in places.silent.get(project_id, ())
+        for project_id in waiting
+        for address in usage.silent.get(project_id, ())
     ]
     return (tuple_(ALERTS.c.project_id, ALERTS.c.destination).not_in(pairs),) if pairs else ()
 
 
 async def _of_project(
-    session: AsyncSession, due: Select[Any], project_id: str, limit: int, places: Places
+    session: AsyncSession, due: Select[Any], project_id: str, limit: int, usage: SlotUsage
 ) -> list[_Found]:
     """The due alerts that fit into the project's free slots, oldest first; at most one for its
     silent addresses.
     """
-    left, silent = places.left_for(project_id, limit), places.silent.get(project_id, frozenset())
+    left, silent = usage.left_for(project_id, limit), usage.silent.get(project_id, frozenset())
     if not left:
         return []
     others = due.where(ALERTS.c.destination.not_in(silent)) if silent else due
@@ -210,7 +211,7 @@ async def _of_project(
         _Found(alert_id, project_id, is_silent=False)
         for alert_id in await _ids(session, others, left)
     ]
-    if silent and project_id not in places.silent_taken:
+    if silent and project_id not in usage.silent_taken:
         of_silent = await _ids(session, due.where(ALERTS.c.destination.in_(silent)), 1)
         # After the first of the others, so that neither kind waits for the other.
         found[1:1] = [_Found(alert_id, project_id, is_silent=True) for alert_id in of_silent]
@@ -227,7 +228,7 @@ def _alert_due(row: Row[Any]) -> AlertDue:
     subject = row.replay_id or None
     return AlertDue(
         alert_id=row.id,
-        kind=AlertKind(row.kind) if row.kind in set(AlertKind) else row.kind,
+        kind=member_or_text(AlertKind, row.kind),
         channel=row.channel,
         destination=row.destination,
         event_id=EventId(row.event_id),

@@ -50,7 +50,7 @@ class AlertFacts:
     receipt: Receipt
     project_name: str
     destinations: tuple[AlertDestination, ...]
-    cause: RepairCause | None
+    cause: RepairCause | str | None
     failing: str | None
 
     def still_wants(self, channel: str, destination: str) -> bool:

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.incidents import RepairCause
+from domain.values.enums import member_or_text
 from store.alerts.delivery import AlertDue, AlertFacts, destination_digest
 from store.alerts.destinations import read_destinations
 from store.receipts.queries import read_incident
@@ -18,7 +19,7 @@ async def read_facts(session: AsyncSession, alert: AlertDue) -> AlertFacts:
 
     Raises:
         LookupError: its incident is not stored.
-        ValueError: a row holds what this version does not know.
+        OverflowError: a row holds an instant that does not exist.
     """
     found = await read_incident(session, None, alert.incident_id)
     if found is None:
@@ -38,7 +39,7 @@ async def read_facts(session: AsyncSession, alert: AlertDue) -> AlertFacts:
         receipt=found.receipt,
         project_name=name or "",
         destinations=destinations,
-        cause=None if cause is None else RepairCause(cause),
+        cause=None if cause is None else member_or_text(RepairCause, cause),
         failing=next(
             (one.name for one in destinations if destination_digest(one.name) == alert.about), None
         ),

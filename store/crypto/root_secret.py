@@ -32,8 +32,8 @@ from store.status.heartbeats import (
     INGEST,
     SECRETS,
     lock_fact,
-    read_beats,
     read_fact,
+    read_heartbeats,
     write_fact,
     write_fact_once,
 )
@@ -262,11 +262,17 @@ async def _refuse_unless_known_everywhere(
     session: AsyncSession, sealer: Sealer, now: datetime
 ) -> None:
     needed = {root.fingerprint for root in sealer.roots}
-    beats = [beat for beat in await read_beats(session, now) if beat.role != INGEST]
-    alive = [
-        beat for beat in beats if beat.age_seconds < ALIVE_SECONDS and not beat.report.get(ENDED)
+    heartbeats = [
+        heartbeat for heartbeat in await read_heartbeats(session, now) if heartbeat.role != INGEST
     ]
-    without = tuple(beat.process for beat in alive if not needed <= set(_known_to(beat.report)))
+    alive = [
+        heartbeat
+        for heartbeat in heartbeats
+        if heartbeat.age_seconds < ALIVE_SECONDS and not heartbeat.report.get(ENDED)
+    ]
+    without = tuple(
+        heartbeat.process for heartbeat in alive if not needed <= set(_known_to(heartbeat.report))
+    )
     if without:
         raise NotEverywhere(without)
 

@@ -126,7 +126,7 @@ class Database:
         return self._reading.session(name)
 
     def searching(self, name: str) -> AbstractAsyncContextManager[AsyncSession]:
-        """As `reading`, for lists, searches and counts.
+        """A read-only session, as `reading`, for lists, searches and counts.
 
         A statement may take 2 s. `name`, a project or a user, may have two sessions at once.
 
@@ -135,28 +135,32 @@ class Database:
         return self._pools.searching.session(name)
 
     def key_lookup(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """As `reading`, for the lookup of an API key, which every request waits for first.
+        """A read-only session, as `reading`, for the lookup of an API key.
+
+        Every request waits for that lookup first.
 
         Raises: Unavailable when the store cannot be reached.
         """
         return self._pools.key_lookup.session()
 
     def heartbeat(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """As `transaction`, for the heartbeat of a process. A statement may take 10 s.
+        """A session that commits, as `transaction`, for the heartbeat of a process. A statement may
+        take 10 s.
 
         Raises: Unavailable when the store cannot be reached or cannot commit now.
         """
         return self._pools.heartbeat.session()
 
     def watching(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """As `reading`, for readiness. A statement may take 2 s.
+        """A read-only session, as `reading`, for readiness. A statement may take 2 s.
 
         Raises: Unavailable when the store cannot be reached.
         """
         return self._pools.watching.session()
 
     def measuring(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """As `reading`, for metrics of the whole store. A statement may take 1 s.
+        """A read-only session, as `reading`, for metrics of the whole store. A statement may take
+        1 s.
 
         Raises: Unavailable when it takes too long, or the store cannot be reached.
         """

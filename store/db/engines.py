@@ -119,7 +119,7 @@ def _adapted(engine: AsyncEngine, connection: PostgresConnection) -> Any:  # Any
 
 
 def snapshots(engine: AsyncEngine) -> AsyncEngine:
-    """The same connections, for read-only sessions."""
+    """An engine with the same connections, whose transactions see one snapshot and cannot write."""
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 

@@ -104,7 +104,7 @@ def _is_server_lost(error: BaseException) -> bool:
 
 
 class SqliteIngestConnection:
-    """One connection, `BEGIN IMMEDIATE`, synchronous FULL."""
+    """The committer's connection to SQLite: `BEGIN IMMEDIATE`, synchronous FULL."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -171,7 +171,10 @@ class SqliteIngestConnection:
 
 
 class PostgresIngestConnection:
-    """One connection. After a commit it notifies the dispatchers (`NOTIFY_EVERY_SECONDS`)."""
+    """The committer's connection to PostgreSQL.
+
+    After a commit it notifies the dispatchers (`NOTIFY_EVERY_SECONDS`).
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import structlog
 import uuid_utils
 
-from domain.outage import beat_interval
+from domain.outage import heartbeat_interval
 from store.db.database import Clock
 from store.ingest.connection import IngestConnection
 from store.ingest.outage_evidence import write_ingest_heartbeat
@@ -49,7 +49,7 @@ class IngestHeartbeat:
         loop = asyncio.get_running_loop()
         if self._outage_seconds is not None and loop.time() >= self._due_at:
             await self._write(self._outage_seconds)
-            every_seconds = beat_interval(self._outage_seconds).total_seconds()
+            every_seconds = heartbeat_interval(self._outage_seconds).total_seconds()
             self._due_at = loop.time() + every_seconds
             loop.call_later(every_seconds, self._on_due)
 

@@ -9,7 +9,7 @@ by `store.ingest.heartbeat`.
 import json
 from datetime import timedelta
 
-from domain.outage import Outage, beat_interval, is_outage
+from domain.outage import Outage, heartbeat_interval, is_outage
 from domain.values.timestamps import from_unix_ms, to_iso, to_unix_ms
 from store.db.database import Clock
 from store.db.sql import Statements
@@ -75,7 +75,7 @@ async def _record_outage(st: Statements, now_ms: int, *, outage_seconds: int) ->
     if down_from is None:
         return None
     # Ingest may have accepted requests for up to one heartbeat interval since it is up again.
-    accepted_until = now_ms - beat_interval(outage_seconds) // timedelta(milliseconds=1)
+    accepted_until = now_ms - heartbeat_interval(outage_seconds) // timedelta(milliseconds=1)
     ((outage_id,),) = await st.fetch(_INSERT_OUTAGE, down_from, now_ms, accepted_until)
     return Outage(id=outage_id, down_from=down_from, up_at=now_ms, accepted_until=accepted_until)
 

@@ -42,7 +42,7 @@ from store.maintenance.backup_file import (
 )
 from store.schema import tables
 from store.schema.tables import ALERTS, OUTBOX, TABLES
-from store.status.heartbeats import INGEST, NAMESPACE_FACT, read_beats, write_fact
+from store.status.heartbeats import INGEST, NAMESPACE_FACT, read_heartbeats, write_fact
 
 # A closed session or a used link must not become valid again.
 LEFT_OUT = frozenset({"login_links", "sessions", "invitations", "throttles"})
@@ -182,7 +182,9 @@ async def refuse_unless_empty(session: AsyncSession, now: datetime) -> None:
             f"the store is not empty, it has {', '.join(filled)}: restore into a new one, "
             "named by MAKEGOOD_DATABASE_URL or MAKEGOOD_DATA_DIR; nothing was changed"
         )
-    if any(beat.age_seconds < RUNNING_SECONDS for beat in await read_beats(session, now)):
+    if any(
+        heartbeat.age_seconds < RUNNING_SECONDS for heartbeat in await read_heartbeats(session, now)
+    ):
         raise BackupError(
             "an API or a worker is at work on this store: stop it, and try again 10 seconds later;"
             " nothing was changed"

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.errors import FieldError, NotFound, ValidationFailed
 from domain.ids import ProjectId
 from domain.users import Invitation, Role
+from domain.values.enums import member_or_text
 from store.crypto.tokens import new_invitation_id, new_token, token_digest
 from store.db.paging import LISTED_AT_MOST
 from store.people.email_addresses import sign_in_address
@@ -125,6 +126,6 @@ def _invitation(row: Row[Any]) -> Invitation:
         project_id=ProjectId(row.project_id),
         project_name=row.project_name,
         email=row.email,
-        role=Role(row.role),
+        role=member_or_text(Role, row.role),
         expires_at=row.expires_at,
     )

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.errors import FieldError, NotFound, ValidationFailed
 from domain.ids import EventId, IncidentId, ProjectId, UserId
 from domain.users import Access, Member, Role
+from domain.values.enums import member_or_text
 from store.db.paging import LISTED_AT_MOST
 from store.people.sessions import end_sessions
 from store.schema.tables import (
@@ -40,21 +41,21 @@ async def read_access(session: AsyncSession, user_id: UserId) -> Access:
     rows = await session.execute(
         select(MEMBERS.c.project_id, MEMBERS.c.role).where(MEMBERS.c.user_id == user_id)
     )
-    roles = {ProjectId(row.project_id): Role(row.role) for row in rows}
+    roles = {ProjectId(row.project_id): member_or_text(Role, row.role) for row in rows}
     of_user = select(ADMINISTRATORS.c.user_id).where(ADMINISTRATORS.c.user_id == user_id)
     return Access(is_administrator=await session.scalar(of_user) is not None, roles=roles)
 
 
 async def read_roles(
     session: AsyncSession, user_ids: Collection[UserId]
-) -> Mapping[UserId, Mapping[ProjectId, Role]]:
+) -> Mapping[UserId, Mapping[ProjectId, Role | str]]:
     """The roles of each of these users; empty for one without memberships."""
     rows = await session.execute(
         select(MEMBERS).where(MEMBERS.c.user_id.in_(user_ids)).order_by(MEMBERS.c.project_id)
     )
-    found: dict[UserId, dict[ProjectId, Role]] = {user_id: {} for user_id in user_ids}
+    found: dict[UserId, dict[ProjectId, Role | str]] = {user_id: {} for user_id in user_ids}
     for row in rows:
-        found[UserId(row.user_id)][ProjectId(row.project_id)] = Role(row.role)
+        found[UserId(row.user_id)][ProjectId(row.project_id)] = member_or_text(Role, row.role)
     return found
 
 
@@ -83,12 +84,15 @@ async def list_members(session: AsyncSession, project_id: ProjectId) -> list[Mem
         MEMBERS.c.since, MEMBERS.c.user_id
     )
     rows = await session.execute(query.limit(LISTED_AT_MOST))
-    return [Member(UserId(row.user_id), row.email, Role(row.role), row.since) for row in rows]
+    return [
+        Member(UserId(row.user_id), row.email, member_or_text(Role, row.role), row.since)
+        for row in rows
+    ]
 
 
 async def grant(
     session: AsyncSession, *, project_id: ProjectId, user_id: UserId, role: Role, now: datetime
-) -> Role | None:
+) -> Role | str | None:
     """Give the user a role in the project; returns the previous one. After a change they must sign
     in again.
 
@@ -116,7 +120,7 @@ async def grant(
     return has
 
 
-async def revoke(session: AsyncSession, *, project_id: ProjectId, user_id: UserId) -> Role:
+async def revoke(session: AsyncSession, *, project_id: ProjectId, user_id: UserId) -> Role | str:
     """Remove the user from the project; returns their role. They must sign in again.
 
     Raises:
@@ -191,7 +195,7 @@ async def demote(session: AsyncSession, user_id: UserId) -> bool:
     return True
 
 
-async def delete_user(session: AsyncSession, user_id: UserId) -> Mapping[ProjectId, Role]:
+async def delete_user(session: AsyncSession, user_id: UserId) -> Mapping[ProjectId, Role | str]:
     """Delete the account with its credentials and sessions; returns its memberships. Its audit
     entries stay.
 
@@ -210,9 +214,9 @@ async def delete_user(session: AsyncSession, user_id: UserId) -> Mapping[Project
     return roles
 
 
-async def _role(session: AsyncSession, project_id: ProjectId, user_id: UserId) -> Role | None:
+async def _role(session: AsyncSession, project_id: ProjectId, user_id: UserId) -> Role | str | None:
     found = await session.scalar(select(MEMBERS.c.role).where(*_is(project_id, user_id)))
-    return None if found is None else Role(found)
+    return None if found is None else member_or_text(Role, found)
 
 
 async def _refuse_last_owner(session: AsyncSession, project_id: ProjectId) -> None:

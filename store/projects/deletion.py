@@ -51,7 +51,7 @@ COUNTED = 1_000
 ALERT_LANES = (tables.ALERT_IS_FRESH, tables.ALERT_IS_RETRIED)
 # By the partial index `projects_left`.
 _IS_LEFT = (PROJECTS.c.deleted_at.is_not(None), PROJECTS.c.erased_at.is_(None))
-UNENDED = (ReceiptState.WAITING, ReceiptState.INCIDENT)
+OPEN_RECEIPT_STATES = (ReceiptState.WAITING, ReceiptState.INCIDENT)
 REASON = "The project was deleted."
 
 
@@ -91,11 +91,11 @@ async def delete_project(
     )
     if (await session.execute(locked)).first() is None:
         raise NotFound("There is no such project.")
-    unended = await count_open(session, project_id)
-    if unended and not end_open:
+    open_count = await count_open(session, project_id)
+    if open_count and not end_open:
         message = (
-            f"{_at_most(unended)} receipts have not ended: wait until they have, or have them ended"
-            " with it."
+            f"{_at_most(open_count)} receipts have not ended: wait until they have, or have them"
+            " ended with it."
         )
         raise ValidationFailed(errors=(FieldError("/end_open", "not_ended", message),))
     gone = {
@@ -108,13 +108,13 @@ async def delete_project(
     await session.execute(marked.values(**gone, suspended_at=now, deleted_at=now))
     for table in (API_KEYS, SIGNING_SECRETS, MEMBERS, INVITATIONS, ALERT_DESTINATIONS):
         await session.execute(delete(table).where(table.c.project_id == project_id))
-    return unended
+    return open_count
 
 
 async def count_open(session: AsyncSession, project_id: ProjectId) -> int:
     """The number of its open receipts; `COUNTED` means that many or more."""
     found = 0
-    for state in UNENDED:
+    for state in OPEN_RECEIPT_STATES:
         left = COUNTED - found
         counted = _of_state(project_id, state).limit(left).subquery()
         found += await session.scalar(select(func.count()).select_from(counted)) or 0
@@ -135,9 +135,9 @@ async def open_of_deleted(
     """
     found: list[EventId] = []
     for project_id in await session.scalars(_deleted_projects()):
-        for state in UNENDED:
-            unended = _of_state(project_id, state).where(RECEIPTS.c.event_id > (after or ""))
-            found += await _ids(session, unended.order_by(RECEIPTS.c.event_id).limit(limit))
+        for state in OPEN_RECEIPT_STATES:
+            open_receipts = _of_state(project_id, state).where(RECEIPTS.c.event_id > (after or ""))
+            found += await _ids(session, open_receipts.order_by(RECEIPTS.c.event_id).limit(limit))
     return sorted(found)[:limit]
 
 

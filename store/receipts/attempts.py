@@ -54,7 +54,7 @@ class AttemptHeld:
 class SeriesOver:
     """The repair is no longer calling, or ended now because it has no URL: no attempt begins."""
 
-    position: LifecycleState
+    state: LifecycleState
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,8 @@ async def begin_attempt(
         NotFound: no such receipt.
     """
     snapshot = await lock_receipt(st, event_id)
-    if snapshot.position is not LifecycleState.CALLING or snapshot.active_replay_id != replay_id:
-        return SeriesOver(snapshot.position)
+    if snapshot.state is not LifecycleState.CALLING or snapshot.active_replay_id != replay_id:
+        return SeriesOver(snapshot.state)
     if snapshot.repair_url is None:
         return SeriesOver(await _end_without_url(st, snapshot, replay_id, now))
     last = await _last_attempt(st, replay_id)
@@ -180,7 +180,7 @@ async def record_attempt(
         gone = "UPDATE projects SET repair_url_gone = $1 WHERE id = $2 AND repair_url = $3"
         await st.fetch(gone, True, snapshot.project_id, gone_url)
     if ending is None or snapshot.active_replay_id != replay_id:
-        return snapshot.position
+        return snapshot.state
     if ending == "accepted":
         return (await apply_transition(st, snapshot, Trigger.CALLBACK_ACCEPTED, now)).to
     facts = TriggerFacts(cause=RepairCause(ending))

@@ -18,7 +18,7 @@ from domain.values.timestamps import to_unix_ms
 from store.db.sql import SessionStatements, Statements
 from store.receipts.state import load_snapshot, lock_receipt
 from store.receipts.transitions import TriggerFacts, apply_transition
-from store.status.heartbeats import read_ingest_beats
+from store.status.heartbeats import read_ingest_heartbeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Opened:
 class Settled:
     """The receipt has ended: no incident opens."""
 
-    position: LifecycleState
+    state: LifecycleState
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,13 @@ async def open_incident(
     """
     snapshot = await lock_receipt(st, event_id)
     remaining_ms = to_unix_ms(snapshot.deadline_at) - to_unix_ms(now)
-    if snapshot.position is LifecycleState.WAITING and remaining_ms > 0:
+    if snapshot.state is LifecycleState.WAITING and remaining_ms > 0:
         return NotYet(remaining_ms)
     facts = TriggerFacts()
     follows = await apply_transition(st, snapshot, Trigger.DEADLINE_PASSED, now, facts)
     if follows.to in END_STATES:
         return Settled(follows.to)
-    is_new = follows.to is not snapshot.position
+    is_new = follows.to is not snapshot.state
     return Opened(facts.incident_id if is_new else snapshot.incident, is_new=is_new)
 
 
@@ -73,7 +73,7 @@ async def fail_overdue_repair(
     """
     snapshot = await lock_receipt(st, event_id)
     if snapshot.active_replay_id != replay_id or snapshot.result_deadline_at is None:
-        return snapshot.position
+        return snapshot.state
     remaining_ms = to_unix_ms(snapshot.result_deadline_at) - to_unix_ms(now)
     if remaining_ms > 0:
         return NotYet(remaining_ms)
@@ -126,18 +126,18 @@ async def remaining_grace_ms(
     Raises:
         NotFound: no such receipt.
     """
-    beats = await read_ingest_beats(session)
-    if not is_ingest_down(beats, now, outage_seconds=outage_seconds):
+    heartbeats = await read_ingest_heartbeats(session)
+    if not is_ingest_down(heartbeats, now, outage_seconds=outage_seconds):
         return None
     snapshot = await load_snapshot(SessionStatements(session), event_id)
     due_at = {
         LifecycleState.WAITING: snapshot.deadline_at,
         LifecycleState.AWAITING_RESULT: snapshot.result_deadline_at,
-    }.get(snapshot.position)
+    }.get(snapshot.state)
     return (
         None
         if due_at is None
-        else grace_ms(beats, now, due_at=due_at, outage_seconds=outage_seconds)
+        else grace_ms(heartbeats, now, due_at=due_at, outage_seconds=outage_seconds)
     )
 
 
@@ -145,6 +145,8 @@ async def deadlines_count_until(
     session: AsyncSession, now: datetime, *, outage_seconds: int
 ) -> datetime:
     """Deadlines up to this instant count now: `now`, or the last heartbeat while ingest is down."""
-    beats = await read_ingest_beats(session)
-    is_down = beats is not None and is_ingest_down(beats, now, outage_seconds=outage_seconds)
-    return beats.last_at if beats is not None and is_down else now
+    heartbeats = await read_ingest_heartbeats(session)
+    is_down = heartbeats is not None and is_ingest_down(
+        heartbeats, now, outage_seconds=outage_seconds
+    )
+    return heartbeats.last_at if heartbeats is not None and is_down else now

@@ -65,7 +65,7 @@ async def request_repair(
     snapshot = await lock_receipt(st, event_id)
     if snapshot.incident_id is None:
         raise NotFound
-    if snapshot.position is LifecycleState.OPEN and snapshot.repair_url is None:
+    if snapshot.state is LifecycleState.OPEN and snapshot.repair_url is None:
         raise RepairUrlMissing
     replay_id = new_replay_id()
     facts = TriggerFacts(replay_id=replay_id, requested_by=requested_by)
@@ -160,7 +160,7 @@ async def _signal_again(
 
     The signal names the repair, so a run that is already calling it ignores the signal.
     """
-    if snapshot.position is not LifecycleState.CALLING:
+    if snapshot.state is not LifecycleState.CALLING:
         return
     known = await st.fetch(
         "SELECT 1 FROM attempts WHERE replay_id = $1 AND at > $2 "

@@ -71,7 +71,7 @@ async def apply_result(
     facts = ResultFacts(new.status, new.replay_id, new.error_code, new.error_message)
     trigger = classify_result(
         facts,
-        state=snapshot.position,
+        state=snapshot.state,
         active_replay_id=snapshot.active_replay_id,
         ended_by_replay_id=snapshot.ended_by_replay_id,
         earlier=await _earlier(st, snapshot, facts),
@@ -82,7 +82,7 @@ async def apply_result(
     result_id = new_result_id()
     await _store_result(st, event_id, result_id, facts, now)
     follows = await apply_transition(st, snapshot, trigger, now, TriggerFacts(result=facts))
-    if snapshot.position not in END_STATES and not await _is_hinted(st, snapshot, now):
+    if snapshot.state not in END_STATES and not await _is_hinted(st, snapshot, now):
         replay = {"replay_id": new.replay_id} if new.replay_id else {}
         await enqueue_signal(
             st,
@@ -109,7 +109,7 @@ async def _is_hinted(st: Statements, snapshot: ReceiptSnapshot, now: datetime) -
     The row is locked, so that it is claimed after this commit or not counted. A row that is locked
     already is being claimed.
     """
-    if snapshot.position not in OPEN_STATES:
+    if snapshot.state not in OPEN_STATES:
         return False
     locked = " FOR UPDATE SKIP LOCKED" if st.dialect == "postgresql" else ""
     return bool(await st.fetch(_UNCLAIMED + locked, snapshot.event_id, to_unix_ms(now)))
@@ -140,8 +140,8 @@ async def _is_counted_repeat(
     stored again.
     """
     if (
-        snapshot.position not in OPEN_STATES
-        or transition(snapshot.position, trigger).to is not snapshot.position
+        snapshot.state not in OPEN_STATES
+        or transition(snapshot.state, trigger).to is not snapshot.state
     ):
         return False
     return bool(
@@ -153,7 +153,7 @@ async def _earlier(
     st: Statements, snapshot: ReceiptSnapshot, facts: ResultFacts
 ) -> frozenset[ResultFacts]:
     # Never all results: an app may report failures without end.
-    if snapshot.position not in END_STATES:
+    if snapshot.state not in END_STATES:
         return frozenset()
     rows = await st.fetch(_EARLIER, snapshot.event_id, *_equal_to(facts))
     return frozenset(

@@ -13,6 +13,7 @@ from domain.incidents import Reason, RepairState
 from domain.lifecycle import LifecycleState, state_of
 from domain.receipts import Flag, ReceiptState
 from domain.results import LateResult
+from domain.values.enums import member_or_text
 from domain.values.timestamps import from_unix_ms
 from store.db.sql import Statements
 from store.receipts.outage_credit import credit_locked
@@ -40,15 +41,15 @@ class ReceiptSnapshot:
     project_id: ProjectId
     livemode: bool
     receipt_state: ReceiptState
-    position: LifecycleState
+    state: LifecycleState
     deadline_at: datetime
-    flags: tuple[Flag, ...]
+    flags: tuple[Flag | str, ...]
     incident_id: IncidentId | None
-    reason: Reason | None
+    reason: Reason | str | None
     ended_by_replay_id: ReplayId | None
     active_replay_id: ReplayId | None
     result_deadline_at: datetime | None
-    late_result: LateResult
+    late_result: LateResult | str
     timeout_minutes: float
     repair_url: str | None
     # An outage moves its deadline, or its active repair's, and is not applied yet.
@@ -58,7 +59,7 @@ class ReceiptSnapshot:
     def incident(self) -> IncidentId:
         """The incident's id; the caller knows from the state that there is one."""
         if self.incident_id is None:
-            raise AssertionError(f"{self.event_id} is in state {self.position} without an incident")
+            raise AssertionError(f"{self.event_id} is in state {self.state} without an incident")
         return self.incident_id
 
 
@@ -91,26 +92,26 @@ async def load_snapshot(st: Statements, event_id: EventId) -> ReceiptSnapshot:
         receipt_credit,
         repair_credit,
     ) = rows[0]
-    state = ReceiptState(receipt_state)
-    position = state_of(state, None if repair_state is None else RepairState(repair_state))
+    stored = ReceiptState(receipt_state)
+    state = state_of(stored, None if repair_state is None else RepairState(repair_state))
     return ReceiptSnapshot(
         event_id=EventId(stored_event_id),
         project_id=ProjectId(project_id),
         livemode=bool(livemode),
-        receipt_state=state,
-        position=position,
+        receipt_state=stored,
+        state=state,
         deadline_at=from_unix_ms(deadline_ms),
-        flags=tuple(Flag(flag) for flag in flags.split()),
+        flags=tuple(member_or_text(Flag, flag) for flag in flags.split()),
         incident_id=incident_id,
-        reason=None if reason is None else Reason(reason),
+        reason=None if reason is None else member_or_text(Reason, reason),
         ended_by_replay_id=ended_by_replay_id,
         active_replay_id=active_replay_id,
         result_deadline_at=None if result_deadline_ms is None else from_unix_ms(result_deadline_ms),
-        late_result=LateResult(late_result),
+        late_result=member_or_text(LateResult, late_result),
         timeout_minutes=timeout_minutes,
         repair_url=repair_url,
         has_pending_credit=_has_pending_credit(
-            position, newest=newest_outage, of_receipt=receipt_credit, of_repair=repair_credit
+            state, newest=newest_outage, of_receipt=receipt_credit, of_repair=repair_credit
         ),
     )
 
@@ -144,12 +145,12 @@ async def lock_receipt(st: Statements, event_id: EventId) -> ReceiptSnapshot:
 
 
 def _has_pending_credit(
-    position: LifecycleState, *, newest: int | None, of_receipt: int, of_repair: int | None
+    state: LifecycleState, *, newest: int | None, of_receipt: int, of_repair: int | None
 ) -> bool:
     """`newest` is the newest pending outage, None without one. The others are the last outages that
     were applied.
     """
-    match position:
+    match state:
         case LifecycleState.WAITING:
             has = of_receipt
         case LifecycleState.AWAITING_RESULT:

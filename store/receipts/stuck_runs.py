@@ -29,7 +29,8 @@ from domain.ids import EventId, ProjectId
 from domain.incidents import TimelineKind
 from domain.receipts import ReceiptState
 from domain.temporal.outbox import OutboxKind
-from domain.temporal.runs import CAUSE_TEXTS, StuckCause, StuckRun, restart_command
+from domain.temporal.runs import StuckCause, StuckRun, cause_text, restart_command
+from domain.values.enums import member_or_text
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import SessionStatements, Statements
 from store.receipts.outbox import LEASE_SECONDS, RESTART_WITHIN, enqueue_signal
@@ -149,7 +150,7 @@ async def mark_stuck(
         )
         return
     message = (
-        f"The workflow cannot go on: {CAUSE_TEXTS[cause]}. To restart it:"
+        f"The workflow cannot go on: {cause_text(cause)}. To restart it:"
         f" {restart_command(run.event_id)}"
     )
     await _note(session, run.event_id, message, now)
@@ -269,7 +270,7 @@ def _run_from(row: Row[Any]) -> StuckRun:
         project_id=ProjectId(row.project_id),
         suspected_at=row.suspected_at,
         found_at=row.found_at,
-        cause=None if row.cause is None else StuckCause(row.cause),
+        cause=None if row.cause is None else member_or_text(StuckCause, row.cause),
         looks=row.looks,
         restarts=row.restarts,
         restarted_at=row.restarted_at,

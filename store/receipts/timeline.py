@@ -8,7 +8,7 @@ its size from each of the three tables, and its entries are in the order of time
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -30,8 +30,9 @@ ENTRIES_SHOWN = 100
 _CURSOR = re.compile(r"(\d{1,19})?\|(res_[0-9a-f]{32})?\|(?:(rpl_[0-9a-f]{32}):(\d{1,9}))?")
 
 # The order of entries of the same millisecond: effects come after their causes. A first failure
-# opens the incident (4); any other result belongs to a repair or ends the incident (9).
-_RANK = {
+# opens the incident (4); any other result belongs to a repair or ends the incident (9). Any other
+# kind, also one of a newer version, is a note on what happened.
+_RANK: Mapping[str, int] = {
     TimelineKind.RECEIPT_ACCEPTED: 1,
     TimelineKind.DEADLINE_CREDITED: 2,
     TimelineKind.DEADLINE_PASSED: 3,
@@ -43,9 +44,9 @@ _RANK = {
     TimelineKind.ATTEMPT: 8,
     TimelineKind.REPAIR_FAILED: 10,
     TimelineKind.INCIDENT_RESOLVED: 11,
-    TimelineKind.NOTED: 12,
     TimelineKind.FLAGGED: 13,
 }
+_RANK_OF_OTHERS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,16 +238,16 @@ def _rank(entry: TimelineEntry) -> int:
             entry.fields["status"] == ResultStatus.FAILED and "replay_id" not in entry.fields
         )
         return 4 if is_first_failure else 9
-    return _RANK[entry.kind]
+    return _RANK.get(entry.kind, _RANK_OF_OTHERS)
 
 
 def _received(result: Result) -> TimelineEntry:
-    said = result.said
-    fields: dict[str, object] = {"status": said.status.value}
+    facts = result.facts
+    fields: dict[str, object] = {"status": facts.status.value}
     given = {
-        "replay_id": said.replay_id,
-        "error_code": said.error_code,
-        "error_message": said.error_message,
+        "replay_id": facts.replay_id,
+        "error_code": facts.error_code,
+        "error_message": facts.error_message,
     }
     fields |= {name: value for name, value in given.items() if value is not None}
     if result.repeats and result.repeated_at is not None:

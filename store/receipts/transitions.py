@@ -101,7 +101,7 @@ class TriggerFacts:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """A trigger that moves a locked receipt out of `snapshot.position`."""
+    """A trigger that moves a locked receipt out of `snapshot.state`."""
 
     st: Statements
     snapshot: ReceiptSnapshot
@@ -127,16 +127,16 @@ async def apply_transition(
     Raises:
         IllegalTransition: the trigger cannot happen in this state.
     """
-    follows = transition(snapshot.position, trigger)
+    follows = transition(snapshot.state, trigger)
     change = _Change(st, snapshot, trigger, facts or TriggerFacts(), now)
     if follows.noted:
         await _note_result(change, follows.flag)
-    if follows.to is snapshot.position:
+    if follows.to is snapshot.state:
         return follows
     match follows.to:
         case LifecycleState.APPLIED:
             await _move_receipt(change, ReceiptState.APPLIED)
-        case LifecycleState.OPEN if snapshot.position is LifecycleState.WAITING:
+        case LifecycleState.OPEN if snapshot.state is LifecycleState.WAITING:
             await _open_incident(change)
         case LifecycleState.OPEN:
             await _reopen_incident(change)
@@ -284,11 +284,11 @@ async def _add_entry(change: _Change, kind: TimelineKind, **fields: object) -> N
 
 def _active_state(change: _Change) -> RepairState:
     """The state of the active repair: the lifecycle state has the same name."""
-    return RepairState(change.snapshot.position.value)
+    return RepairState(change.snapshot.state.value)
 
 
 def _incident_state(change: _Change) -> IncidentState:
-    return _given(states_at(change.snapshot.position)[1])
+    return _given(states_at(change.snapshot.state)[1])
 
 
 def _given(value: T | None) -> T:

@@ -40,6 +40,7 @@ from domain.projects import Key, Project, Scope
 from domain.receipts import EffectType, EventType, Flag, Provider, Receipt, ReceiptState
 from domain.results import LateResult, Result, ResultFacts, ResultStatus
 from domain.users import User
+from domain.values.enums import member_or_text
 from domain.values.text import well_formed
 from store.schema.tables import RECEIPTS
 
@@ -55,7 +56,7 @@ def project_from(row: Row[Any], alert_destinations: Sequence[AlertDestination]) 
         repair_url=row.repair_url,
         repair_url_gone=row.repair_url_gone,
         timeout_minutes=row.timeout_minutes,
-        late_result=LateResult(row.late_result),
+        late_result=member_or_text(LateResult, row.late_result),
         snapshots=row.snapshots,
         alert_destinations=tuple(alert_destinations),
         is_suspended=row.suspended_at is not None,
@@ -78,7 +79,7 @@ def key_from(row: Row[Any]) -> Key:
         project_id=ProjectId(row.project_id),
         label=row.label,
         hint=row.hint,
-        scopes=frozenset(Scope(scope) for scope in row.scopes.split()),
+        scopes=frozenset(member_or_text(Scope, scope) for scope in row.scopes.split()),
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
@@ -95,19 +96,19 @@ def receipt_from(row: Row[Any]) -> Receipt:
         event_id=EventId(row.event_id),
         project_id=ProjectId(row.project_id),
         livemode=row.livemode,
-        state=ReceiptState(row.state),
-        provider=Provider(row.provider),
+        state=member_or_text(ReceiptState, row.state),
+        provider=member_or_text(Provider, row.provider),
         provider_event_id=row.provider_event_id,
         stripe_event_id=row.stripe_event_id,
-        event_type=EventType(row.event_type),
-        effect_type=EffectType(row.effect_type),
+        event_type=member_or_text(EventType, row.event_type),
+        effect_type=member_or_text(EffectType, row.effect_type),
         internal_reference=row.internal_reference,
         shopify_shop_domain=row.shopify_shop_domain,
         occurred_at=row.occurred_at,
         accepted_at=row.accepted_at,
         timeout_at=row.timeout_at,
         deadline_at=row.deadline_at,
-        flags=tuple(Flag(flag) for flag in row.flags.split()),
+        flags=tuple(member_or_text(Flag, flag) for flag in row.flags.split()),
         request_id=row.request_id,
     )
 
@@ -117,14 +118,14 @@ def incident_from(row: Row[Any], *, active_replay_id: str | None) -> Incident:
         id=IncidentId(row.id),
         event_id=EventId(row.event_id),
         project_id=ProjectId(row.project_id),
-        state=IncidentState(row.state),
-        reason=Reason(row.reason),
+        state=member_or_text(IncidentState, row.state),
+        reason=member_or_text(Reason, row.reason),
         error_code=row.error_code,
         error_message=row.error_message,
         opened_at=row.opened_at,
         acknowledged_at=row.acknowledged_at,
         resolved_at=row.resolved_at,
-        resolution=None if row.resolution is None else Resolution(row.resolution),
+        resolution=None if row.resolution is None else member_or_text(Resolution, row.resolution),
         active_replay_id=None if active_replay_id is None else ReplayId(active_replay_id),
         resolving_replay_id=None
         if row.resolving_replay_id is None
@@ -137,8 +138,8 @@ def repair_from(row: Row[Any], *, attempts: Sequence[Attempt]) -> Repair:
         replay_id=ReplayId(row.replay_id),
         incident_id=IncidentId(row.incident_id),
         event_id=EventId(row.event_id),
-        state=RepairState(row.state),
-        cause=None if row.cause is None else RepairCause(row.cause),
+        state=member_or_text(RepairState, row.state),
+        cause=None if row.cause is None else member_or_text(RepairCause, row.cause),
         requested_by=row.requested_by,
         requested_at=row.requested_at,
         result_deadline_at=row.result_deadline_at,
@@ -150,7 +151,7 @@ def attempt_from(row: Row[Any]) -> Attempt:
     return Attempt(
         number=row.number,
         at=row.at,
-        state=AttemptState(row.state),
+        state=member_or_text(AttemptState, row.state),
         status=row.status,
         duration_ms=row.duration_ms,
         error_class=row.error_class,
@@ -158,7 +159,7 @@ def attempt_from(row: Row[Any]) -> Attempt:
 
 
 def result_from(row: Row[Any]) -> Result:
-    said = ResultFacts(
+    facts = ResultFacts(
         status=ResultStatus(row.status),
         replay_id=None if row.replay_id is None else ReplayId(row.replay_id),
         error_code=row.error_code,
@@ -168,7 +169,7 @@ def result_from(row: Row[Any]) -> Result:
         id=ResultId(row.id),
         event_id=EventId(row.event_id),
         received_at=row.received_at,
-        said=said,
+        facts=facts,
         repeats=row.repeats,
         repeated_at=row.repeated_at,
     )
@@ -176,7 +177,7 @@ def result_from(row: Row[Any]) -> Result:
 
 def timeline_entry_from(row: Row[Any]) -> TimelineEntry:
     fields = {name: _timeline_field(name, value) for name, value in json.loads(row.fields).items()}
-    return TimelineEntry(at=row.at, kind=TimelineKind(row.kind), fields=fields)
+    return TimelineEntry(at=row.at, kind=member_or_text(TimelineKind, row.kind), fields=fields)
 
 
 def _timeline_field(name: str, value: object) -> object:

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Row, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.outage import IngestBeats
+from domain.outage import IngestHeartbeats
 from domain.values.timestamps import to_unix_ms
 from store.db.database import Database
 from store.schema.tables import FACTS, HEARTBEATS
@@ -23,9 +23,9 @@ from store.schema.tables import FACTS, HEARTBEATS
 # The role of the rows that record when ingest could commit. Their `process` is not that of the
 # API's own heartbeat.
 INGEST = "ingest"
-_LATEST_INGEST_BEAT = select(func.max(HEARTBEATS.c.at)).where(HEARTBEATS.c.role == INGEST)
+_LATEST_INGEST_HEARTBEAT = select(func.max(HEARTBEATS.c.at)).where(HEARTBEATS.c.role == INGEST)
 # Built once, because it runs for each deadline. It returns a row for each recent API process.
-_INGEST_BEATS = (
+_INGEST_HEARTBEATS = (
     select(HEARTBEATS.c.at, HEARTBEATS.c.report)
     .where(HEARTBEATS.c.role == INGEST)
     .order_by(HEARTBEATS.c.at.desc())
@@ -50,7 +50,7 @@ ALERT_SENT_FACT = "alert_sent_at"
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Heartbeat:
     """The last heartbeat of a process.
 
     - `role`: `api`, `worker` or `ingest`. `report`: JSON values.
@@ -66,7 +66,7 @@ class Beat:
     report: dict[str, object]
 
 
-async def beat(
+async def write_heartbeat(
     session: AsyncSession,
     *,
     process: str,
@@ -111,30 +111,30 @@ async def read_clocks(
     return now, {CLOCK: round(ahead.total_seconds(), 1)}
 
 
-async def read_beats(session: AsyncSession, now: datetime) -> list[Beat]:
+async def read_heartbeats(session: AsyncSession, now: datetime) -> list[Heartbeat]:
     """The last heartbeat of every process that was not deleted yet, newest first."""
     rows = await session.execute(
         select(HEARTBEATS).order_by(HEARTBEATS.c.at.desc(), HEARTBEATS.c.process)
     )
-    return [_beat_from(row, now) for row in rows]
+    return [_heartbeat_from(row, now) for row in rows]
 
 
-async def latest_ingest_beat(session: AsyncSession) -> datetime | None:
+async def latest_ingest_heartbeat(session: AsyncSession) -> datetime | None:
     """When ingest could last commit: it was up until then. None in a new installation."""
-    latest: datetime | None = await session.scalar(_LATEST_INGEST_BEAT)
+    latest: datetime | None = await session.scalar(_LATEST_INGEST_HEARTBEAT)
     return latest
 
 
-async def read_ingest_beats(session: AsyncSession) -> IngestBeats | None:
+async def read_ingest_heartbeats(session: AsyncSession) -> IngestHeartbeats | None:
     """When ingest could last commit: any API process, and one that has not stopped.
 
     None in a new installation.
     """
-    rows = (await session.execute(_INGEST_BEATS)).all()
+    rows = (await session.execute(_INGEST_HEARTBEATS)).all()
     if not rows:
         return None
     alive_at = next((row.at for row in rows if not json.loads(row.report).get(ENDED)), None)
-    return IngestBeats(last_at=rows[0].at, alive_at=alive_at)
+    return IngestHeartbeats(last_at=rows[0].at, alive_at=alive_at)
 
 
 async def forget_stale(session: AsyncSession, now: datetime) -> int:
@@ -144,7 +144,9 @@ async def forget_stale(session: AsyncSession, now: datetime) -> int:
     """
     is_future = HEARTBEATS.c.at > now + AHEAD_AT_MOST
     is_stale = HEARTBEATS.c.at < now - FORGOTTEN_AFTER
-    latest = _LATEST_INGEST_BEAT.where(HEARTBEATS.c.at <= now + AHEAD_AT_MOST).scalar_subquery()
+    latest = _LATEST_INGEST_HEARTBEAT.where(
+        HEARTBEATS.c.at <= now + AHEAD_AT_MOST
+    ).scalar_subquery()
     is_last = (HEARTBEATS.c.role == INGEST) & (HEARTBEATS.c.at == latest)
     gone = await session.execute(
         delete(HEARTBEATS).where(is_future | (is_stale & ~is_last)).returning(HEARTBEATS.c.process)
@@ -182,8 +184,8 @@ async def write_fact(session: AsyncSession, name: str, value: str) -> None:
     )
 
 
-def _beat_from(row: Row[Any], now: datetime) -> Beat:
-    return Beat(
+def _heartbeat_from(row: Row[Any], now: datetime) -> Heartbeat:
+    return Heartbeat(
         process=row.process,
         role=row.role,
         started_at=row.started_at,

@@ -18,9 +18,9 @@ from domain.ids import EventId
 from store.schema.tables import FACTS
 from store.status.heartbeats import (
     NAMESPACE_FACT,
-    Beat,
-    read_beats,
+    Heartbeat,
     read_fact,
+    read_heartbeats,
     write_fact,
     write_fact_once,
 )
@@ -50,7 +50,7 @@ class Adopted:
     """The decision, and for `ELSEWHERE` one of the workers in the other namespace."""
 
     adoption: Adoption
-    other: Beat | None = None
+    other: Heartbeat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ async def adopt_namespace(
     if known == namespace_id:
         return Adopted(Adoption.KNOWN)
     if (
-        other := _live_in(known, await read_beats(session, now), process, live_seconds)
+        other := _live_in(known, await read_heartbeats(session, now), process, live_seconds)
     ) is not None:
         return Adopted(Adoption.ELSEWHERE, other)
     await write_fact(session, NAMESPACE_FACT, namespace_id)
@@ -141,12 +141,14 @@ def _restart_from(value: str | None) -> Restart | None:
 
 
 def _live_in(
-    namespace_id: str | None, beats: Sequence[Beat], process: str, live_seconds: float
-) -> Beat | None:
-    for beat in beats:
+    namespace_id: str | None, heartbeats: Sequence[Heartbeat], process: str, live_seconds: float
+) -> Heartbeat | None:
+    for heartbeat in heartbeats:
         is_live = (
-            beat.role == "worker" and beat.process != process and beat.age_seconds <= live_seconds
+            heartbeat.role == "worker"
+            and heartbeat.process != process
+            and heartbeat.age_seconds <= live_seconds
         )
-        if is_live and beat.report.get(NAMESPACE_ID) == namespace_id:
-            return beat
+        if is_live and heartbeat.report.get(NAMESPACE_ID) == namespace_id:
+            return heartbeat
     return None

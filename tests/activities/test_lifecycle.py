@@ -25,7 +25,7 @@ from domain.lifecycle import LifecycleState
 from store.audit.log import AuditFilters, list_audit
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from store.status.heartbeats import INGEST, beat
+from store.status.heartbeats import INGEST, write_heartbeat
 from tests.support.given import Story
 
 PAST = {"timeout_minutes": -1.0}
@@ -41,7 +41,9 @@ def lifecycle(database: Database, sealer: Sealer) -> LifecycleActivities:
 async def _ingest_was_up(story: Story, *, seconds_ago: float, **report: bool) -> None:
     at = story.at - timedelta(seconds=seconds_ago)
     async with story.database.transaction() as session:
-        await beat(session, process="ingest-1", role=INGEST, started_at=at, now=at, report=report)
+        await write_heartbeat(
+            session, process="ingest-1", role=INGEST, started_at=at, now=at, report=report
+        )
 
 
 async def run_as(

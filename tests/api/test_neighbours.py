@@ -15,7 +15,7 @@ from domain.projects import CreatedProject
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.receipts.queries import read_event
-from store.status.heartbeats import read_beats
+from store.status.heartbeats import read_heartbeats
 from tests.api.health.test_routes import ALIVE, say_alive
 from tests.api.serving import Caller, parts_on, receipt, serving
 from tests.store.slowness import slow_searches
@@ -64,11 +64,11 @@ async def test_thirty_searches_of_one_key_slow_down_nobody_else(
             seconds, _ = await timed(other.incident_of(event_id))
             took["an incident"] = seconds
             async with database.watching() as session:
-                beats = await read_beats(session, await database.now(session))
+                heartbeats = await read_heartbeats(session, await database.now(session))
             answers = await asyncio.gather(*searches)
 
     assert {name: seconds for name, seconds in took.items() if seconds > SOON_SECONDS} == {}
-    assert max(beat.age_seconds for beat in beats if beat.role == "api") < 5
+    assert max(heartbeat.age_seconds for heartbeat in heartbeats if heartbeat.role == "api") < 5
     answered = Counter((answer.status_code, answer.json()["code"]) for answer in answers)
     assert set(answered) == {(503, "unavailable"), (429, "rate_limited")}
     for answer in answers:

@@ -45,7 +45,7 @@ class Done:
 
     @property
     def json(self) -> Any:
-        """What it printed, read as JSON."""
+        """The output of the command, read as JSON."""
         assert self.code == 0, self.err
         return json.loads(self.out)
 

@@ -10,7 +10,7 @@ from cli.healthcheck import api_problem, worker_problem
 from config.settings import Settings
 from store.db.database import Database
 from store.migrate import migrate
-from store.status.heartbeats import beat
+from store.status.heartbeats import write_heartbeat
 from tests.support.processes import free_ports, python, running
 
 
@@ -21,19 +21,21 @@ async def settings(tmp_path: Path) -> Settings:
     return settings
 
 
-async def write_beat(
+async def write_worker_heartbeat(
     settings: Settings, *, process: str, age_seconds: float = 0, **changes: object
 ) -> None:
     database = Database.open(settings.database_url_or_default)
     async with database.transaction() as session:
         at = datetime.now(UTC) - timedelta(seconds=age_seconds)
-        report = {"engine_reachable": True, "pollers_alive": True, "canary_fresh": True} | changes
-        await beat(session, process=process, role="worker", started_at=at, now=at, report=report)
+        report = {"temporal_reachable": True, "pollers_alive": True, "canary_fresh": True} | changes
+        await write_heartbeat(
+            session, process=process, role="worker", started_at=at, now=at, report=report
+        )
     await database.close()
 
 
 async def test_worker_that_polls_is_healthy(settings: Settings) -> None:
-    await write_beat(settings, process="worker-here-1-abc")
+    await write_worker_heartbeat(settings, process="worker-here-1-abc")
 
     assert await worker_problem(settings, host_name="here") is None
 
@@ -66,7 +68,7 @@ async def test_worker_that_polls_is_healthy(settings: Settings) -> None:
 async def test_unhealthy_worker_is_reported(
     settings: Settings, reported: dict[str, object], problem: str
 ) -> None:
-    await write_beat(settings, **reported)  # type: ignore[arg-type]  # the table's values fit their names
+    await write_worker_heartbeat(settings, **reported)  # type: ignore[arg-type]  # the table's values fit their names
 
     assert problem in (await worker_problem(settings, host_name="here") or "")
 

@@ -1,4 +1,4 @@
-"""Every (position, trigger) pair, against a table written from the contract's "Life of a receipt",
+"""Every (state, trigger) pair, against a table written from the contract's "Life of a receipt",
 not from the code's.
 """
 
@@ -23,9 +23,9 @@ from domain.lifecycle import (
 )
 from domain.receipts import Flag, ReceiptState
 
-# A cell is the next position; `+` it is noted; `+flag` it is noted and flagged; `=code` it is
+# A cell is the next state; `+` it is noted; `+flag` it is noted and flagged; `=code` it is
 # refused; `-` it cannot happen.
-POSITIONS = ("waiting", "applied", "open", "calling", "awaiting_result", "recovered", "closed")
+STATES = ("waiting", "applied", "open", "calling", "awaiting_result", "recovered", "closed")
 CONTRACT = """
 success                  applied  applied          recovered     recovered     recovered     recovered+double   closed+late
 success_to_note          -        -                open+         calling+      awaiting+     -                  -
@@ -56,9 +56,7 @@ def _pairs() -> list[tuple[str, str, str]]:
     words = CONTRACT.split()
     rows = [words[start : start + 8] for start in range(0, len(words), 8)]
     return [
-        (row[0], position, cell)
-        for row in rows
-        for position, cell in zip(POSITIONS, row[1:], strict=True)
+        (row[0], state, cell) for row in rows for state, cell in zip(STATES, row[1:], strict=True)
     ]
 
 
@@ -66,21 +64,21 @@ PAIRS = _pairs()
 
 
 def test_contract_table_names_every_pair_once() -> None:
-    pairs = [(trigger, position) for trigger, position, _ in PAIRS]
+    pairs = [(trigger, state) for trigger, state, _ in PAIRS]
 
     assert len(pairs) == len(set(pairs)) == len(Trigger) * len(LifecycleState)
     assert {trigger for trigger, _ in pairs} == {trigger.value for trigger in Trigger}
-    assert {position for _, position in pairs} == {position.value for position in LifecycleState}
+    assert {state for _, state in pairs} == {state.value for state in LifecycleState}
 
 
 @pytest.mark.parametrize(
-    ("trigger", "position", "cell"), PAIRS, ids=[f"{trigger}-{at}" for trigger, at, _ in PAIRS]
+    ("trigger", "state", "cell"), PAIRS, ids=[f"{trigger}-{at}" for trigger, at, _ in PAIRS]
 )
-def test_pair_does_what_the_contract_says(trigger: str, position: str, cell: str) -> None:
-    at, what = LifecycleState(position), Trigger(trigger)
+def test_pair_does_what_the_contract_says(trigger: str, state: str, cell: str) -> None:
+    at, what = LifecycleState(state), Trigger(trigger)
 
     if cell == "-":
-        with pytest.raises(IllegalTransition, match=f"{trigger} cannot happen in state {position}"):
+        with pytest.raises(IllegalTransition, match=f"{trigger} cannot happen in state {state}"):
             transition(at, what)
         return
     target, _, flag = cell.partition("+")
@@ -108,19 +106,19 @@ def test_move_cannot_be_altered() -> None:
         transition(LifecycleState.WAITING, Trigger.SUCCESS).to = LifecycleState.CLOSED  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("position", sorted(END_STATES))
-def test_nothing_leaves_an_end(position: LifecycleState) -> None:
-    reached = {row[position].to for row in TRANSITIONS.values() if position in row}
+@pytest.mark.parametrize("state", sorted(END_STATES))
+def test_nothing_leaves_an_end(state: LifecycleState) -> None:
+    reached = {row[state].to for row in TRANSITIONS.values() if state in row}
 
-    assert reached == {position}
+    assert reached == {state}
 
 
 def test_every_position_can_be_reached_and_every_open_one_can_end() -> None:
     steps = {(start, move_.to) for row in TRANSITIONS.values() for start, move_ in row.items()}
 
     assert _reached_from(LifecycleState.WAITING, steps) == set(LifecycleState)
-    for position in OPEN_STATES:
-        assert _reached_from(position, steps) & END_STATES
+    for state in OPEN_STATES:
+        assert _reached_from(state, steps) & END_STATES
 
 
 def test_each_state_is_waiting_open_or_ended() -> None:
@@ -130,7 +128,7 @@ def test_each_state_is_waiting_open_or_ended() -> None:
 
 
 @pytest.mark.parametrize(
-    ("receipt", "repair", "position"),
+    ("receipt", "repair", "state"),
     [
         ("waiting", None, "waiting"),
         ("applied", None, "applied"),
@@ -145,15 +143,15 @@ def test_each_state_is_waiting_open_or_ended() -> None:
     ],
 )
 def test_position_follows_from_the_stored_states(
-    receipt: str, repair: str | None, position: str
+    receipt: str, repair: str | None, state: str
 ) -> None:
     assert state_of(
         ReceiptState(receipt), RepairState(repair) if repair else None
-    ) is LifecycleState(position)
+    ) is LifecycleState(state)
 
 
 @pytest.mark.parametrize(
-    ("position", "receipt", "incident"),
+    ("state", "receipt", "incident"),
     [
         ("waiting", "waiting", None),
         ("applied", "applied", None),
@@ -164,10 +162,10 @@ def test_position_follows_from_the_stored_states(
         ("closed", "closed", "resolved"),
     ],
 )
-def test_position_names_the_states_to_store(
-    position: str, receipt: str, incident: str | None
+def test_lifecycle_state_names_the_states_to_store(
+    state: str, receipt: str, incident: str | None
 ) -> None:
-    assert states_at(LifecycleState(position)) == (
+    assert states_at(LifecycleState(state)) == (
         ReceiptState(receipt),
         IncidentState(incident) if incident else None,
     )

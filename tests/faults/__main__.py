@@ -127,7 +127,7 @@ def _run_beside_other_tenants(store: StoreKind, chosen: argparse.Namespace) -> b
 
 def _clock_off(store: StoreKind, seed: int) -> Mapping[str, str]:
     """A worker two minutes ahead, with an odd seed an API, where the store has its own clock and
-    libfaketime is installed; said when it is not.
+    libfaketime is installed; a message says when it is not.
     """
     if store == "sqlite":
         return {}  # the process that writes to SQLite supplies the time

@@ -70,7 +70,10 @@ class Plan:
 
 
 def judged(plan: Plan, saved_in: Path, *, say: Callable[[str], None]) -> tuple[History, Verdict]:
-    """Run it, leave its history in the directory, however it ended, and have it judged."""
+    """Run the plan, save its history in the directory, and have the history judged.
+
+    The history is saved however the run ends.
+    """
     saved_in.mkdir(parents=True, exist_ok=True)
     history = History()
     try:

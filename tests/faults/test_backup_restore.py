@@ -326,5 +326,5 @@ def kinds(machine: Machine, event_id: str) -> list[str]:
 
 
 def repair(machine: Machine, event_id: str) -> dict[str, Any]:
-    """Its last repair."""
+    """The last repair of the event."""
     return dict(machine.event(event_id)["repairs"][-1])

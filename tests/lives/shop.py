@@ -51,7 +51,7 @@ class Shop:
         self._authorization = {"Authorization": f"Bearer {created.api_key}"}
 
     async def post(self, path: str, body: dict[str, Any], key: str | None = None) -> httpx.Response:
-        """One POST as the app sends it; its key is new unless it is given."""
+        """Send one POST as the app does. Without `key` the idempotency key is new."""
         headers = self._authorization | {"Idempotency-Key": key or f"key {next(_numbers)}"}
         return await self.http.post(path, json=body, headers=headers)
 

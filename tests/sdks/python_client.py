@@ -10,7 +10,7 @@ from tests.sdks.merchant import SDKS
 
 
 def named(value: object) -> str:
-    """The same in every process, where `repr` has the address of an object."""
+    """The `repr` of the value without addresses, so that it is the same in every process."""
     return re.sub(" at 0x[0-9a-f]+", "", repr(value))[:60]
 
 

@@ -24,7 +24,7 @@ CREATE OPERATOR slow.~~* (LEFTARG = text, RIGHTARG = text, FUNCTION = slow.alike
 
 @contextmanager
 def slow_searches(url: str) -> Iterator[None]:
-    """Of what connects to this store within the block."""
+    """Make searches slow, for connections to this store that are opened within the block."""
     if dialect_of(url) == "sqlite":
         event.listen(Engine, "connect", _lower_slowly)
         try:

@@ -31,7 +31,7 @@ class Canaries:
         return self.plant(what, f"canary-{secrets.token_hex(16)}")
 
     def plant(self, what: str, secret: str) -> str:
-        """Plant one that Makegood made."""
+        """Register a secret that Makegood made as a canary."""
         assert what not in self.planted
         assert len(secret) >= 16, what
         self.planted[what] = secret
@@ -115,7 +115,7 @@ def indiscreet_provider() -> Iterator[tuple[str, list[str]]]:
             self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Nothing: the test's output is its own."""
+            """Log nothing, so that the test's output has no lines of this server."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     issuer = f"http://127.0.0.1:{server.server_port}"

@@ -93,7 +93,7 @@ class Story:
             return await move(SessionStatements(session), *values, self.at, **named)
 
     def later(self, **span: float) -> None:
-        """Let time pass."""
+        """Move the instant of the next step forward."""
         self.at += timedelta(**span)
 
     async def receipt(self, **changes: Any) -> EventId:
@@ -163,9 +163,9 @@ class Story:
         await self.attempt(event_id, replay_id, ending="accepted")
         return event_id, replay_id
 
-    async def reach(self, position: LifecycleState) -> tuple[EventId, ReplayId | None]:
+    async def reach(self, state: LifecycleState) -> tuple[EventId, ReplayId | None]:
         """A new receipt in that state, and its active or last repair."""
-        match position:
+        match state:
             case LifecycleState.WAITING:
                 return await self.receipt(), None
             case LifecycleState.APPLIED:
@@ -220,7 +220,7 @@ class Story:
         return [row["kind"] for row in await self.rows("timeline", event_id)]
 
     async def outbox(self, event_id: EventId) -> list[tuple[str, dict[str, Any]]]:
-        """Its signals that wait in the outbox, in order."""
+        """The receipt's signals that wait in the outbox, in order."""
         return [(row["kind"], row["fields"]) for row in await self.rows("outbox", event_id)]
 
     async def alerts(self, event_id: EventId) -> list[tuple[str, str, str]]:

@@ -147,13 +147,13 @@ def plant_in_console(shop: Product, canaries: Canaries) -> httpx.Client:
     canaries.plant("session token", browser.cookies["makegood_session"])
     page = browser.get("/projects").text
     canaries.plant("form token", page.partition('name="form_token" value="')[2].partition('"')[0])
-    stranger = httpx.Client(base_url=shop.http.base_url, trust_env=False, timeout=20)
+    anonymous = httpx.Client(base_url=shop.http.base_url, trust_env=False, timeout=20)
     wrong = canaries.new("wrong password")
-    canaries.collect(submitted(stranger, "/login", "/login", email=EMAIL, password=wrong))
+    canaries.collect(submitted(anonymous, "/login", "/login", email=EMAIL, password=wrong))
     forged = {"form_token": canaries.new("forged form token"), "name": "shop"}
-    canaries.collect(stranger.post("/projects", data=forged))
+    canaries.collect(anonymous.post("/projects", data=forged))
     canaries.collect(browser.post("/projects", data=forged))
-    stranger.close()
+    anonymous.close()
     return browser
 
 
@@ -268,14 +268,14 @@ def fail_unexpectedly(
         email = canaries.plant(
             "address typed while there was a bug", f"{canaries.new('its local part')}@shop.example"
         )
-        stranger = httpx.Client(base_url=shop.http.base_url, trust_env=False, timeout=20)
+        anonymous = httpx.Client(base_url=shop.http.base_url, trust_env=False, timeout=20)
         assert (
             canaries.collect(
-                submitted(stranger, "/login", "/login", email=email, password=unknown_key)
+                submitted(anonymous, "/login", "/login", email=email, password=unknown_key)
             ).status_code
             == 500
         )
-        stranger.close()
+        anonymous.close()
         assert canaries.collect(browser.get("/projects")).status_code == 500
     # After the app's secret was opened.
     with without("recovery_codes", data_dir):

@@ -54,7 +54,7 @@ class Postgres:
 
     @property
     def port(self) -> int:
-        """Its port on 127.0.0.1."""
+        """The server's port on 127.0.0.1."""
         return self._port
 
     def url(self, name: str) -> str:

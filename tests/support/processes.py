@@ -42,7 +42,7 @@ class Program:
 
     @property
     def output(self) -> str:
-        """What it has printed so far."""
+        """The text that the program has printed so far."""
         return bytes(self._output).decode(errors="replace")
 
     def wait_for(self, text: str, *, seconds: float = 20.0, count: int = 1) -> None:
@@ -59,7 +59,7 @@ class Program:
         assert self.output.count(text) >= count, self.output
 
     def ended(self, *, seconds: float = 20.0) -> int:
-        """Its exit code, once it has ended and all it printed was read."""
+        """The exit code of the program, once it has ended and all its output was read."""
         code = self.process.wait(timeout=seconds)
         self._reader.join(timeout=5)
         return code

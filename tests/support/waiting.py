@@ -32,7 +32,10 @@ async def wait_until_async(
     seconds: float = 10.0,
     what: str = "",
 ) -> T:
-    """The same on the event loop, with a predicate that may be a coroutine function."""
+    """Wait until a condition holds, as `wait_until`, without blocking the event loop.
+
+    The predicate may be a coroutine function.
+    """
     deadline = time.monotonic() + seconds
     while True:
         answer = predicate()

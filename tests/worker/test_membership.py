@@ -19,7 +19,7 @@ from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.projects.projects import create_project
 from store.receipts.outbox import count, enqueue_start_again
-from store.status.heartbeats import read_beats, write_fact
+from store.status.heartbeats import read_heartbeats, write_fact
 from store.status.installation import INSTALLATION_FACT, NAMESPACE_ID, installation_id, read_restart
 from tests.support.given import Story
 from tests.support.processes import free_ports, python, running
@@ -162,7 +162,7 @@ async def test_workers_of_a_copy_of_the_store_are_reported(
     ):
         foreign = (await copy.wait_for_report(**HEALTHY)).process
 
-        await first.wait_for_report(**HEALTHY, strangers=[foreign])
+        await first.wait_for_report(**HEALTHY, foreign_workers=[foreign])
 
 
 @pytest.mark.long
@@ -249,9 +249,11 @@ async def _reached(setup: WorkerSetup) -> Client | None:
 
 async def _have_moved(database: Database, before: object, wanted: int) -> bool:
     async with database.reading() as session:
-        beats = await read_beats(session, await database.now(session))
+        heartbeats = await read_heartbeats(session, await database.now(session))
     well = [
-        beat.report.get(NAMESPACE_ID) for beat in beats if HEALTHY.items() <= beat.report.items()
+        heartbeat.report.get(NAMESPACE_ID)
+        for heartbeat in heartbeats
+        if HEALTHY.items() <= heartbeat.report.items()
     ]
     return len([found for found in well if found not in (None, before)]) == wanted
 

@@ -58,12 +58,12 @@ def impatient_worker(setup: WorkerSetup) -> Iterator[Program]:
 async def test_worker_waits_for_temporal_and_survives_its_outage(
     setup: WorkerSetup, impatient_worker: Program
 ) -> None:
-    await setup.wait_for_report(engine_reachable=False, canary_fresh=False)
+    await setup.wait_for_report(temporal_reachable=False, canary_fresh=False)
 
     with running(*setup.temporal_command()):
         alive = await setup.wait_for_report(**HEALTHY)
     gone = await setup.wait_for_report(
-        engine_reachable=False, pollers_alive=False, canary_fresh=False
+        temporal_reachable=False, pollers_alive=False, canary_fresh=False
     )
     with running(*setup.temporal_command()):
         await setup.wait_for_report(**HEALTHY)
@@ -83,7 +83,7 @@ async def test_worker_that_no_longer_polls_becomes_unhealthy_and_ends_with_1(
 
                 await proxy.drop_polls()
 
-                await setup.wait_for_report(engine_reachable=True, canary_fresh=False)
+                await setup.wait_for_report(temporal_reachable=True, canary_fresh=False)
                 assert await asyncio.to_thread(worker.ended, seconds=25) == 1
                 assert proxy.dropped > 0
                 assert "PollingDied" in worker.output
@@ -128,7 +128,7 @@ async def test_worker_ends_in_order_and_logs_json(setup: WorkerSetup, worker: Pr
 async def test_worker_that_waits_for_temporal_ends_at_once(
     setup: WorkerSetup, worker: Program
 ) -> None:
-    await setup.wait_for_report(engine_reachable=False)
+    await setup.wait_for_report(temporal_reachable=False)
 
     worker.process.send_signal(signal.SIGINT)
 

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from store.db.database import Database
-from store.status.heartbeats import Beat, read_beats
+from store.status.heartbeats import Heartbeat, read_heartbeats
 from tests.conftest import SECRET_KEY
 from tests.support.processes import free_ports
 from tests.support.waiting import wait_until_async
@@ -22,7 +22,7 @@ IMPATIENT_WORKER = (
     "watched_loop = contextlib.nullcontext\n"
     "sys.exit(run_worker(load_settings(), watched_loop=watched_loop, thresholds=thresholds))\n"
 )
-HEALTHY = {"engine_reachable": True, "pollers_alive": True, "canary_fresh": True}
+HEALTHY = {"temporal_reachable": True, "pollers_alive": True, "canary_fresh": True}
 
 
 class WorkerSetup:
@@ -63,25 +63,29 @@ class WorkerSetup:
             file,
         )
 
-    async def wait_for_report(self, **report: object) -> Beat:
+    async def wait_for_report(self, **report: object) -> Heartbeat:
         """Wait for a worker heartbeat with these values, and return it."""
 
-        async def matching() -> list[Beat]:
+        async def matching() -> list[Heartbeat]:
             async with self.database.reading() as session:
-                beats = await read_beats(session, await self.database.now(session))
-            return [beat for beat in beats if report.items() <= beat.report.items()]
+                heartbeats = await read_heartbeats(session, await self.database.now(session))
+            return [
+                heartbeat for heartbeat in heartbeats if report.items() <= heartbeat.report.items()
+            ]
 
         return (
             await wait_until_async(matching, seconds=25, what=f"a worker that reports {report}")
         )[0]
 
-    async def wait_for_problem(self, kind: str) -> Beat:
+    async def wait_for_problem(self, kind: str) -> Heartbeat:
         """Wait for the heartbeat of a worker that reports this problem, and return it."""
 
-        async def matching() -> list[Beat]:
+        async def matching() -> list[Heartbeat]:
             async with self.database.reading() as session:
-                beats = await read_beats(session, await self.database.now(session))
-            return [beat for beat in beats if problem_of(beat).get("kind") == kind]
+                heartbeats = await read_heartbeats(session, await self.database.now(session))
+            return [
+                heartbeat for heartbeat in heartbeats if problem_of(heartbeat).get("kind") == kind
+            ]
 
         return (await wait_until_async(matching, seconds=25, what=f"a worker that reports {kind}"))[
             0
@@ -90,13 +94,13 @@ class WorkerSetup:
     async def is_heartbeat_older_than(self, seconds: float) -> bool:
         """Whether the last heartbeat is older than this."""
         async with self.database.reading() as session:
-            return (await read_beats(session, await self.database.now(session)))[
+            return (await read_heartbeats(session, await self.database.now(session)))[
                 0
             ].age_seconds > seconds
 
 
-def problem_of(beat: Beat) -> dict[str, str]:
+def problem_of(heartbeat: Heartbeat) -> dict[str, str]:
     """The problem with Temporal that the worker reports; empty for none."""
-    problem = beat.report.get("temporal_problem", {})
+    problem = heartbeat.report.get("temporal_problem", {})
     assert isinstance(problem, dict)
     return problem

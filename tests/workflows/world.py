@@ -194,7 +194,7 @@ class World:
         """Return once the store and the workflow have this state."""
 
         async def has_state() -> bool:
-            if (await self._story.snapshot(event_id)).position is not state:
+            if (await self._story.snapshot(event_id)).state is not state:
                 return False
             try:
                 return await self.queried_state(event_id) == state
@@ -209,7 +209,7 @@ class World:
         return state["position"]
 
     async def stored(self, event_id: EventId) -> LifecycleState:
-        return (await self._story.snapshot(event_id)).position
+        return (await self._story.snapshot(event_id)).state
 
     async def timeline(self, event_id: EventId) -> list[str]:
         return await self._story.timeline(event_id)

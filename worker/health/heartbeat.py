@@ -14,19 +14,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Unavailable
 from store.db.database import Database
-from store.status.heartbeats import ENDED, SECRETS, beat, read_clocks
+from store.status.heartbeats import ENDED, SECRETS, read_clocks, write_heartbeat
 from worker.health.report import WorkerReport
 from worker.health.self_check import SelfCheck
 from worker.health.thresholds import DEFAULT_THRESHOLDS, HealthThresholds
 from worker.temporal.problems import Problem
 
-BEAT_SECONDS = 2.0
+HEARTBEAT_SECONDS = 2.0
 END_SECONDS = 0.5
 
 log = structlog.get_logger(__name__)
 
 
-class Heartbeat:
+class WorkerHeartbeat:
     """The heartbeat of one worker process.
 
     `identity` is its name both in Temporal and in the store.
@@ -75,7 +75,7 @@ class Heartbeat:
                 # The edge of this loop: the next heartbeat may succeed.
                 log.exception("heartbeat_failed")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.report.changed.wait(), BEAT_SECONDS)
+                await asyncio.wait_for(self.report.changed.wait(), HEARTBEAT_SECONDS)
             self.report.changed.clear()
 
     async def end(self) -> None:
@@ -93,7 +93,7 @@ class Heartbeat:
         """Write the row now."""
         now, clocks = await read_clocks(self._database, session, self._host_now)
         report = {**self._report(), **clocks} | ({ENDED: True} if self._has_ended else {})
-        await beat(
+        await write_heartbeat(
             session,
             process=self._identity,
             role="worker",

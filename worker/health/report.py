@@ -86,7 +86,7 @@ class WorkerReport:
         if identities != self._foreign_workers:
             self.changed.set()
             (log.warning if identities else log.info)(
-                "strangers_take_tasks", workers=list(identities)
+                "foreign_workers_take_tasks", workers=list(identities)
             )
         self._foreign_workers = identities
 
@@ -100,7 +100,7 @@ class WorkerReport:
         if missing := [line for lines in self._missing.values() for line in lines]:
             report["missing"] = missing
         if self._foreign_workers:
-            report["strangers"] = list(self._foreign_workers)
+            report["foreign_workers"] = list(self._foreign_workers)
         if self._problem is not None:
             report["temporal_problem"] = self._problem.as_report()
         return report

@@ -64,7 +64,7 @@ class SelfCheck:
         is_polling = is_polling or (bool(self._report.missing(POLLS)) and is_fresh)
         cannot_run_canaries = bool(self._report.missing(CANARY)) and not is_fresh
         return {
-            "engine_reachable": self._is_temporal_reachable,
+            "temporal_reachable": self._is_temporal_reachable,
             "pollers_alive": self._is_temporal_reachable and is_polling,
             "canary_fresh": None if cannot_run_canaries else is_fresh,
             "canary_at": None if self._canary_at is None else to_iso(self._canary_at),

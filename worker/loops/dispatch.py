@@ -25,8 +25,8 @@ from store.db.database import Database
 from store.receipts.outbox import LEASE_SECONDS, OutboxBatch, claim, mark_delivered, retry_later
 from store.receipts.outbox_heads import DueWalk
 from store.receipts.reconcile.overdue import count_overdue
-from store.status.heartbeats import read_beats
-from worker.loops.delivery_backoff import FIRST_BACKOFF_SECONDS, DeliveryBackoff
+from store.status.heartbeats import read_heartbeats
+from worker.loops.backoffs import Backoffs
 from worker.loops.start_rate_limiter import StartRateLimiter
 from worker.temporal.workflow_client import ReceiptWorkflowClient
 
@@ -34,6 +34,7 @@ MAX_DELIVERIES = 16
 # Further slots, for requests of people only, so that neither kind delays the other.
 MAX_URGENT_DELIVERIES = 8
 DELIVERY_TIMEOUT_SECONDS = 8
+FIRST_BACKOFF_SECONDS, BACKOFF_FACTOR = 1.0, 3.0
 # Short, so that what waits is started soon after Temporal is available again.
 TEMPORAL_BACKOFF_SECONDS = 1.0
 STORE_BACKOFF_SECONDS = 1.0
@@ -91,7 +92,7 @@ class Dispatcher:
         self._finished = _Finished()
         self._due_walk = DueWalk()
         self._delivered_at = 0.0  # when Temporal last accepted a delivery
-        self._backoff = DeliveryBackoff()
+        self._backoffs = Backoffs(first_seconds=FIRST_BACKOFF_SECONDS, factor=BACKOFF_FACTOR)
         self._has_work = asyncio.Event()
         self._stopping = False
         self._paused_until = 0.0
@@ -212,9 +213,9 @@ class Dispatcher:
         except Exception:
             # The edge of this loop: a row that cannot be sent must not stop the others.
             log.exception("dispatch_failed", event_id=batch.event_id)
-            self._finished.failed.append((batch, self._backoff.after_failure(batch.event_id)))
+            self._finished.failed.append((batch, self._backoffs.back_off(batch.event_id)))
         else:
-            self._backoff.forget(batch.event_id)
+            self._backoffs.forget(batch.event_id)
             self._finished.delivered.append(batch)
             self._delivered_at = time.monotonic()
             if self._is_temporal_unavailable:
@@ -240,7 +241,7 @@ class Dispatcher:
                 self._is_temporal_unavailable = True
                 log.warning("temporal_unavailable", event_id=batch.event_id)
             return TEMPORAL_BACKOFF_SECONDS
-        seconds = self._backoff.after_failure(batch.event_id)
+        seconds = self._backoffs.back_off(batch.event_id)
         if seconds == FIRST_BACKOFF_SECONDS:
             status, reason = (
                 (error.status.name, error.message)
@@ -282,18 +283,18 @@ class Dispatcher:
         if time.monotonic() - self._load_read_at < LOAD_EVERY_SECONDS:
             return
         self._load_read_at = time.monotonic()
-        self._backoff.forget_old()
+        self._backoffs.forget_old()
         async with self._database.reading() as session:
             store_now = await self._database.now(session)
-            beats, overdue = (
-                await read_beats(session, store_now),
+            heartbeats, overdue = (
+                await read_heartbeats(session, store_now),
                 await count_overdue(session, store_now),
             )
         rates = [
             float(rate)
-            for beat in beats
-            if beat.role == "api"
-            and beat.age_seconds < INGEST_STALE_SECONDS
-            and isinstance(rate := beat.report.get("accepted_per_second"), int | float)
+            for heartbeat in heartbeats
+            if heartbeat.role == "api"
+            and heartbeat.age_seconds < INGEST_STALE_SECONDS
+            and isinstance(rate := heartbeat.report.get("accepted_per_second"), int | float)
         ]
         self._rate_limiter.set_load(accepted_per_second=max(rates, default=0.0), overdue=overdue)

@@ -41,6 +41,7 @@ from store.receipts.reconcile.overdue import (
 from store.receipts.state import lock_receipt
 from store.receipts.stuck_runs import suspect_run
 from store.receipts.timeline import note
+from worker.loops.backoffs import Backoffs
 from worker.loops.overdue_selection import OverdueSelection
 
 # The workflow opens the incident within a second, or within some seconds after a burst of
@@ -56,7 +57,7 @@ UNAVAILABLE_AT_MOST = 2
 TURN_SECONDS = 3.0
 # Between transactions: on SQLite ingest waits while one writes.
 PAUSE_SECONDS = 0.005
-FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 2.0, 600.0
+FIRST_BACKOFF_SECONDS = 2.0
 OPENED = "The workflow did not open the incident within 25 s: it was opened from the store."
 FAILED = "The workflow did not fail the overdue repair within 25 s: it was failed from the store."
 
@@ -85,7 +86,7 @@ class OverdueOpener:
         self._outage_seconds = outage_seconds
         self._selection = OverdueSelection()
         self._after_repair: OverdueRepair | None = None
-        self._backoffs: dict[str, tuple[int, float]] = {}  # failures and until when, monotonic
+        self._backoffs = Backoffs(first_seconds=FIRST_BACKOFF_SECONDS)
 
     async def overdue_loop(self, *, every_seconds: float) -> None:
         """Open overdue incidents, for ever, without a pause while there are more."""
@@ -94,7 +95,8 @@ class OverdueOpener:
             await asyncio.sleep(PAUSE_SECONDS if has_more else every_seconds)
 
     async def open_overdue(self) -> bool:
-        """One turn of the receipts, then one of the repairs; returns whether there is more to do.
+        """Open overdue incidents for a few seconds: receipts first, then repairs. Returns whether
+        there is more to do.
 
         A turn that fails is logged and does not prevent the other.
         """
@@ -140,13 +142,9 @@ class OverdueOpener:
     ) -> _TurnResult:
         """Act on the items, one of each project in turn, until the turn's time is over."""
         began = time.monotonic()
-        self._backoffs = {
-            key: backoff
-            for key, backoff in self._backoffs.items()
-            if began < backoff[1] + LONGEST_BACKOFF_SECONDS
-        }
+        self._backoffs.forget_old()
         ready = round_robin(
-            (item for item in items if not self._is_backed_off(item, began)),
+            (item for item in items if self._backoffs.is_ready(_key(item))),
             lambda item: item.project_id,
         )
         queue = deque(ready)
@@ -185,15 +183,15 @@ class OverdueOpener:
             has_acted = await act(item)
         except Unavailable:
             # Another process holds the row lock, or the store is unavailable.
-            self._back_off(item)
+            self._backoffs.back_off(_key(item))
             unavailable[item.project_id] += 1
             return False
         except Exception:
             # The edge of one item: an incident that cannot be opened must not stop the others.
-            self._back_off(item)
+            self._backoffs.back_off(_key(item))
             log.exception("overdue_item_failed", event_id=item.event_id)
             return False
-        self._backoffs.pop(_key(item), None)
+        self._backoffs.forget(_key(item))
         return has_acted
 
     async def _open(self, item: OverdueReceipt) -> bool:
@@ -213,7 +211,7 @@ class OverdueOpener:
             await limit_lock_wait(SessionStatements(session))
             now = await self._database.now(session)
             snapshot = await lock_receipt(SessionStatements(session), item.event_id)
-            before = snapshot.position
+            before = snapshot.state
             if snapshot.active_replay_id != item.replay_id:
                 return False
             outcome = await fail_due_repair(
@@ -233,14 +231,6 @@ class OverdueOpener:
         await note(st, event_id, now, text=text)
         await suspect_run(st, event_id, project_id, now)
         await enqueue_start_again(session, event_id, now)
-
-    def _is_backed_off(self, item: Item, now: float) -> bool:
-        return now < self._backoffs.get(_key(item), (0, 0.0))[1]
-
-    def _back_off(self, item: Item) -> None:
-        tries, _ = self._backoffs.get(_key(item), (0, 0.0))
-        seconds = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(tries, 10))
-        self._backoffs[_key(item)] = (tries + 1, time.monotonic() + seconds)
 
 
 def _key(item: Item) -> str:

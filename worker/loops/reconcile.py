@@ -29,7 +29,7 @@ from store.receipts.reconcile.queries import (
     stuck_repairs,
     undispatched_starts,
 )
-from store.status.heartbeats import read_ingest_beats
+from store.status.heartbeats import read_ingest_heartbeats
 from worker.loops.new_namespace import NewNamespace
 from worker.loops.restarts import GONE_AGAIN_AFTER_SECONDS, Restarts
 from worker.loops.stuck_runs import StuckRunWatch
@@ -100,7 +100,10 @@ class Reconciler:
             )
 
     async def reconcile(self) -> None:
-        """One pass. A step that fails does not prevent the others."""
+        """Compare the database with Temporal once, and correct what differs.
+
+        A step that fails does not prevent the others.
+        """
         self._restarts.forget_old()
         # Steps that need visibility, which may be down while the rest of Temporal is up, come last.
         steps = (
@@ -179,8 +182,8 @@ class Reconciler:
         await self._restarts.enqueue(missing.found, why="overdue_without_run")
 
     async def _in_outage(self, session: AsyncSession, now: datetime) -> bool:
-        beats = await read_ingest_beats(session)
-        return is_ingest_down(beats, now, outage_seconds=self._outage_seconds)
+        heartbeats = await read_ingest_heartbeats(session)
+        return is_ingest_down(heartbeats, now, outage_seconds=self._outage_seconds)
 
     async def _restart_lost_runs(self) -> None:
         """Enqueue the starts of open receipts whose runs closed lately.

@@ -51,7 +51,7 @@ class Restarts:
         ]
 
     def note(self, event_ids: Sequence[EventId], *, why: str) -> None:
-        """Record that these were enqueued now.
+        """Record that the starts of these receipts were enqueued now.
 
         Receipts whose start was already in the outbox are not among them.
         """
@@ -69,14 +69,14 @@ class Restarts:
     def ready(
         self, event_ids: Collection[EventId], *, for_seconds: float = AGAIN_AFTER_SECONDS
     ) -> list[EventId]:
-        """Those that were not enqueued in the last `for_seconds`."""
+        """The receipts among these whose start was not enqueued in the last `for_seconds`."""
         since = time.monotonic() - for_seconds
         return [
             event_id for event_id in event_ids if self._enqueued_at.get(event_id, since) <= since
         ]
 
     def forget_old(self) -> None:
-        """Forget those that are ready anyway."""
+        """Forget the receipts that are ready anyway."""
         oldest = time.monotonic() - AGAIN_AFTER_SECONDS
         self._enqueued_at = {
             event_id: at for event_id, at in self._enqueued_at.items() if at > oldest

@@ -6,7 +6,6 @@ by `worker.main`. Several workers share the work.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +28,7 @@ from store.projects.deletion import (
 )
 from store.projects.signing_secrets import finish_overdue_rotation, overdue_rotations
 from store.status.heartbeats import forget_stale
+from worker.loops.backoffs import Backoffs
 
 EVERY_SECONDS = 3600.0
 ERASE_EVERY_SECONDS = 10.0
@@ -53,7 +53,7 @@ async def retention_loop(database: Database) -> None:
 
 async def erasure_loop(database: Database) -> None:
     """Close and erase the receipts of deleted projects, now and every few seconds, for ever."""
-    backoffs = Backoffs()
+    backoffs = erasure_backoffs()
     while True:
         await _guarded("erase", erase_all(database, backoffs))
         await asyncio.sleep(ERASE_EVERY_SECONDS)
@@ -68,32 +68,9 @@ async def purge_all(database: Database) -> None:
         await _guarded(kind, _purge_kind(database, kind))
 
 
-class Backoffs:
-    """The backoffs of items that failed.
-
-    They belong to one process: another process tries each item once too.
-    """
-
-    def __init__(self) -> None:
-        # tries and until when, by the monotonic clock
-        self._failed: dict[str, tuple[int, float]] = {}
-
-    def is_ready(self, item: str) -> bool:
-        """Whether the item's backoff is over."""
-        return time.monotonic() >= self._failed.get(item, (0, 0.0))[1]
-
-    def back_off(self, item: str) -> None:
-        """Record one more failure of the item."""
-        now, tries = time.monotonic(), self._failed.get(item, (0, 0.0))[0]
-        self._failed = {
-            key: failed
-            for key, failed in self._failed.items()
-            if now < failed[1] + LONGEST_BACKOFF_SECONDS
-        }
-        self._failed[item] = (
-            tries + 1,
-            now + min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(tries, 10)),
-        )
+def erasure_backoffs() -> Backoffs:
+    """The backoffs of receipts that cannot be closed, and of kinds that cannot be erased."""
+    return Backoffs(first_seconds=FIRST_BACKOFF_SECONDS, longest_seconds=LONGEST_BACKOFF_SECONDS)
 
 
 async def erase_all(database: Database, backoffs: Backoffs) -> None:
@@ -101,6 +78,7 @@ async def erase_all(database: Database, backoffs: Backoffs) -> None:
 
     An item that fails is backed off and stops nothing else.
     """
+    backoffs.forget_old()
     async with database.reading() as session:
         if not await has_deleted(session):
             return

@@ -137,7 +137,7 @@ class StuckRunWatch:
                 snapshot = await load_snapshot(SessionStatements(session), run.event_id)
             except NotFound:
                 return True
-        return snapshot.position in END_STATES
+        return snapshot.state in END_STATES
 
     async def _handle_running(self, session: AsyncSession, run: StuckRun, now: datetime) -> None:
         """Forget a run that continues.

@@ -24,13 +24,13 @@ UNREADABLE = Unreadable.UNREADABLE
 
 
 class TolerantPayloadConverter(DefaultPayloadConverter):
-    """The library's converter, except for payloads without a declared type."""
+    """Decodes payloads as the SDK does; one without a declared type never raises."""
 
     # Any: the base class's own types.
     def from_payloads(
         self, payloads: Sequence[Payload], type_hints: list[type] | None = None
     ) -> list[Any]:
-        """Decode. Payloads without type hints never raise."""
+        """Decode the payloads. Those without type hints never raise."""
         if type_hints is not None:
             return super().from_payloads(payloads, type_hints)
         return [self._value_or_unreadable(payload) for payload in payloads]

@@ -74,7 +74,7 @@ def success_at_start(receipt: Receipt, signals: Sequence[Signal]) -> Signal | No
 
 
 def merge_signals(receipt: Receipt, signals: Sequence[Signal]) -> Sequence[Signal]:
-    """One signal in place of several.
+    """Merge the signals of a receipt into one.
 
     Every signal means "re-read the database", so nothing is lost.
 

@@ -86,10 +86,10 @@ def search_attributes_of(receipt: Receipt, registered: Registered) -> TypedSearc
     keywords = (
         (MG_PROJECT, receipt.project_id),
         (MG_MODE, "live" if receipt.livemode else "test"),
-        (MG_STATE, receipt.state.value),
-        (MG_PROVIDER, receipt.provider.value),
-        (MG_EVENT_TYPE, receipt.event_type.value),
-        (MG_EFFECT, receipt.effect_type.value),
+        (MG_STATE, str(receipt.state)),
+        (MG_PROVIDER, str(receipt.provider)),
+        (MG_EVENT_TYPE, str(receipt.event_type)),
+        (MG_EFFECT, str(receipt.effect_type)),
         (MG_PROVIDER_EVENT_ID, receipt.provider_event_id),
     )
     pairs: list[SearchAttributePair[Any]] = [

@@ -42,7 +42,7 @@ FILE = {"Content-Disposition": 'attachment; filename="makegood-audit.jsonl"'}
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """One rendered entry. `link` is None if the subject has no page."""
+    """One rendered entry of the audit log. `link` is None if the subject has no page."""
 
     at: datetime
     actor: str
@@ -153,7 +153,7 @@ def _owns(viewer: Viewer, project_id: str) -> bool:
 def render_entry(
     entry: AuditEntry, names: Mapping[str, str], project_names: Mapping[str, str]
 ) -> AuditRow:
-    """Render one entry. `names` are email addresses by user id."""
+    """Render one entry of the audit log. `names` are email addresses by user id."""
     kind, subject_id = entry.subject_type, entry.subject_id
     links: Mapping[str | None, str] = {
         SubjectType.PROJECT: f"/projects/{subject_id}",

@@ -15,7 +15,7 @@ from api.console.ui.filters import EVENT_TABS, read_address
 from api.console.ui.list_queries import event_rows, read_event
 from api.console.ui.timeline_entries import TimelineText
 from domain.receipts import Receipt
-from domain.temporal.runs import CAUSE_TEXTS, restart_command
+from domain.temporal.runs import cause_text, restart_command
 from domain.users import Role
 from domain.values.timestamps import to_iso
 from store.receipts.queries import EventFull
@@ -97,7 +97,7 @@ class EventPages:
         if run is None or run.found_at is None or run.cause is None:
             return None
         return StuckNotice(
-            cause=CAUSE_TEXTS[run.cause],
+            cause=cause_text(run.cause),
             found_at=run.found_at,
             command=restart_command(run.event_id),
         )

@@ -133,7 +133,10 @@ class SecondFactorPages:
         )
 
     async def remove(self, request: Request, viewer: CurrentViewer, fields: FormFields) -> Response:
-        """Turn it off. Always needs a code, because an unattended session must not be enough."""
+        """Turn off the user's authenticator app.
+
+        It always needs a code, because an unattended session must not be enough.
+        """
         attempt = self._attempts.for_step_up(request, viewer.user_id, by="code")
         await self._attempts.count(attempt)
         if not await self._remove(request, viewer, fields.get("code", "")):

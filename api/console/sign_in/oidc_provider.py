@@ -73,7 +73,7 @@ class OidcProviderFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OidcClient:
-    """This installation as the provider knows it.
+    """Makegood's registration with the identity provider.
 
     `client_secret` is None for a public client (PKCE only).
     """

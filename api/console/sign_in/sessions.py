@@ -137,7 +137,7 @@ class Sessions:
             return await factors.read_proved_at(session, token=viewer.token) or LONG_AGO
 
     def with_token(self, viewer: Viewer, token: str) -> Viewer:
-        """The same user under another session."""
+        """The viewer as they are in another of their sessions, the one with this token."""
         return replace(viewer, token=token, form_token=self._keys.form_token(token))
 
     async def form(self, request: Request, viewer: Viewer) -> dict[str, str]:

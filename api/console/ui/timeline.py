@@ -35,7 +35,7 @@ def render(entries: Sequence[TimelineEntry], *, viewer_id: str) -> list[Timeline
 
 
 def next_step(
-    state: ReceiptState, incident: Incident | None, repairs: Sequence[Repair]
+    state: ReceiptState | str, incident: Incident | None, repairs: Sequence[Repair]
 ) -> TimelineText | None:
     """What a receipt in this state is waiting for. None if it has ended."""
     match state, incident:

@@ -25,7 +25,10 @@ FACT_LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class TimelineText:
-    """The rendered text of one entry. `facts` are pairs of label and value."""
+    """One timeline entry in words, as the event's page shows it.
+
+    `facts` are pairs of label and value.
+    """
 
     icon: str
     tone: str
@@ -35,7 +38,7 @@ class TimelineText:
 
 
 def render_entry(entry: TimelineEntry) -> TimelineText:
-    """Render one entry."""
+    """Render one entry of a receipt's timeline."""
     renderer = RENDERERS.get(entry.kind)
     return _unknown(entry) if renderer is None else renderer(entry.fields)
 
@@ -239,7 +242,7 @@ def _value(name: str, value: object) -> str:
     return labels.short_id(str(value)) if name in ("replay_id", "incident_id") else str(value)
 
 
-RENDERERS: Mapping[TimelineKind, Callable[[Fields], TimelineText]] = {
+RENDERERS: Mapping[str, Callable[[Fields], TimelineText]] = {
     TimelineKind.RECEIPT_ACCEPTED: _receipt_accepted,
     TimelineKind.RESULT_RECEIVED: _result_received,
     TimelineKind.DEADLINE_CREDITED: _deadline_credited,

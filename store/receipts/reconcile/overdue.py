@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, ProjectId, ReplayId
 from store.schema.tables import OUTAGES, OUTBOX, RECEIPTS, REPAIRS, STUCK_RUNS
-from store.status.heartbeats import latest_ingest_beat
+from store.status.heartbeats import latest_ingest_heartbeat
 
 # From: longer than an incident normally takes to open. To: anything older is another problem.
 OVERDUE_FROM_SECONDS, OVERDUE_TO_SECONDS = 2, 120
@@ -22,15 +22,15 @@ BEHIND_FROM_OVERDUE = 3
 # The projects by id, and the longest overdue receipts of each: a loose index scan of
 # `receipts_overdue`.
 _OWNERS = """
-WITH RECURSIVE owners(id, place) AS (
+WITH RECURSIVE owners(id, turn) AS (
     SELECT min(project_id), 1 FROM receipts{by_index} WHERE state = 'waiting'
       AND project_id > :after
     UNION ALL
     SELECT (SELECT min(project_id) FROM receipts{by_index} WHERE state = 'waiting'
-      AND project_id > owners.id), place + 1
-    FROM owners WHERE owners.id IS NOT NULL AND place < :projects
+      AND project_id > owners.id), turn + 1
+    FROM owners WHERE owners.id IS NOT NULL AND turn < :projects
 )
-SELECT owners.id AS project_id, place, due.event_id, due.deadline_at FROM owners """
+SELECT owners.id AS project_id, turn, due.event_id, due.deadline_at FROM owners """
 _OF_OWNER = """
     FROM receipts WHERE project_id = owners.id AND state = 'waiting' AND deadline_at <= :until
     ORDER BY deadline_at, event_id LIMIT :of_each"""
@@ -92,13 +92,13 @@ async def overdue_of_each(
         deadline_at=RECEIPTS.c.deadline_at.type,
     )
     rows = [row for row in await session.execute(typed, values) if row.project_id is not None]
-    rows.sort(key=lambda row: (row.place, row.deadline_at or until, row.event_id or ""))
+    rows.sort(key=lambda row: (row.turn, row.deadline_at or until, row.event_id or ""))
     found = [
         OverdueReceipt(EventId(row.event_id), ProjectId(row.project_id), row.deadline_at)
         for row in rows
         if row.event_id
     ]
-    is_end = not rows or rows[-1].place < projects
+    is_end = not rows or rows[-1].turn < projects
     return OverdueOfEach(found, None if is_end else ProjectId(rows[-1].project_id))
 
 
@@ -171,8 +171,8 @@ async def count_overdue(session: AsyncSession, now: datetime) -> int:
         now - timedelta(seconds=OVERDUE_TO_SECONDS),
         now - timedelta(seconds=OVERDUE_FROM_SECONDS),
     )
-    last_beat = await latest_ingest_beat(session)
-    until = until if last_beat is None else min(until, last_beat)
+    last_heartbeat = await latest_ingest_heartbeat(session)
+    until = until if last_heartbeat is None else min(until, last_heartbeat)
     is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
     recent = select(RECEIPTS.c.event_id, RECEIPTS.c.project_id, RECEIPTS.c.credited_outage)
     recent = recent.where(is_waiting, RECEIPTS.c.deadline_at.between(since, until)).order_by(

@@ -29,7 +29,7 @@ def alerts_by_mail(
 
 
 def mail_of(alert: AlertDue, *, at: datetime, writer: MailWriter = WRITER) -> OutgoingMail:
-    """Its full mail."""
+    """The mail of an alert with all its facts."""
     return writer.write(write_message(alert, at=at, public_url=PUBLIC_URL), alert.destination)
 
 

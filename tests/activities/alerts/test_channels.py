@@ -72,11 +72,11 @@ async def test_secret_address_gets_its_mail_and_is_on_no_timeline(
     with serving(server) as url:
         sent = await alerts_by_mail(database, SmtpMailer(parse_mail_server(url))).send_alerts(order)
 
-    told = await entries(story, order.event_id)
+    noted = await entries(story, order.event_id)
     assert sent == AlertsSent(sent=2, failed=0)
     assert sorted(server.recipients) == sorted(["ops@shop.example", SECRET])
-    assert {fields["destination"] for fields in told} == {"ops@shop.example", destination_id}
-    assert SECRET not in json.dumps(told)
+    assert {fields["destination"] for fields in noted} == {"ops@shop.example", destination_id}
+    assert SECRET not in json.dumps(noted)
     ids = {read_by_hand(mail)["Message-ID"] for mail in server.taken}
     assert len(ids) == 2
 
@@ -105,8 +105,8 @@ async def test_target_that_no_known_secret_opens_is_retried_and_delays_no_other(
 
     with serving(server) as url:
         channel = EmailChannel(SmtpMailer(parse_mail_server(url)), WRITER)
-        stranger = Sealer("a root secret that sealed nothing here")
-        alerts = activities(database, stranger, {AlertChannel.EMAIL: channel})
+        other_sealer = Sealer("a root secret that sealed nothing here")
+        alerts = activities(database, other_sealer, {AlertChannel.EMAIL: channel})
         outcome = await alerts.send_alerts(order)
 
     (failed,) = [fields for fields in await entries(story, order.event_id) if "error" in fields]

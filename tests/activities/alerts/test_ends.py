@@ -230,7 +230,7 @@ async def test_stored_address_that_no_server_accepts_ends_and_delays_no_other(
     "damage",
     [
         "DELETE FROM incidents WHERE event_id = :id",
-        "UPDATE receipts SET event_type = 'of later' WHERE event_id = :id",
+        "UPDATE receipts SET occurred_at = 9000000000000000000 WHERE event_id = :id",
     ],
 )
 async def test_alert_that_cannot_be_read_goes_out_with_its_ids_and_stops_no_batch(

@@ -25,11 +25,10 @@ from domain.lifecycle import LifecycleState
 from domain.retries import ErrorClass, ExchangeOutcome
 from store.crypto.encryption import Sealer
 from store.receipts.attempts import LONGEST_ATTEMPT_HOLD
-from store.status.heartbeats import ENDED
-from store.status.heartbeats import beat as write_beat
+from store.status.heartbeats import ENDED, write_heartbeat
 from tests.activities.callback.endpoints import Endpoint, Slow, built
 from tests.support.given import Story
-from worker.health.heartbeat import Heartbeat
+from worker.health.heartbeat import WorkerHeartbeat
 
 LOST_SIGHT = timedelta(seconds=6)  # longer than Temporal's heartbeat timeout of a callback
 _numbers = itertools.count(1)
@@ -54,11 +53,11 @@ class WorkerProcess:
         assert failure.value.next_retry_delay is not None
         return failure.value.next_retry_delay
 
-    async def beat(self, **report: object) -> None:
-        """Write its heartbeat, now by the store's clock."""
+    async def write_heartbeat(self, **report: object) -> None:
+        """Write the heartbeat of this process, now by the store's clock."""
         async with self.story.database.transaction() as session:
             now = await self.story.database.now(session)
-            await write_beat(
+            await write_heartbeat(
                 session, process=self.name, role="worker", started_at=now, now=now, report=report
             )
 
@@ -102,7 +101,7 @@ async def test_attempt_in_flight_is_not_sent_by_another_worker_while_its_own_liv
     async with in_flight(first, order, slow) as sending:
         for _ in range(4):
             story.database.clock.skew += LOST_SIGHT
-            await first.beat()
+            await first.write_heartbeat()
             assert await second.refused(order) == timedelta(seconds=2)
         slow.may_answer.set()
         answer = await sending
@@ -152,7 +151,7 @@ async def test_attempt_of_a_dead_worker_is_sent_again_after_two_checks_found_it_
 ) -> None:
     endpoint = Endpoint(200)
     dead, second = worker(story, sealer, Dying()), worker(story, sealer, endpoint)
-    await dead.beat()
+    await dead.write_heartbeat()
     with pytest.raises(asyncio.CancelledError):
         await dead.send(order)
     story.database.clock.skew += 2 * LOST_SIGHT
@@ -174,11 +173,11 @@ async def test_store_outage_makes_every_heartbeat_stale_and_hands_no_attempt_ove
     monkeypatch.setattr("activities.callback.attempts.CONFIRM_SECONDS", 0)
     slow, endpoint = Slow(), Endpoint(200)
     first, second = worker(story, sealer, slow), worker(story, sealer, endpoint)
-    await first.beat()
+    await first.write_heartbeat()
     async with in_flight(first, order, slow):
         story.database.clock.skew += timedelta(seconds=12)
         await second.refused(order)
-        await first.beat()
+        await first.write_heartbeat()
         await second.refused(order)
 
     assert endpoint.requests == []
@@ -192,25 +191,27 @@ async def test_attempt_of_a_worker_that_ended_is_taken_over_at_once(
     with pytest.raises(asyncio.CancelledError):
         await gone.send(order)
     story.database.clock.skew += LOST_SIGHT
-    await gone.beat(**{ENDED: True})
+    await gone.write_heartbeat(**{ENDED: True})
 
     assert (await second.send(order)).status.state is LifecycleState.AWAITING_RESULT
 
 
 async def test_stopped_heartbeat_reports_that_its_worker_ended(story: Story) -> None:
-    heartbeat = Heartbeat(story.database, identity="worker-stopped", started_at=datetime.now(UTC))
-    beating = asyncio.create_task(heartbeat.heartbeat_loop())
+    heartbeat = WorkerHeartbeat(
+        story.database, identity="worker-stopped", started_at=datetime.now(UTC)
+    )
+    loop = asyncio.create_task(heartbeat.heartbeat_loop())
     await asyncio.sleep(0)
 
-    beating.cancel()
-    await asyncio.gather(beating, return_exceptions=True)
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
     await heartbeat.end()
 
     async with story.database.reading() as session:
-        from store.status.heartbeats import read_beats
+        from store.status.heartbeats import read_heartbeats
 
-        beats = await read_beats(session, await story.database.now(session))
-    assert [(found.process, found.report.get(ENDED)) for found in beats] == [
+        heartbeats = await read_heartbeats(session, await story.database.now(session))
+    assert [(found.process, found.report.get(ENDED)) for found in heartbeats] == [
         ("worker-stopped", True)
     ]
 
@@ -231,7 +232,7 @@ async def test_attempt_that_a_living_worker_forgot_is_held_for_at_most_660_secon
     with pytest.raises(asyncio.CancelledError):
         await forgetful.send(order)
     story.database.clock.skew += timedelta(seconds=seconds)
-    await forgetful.beat()
+    await forgetful.write_heartbeat()
 
     if is_held:
         await second.refused(order)
@@ -260,7 +261,7 @@ async def test_worker_that_lost_its_attempt_while_it_was_stopped_records_nothing
     monkeypatch.setattr("activities.callback.attempts.CONFIRM_SECONDS", 0)
     stopped_in, taken_over_in = Counted(late), Slow()
     stopped, second = worker(story, sealer, stopped_in), worker(story, sealer, taken_over_in)
-    await stopped.beat()
+    await stopped.write_heartbeat()
     async with in_flight(stopped, order, stopped_in) as sending:
         story.database.clock.skew += timedelta(seconds=30)
         await second.refused(order)

@@ -18,18 +18,18 @@ from store.db.database import Database
 from store.ingest.connection import open_ingest_connection
 from store.ingest.group_commit import Committer
 from store.receipts.queries import read_event
-from store.status.heartbeats import Beat, read_beats, read_ingest_beats
+from store.status.heartbeats import Heartbeat, read_heartbeats, read_ingest_heartbeats
 from tests.api.serving import Caller, parts_on, serving
 from tests.support.waiting import wait_until_async
-from worker.health.heartbeat import Heartbeat
+from worker.health.heartbeat import WorkerHeartbeat
 from worker.loops.outage_credit import credit_all
 
 
 async def test_api_says_every_two_seconds_that_it_lives(caller: Caller, database: Database) -> None:
     async with database.reading() as session:
-        beats = await read_beats(session, await database.now(session))
+        heartbeats = await read_heartbeats(session, await database.now(session))
 
-    reports = {one.role: set(one.report) for one in beats}
+    reports = {one.role: set(one.report) for one in heartbeats}
     clocks = {"clock_ahead_seconds"} if database.dialect == "postgresql" else set()
     assert reports == {
         "api": {"accepted_per_second", "accepted", "secrets"} | clocks,
@@ -41,10 +41,10 @@ async def test_api_that_ends_reports_it_in_its_last_heartbeat(
     database: Database, sealer: Sealer
 ) -> None:
     async with serving(create_app(parts_on(database, sealer))), database.reading() as session:
-        alive = await read_ingest_beats(session)
+        alive = await read_ingest_heartbeats(session)
 
     async with database.reading() as session:
-        ended = await read_ingest_beats(session)
+        ended = await read_ingest_heartbeats(session)
     assert alive is not None
     assert alive.alive_at is not None
     assert ended is not None
@@ -77,7 +77,7 @@ def heartbeat_on(database: Database, sealer: Sealer, **changes: Any) -> ApiHeart
     )
 
 
-async def beat_ingest(database: Database) -> None:
+async def write_ingest_heartbeats(database: Database) -> None:
     """Start and stop a committer."""
     committer = Committer(open_ingest_connection(database.url), database.clock)
     await committer.start(outage_seconds=60)
@@ -86,7 +86,7 @@ async def beat_ingest(database: Database) -> None:
 
 async def credited_now(database: Database) -> int:
     """How many deadlines are credited after a committer has started."""
-    await beat_ingest(database)
+    await write_ingest_heartbeats(database)
     return await credit_all(database)
 
 
@@ -119,14 +119,14 @@ async def test_credit_that_takes_longer_than_an_outage_is_no_outage_itself(
     async with serving(create_app(parts_on(database, sealer))) as client:
         event_ids = [await Caller(client, project.api_key).accept() for _ in range(3)]
     database.clock.skew = timedelta(seconds=300)
-    await beat_ingest(database)
+    await write_ingest_heartbeats(database)
 
     def take_long(_conn: object, _cursor: object, statement: str, *_: object) -> None:
         if "INSERT INTO timeline" in statement:
             database.clock.skew += timedelta(seconds=31)
 
     async def go_on(_: float) -> None:
-        await beat_ingest(database)
+        await write_ingest_heartbeats(database)
 
     event.listen(Engine, "after_cursor_execute", take_long)
     try:
@@ -156,22 +156,25 @@ def clock_off_by(minutes: int) -> Callable[[], datetime]:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "said"), [(5, "300 s ahead of the store's."), (-5, "300 s behind the store's.")]
+    ("minutes", "difference"),
+    [(5, "300 s ahead of the store's."), (-5, "300 s behind the store's.")],
 )
 async def test_readiness_names_every_process_whose_clock_is_off_and_stays_ready(
-    caller: Caller, database: Database, sealer: Sealer, minutes: int, said: str
+    caller: Caller, database: Database, sealer: Sealer, minutes: int, difference: str
 ) -> None:
     host_now = clock_off_by(minutes)
     heartbeat = heartbeat_on(database, sealer, host_now=host_now)
-    heart = Heartbeat(
+    heart = WorkerHeartbeat(
         database, identity="worker-off", started_at=datetime.now(UTC), host_now=host_now
     )
-    await heartbeat.beat()
-    beating = asyncio.create_task(heart.heartbeat_loop())
-    await wait_until_async(lambda: beats_of(database, "worker-off"), what="the worker's heartbeat")
+    await heartbeat.write()
+    loop = asyncio.create_task(heart.heartbeat_loop())
+    await wait_until_async(
+        lambda: heartbeats_of(database, "worker-off"), what="the worker's heartbeat"
+    )
     answer = await caller.client.get("/readyz")
-    beating.cancel()
-    await asyncio.gather(beating, return_exceptions=True)
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
 
     store = answer.json()["checks"]["store"]
     assert store["status"] == "ok"
@@ -179,15 +182,17 @@ async def test_readiness_names_every_process_whose_clock_is_off_and_stays_ready(
         # SQLite uses the host's clock, so there is no difference.
         assert store["detail"] == "It answers, and can be written."
         return
-    named = [f"The clock of {process} is {said}" for process in ("worker-off", heartbeat.process)]
+    named = [
+        f"The clock of {process} is {difference}" for process in ("worker-off", heartbeat.process)
+    ]
     assert all(complaint in store["detail"] for complaint in named), store["detail"]
 
 
-async def beats_of(database: Database, process: str) -> list[Beat]:
+async def heartbeats_of(database: Database, process: str) -> list[Heartbeat]:
     async with database.reading() as session:
         return [
             found
-            for found in await read_beats(session, await database.now(session))
+            for found in await read_heartbeats(session, await database.now(session))
             if found.process == process
         ]
 
@@ -198,7 +203,7 @@ async def test_console_has_the_stores_time_whatever_the_hosts_clock_says(
 ) -> None:
     database = Database.open(postgres_url)
     heartbeat = heartbeat_on(database, sealer, host_now=clock_off_by(minutes))
-    await heartbeat.beat()
+    await heartbeat.write()
 
     async with database.reading() as session:
         now = await database.now(session)

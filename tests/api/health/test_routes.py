@@ -12,18 +12,18 @@ from operations.readiness import PROBLEMS, judge_workers
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.projects.projects import set_suspended
-from store.status.heartbeats import Beat, beat
+from store.status.heartbeats import Heartbeat, write_heartbeat
 from tests.api.serving import Caller, parts_on, receipt, serving
 
 FROM_AFAR = {"X-Forwarded-For": "203.0.113.7"}
-ALIVE = {"engine_reachable": True, "pollers_alive": True, "canary_fresh": True}
+ALIVE = {"temporal_reachable": True, "pollers_alive": True, "canary_fresh": True}
 
 
 async def say_alive(database: Database, **report: object) -> None:
     """Write a worker's heartbeat with the current time."""
     async with database.transaction() as session:
         now = await database.now(session)
-        await beat(
+        await write_heartbeat(
             session, process="worker_1", role="worker", started_at=now, now=now, report=report
         )
 
@@ -56,7 +56,7 @@ async def test_ready_when_a_living_worker_reaches_temporal(
 
 async def test_not_ready_names_what_is_gone(caller: Caller, database: Database) -> None:
     nobody = await caller.client.get("/readyz")
-    await say_alive(database, engine_reachable=False, pollers_alive=True)
+    await say_alive(database, temporal_reachable=False, pollers_alive=True)
     no_temporal = await caller.client.get("/readyz")
 
     assert (nobody.status_code, no_temporal.status_code) == (503, 503)
@@ -96,8 +96,8 @@ def sealer_key() -> str:
         (1.0, ALIVE | {"pollers_alive": False}, "ok", "failed"),
         (1.0, ALIVE | {"canary_fresh": False}, "ok", "failed"),
         (1.0, ALIVE | {"canary_fresh": None, "missing": ["canary: PERMISSION_DENIED"]}, "ok", "ok"),
-        (1.0, {"engine_reachable": True, "pollers_alive": True}, "ok", "failed"),
-        (1.0, {"engine_reachable": False, "pollers_alive": True}, "failed", "unknown"),
+        (1.0, {"temporal_reachable": True, "pollers_alive": True}, "ok", "failed"),
+        (1.0, {"temporal_reachable": False, "pollers_alive": True}, "failed", "unknown"),
         (1.0, {}, "failed", "unknown"),
     ],
 )
@@ -105,13 +105,13 @@ def test_workers_are_judged_by_their_last_heartbeat(
     age_seconds: float, report: dict[str, object], temporal: str, worker: str
 ) -> None:
     at = datetime.fromisoformat("2026-11-23T12:00:00+00:00")
-    beats = [
-        Beat(
+    heartbeats = [
+        Heartbeat(
             process="w", role="worker", started_at=at, at=at, age_seconds=age_seconds, report=report
         )
     ]
 
-    assert tuple(check.status.value for check in judge_workers(beats)) == (temporal, worker)
+    assert tuple(check.status.value for check in judge_workers(heartbeats)) == (temporal, worker)
 
 
 @pytest.mark.parametrize("kind", ProblemKind)
@@ -123,7 +123,7 @@ def test_readiness_names_why_no_worker_works_for_temporal_and_no_machine(kind: P
     }
 
     temporal, worker = judge_workers(
-        [_beat("a", {"temporal_problem": problem, "engine_reachable": False})]
+        [_heartbeat("a", {"temporal_problem": problem, "temporal_reachable": False})]
     )
 
     assert (temporal.status.value, worker.status.value) == ("failed", "unknown")
@@ -133,7 +133,9 @@ def test_readiness_names_why_no_worker_works_for_temporal_and_no_machine(kind: P
 def test_readiness_of_one_good_worker_names_the_one_that_is_refused() -> None:
     problem = {"kind": "store_elsewhere", "detail": "d", "fix": "f"}
 
-    temporal, worker = judge_workers([_beat("a", ALIVE), _beat("b", {"temporal_problem": problem})])
+    temporal, worker = judge_workers(
+        [_heartbeat("a", ALIVE), _heartbeat("b", {"temporal_problem": problem})]
+    )
 
     assert (temporal.status.value, worker.status.value) == ("ok", "ok")
     assert (
@@ -148,7 +150,7 @@ def test_readiness_names_what_the_workers_do_without() -> None:
         "canary: refused at 10.0.0.1",
     ]
 
-    temporal, _ = judge_workers([_beat("a", ALIVE | {"missing": missing})])
+    temporal, _ = judge_workers([_heartbeat("a", ALIVE | {"missing": missing})])
 
     assert temporal.status.value == "ok"
     assert temporal.detail.endswith(
@@ -156,9 +158,9 @@ def test_readiness_names_what_the_workers_do_without() -> None:
     )
 
 
-def _beat(process: str, report: dict[str, object]) -> Beat:
+def _heartbeat(process: str, report: dict[str, object]) -> Heartbeat:
     at = datetime.fromisoformat("2026-11-23T12:00:00+00:00")
-    return Beat(
+    return Heartbeat(
         process=process, role="worker", started_at=at, at=at, age_seconds=1.0, report=report
     )
 

@@ -253,11 +253,11 @@ async def test_payload_that_cannot_be_sealed_is_dropped_and_noted_and_breaks_no_
         broken = {"key": b"\x01 no key at all", "id": project.project.id}
         await session.execute(text("UPDATE projects SET data_key = :key WHERE id = :id"), broken)
 
-    said = [
+    requests = [
         caller.send("receipt", receipt(payload={"card": "4242"}) if n == 3 else receipt())
         for n in range(8)
     ]
-    answers = await asyncio.gather(*said)
+    answers = await asyncio.gather(*requests)
 
     assert {answer.status_code for answer in answers} == {202}
     assert await noted(caller, answers[3].json()["event_id"]) == [

@@ -224,11 +224,11 @@ async def test_success_with_error_texts_is_applied_without_them(
     caller: Caller, prose: str | bytes | None
 ) -> None:
     event_id = await caller.accept()
-    said = b'"' + prose + b'"' if isinstance(prose, bytes) else json.dumps(prose).encode()
+    error_text = b'"' + prose + b'"' if isinstance(prose, bytes) else json.dumps(prose).encode()
     body = b'{"event_id":"%s","status":"success","error_code":%s,"error_message":%s}' % (
         event_id.encode(),
-        said,
-        said,
+        error_text,
+        error_text,
     )
 
     answer = await caller.send("result", body)

@@ -37,11 +37,11 @@ async def test_unknown_query_parameters_are_bounded_and_come_after_the_key(
     many = "&".join(f"{number}{'x' * 100}=1" for number in range(200))
 
     answer = await caller.ask("GET", f"/events?{many}")
-    stranger = await caller.with_key("sk_test_unknown").ask("GET", "/events?sate=open")
+    unknown = await caller.with_key("sk_test_unknown").ask("GET", "/events?sate=open")
     changed = await caller.ask("PATCH", "/project?dry_run=true", json={"timeout_minutes": 7})
 
     assert (answer.status_code, len(answer.json()["errors"])) == (422, 20)
     assert {len(error["pointer"]) for error in answer.json()["errors"]} == {65}
-    assert stranger.status_code == 401
+    assert unknown.status_code == 401
     assert changed.json()["errors"][0]["pointer"] == "/dry_run"
     assert (await caller.ask("GET", "/project")).json()["timeout_minutes"] == 30

@@ -92,11 +92,11 @@ async def test_readiness_is_red_while_another_process_keeps_the_writers_place(
         async def is_red() -> bool:
             return await store_is(client) == "failed"
 
-        await wait_until_async(is_red, seconds=30, what="no beat was written for a while")
+        await wait_until_async(is_red, seconds=30, what="no heartbeat was written for a while")
         other.execute("COMMIT")
 
         async def is_green() -> bool:
             return await store_is(client) == "ok"
 
-        await wait_until_async(is_green, seconds=30, what="beats are written again")
+        await wait_until_async(is_green, seconds=30, what="heartbeats are written again")
     other.close()

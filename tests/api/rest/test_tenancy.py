@@ -73,9 +73,9 @@ def lists(path: str, identifier: Callable[[Named], str]) -> Callable[[Named], li
 
 
 def results(of: Named) -> list[Asked]:
-    said = {"status": "failed", "error_code": "boom"}
+    failed = {"status": "failed", "error_code": "boom"}
     return [
-        Asked("/result", "not_found", body={**said, **ids})
+        Asked("/result", "not_found", body={**failed, **ids})
         for ids in (
             {"event_id": of.event_id},
             {"provider_event_id": of.provider_event_id},
@@ -166,23 +166,23 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """The caller, and the other project's objects; `said` is the recorded SQL."""
+    """The caller, and the other project's objects; `recorded` is the recorded SQL."""
 
     asker: Caller
     other: Named
-    said: list[str]
+    recorded: list[str]
     database: Database
 
     async def answer(self, label: str, asked: Asked) -> tuple[int, Json, list[str]]:
         """The status, the body without its variable parts, and the statements."""
         method = label.split(" ")[0]
-        self.said.clear()
+        self.recorded.clear()
         if asked.path in ("/receipt", "/result"):
             answer = await self.asker.send(asked.path[1:], asked.body)
         else:
             options = {"params": asked.query} | ({} if asked.body is None else {"json": asked.body})
             answer = await self.asker.ask(method, asked.path, **options)
-        return answer.status_code, _comparable(answer.json()), list(self.said)
+        return answer.status_code, _comparable(answer.json()), list(self.recorded)
 
     async def rows(self) -> dict[str, list[str]]:
         """Every row of all tables except those of the process itself."""
@@ -214,15 +214,15 @@ async def other_project(database: Database, sealer: Sealer) -> CreatedProject:
 async def neighbours(
     database: Database, sealer: Sealer, project: CreatedProject, other_project: CreatedProject
 ) -> AsyncIterator[Neighbours]:
-    said: list[str] = []
+    recorded: list[str] = []
     ingest_connection: IngestConnection = RecordingConnection(
-        open_ingest_connection(database.url), said
+        open_ingest_connection(database.url), recorded
     )
     parts = replace(
         parts_on(database, sealer), committer=Committer(ingest_connection, database.clock)
     )
     # A frozen clock, because a repeated key look-up would add a statement.
-    async with serving(create_app(parts, clock=lambda: 0.0)) as client, _recording(said):
+    async with serving(create_app(parts, clock=lambda: 0.0)) as client, _recording(recorded):
         asker, owner = Caller(client, other_project.api_key), Caller(client, project.api_key)
         await asker.incident_of(
             await asker.accept(
@@ -246,13 +246,13 @@ async def neighbours(
             "next door's",
             entry_hash,
         )
-        yield Neighbours(asker, named, said, database)
+        yield Neighbours(asker, named, recorded, database)
 
 
-def _recording(said: list[str]) -> AbstractAsyncContextManager[None]:
+def _recording(recorded: list[str]) -> AbstractAsyncContextManager[None]:
     @asynccontextmanager
     async def recording() -> AsyncIterator[None]:
-        with recorded_statements(said):
+        with recorded_statements(recorded):
             yield
 
     return recording()
@@ -319,7 +319,7 @@ async def test_same_event_and_key_in_two_projects_are_two_receipts(
 ) -> None:
     one, other = neighbours.asker.with_key(project.api_key), neighbours.asker
     sent = receipt()
-    said = {"provider_event_id": sent["provider_event_id"], "status": "success"}
+    success = {"provider_event_id": sent["provider_event_id"], "status": "success"}
     callers = [other, one] if first == "other" else [one, other]
 
     if first == "together":
@@ -330,12 +330,12 @@ async def test_same_event_and_key_in_two_projects_are_two_receipts(
         taken = [await caller.send("receipt", sent, key="the same") for caller in callers]
     ids = [answer.json()["event_id"] for answer in taken]
     foreign = await callers[0].send("result", {"event_id": ids[1], "status": "success"})
-    applied = await callers[0].send("result", said, key="the same result")
+    applied = await callers[0].send("result", success, key="the same result")
     states = [
         (await caller.ask("GET", f"/events/{i}")).json()["state"]
         for caller, i in zip(callers, ids, strict=True)
     ]
-    also = await callers[1].send("result", {**said, "status": "failed"}, key="the same result")
+    also = await callers[1].send("result", {**success, "status": "failed"}, key="the same result")
 
     assert [answer.status_code for answer in taken] == [202, 202]
     assert len(set(ids)) == 2

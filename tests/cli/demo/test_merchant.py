@@ -28,7 +28,7 @@ Open = Callable[..., AbstractContextManager[httpx.Client]]
 
 @pytest.fixture
 def makegood() -> Iterator[Receiver]:
-    """In Makegood's place a server that takes everything and keeps it."""
+    """A server in place of Makegood that accepts every request and records it."""
     with receiving() as receiver:
         receiver.status, receiver.answer = 202, ACCEPTED
         yield receiver

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from cli.doctor.findings import Verdict
-from cli.doctor.heartbeats import judge_beats, judge_clocks, judge_skew
+from cli.doctor.heartbeats import judge_clocks, judge_heartbeats, judge_skew
 from cli.doctor.machine import check_data_directory, check_egress, check_python, check_secret_key
 from cli.doctor.services import check_temporal
 from cli.doctor.store import judge_flaws
 from config.settings import Settings
 from store.db.durability import Flaw
-from store.status.heartbeats import Beat
+from store.status.heartbeats import Heartbeat
 from tests.cli.makegood import Makegood
 from tests.support.postgres import Postgres
 
@@ -47,8 +47,8 @@ def settings_of(tmp_path: Path, **values: Any) -> Settings:
     return Settings(data_dir=tmp_path / "data", **values)
 
 
-def beat(*, role: str = "worker", age_seconds: float = 1.0, **report: object) -> Beat:
-    return Beat(
+def heartbeat(*, role: str = "worker", age_seconds: float = 1.0, **report: object) -> Heartbeat:
+    return Heartbeat(
         process="w1", role=role, started_at=NOW, at=NOW, age_seconds=age_seconds, report=report
     )
 
@@ -92,18 +92,18 @@ def test_password_of_an_unreachable_store_is_not_shown(bare_makegood: Makegood) 
 
 
 @pytest.mark.parametrize(
-    ("beats", "verdict"),
+    ("heartbeats", "verdict"),
     [
         ([], Verdict.FAIL),
-        ([beat(role="api")], Verdict.FAIL),
-        ([beat(age_seconds=60)], Verdict.FAIL),
-        ([beat(engine_reachable=False)], Verdict.FAIL),
-        ([beat(engine_reachable=True), beat(age_seconds=60)], Verdict.OK),
+        ([heartbeat(role="api")], Verdict.FAIL),
+        ([heartbeat(age_seconds=60)], Verdict.FAIL),
+        ([heartbeat(temporal_reachable=False)], Verdict.FAIL),
+        ([heartbeat(temporal_reachable=True), heartbeat(age_seconds=60)], Verdict.OK),
     ],
     ids=["none", "only an API", "old", "Temporal away", "one alive, one gone"],
 )
-def test_heartbeats_are_judged(beats: list[Beat], verdict: Verdict) -> None:
-    assert judge_beats(beats).verdict is verdict
+def test_heartbeats_are_judged(heartbeats: list[Heartbeat], verdict: Verdict) -> None:
+    assert judge_heartbeats(heartbeats).verdict is verdict
 
 
 def test_worker_that_cannot_poll_temporal_is_reported_with_its_reason() -> None:
@@ -113,8 +113,11 @@ def test_worker_that_cannot_poll_temporal_is_reported_with_its_reason() -> None:
         "fix": "set TEMPORAL_NAMESPACE",
     }
 
-    finding = judge_beats(
-        [beat(engine_reachable=True), beat(engine_reachable=False, temporal_problem=problem)]
+    finding = judge_heartbeats(
+        [
+            heartbeat(temporal_reachable=True),
+            heartbeat(temporal_reachable=False, temporal_problem=problem),
+        ]
     )
 
     assert finding.verdict is Verdict.FAIL
@@ -123,7 +126,9 @@ def test_worker_that_cannot_poll_temporal_is_reported_with_its_reason() -> None:
 
 
 def test_workers_of_another_store_are_a_failure_that_names_them() -> None:
-    finding = judge_beats([beat(engine_reachable=True, strangers=["worker-copy-1-abc"])])
+    finding = judge_heartbeats(
+        [heartbeat(temporal_reachable=True, foreign_workers=["worker-copy-1-abc"])]
+    )
 
     assert finding.verdict is Verdict.FAIL
     assert (
@@ -132,10 +137,10 @@ def test_workers_of_another_store_are_a_failure_that_names_them() -> None:
 
 
 def test_missing_temporal_features_are_a_warning() -> None:
-    finding = judge_beats(
+    finding = judge_heartbeats(
         [
-            beat(
-                engine_reachable=True,
+            heartbeat(
+                temporal_reachable=True,
                 canary_fresh=None,
                 missing=["search attribute MgState: not registered"],
             )
@@ -188,25 +193,25 @@ def test_database_without_durable_commits_or_writes_fails(
 
 
 @pytest.mark.parametrize(
-    ("beats", "verdict", "named"),
+    ("heartbeats", "verdict", "named"),
     [
         (
-            [beat(clock_ahead_seconds=59.0), beat(role="api", clock_ahead_seconds=-60.0)],
+            [heartbeat(clock_ahead_seconds=59.0), heartbeat(role="api", clock_ahead_seconds=-60.0)],
             Verdict.OK,
             "differ by 0.1 s",
         ),
         (
-            [beat(clock_ahead_seconds=300.2)],
+            [heartbeat(clock_ahead_seconds=300.2)],
             Verdict.WARN,
             "The clock of w1 is 300 s ahead of the store's.",
         ),
         (
-            [beat(role="api", clock_ahead_seconds=-301.0)],
+            [heartbeat(role="api", clock_ahead_seconds=-301.0)],
             Verdict.WARN,
             "The clock of w1 is 301 s behind the store's.",
         ),
-        ([beat(age_seconds=60, clock_ahead_seconds=300.0)], Verdict.OK, "differ by 0.1 s"),
-        ([beat(clock_ahead_seconds=300.0, ended=True)], Verdict.OK, "differ by 0.1 s"),
+        ([heartbeat(age_seconds=60, clock_ahead_seconds=300.0)], Verdict.OK, "differ by 0.1 s"),
+        ([heartbeat(clock_ahead_seconds=300.0, ended=True)], Verdict.OK, "differ by 0.1 s"),
     ],
     ids=[
         "within a minute",
@@ -217,9 +222,9 @@ def test_database_without_durable_commits_or_writes_fails(
     ],
 )
 def test_process_with_a_wrong_clock_is_named(
-    beats: list[Beat], verdict: Verdict, named: str
+    heartbeats: list[Heartbeat], verdict: Verdict, named: str
 ) -> None:
-    found = judge_clocks(0.1, beats)
+    found = judge_clocks(0.1, heartbeats)
 
     assert found.verdict is verdict
     assert named in found.detail

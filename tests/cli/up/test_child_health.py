@@ -16,15 +16,15 @@ from cli.up.child_health import (
     worker_liveness,
 )
 from cli.up.probes import speaks_http2
-from store.status.heartbeats import Beat
+from store.status.heartbeats import Heartbeat
 from tests.support.given import START
 from tests.support.processes import free_ports
 
 MINE = f"worker-{socket.gethostname()}-{os.getpid()}-abc123"
 
 
-def beat(*, process: str = MINE, age_seconds: float = 1.0, **report: bool) -> Beat:
-    return Beat(
+def heartbeat(*, process: str = MINE, age_seconds: float = 1.0, **report: bool) -> Heartbeat:
+    return Heartbeat(
         process=process,
         role="worker",
         started_at=START,
@@ -35,15 +35,15 @@ def beat(*, process: str = MINE, age_seconds: float = 1.0, **report: bool) -> Be
 
 
 @pytest.mark.parametrize(
-    ("beats", "problem"),
+    ("heartbeats", "problem"),
     [
         ([], None),
-        ([beat()], None),
-        ([beat(age_seconds=11)], "no heartbeat"),
-        ([beat(engine_reachable=True, canary_fresh=False, pollers_alive=False)], None),
-        ([beat(process="worker-elsewhere-1-abc", age_seconds=60)], None),
+        ([heartbeat()], None),
+        ([heartbeat(age_seconds=11)], "no heartbeat"),
+        ([heartbeat(temporal_reachable=True, canary_fresh=False, pollers_alive=False)], None),
+        ([heartbeat(process="worker-elsewhere-1-abc", age_seconds=60)], None),
         (
-            [beat(process=f"worker-{socket.gethostname()}-1-abc"), beat(age_seconds=11)],
+            [heartbeat(process=f"worker-{socket.gethostname()}-1-abc"), heartbeat(age_seconds=11)],
             "no heartbeat",
         ),
     ],
@@ -57,9 +57,9 @@ def beat(*, process: str = MINE, age_seconds: float = 1.0, **report: bool) -> Be
     ],
 )
 def test_worker_is_judged_by_the_heartbeat_of_its_own_group(
-    beats: list[Beat], problem: str | None
+    heartbeats: list[Heartbeat], problem: str | None
 ) -> None:
-    assert judge_worker(beats, os.getpgid(0), silent_seconds=10) == problem
+    assert judge_worker(heartbeats, os.getpgid(0), silent_seconds=10) == problem
 
 
 async def test_unreachable_database_is_no_problem_of_the_worker(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ RECEIPT = {
 
 
 class Instance:
-    """Where one instance lives, and the environment that says so."""
+    """The data directory and ports of one instance, and the environment that sets them."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
@@ -69,7 +69,7 @@ def instance(tmp_path: Path) -> Instance:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Instance, Program]]:
-    """One first run that several tests look at; none of them ends it."""
+    """The first run of one instance, which several tests read and none ends."""
     instance = Instance(tmp_path_factory.mktemp("up") / "data")
     with running(*UP, environment=instance.environment) as program:
         program.wait_for("Ctrl-C stops everything", seconds=30)

@@ -82,14 +82,14 @@ class Run:
         self,
         at: float,
         number: int,
-        said: str,
+        result_status: str,
         *,
         key: str = "",
         replay_id: str = "",
         **answered: Any,
     ) -> str:
         """A result of an order, accepted unless something else is answered."""
-        body = {"event_id": f"evt_{number}", "status": said} | (
+        body = {"event_id": f"evt_{number}", "status": result_status} | (
             {"replay_id": replay_id} if replay_id else {}
         )
         answer: Json = {"accepted": True, "event_id": f"evt_{number}", "state": "applied"}
@@ -139,12 +139,12 @@ class Run:
         secret: str = SECRET,
     ) -> Entry:
         """A signed call of the repair endpoint."""
-        said = {
+        content = {
             "replay_id": f"rpl_{number}",
             "incident_id": f"inc_{number}",
             "event_id": f"evt_{number}",
         }
-        body, timestamp = body or json.dumps(said), str(int(START + at))
+        body, timestamp = body or json.dumps(content), str(int(START + at))
         nonce = nonce or hashlib.md5(f"{at} {number}".encode()).hexdigest()
         key = base64.b64decode(secret.removeprefix("whsec_"))
         standard = hmac.new(
@@ -212,11 +212,11 @@ class Run:
                 {"at": wire(resolved), "kind": "incident_resolved", "incident_id": f"inc_{number}"}
             )
 
-    def received(self, number: int, at: float, said: str, replay_id: str = "") -> None:
+    def received(self, number: int, at: float, result_status: str, replay_id: str = "") -> None:
         """A result on the timeline of an order."""
         replay = {"replay_id": replay_id} if replay_id else {}
         self.events[number]["timeline"].append(
-            {"at": wire(at), "kind": "result_received", "status": said} | replay
+            {"at": wire(at), "kind": "result_received", "status": result_status} | replay
         )
 
     def repair(
@@ -260,7 +260,7 @@ class Run:
         self.entries.remove(entry)
 
     def move(self, entry: Entry, at: float) -> None:
-        """It happened at another time."""
+        """Move the entry to another time."""
         self.entries[self.entries.index(entry)] = replace(entry, at=START + at)
 
     def history(self) -> History:

@@ -51,7 +51,7 @@ class History:
     entries: list[Entry] = field(default_factory=list)
 
     def note(self, kind: str, /, **fields: Any) -> None:
-        """It happens now."""
+        """Add an entry that happens now."""
         self.entries.append(Entry(time.time(), kind, fields))
 
     def of(self, *kinds: str) -> list[Entry]:
@@ -59,7 +59,7 @@ class History:
         return [entry for entry in self.entries if entry.kind in kinds]
 
     def save(self, path: Path) -> None:
-        """Write it as JSON lines."""
+        """Write the history into a file, as JSON lines."""
         with path.open("w") as out:
             for entry in self.entries:
                 out.write(json.dumps([entry.at, entry.kind, entry.fields]) + "\n")

@@ -203,7 +203,7 @@ async def installation(
     before_work: Callable[[Installation], Awaitable[None]] | None = None,
     **settings: str,
 ) -> AsyncIterator[Installation]:
-    """One that is at work while the block runs.
+    """A running installation, for the time of the block.
 
     `settings` are more of the processes' environment.
     """

@@ -59,7 +59,10 @@ class Order:
 def plan_orders(
     count: int, *, over_seconds: float, deadlines: tuple[float, float], seed: int
 ) -> list[Order]:
-    """So many orders, arriving over a time, their deadlines (where they matter) between the two."""
+    """Plan `count` orders that arrive over a time.
+
+    Where the deadline matters, it is between the two of `deadlines`, in seconds.
+    """
     draw = random.Random(seed)
     orders = []
     for number in range(count):

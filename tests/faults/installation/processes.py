@@ -59,7 +59,7 @@ class Kept:
     _keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start it, keep it, and return once it is at work."""
+        """Start the process and return once it is ready. It is started again whenever it ends."""
         self._keeping = asyncio.create_task(self._keep(), name=f"keeping {self.service.name}")
         await self.is_at_work()
 
@@ -113,7 +113,7 @@ class Kept:
 
     @property
     def log(self) -> str:
-        """What its present life has printed."""
+        """The output of the process since it was last started."""
         path = self._log_path
         return path.read_text(errors="replace") if path.exists() else ""
 

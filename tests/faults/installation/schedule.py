@@ -49,8 +49,9 @@ def plan_faults(
     is_full: bool,
     can_fill_disk: bool,
 ) -> list[Fault]:
-    """So many kills spread over the time, each target in turn; with `is_full` one of each other
-    fault as well.
+    """Plan `kills` kills, spread over the time, each target in turn.
+
+    With `is_full` the plan has one fault of each other kind as well.
     """
     draw = random.Random(seed + 1)
     struck = [("kill", targets[number % len(targets)], 0.0) for number in range(kills)]
@@ -81,17 +82,20 @@ def plan_faults(
 
 
 def store_takes_no_writes(*, over_seconds: float) -> Fault:
-    """For a while, in the second half. No tenant causes it, so the run alone has it too."""
+    """The fault of a read-only store, in the second half of a run.
+
+    No tenant causes it, so the run without other tenants has it too.
+    """
     return Fault(0, over_seconds * 0.55, "store_read_only", "store", OTHER_SECONDS)
 
 
 def mail_is_silent(seconds: float, *, over_seconds: float) -> Fault:
-    """For long, early: an effect of other tenants."""
+    """The fault of a mail server that hangs, early and for long, as other tenants can cause it."""
     return Fault(1, over_seconds * 0.2, "mail_hangs", "mail", seconds)
 
 
 async def strike_all(faults: list[Fault], built: Installation) -> None:
-    """Each at its time; returns when the last has healed."""
+    """Strike with each fault at its time. Return when the last one has healed."""
     began = asyncio.get_running_loop().time()
 
     async def strike_in_time(fault: Fault) -> None:
@@ -111,7 +115,7 @@ async def strike_all(faults: list[Fault], built: Installation) -> None:
 
 
 async def strike(fault: Fault, built: Installation) -> None:
-    """Do it, and undo it."""
+    """Begin the fault and end it, with an entry of the history for each."""
     name = f"{fault.number}-{fault.kind}-{fault.target}"
     built.history.note("fault_began", fault=name, kind=fault.kind, target=fault.target)
     try:
@@ -152,7 +156,7 @@ async def _do(fault: Fault, built: Installation) -> None:
 
 
 async def _until_it_just_answered(target: str, built: Installation) -> None:
-    """An API is killed right after it said yes to a receipt, if it does so before long:
+    """An API is killed right after it acknowledges a receipt, if it does so before long:
 
     what else would it lose.
     """

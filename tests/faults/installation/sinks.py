@@ -91,7 +91,7 @@ class MailServer:
         return "250 OK"
 
     def behave(self, mode: MailMode) -> None:
-        """From now on; those left hanging are let go when it is well again."""
+        """Behave so from now on. Connections left hanging end when the mode changes."""
         self.mode = mode
         if mode is MailMode.HANGS:
             self._healed.clear()
@@ -127,7 +127,7 @@ class RepairEndpoint:
     _healed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def behave(self, mode: CallMode) -> None:
-        """From now on; those left hanging are let go when it is well again."""
+        """Behave so from now on. Connections left hanging end when the mode changes."""
         self.mode = mode
         if mode is CallMode.HANGS:
             self._healed.clear()

@@ -52,7 +52,7 @@ class Lane:
 
 
 def scale_of(history: History) -> Scale:
-    """From the first entry to the last that is not an observation."""
+    """The time axis: from the first entry to the last one that is not an observation."""
     instants = [entry.at for entry in history.entries if entry.kind != "observed"] or [0.0]
     return Scale(min(instants), max(instants))
 

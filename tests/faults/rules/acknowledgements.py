@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from tests.faults.rules.reading import identity_of, instant
-from tests.faults.rules.record import Event, Identity, Record, Request, Said
+from tests.faults.rules.record import Event, Identity, Record, Request, Submission
 from tests.faults.rules.verdict import Bounds, Rule, Violation
 
 ENDED_WELL = {"applied", "recovered", "closed"}
@@ -19,17 +19,17 @@ def receipts_are_kept(record: Record) -> Iterator[Violation]:
     """Every acknowledged receipt is an observed event, as it was answered; every observed event is
     one receipt that was sent.
     """
-    by_identity: defaultdict[Identity, list[Said]] = defaultdict(list)
-    for said in record.receipts:
-        by_identity[identity_of(said.body)].append(said)
+    by_identity: defaultdict[Identity, list[Submission]] = defaultdict(list)
+    for submission in record.receipts:
+        by_identity[identity_of(submission.body)].append(submission)
     for identity, group in by_identity.items():
         yield from _answers_of_one_receipt(
-            record, identity, [answer for said in group for answer in said.answers]
+            record, identity, [answer for submission in group for answer in submission.answers]
         )
     for event in record.events.values():
         sent = by_identity.get(event.identity, [])
         if event.shown["internal_reference"] not in {
-            said.body["internal_reference"] for said in sent if said.may_hold_from
+            submission.body["internal_reference"] for submission in sent if submission.may_hold_from
         }:
             yield Violation(
                 Rule.UNEXPLAINED_EVENT, f"no receipt that was sent explains {event.id}", (event.id,)
@@ -47,48 +47,53 @@ def results_are_kept(record: Record) -> Iterator[Violation]:
     """Every acknowledged result is on the timeline of the event that it names, and what it decides
     is the state.
     """
-    for said in record.results:
-        if said.acknowledged_at is None:
+    for submission in record.results:
+        if submission.acknowledged_at is None:
             continue
-        event = record.events.get(said.event_id or "")
-        at, ids = (said.acknowledged_at,), (said.event_id or "", *said.ids)
+        event = record.events.get(submission.event_id or "")
+        at, ids = (submission.acknowledged_at,), (submission.event_id or "", *submission.ids)
         if event is None:
             yield Violation(
                 Rule.LOST_RESULT,
-                f"{_described(said)} was acknowledged, and its event is not known",
+                f"{_described(submission)} was acknowledged, and its event is not known",
                 ids,
                 at,
             )
-        elif any(answer.answer.get("event_id") != event.id for answer in said.answers):
+        elif any(answer.answer.get("event_id") != event.id for answer in submission.answers):
             yield Violation(
-                Rule.LOST_RESULT, f"{_described(said)} was acknowledged for another event", ids, at
+                Rule.LOST_RESULT,
+                f"{_described(submission)} was acknowledged for another event",
+                ids,
+                at,
             )
-        elif said.acknowledged_at <= event.observed_at:
-            if _fingerprint(said.body) not in _stored(event):
+        elif submission.acknowledged_at <= event.observed_at:
+            if _fingerprint(submission.body) not in _stored(event):
                 yield Violation(
                     Rule.LOST_RESULT,
-                    f"{_described(said)} was acknowledged, and is not on the timeline",
+                    f"{_described(submission)} was acknowledged, and is not on the timeline",
                     ids,
                     at,
                 )
-            if (what := _ineffective(event, said)) is not None:
+            if (what := _ineffective(event, submission)) is not None:
                 yield Violation(Rule.INEFFECTIVE_RESULT, what, ids, at)
 
 
 def results_are_explained(record: Record) -> Iterator[Violation]:
     """Nothing is stored as a result, and no receipt ends well, that nobody reported; nothing is
-    stored more often than said.
+    stored more often than sent.
     """
     for event in record.events.values():
         sent = Counter(
-            _fingerprint(said.body) for said in event.results if said.may_hold_from is not None
+            _fingerprint(submission.body)
+            for submission in event.results
+            if submission.may_hold_from is not None
         )
         for fingerprint, count in _stored(event).items():
             if count > sent[fingerprint]:
                 result = " ".join(part for part in fingerprint if part)
-                what = f"{result} is stored {count} times and was said {sent[fingerprint]} times"
+                what = f"{result} is stored {count} times and was sent {sent[fingerprint]} times"
                 yield Violation(Rule.UNEXPLAINED_RESULT, what, (event.id,))
-        if event.state in {"applied", "recovered"} and not event.said("success"):
+        if event.state in {"applied", "recovered"} and not event.results_with("success"):
             yield Violation(
                 Rule.UNEXPLAINED_RESULT,
                 f"{event.id} is {event.state}, and nobody reported success",
@@ -98,14 +103,16 @@ def results_are_explained(record: Record) -> Iterator[Violation]:
 
 def answers_are_right(record: Record, bounds: Bounds) -> Iterator[Violation]:
     """Repeats got the same answer, and every refusal has its reason."""
-    for said in (*record.receipts, *record.results):
-        different = [one for one in said.answers if one.answer != said.answers[0].answer]
+    for submission in (*record.receipts, *record.results):
+        different = [
+            one for one in submission.answers if one.answer != submission.answers[0].answer
+        ]
         if different:
-            at = tuple(one.answered_at or one.sent_at for one in said.answers)
+            at = tuple(one.answered_at or one.sent_at for one in submission.answers)
             yield Violation(
                 Rule.UNEQUAL_ANSWERS,
-                f"{said.endpoint} {said.key} was answered in different ways",
-                said.ids,
+                f"{submission.endpoint} {submission.key} was answered in different ways",
+                submission.ids,
                 at,
             )
     refusals = Refusals(record, bounds)
@@ -165,7 +172,8 @@ class Refusals:
         ):
             return True
         return all(
-            (said.acknowledged_at or request.sent_at) >= request.sent_at for said in event.receipts
+            (submission.acknowledged_at or request.sent_at) >= request.sent_at
+            for submission in event.receipts
         )
 
     def _conflicts(self, request: Request) -> bool:
@@ -230,9 +238,9 @@ def _answers_of_one_receipt(
             yield Violation(Rule.UNSTABLE_RECEIPT, what, ids, at)
 
 
-def _ineffective(event: Event, said: Said) -> str | None:
+def _ineffective(event: Event, submission: Submission) -> str | None:
     """What of the state contradicts an acknowledged result; None when nothing does."""
-    status, replay_id = said.body["status"], said.body.get("replay_id")
+    status, replay_id = submission.body["status"], submission.body.get("replay_id")
     repair = next((one for one in event.repairs if one["replay_id"] == replay_id), None)
     is_resolved = event.incident is not None and event.incident.state == "resolved"
     if status == "success" and event.state not in ENDED_WELL:
@@ -266,9 +274,9 @@ def _stored(event: Event) -> Counter[tuple[str | None, ...]]:
     return stored
 
 
-def _described(said: Said) -> str:
-    return " ".join(part for part in _fingerprint(said.body) if part)
+def _described(submission: Submission) -> str:
+    return " ".join(part for part in _fingerprint(submission.body) if part)
 
 
-def _ids(group: list[Said]) -> tuple[str, ...]:
-    return tuple(name for said in group for name in said.ids)
+def _ids(group: list[Submission]) -> tuple[str, ...]:
+    return tuple(name for submission in group for name in submission.ids)

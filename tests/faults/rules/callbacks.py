@@ -62,7 +62,7 @@ def callbacks_are_explained(record: Record) -> Iterator[Violation]:
             yield Violation(
                 Rule.CHANGED_CALLBACK, f"the callbacks of {replay_id} differ", (replay_id,), at
             )
-        event = record.events.get(str(first.said.get("event_id")))
+        event = record.events.get(str(first.content.get("event_id")))
         known = {repair["replay_id"] for repair in event.repairs} if event else set()
         if event is None or replay_id not in known | answered:
             yield Violation(
@@ -71,9 +71,9 @@ def callbacks_are_explained(record: Record) -> Iterator[Violation]:
                 (replay_id,),
                 at,
             )
-        elif event.incident is None or first.said.get("incident_id") != event.incident.id:
+        elif event.incident is None or first.content.get("incident_id") != event.incident.id:
             what = (
-                f"{replay_id} was called about {first.said.get('incident_id')}, which is not its"
+                f"{replay_id} was called about {first.content.get('incident_id')}, which is not its"
                 " incident"
             )
             yield Violation(Rule.UNEXPLAINED_CALLBACK, what, (replay_id, event.id), at)
@@ -122,10 +122,10 @@ def nothing_begins_after_success(record: Record, bounds: Bounds) -> Iterator[Vio
     """
     calls: defaultdict[str, list[Callback]] = defaultdict(list)
     for callback in record.callbacks:
-        calls[str(callback.said.get("event_id"))].append(callback)
+        calls[str(callback.content.get("event_id"))].append(callback)
     for event in record.events.values():
         success_at = min(
-            (one.acknowledged_at for one in event.said("success") if one.acknowledged_at),
+            (one.acknowledged_at for one in event.results_with("success") if one.acknowledged_at),
             default=float("inf"),
         )
         for repair in event.repairs:

@@ -12,7 +12,7 @@ from itertools import chain, pairwise
 from math import inf
 
 from tests.faults.installation.history import History
-from tests.faults.rules import acknowledgements as rules_said
+from tests.faults.rules import acknowledgements as rules_acknowledgements
 from tests.faults.rules import callbacks as rules_callbacks
 from tests.faults.rules import incidents as rules_incidents
 from tests.faults.rules import mail as rules_mail
@@ -29,9 +29,9 @@ def check(
     bounds = bounds or Bounds()
     record = read(history)
     violations = chain(
-        rules_said.receipts_are_kept(record),
-        rules_said.results_are_kept(record),
-        rules_said.results_are_explained(record),
+        rules_acknowledgements.receipts_are_kept(record),
+        rules_acknowledgements.results_are_kept(record),
+        rules_acknowledgements.results_are_explained(record),
         rules_incidents.incidents_are_right(record, bounds),
         rules_incidents.incidents_are_single(record),
         rules_incidents.incidents_are_never_early(record, bounds),
@@ -48,7 +48,7 @@ def check(
         rules_callbacks.series_end_with_their_repair(record, bounds),
         rules_callbacks.repairs_are_single(record, bounds),
         settled_in_the_end(record, bounds),
-        rules_said.answers_are_right(record, bounds),
+        rules_acknowledgements.answers_are_right(record, bounds),
         credits_are_earned(history, record, bounds),
         (
             Violation(Rule.OTHER_TENANT_HARMED, entry["what"], (), (entry.at,))
@@ -121,8 +121,8 @@ def _counts(record: Record, bounds: Bounds) -> dict[str, int]:
         "requests": len(record.requests),
         "requests without an answer": sum(request.status is None for request in record.requests),
         "requests refused": sum(request.status not in (None, 202) for request in record.requests),
-        **_said_counts("receipts", (said.requests for said in record.receipts)),
-        **_said_counts("results", (said.requests for said in record.results)),
+        **_request_counts("receipts", (submission.requests for submission in record.receipts)),
+        **_request_counts("results", (submission.requests for submission in record.results)),
         "events": len(record.events),
         "incidents expected": expected[Expectation.INCIDENT],
         "incidents allowed either way": expected[Expectation.EITHER],
@@ -130,7 +130,7 @@ def _counts(record: Record, bounds: Bounds) -> dict[str, int]:
         "late successes before their incident": rules_incidents.overtaken(record),
         "mails": len(record.mails),
         "mails that are copies": rules_mail.extra_mails(record),
-        **_said_counts("reprocesses", ((request,) for request in record.reprocesses)),
+        **_request_counts("reprocesses", ((request,) for request in record.reprocesses)),
         "repairs": len(repairs),
         "repairs that succeeded": sum(repair["state"] == "succeeded" for repair in repairs),
         "callbacks": len(record.callbacks),
@@ -139,7 +139,7 @@ def _counts(record: Record, bounds: Bounds) -> dict[str, int]:
     }
 
 
-def _said_counts(name: str, groups: Iterable[Sequence[Request]]) -> dict[str, int]:
+def _request_counts(name: str, groups: Iterable[Sequence[Request]]) -> dict[str, int]:
     """Each counted once, however often it had to be sent:
 
     acknowledged, or unknown, or else refused.

@@ -46,7 +46,7 @@ def expectation(record: Record, event: Event, bounds: Bounds) -> Expectation:
     """
     # One that names a repair presupposes the incident.
     successes, failures = (
-        [one for one in event.said(status) if not one.body.get("replay_id")]
+        [one for one in event.results_with(status) if not one.body.get("replay_id")]
         for status in ("success", "failed")
     )
     success_from = min(
@@ -90,7 +90,7 @@ def overtaken(record: Record) -> int:
         event.incident is None
         and all(
             one.may_hold_from > event.deadline_at
-            for one in event.said("success")
+            for one in event.results_with("success")
             if one.may_hold_from
         )
         for event in record.events.values()
@@ -118,7 +118,7 @@ def incidents_are_right(record: Record, bounds: Bounds) -> Iterator[Violation]:
                 ids,
                 at,
             )
-        elif event.incident.reason == "failed_result" and not event.said("failed"):
+        elif event.incident.reason == "failed_result" and not event.results_with("failed"):
             yield Violation(
                 Rule.FALSE_INCIDENT,
                 f"{event.id} has an incident for a failure that nobody reported",
@@ -136,7 +136,7 @@ def incidents_are_single(record: Record) -> Iterator[Violation]:
         if mail.event_id and mail.incident_id:
             named[mail.event_id].add(mail.incident_id)
     for callback in record.callbacks:
-        named[str(callback.said.get("event_id"))].add(str(callback.said.get("incident_id")))
+        named[str(callback.content.get("event_id"))].add(str(callback.content.get("incident_id")))
     for request in record.reprocesses:
         if request.is_acknowledged:
             named[request.body["event_id"]].add(request.answer["incident_id"])
@@ -185,14 +185,16 @@ def incidents_are_never_early(record: Record, bounds: Bounds) -> Iterator[Violat
 
 
 def incidents_come_in_time(record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """Without faults almost all open within the bound; and each, at the latest, within another one
+    """Incidents open in time.
+
+    Without faults almost all open within the bound. Each opens, at the latest, within another one
     of the last heal.
     """
     yield from _in_time(opened(record, bounds), bounds, Rule.LATE_INCIDENT)
 
 
 def mails_come_in_time(record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """The same for the first copy of the mail about an incident."""
+    """The first mail about each incident is in time, by the rule of `incidents_come_in_time`."""
     yield from _in_time(mailed(record, bounds), bounds, Rule.LATE_MAIL)
 
 
@@ -277,7 +279,7 @@ def _due_at(event: Event) -> float | None:
         return min(
             (
                 one.acknowledged_at
-                for one in event.said("failed")
+                for one in event.results_with("failed")
                 if one.acknowledged_at is not None
             ),
             default=None,

@@ -21,7 +21,7 @@ from tests.faults.rules.record import (
     Mail,
     Record,
     Request,
-    Said,
+    Submission,
 )
 
 _KINDS = {
@@ -54,8 +54,8 @@ def read(history: History) -> Record:
         by_provider_event[event.identity[1]].append(event)
     requests = _requests(history)
     receipts, results = (
-        _said(requests, "receipt", by_provider_event),
-        _said(requests, "result", by_provider_event),
+        _submissions(requests, "receipt", by_provider_event),
+        _submissions(requests, "result", by_provider_event),
     )
     reprocesses = tuple(request for request in requests if request.endpoint == "reprocess")
     _attach(events, by_provider_event, receipts, results, reprocesses)
@@ -80,7 +80,7 @@ def _requests(history: History) -> tuple[Request, ...]:
     answers = {entry["request"]: entry for entry in history.of("answered")}
     made = []
     for sent in history.of("sent"):
-        said = (
+        fields = (
             sent["request"],
             sent["endpoint"],
             sent["key"],
@@ -90,16 +90,16 @@ def _requests(history: History) -> tuple[Request, ...]:
         )
         answer = answers.get(sent["request"])
         made.append(
-            Request(*said, answer.at, answer["status"], answer["body"] or {})
+            Request(*fields, answer.at, answer["status"], answer["body"] or {})
             if answer
-            else Request(*said)
+            else Request(*fields)
         )
     return tuple(made)
 
 
-def _said(
+def _submissions(
     requests: Iterable[Request], endpoint: str, by_provider_event: dict[str, list[Event]]
-) -> tuple[Said, ...]:
+) -> tuple[Submission, ...]:
     grouped: defaultdict[tuple[str, str], list[Request]] = defaultdict(list)
     for request in requests:
         if request.endpoint == endpoint:
@@ -107,34 +107,36 @@ def _said(
                 request
             )
     return tuple(
-        _as_said(endpoint, key, group, by_provider_event) for (key, _), group in grouped.items()
+        _submission(endpoint, key, group, by_provider_event) for (key, _), group in grouped.items()
     )
 
 
-def _as_said(
+def _submission(
     endpoint: str, key: str, group: list[Request], by_provider_event: dict[str, list[Event]]
-) -> Said:
+) -> Submission:
     may_hold_from = min((one.sent_at for one in group if one.may_hold), default=None)
     acknowledged = [
         one.answered_at for one in group if one.is_acknowledged and one.answered_at is not None
     ]
-    said = Said(
+    submission = Submission(
         endpoint, key, group[0].body, tuple(group), may_hold_from, min(acknowledged, default=None)
     )
     return (
-        said if endpoint == "receipt" else replace(said, event_id=_named(said, by_provider_event))
+        submission
+        if endpoint == "receipt"
+        else replace(submission, event_id=_named(submission, by_provider_event))
     )
 
 
 def _event(entry: Entry) -> Event:
     shown = entry["event"]
-    said = shown["incident"]
-    incident = said and Incident(
-        said["id"],
-        said["state"],
-        said["reason"],
-        instant(said["opened_at"]),
-        instant(said["resolved_at"]) if said["resolved_at"] else None,
+    found = shown["incident"]
+    incident = found and Incident(
+        found["id"],
+        found["state"],
+        found["reason"],
+        instant(found["opened_at"]),
+        instant(found["resolved_at"]) if found["resolved_at"] else None,
     )
     timeout_at, deadline_at = instant(shown["timeout_at"]), instant(shown["deadline_at"])
     return Event(
@@ -149,40 +151,40 @@ def _event(entry: Entry) -> Event:
     )
 
 
-def _named(said: Said, by_provider_event: dict[str, list[Event]]) -> str | None:
+def _named(submission: Submission, by_provider_event: dict[str, list[Event]]) -> str | None:
     """The id of the event that a result names:
 
     its own word, or what its ids and effect leave, or else what the answer says.
     """
-    if said.body.get("event_id"):
-        return str(said.body["event_id"])
-    effect = said.body.get("effect_type")
+    if submission.body.get("event_id"):
+        return str(submission.body["event_id"])
+    effect = submission.body.get("effect_type")
     named = by_provider_event.get(
-        said.body.get("provider_event_id") or said.body.get("stripe_event_id") or "", []
+        submission.body.get("provider_event_id") or submission.body.get("stripe_event_id") or "", []
     )
     left = [event.id for event in named if effect in (None, event.identity[2])]
     return (
         left[0]
         if len(left) == 1
-        else next((one.answer.get("event_id") for one in said.answers), None)
+        else next((one.answer.get("event_id") for one in submission.answers), None)
     )
 
 
 def _attach(
     events: dict[str, Event],
     by_provider_event: dict[str, list[Event]],
-    receipts: Iterable[Said],
-    results: Iterable[Said],
+    receipts: Iterable[Submission],
+    results: Iterable[Submission],
     reprocesses: Iterable[Request],
 ) -> None:
-    for said in receipts:
-        identity = identity_of(said.body)
+    for submission in receipts:
+        identity = identity_of(submission.body)
         for event in by_provider_event.get(identity[1], []):
             if event.identity == identity:
-                event.receipts.append(said)
-    for said in results:
-        if said.event_id in events:
-            events[said.event_id].results.append(said)
+                event.receipts.append(submission)
+    for submission in results:
+        if submission.event_id in events:
+            events[submission.event_id].results.append(submission)
     for request in reprocesses:
         if request.body["event_id"] in events:
             events[request.body["event_id"]].reprocesses.append(request)
@@ -222,17 +224,17 @@ def _found(pattern: str, text: str) -> str | None:
 
 def _callback(entry: Entry) -> Callback:
     try:
-        said = json.loads(entry["body"])
+        content = json.loads(entry["body"])
     except ValueError:
-        said = {}
-    said = said if isinstance(said, dict) else {}
+        content = {}
+    content = content if isinstance(content, dict) else {}
     number = entry["headers"].get("x-sendpromptly-attempt", "")
-    replay_id = str(said.get("replay_id", ""))
+    replay_id = str(content.get("replay_id", ""))
     return Callback(
         entry.at,
         entry["headers"],
         entry["body"],
-        said,
+        content,
         replay_id,
         int(number) if number.isdigit() else 0,
     )

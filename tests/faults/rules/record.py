@@ -43,7 +43,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Submission:
     """The requests with one endpoint, key and body.
 
     `may_hold_from` is None when each was refused, `acknowledged_at` when none was acknowledged.
@@ -78,7 +78,7 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event as it was observed, with everything that was said about it."""
+    """An event as it was observed, with every request about it."""
 
     id: str
     observed_at: float
@@ -88,8 +88,8 @@ class Event:
     timeout_at: float
     deadline_at: float
     incident: Incident | None
-    receipts: list[Said] = field(default_factory=list)
-    results: list[Said] = field(default_factory=list)
+    receipts: list[Submission] = field(default_factory=list)
+    results: list[Submission] = field(default_factory=list)
     reprocesses: list[Request] = field(default_factory=list)
     # when somebody typed a `reprocess` into Temporal
     signals: list[float] = field(default_factory=list)
@@ -101,12 +101,12 @@ class Event:
     def timeline(self, kind: str) -> list[Json]:
         return [entry for entry in self.shown["timeline"] if entry["kind"] == kind]
 
-    def said(self, status: str) -> list[Said]:
+    def results_with(self, status: str) -> list[Submission]:
         """The results of this status that may hold."""
         return [
-            said
-            for said in self.results
-            if said.body["status"] == status and said.may_hold_from is not None
+            submission
+            for submission in self.results
+            if submission.body["status"] == status and submission.may_hold_from is not None
         ]
 
 
@@ -148,13 +148,14 @@ class Mail:
 class Callback:
     """A call of the repair endpoint.
 
-    `said` is the JSON of its body, empty when the body is not JSON. `number` is 0 without a header.
+    `content` is the JSON of its body, empty when the body is not JSON. `number` is 0 without a
+    header.
     """
 
     at: float
     headers: dict[str, str]
     body: str
-    said: Json
+    content: Json
     replay_id: str
     number: int
 
@@ -167,8 +168,8 @@ class Record:
     """
 
     requests: tuple[Request, ...]
-    receipts: tuple[Said, ...]
-    results: tuple[Said, ...]
+    receipts: tuple[Submission, ...]
+    results: tuple[Submission, ...]
     reprocesses: tuple[Request, ...]
     events: dict[str, Event]
     by_incident: dict[str, Event]

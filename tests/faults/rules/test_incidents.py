@@ -77,9 +77,15 @@ def test_expectation_follows_from_what_was_sent_and_acknowledged(
 ) -> None:
     run = a_good_run()
     _order(run, 7, deadline=20.0, opened=None)
-    for said, times in (("success", success), ("failed", failure)):
+    for result_status, times in (("success", success), ("failed", failure)):
         if times is not None:
-            run.result(times[0], 7, said, key=said, status=None if times[1] is None else 202)
+            run.result(
+                times[0],
+                7,
+                result_status,
+                key=result_status,
+                status=None if times[1] is None else 202,
+            )
             answered = run.entries[-1]
             run.move(answered, times[0] + 0.1 if times[1] is None else times[1])
 

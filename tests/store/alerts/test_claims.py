@@ -9,7 +9,7 @@ from datetime import timedelta
 from sqlalchemy import text
 
 from domain.projects import Scope
-from store.alerts.claims import WITHOUT_BOUND, Places, claim_alerts
+from store.alerts.claims import WITHOUT_BOUND, SlotUsage, claim_alerts
 from store.crypto.encryption import Sealer
 from store.projects.projects import create_project
 from tests.support.given import Story
@@ -23,7 +23,7 @@ SELECT :project_id, 'inc_' || i, 'evt_' || i, 'incident_opened', '', :destinatio
 
 
 async def pile_up(story: Story, count: int, *, tries: int, to: str = "bad@shop.example") -> None:
-    """So many alerts of the project that are due, and long have been."""
+    """Insert `count` alerts of the project that have been due for long."""
     async with story.database.transaction() as session:
         values = {
             "project_id": story.project.id,
@@ -52,13 +52,13 @@ async def other_project(story: Story, sealer: Sealer, name: str = "other") -> St
 
 
 async def claimed(
-    story: Story, *, limit: int = 8, places: Places = WITHOUT_BOUND, **later: float
+    story: Story, *, limit: int = 8, usage: SlotUsage = WITHOUT_BOUND, **later: float
 ) -> list[str]:
     async with story.database.transaction() as session:
         now = story.at + timedelta(days=1, **later)
         return [
             alert.destination
-            for alert in await claim_alerts(session, now, limit=limit, places=places)
+            for alert in await claim_alerts(session, now, limit=limit, usage=usage)
         ]
 
 
@@ -151,9 +151,9 @@ async def test_silent_addresses_of_many_projects_that_have_their_place_are_not_d
             1,
         )
     await story.opened()
-    places = Places(taken=taken, of_each=4, silent=silent, silent_taken=frozenset(silent))
+    usage = SlotUsage(taken=taken, of_each=4, silent=silent, silent_taken=frozenset(silent))
 
-    assert await claimed(story, limit=2, places=places) == ["ops@shop.example"]
+    assert await claimed(story, limit=2, usage=usage) == ["ops@shop.example"]
 
 
 async def test_one_alert_of_silent_addresses_is_claimed_beside_the_others(story: Story) -> None:
@@ -162,13 +162,13 @@ async def test_one_alert_of_silent_addresses_is_claimed_beside_the_others(story:
     await pile_up(story, 10, tries=0, to="fine@shop.example")
     silent = {str(story.project.id): frozenset({"a@silent.example", "b@silent.example"})}
 
-    found = await claimed(story, places=Places(of_each=4, silent=silent))
+    found = await claimed(story, usage=SlotUsage(of_each=4, silent=silent))
 
     assert len(found) == 4
     assert found.count("fine@shop.example") == 3
 
 
-async def test_silent_addresses_of_all_projects_have_half_of_the_places(
+async def test_silent_addresses_of_all_projects_have_half_of_the_slots(
     story: Story, sealer: Sealer
 ) -> None:
     silent = {}
@@ -176,12 +176,12 @@ async def test_silent_addresses_of_all_projects_have_half_of_the_places(
         one = await other_project(story, sealer, f"other {number}")
         await pile_up(one, 5, tries=0, to=f"silent@{number}.example")
         silent[str(one.project.id)] = frozenset({f"silent@{number}.example"})
-    first = await claimed(story, places=Places(of_each=4, silent=silent))
+    first = await claimed(story, usage=SlotUsage(of_each=4, silent=silent))
     taken = list(silent)[:4]
     await story.opened()
 
-    full = Places(
+    full = SlotUsage(
         taken=dict.fromkeys(taken, 1), of_each=4, silent=silent, silent_taken=frozenset(taken)
     )
     assert len(first) == 4
-    assert await claimed(story, limit=4, places=full) == ["ops@shop.example"]
+    assert await claimed(story, limit=4, usage=full) == ["ops@shop.example"]

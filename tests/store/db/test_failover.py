@@ -33,7 +33,7 @@ async def is_written(database: Database, name: str) -> bool:
 
 
 async def is_taken_in(ingest_connection: IngestConnection, name: str) -> bool:
-    """The same through the ingest connection."""
+    """Whether the fact could be written through the ingest connection."""
     try:
         async with ingest_connection.transaction() as statements:
             await statements.fetch("INSERT INTO facts (name, value) VALUES ($1, $2)", name, "x")

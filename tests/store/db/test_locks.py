@@ -61,9 +61,9 @@ async def test_many_locked_receipts_cost_their_neighbours_one_wait(
     free = await desk.stored()
     await other.execute("SELECT 1 FROM receipts WHERE event_id <> $1 FOR UPDATE", free)
 
-    said = [desk.say(new_result(desk.project_id, event_id)) for event_id in held]  # type: ignore[arg-type]
+    requests = [desk.say(new_result(desk.project_id, event_id)) for event_id in held]  # type: ignore[arg-type]
     neighbours = [desk.say(new_result(desk.project_id, free)), desk.say(desk.receipt())]  # type: ignore[arg-type]
-    answers, seconds = await timed(asyncio.gather(*said, *neighbours, return_exceptions=True))
+    answers, seconds = await timed(asyncio.gather(*requests, *neighbours, return_exceptions=True))
 
     assert [type(answer) for answer in answers] == [Unavailable] * 30 + [StoredResponse] * 2
     assert seconds < 1.5, "singly, 200 ms each, it would be 6 s"
@@ -105,8 +105,8 @@ async def test_lock_timeout_does_not_delay_neighbours_again_for_a_while(
 
     monkeypatch.setattr(store.ingest.connection, "LOCK_TIMEOUT", "5s")
     await desk.committer._connection.close()  # the next connection waits 5 s
-    said = desk.say(new_result(desk.project_id, events[1])), desk.say(desk.receipt())  # type: ignore[arg-type]
-    answers, seconds = await timed(asyncio.gather(*said, return_exceptions=True))
+    requests = desk.say(new_result(desk.project_id, events[1])), desk.say(desk.receipt())  # type: ignore[arg-type]
+    answers, seconds = await timed(asyncio.gather(*requests, return_exceptions=True))
 
     assert [type(answer) for answer in answers] == [Unavailable, StoredResponse]
     assert seconds < 2
@@ -118,8 +118,8 @@ async def test_batch_waits_a_bounded_time_for_a_locked_table(
     events = [await desk.stored() for _ in range(60)]
     await other.execute("LOCK TABLE results IN SHARE MODE")
 
-    said = [desk.say(new_result(desk.project_id, event_id)) for event_id in events]  # type: ignore[arg-type]
-    answers, seconds = await timed(asyncio.gather(*said, return_exceptions=True))
+    requests = [desk.say(new_result(desk.project_id, event_id)) for event_id in events]  # type: ignore[arg-type]
+    answers, seconds = await timed(asyncio.gather(*requests, return_exceptions=True))
 
     assert [type(answer) for answer in answers] == [Unavailable] * 60
     assert seconds < 3, "singly, 200 ms each, it would be 12 s"
@@ -138,13 +138,13 @@ async def test_server_time_limit_instead_of_ours_rejects_no_neighbour(
             await other.execute("BEGIN")
             await other.execute("SELECT 1 FROM receipts WHERE event_id = $1 FOR UPDATE", held)
 
-            said = [
+            requests = [
                 new_result(desk.project_id, held),
                 new_result(desk.project_id, free),
                 desk.receipt(),
             ]  # type: ignore[arg-type]
             answers = await asyncio.gather(
-                *(desk.say(value) for value in said), return_exceptions=True
+                *(desk.say(value) for value in requests), return_exceptions=True
             )
     finally:
         await other.execute(f"ROLLBACK; ALTER DATABASE {name} RESET statement_timeout")

@@ -13,7 +13,7 @@ from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.ingest.group_commit import Committer
 from store.ingest.requests import Endpoint, IngestRequest
-from store.status.heartbeats import read_ingest_beats
+from store.status.heartbeats import read_ingest_heartbeats
 from tests.support.given import new_receipt, new_result
 
 OUTAGE_SECONDS = 2
@@ -25,11 +25,11 @@ async def pending(database: Database) -> int:
     return int(rows[0][0])
 
 
-async def last_beat_age(database: Database) -> timedelta:
+async def last_heartbeat_age(database: Database) -> timedelta:
     async with database.reading() as session:
-        beats = await read_ingest_beats(session)
-        assert beats is not None
-        return await database.now(session) - beats.last_at
+        heartbeats = await read_ingest_heartbeats(session)
+        assert heartbeats is not None
+        return await database.now(session) - heartbeats.last_at
 
 
 def request(project: CreatedProject, value: NewReceipt | NewResult | None = None) -> IngestRequest:

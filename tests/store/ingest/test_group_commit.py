@@ -83,7 +83,7 @@ async def test_requests_that_wait_together_are_committed_together(
 async def test_bad_item_fails_alone(desk: Desk, database: Database) -> None:
     bad = desk.receipt(internal_reference="a lone surrogate \ud800")
     event_id = await desk.stored()
-    said = [
+    requests = [
         desk.receipt(),
         bad,
         desk.receipt(),
@@ -91,7 +91,7 @@ async def test_bad_item_fails_alone(desk: Desk, database: Database) -> None:
         new_result(desk.project_id, "evt_no"),
     ]
 
-    answers = await asyncio.gather(*(desk.say(value) for value in said), return_exceptions=True)
+    answers = await asyncio.gather(*(desk.say(value) for value in requests), return_exceptions=True)
 
     failed = answers.pop(1)
     assert [type(answer) for answer in answers] == [

@@ -23,7 +23,7 @@ from store.projects.api_keys import find_key
 from tests.api.serving import Caller, parts_on, receipt, serving
 from tests.store.ingest.heartbeat_setup import (
     OUTAGE_SECONDS,
-    last_beat_age,
+    last_heartbeat_age,
     pending,
     request,
 )
@@ -125,7 +125,7 @@ async def test_failing_key_lookups_stop_the_heartbeat(
 
         async def is_long() -> bool:
             statuses.add((await caller.send("receipt", receipt())).status_code)
-            return await last_beat_age(database) > timedelta(seconds=OUTAGE_SECONDS + 0.5)
+            return await last_heartbeat_age(database) > timedelta(seconds=OUTAGE_SECONDS + 0.5)
 
         await wait_until_async(
             is_long, seconds=20, what="an outage of keys that nobody could look up"

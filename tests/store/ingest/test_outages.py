@@ -13,7 +13,7 @@ from activities.lifecycle import LifecycleActivities
 from activities.messages import OpenIncident
 from domain.errors import NotFound, Unavailable
 from domain.lifecycle import LifecycleState
-from domain.outage import Outage, beat_interval
+from domain.outage import Outage, heartbeat_interval
 from domain.projects import CreatedProject
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -23,7 +23,7 @@ from store.ingest.outage_evidence import write_ingest_heartbeat
 from store.projects.projects import create_project
 from tests.store.ingest.heartbeat_setup import (
     OUTAGE_SECONDS,
-    last_beat_age,
+    last_heartbeat_age,
     pending,
     request,
     stored,
@@ -51,7 +51,7 @@ async def test_locked_table_is_a_credited_outage_and_opens_no_false_incident(
     await other.execute(f"BEGIN; LOCK TABLE {table} IN {mode} MODE")
 
     async def is_long() -> bool:
-        return await last_beat_age(database) > timedelta(seconds=OUTAGE_SECONDS + 0.5)
+        return await last_heartbeat_age(database) > timedelta(seconds=OUTAGE_SECONDS + 0.5)
 
     await wait_until_async(is_long, seconds=20, what="an outage")
     held = await ledger.open_incident(OpenIncident(event_id))
@@ -160,7 +160,7 @@ async def test_full_queue_stops_the_heartbeat_and_its_time_is_credited(
     async def is_long() -> bool:
         with pytest.raises(Unavailable):
             await committer.accept(request(project))
-        return await last_beat_age(database) > timedelta(seconds=OUTAGE_SECONDS + 0.5)
+        return await last_heartbeat_age(database) > timedelta(seconds=OUTAGE_SECONDS + 0.5)
 
     await wait_until_async(is_long, seconds=20, what="an outage of a full queue")
     monkeypatch.undo()
@@ -188,23 +188,23 @@ async def test_heartbeat_from_the_future_disables_neither_grace_period_nor_credi
     )
     ledger = LifecycleActivities(database, sealer=sealer, outage_seconds=60)
 
-    async def beat(process: str) -> Outage | None:
+    async def write(process: str) -> Outage | None:
         async with ingest_connection.transaction() as statements:
             return await write_ingest_heartbeat(
                 statements, database.clock, process=process, outage_seconds=60
             )
 
     database.clock.skew = timedelta(hours=3)
-    await beat("ingest_killed")
+    await write("ingest_killed")
     database.clock.skew = timedelta()
     async with database.reading() as session:
         story.at = await database.now(session)
     event_id = await story.receipt(timeout_minutes=0.5)
     database.clock.skew = timedelta(seconds=31)
     while_away = await ledger.open_incident(OpenIncident(event_id))
-    await beat("ingest_next")
+    await write("ingest_next")
     database.clock.skew = timedelta(seconds=31 + 90)
-    outage = await beat("ingest_next")
+    outage = await write("ingest_next")
     await ingest_connection.close()
 
     assert while_away.status.state is LifecycleState.WAITING
@@ -216,10 +216,10 @@ async def test_heartbeat_from_the_future_disables_neither_grace_period_nor_credi
 async def test_flood_of_one_project_adds_no_heartbeat_and_is_no_outage(
     database: Database, project: CreatedProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    beats: list[float] = []
+    heartbeats: list[float] = []
 
     async def counted(*values: Any, **named: Any) -> Outage | None:
-        beats.append(asyncio.get_running_loop().time())
+        heartbeats.append(asyncio.get_running_loop().time())
         return await write_ingest_heartbeat(*values, **named)
 
     monkeypatch.setattr("store.ingest.heartbeat.write_ingest_heartbeat", counted)
@@ -230,13 +230,13 @@ async def test_flood_of_one_project_adds_no_heartbeat_and_is_no_outage(
     async def is_over() -> bool:
         flood = (committer.accept(request(project)) for _ in range(200))
         answers.extend(await asyncio.gather(*flood, return_exceptions=True))
-        return asyncio.get_running_loop().time() - beats[0] > 2.5
+        return asyncio.get_running_loop().time() - heartbeats[0] > 2.5
 
     await wait_until_async(is_over, what="a flood of more than an outage's time")
-    in_time = list(beats)
+    in_time = list(heartbeats)
     await committer.stop()
 
     assert {type(answer) for answer in answers} == {NotFound}
-    assert len(in_time) <= 1 + (in_time[-1] - in_time[0]) / beat_interval(2).total_seconds()
+    assert len(in_time) <= 1 + (in_time[-1] - in_time[0]) / heartbeat_interval(2).total_seconds()
     assert max(later - earlier for earlier, later in itertools.pairwise(in_time)) < 2
     assert await pending(database) == 0

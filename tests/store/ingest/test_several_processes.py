@@ -37,14 +37,14 @@ async def test_two_processes_give_one_response_for_each_key_and_identity(
             for n, receipt in enumerate(receipts)
             for name, desk in [("a", one), ("b", other)]
         ]
-        said = by_key + by_identity
-        random.Random(7).shuffle(said)
+        requests = by_key + by_identity
+        random.Random(7).shuffle(requests)
 
-        answers = await asyncio.gather(*(desk.say(receipt, key) for desk, receipt, key in said))
+        answers = await asyncio.gather(*(desk.say(receipt, key) for desk, receipt, key in requests))
 
     bodies = {
         (receipt.provider_event_id, answer.body)
-        for (_, receipt, _), answer in zip(said, answers, strict=True)
+        for (_, receipt, _), answer in zip(requests, answers, strict=True)
     }
     assert {answer.status for answer in answers} == {202}
     assert len(bodies) == 60
@@ -57,12 +57,12 @@ async def test_two_processes_with_results_for_the_same_events_lose_none(
 ) -> None:
     async with committing(database, project) as one, committing(database, project) as other:
         events = [await one.stored() for _ in range(20)]
-        said = [(one, event, f"{n:02}") for n, event in enumerate(events)] + [
+        requests = [(one, event, f"{n:02}") for n, event in enumerate(events)] + [
             (other, event, f"{99 - n:02}") for n, event in enumerate(events)
         ]
 
         answers = await asyncio.gather(
-            *(desk.say(new_result(desk.project_id, event), key) for desk, event, key in said)
+            *(desk.say(new_result(desk.project_id, event), key) for desk, event, key in requests)
         )
 
     assert {body_of(answer)["state"] for answer in answers} == {"applied"}
@@ -164,13 +164,13 @@ async def test_results_of_two_processes_never_deadlock(
             {"event_id": a, "provider_event_id": b.provider_event_id}
             for a, b in zip(ids, receipts, strict=True)
         ]
-        said = []
+        requests = []
         for n, names in enumerate(named):
             first, second = sorted(names, reverse=n % 2 == 0)
-            said += [(one, {first: names[first]}), (other, {second: names[second]})]
+            requests += [(one, {first: names[first]}), (other, {second: names[second]})]
 
         answers = await asyncio.gather(
-            *(desk.say(new_result(desk.project_id, **name)) for desk, name in said)
+            *(desk.say(new_result(desk.project_id, **name)) for desk, name in requests)
         )
 
     assert {body_of(answer)["state"] for answer in answers} == {"applied"}
@@ -195,8 +195,8 @@ async def test_key_locked_by_another_process_delays_its_neighbours_once(
         answers: list[StoredResponse | BaseException] = []
         for _ in range(2):
             began = clock()
-            said = (desk.say(desk.receipt(), "held"), desk.say(desk.receipt()))
-            answers += await asyncio.gather(*said, return_exceptions=True)
+            requests = (desk.say(desk.receipt(), "held"), desk.say(desk.receipt()))
+            answers += await asyncio.gather(*requests, return_exceptions=True)
             spent.append(clock() - began)
         await holder.close()
 

@@ -47,8 +47,8 @@ def another(dialect: Dialect, request: pytest.FixtureRequest) -> Iterator[str]:
 
 async def lived_in(story: Story, sealer: Sealer) -> None:
     """A row in every table and a receipt in every state; each instant, blob and flag is used."""
-    for position in LifecycleState:
-        await story.reach(position)
+    for state in LifecycleState:
+        await story.reach(state)
     event_id = await story.receipt()
     now = story.at
     later = now + timedelta(seconds=30)
@@ -151,7 +151,7 @@ async def lived_in(story: Story, sealer: Sealer) -> None:
             ("worker-1", "worker", 1),
         ):
             at = now - timedelta(seconds=age)
-            await heartbeats.beat(
+            await heartbeats.write_heartbeat(
                 session, process=process, role=role, started_at=at, now=at, report={"accepted": 1}
             )
         await record(session, sealer, Actor("usr_1"), AuditAction.SIGNED_IN, now=now)

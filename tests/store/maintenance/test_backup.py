@@ -173,7 +173,7 @@ async def test_facts_of_a_new_store_are_replaced(
     await backed_up(story.database, sealer, file)
     async with empty.transaction() as session:
         long_ago = await empty.now(session) - timedelta(seconds=11)
-        await heartbeats.beat(
+        await heartbeats.write_heartbeat(
             session, process="api_9", role=INGEST, started_at=long_ago, now=long_ago, report={}
         )
         await heartbeats.write_fact(session, "another", "fact of the new one")
@@ -191,7 +191,7 @@ async def test_time_since_the_backup_is_credited_to_open_deadlines(
     async with story.database.transaction() as session:
         now = await story.database.now(session)
         backed_up_at = now - timedelta(minutes=20)
-        await heartbeats.beat(
+        await heartbeats.write_heartbeat(
             session,
             process="api_1",
             role=INGEST,

@@ -46,9 +46,9 @@ async def filled(story: Story) -> None:
     """
     for _ in range(5):
         await story.reach(LifecycleState.WAITING)
-    for position in (LifecycleState.OPEN, LifecycleState.AWAITING_RESULT):
+    for state in (LifecycleState.OPEN, LifecycleState.AWAITING_RESULT):
         for _ in range(4):
-            await story.reach(position)
+            await story.reach(state)
     await story.reach(LifecycleState.APPLIED)
 
 

@@ -52,7 +52,7 @@ async def test_store_with_a_running_process_is_refused(
     await backed_up(story.database, sealer, file)
     async with empty.transaction() as session:
         now = await empty.now(session)
-        await heartbeats.beat(
+        await heartbeats.write_heartbeat(
             session, process="api_9", role="api", started_at=now, now=now, report={}
         )
 

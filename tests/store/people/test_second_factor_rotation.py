@@ -71,7 +71,7 @@ class Phone:
 
 @pytest.fixture
 def phone(database: Database, project: CreatedProject) -> Phone:
-    """Not set up yet, in a store that names its root secret."""
+    """An authenticator app that is not set up yet, in a store that names its root secret."""
     return Phone(database)
 
 

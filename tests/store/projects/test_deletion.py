@@ -32,11 +32,11 @@ class Erased(NamedTuple):
 async def erase(story: Story, **after: float) -> Erased:
     at = LATER + timedelta(**after)
     async with story.database.transaction() as session:
-        unended = await deleting.open_of_deleted(session, after=None, limit=200)
-        for event_id in unended:
+        open_receipts = await deleting.open_of_deleted(session, after=None, limit=200)
+        for event_id in open_receipts:
             await deleting.end_deleted(session, event_id, at)
         erased = await deleting.erase_deleted(session, at)
-    return Erased(len(unended), erased.receipts, erased.answers)
+    return Erased(len(open_receipts), erased.receipts, erased.answers)
 
 
 async def deliver_outbox(story: Story) -> set[tuple[str, str]]:
@@ -131,10 +131,10 @@ async def test_erased_project_is_not_checked_again_until_a_late_receipt(
     late = await story.receipt()
     async with story.database.transaction() as session:
         unmarked = await deleting.unmark_erased(session)
-        unended = await deleting.open_of_deleted(session, after=None, limit=10)
+        open_receipts = await deleting.open_of_deleted(session, after=None, limit=10)
 
     assert looked_at == [True, True, False]
-    assert (unmarked, unended) == (1, [late])
+    assert (unmarked, open_receipts) == (1, [late])
 
 
 async def test_receipts_of_a_deleted_project_end_are_signalled_and_then_erased(
@@ -149,8 +149,8 @@ async def test_receipts_of_a_deleted_project_end_are_signalled_and_then_erased(
             session, sealer, name="other", livemode=False, now=START, **wanted
         )
     neighbour = Story(story.database, other.project)
-    theirs = [(await neighbour.reach(position))[0] for position in LifecycleState]
-    ours = {position: (await story.reach(position))[0] for position in LifecycleState}
+    theirs = [(await neighbour.reach(state))[0] for state in LifecycleState]
+    ours = {state: (await story.reach(state))[0] for state in LifecycleState}
     await deliver_outbox(story)
     before = await rows_left(story, other.project.id, theirs)
     open_ones = [
@@ -165,7 +165,7 @@ async def test_receipts_of_a_deleted_project_end_are_signalled_and_then_erased(
 
     ended = await delete(story)
     first = await erase(story)
-    states = [(await story.snapshot(event_id)).position for event_id in open_ones]
+    states = [(await story.snapshot(event_id)).state for event_id in open_ones]
     alerts = [
         row
         for event_id in ours.values()

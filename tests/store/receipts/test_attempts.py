@@ -14,14 +14,14 @@ from tests.support.given import OPERATOR, Story
 async def test_failed_attempts_are_counted_on_until_the_series_is_exhausted(story: Story) -> None:
     event_id, replay_id = await story.repairing()
 
-    positions = [await story.attempt(event_id, replay_id, status=503) for _ in range(4)]
+    states = [await story.attempt(event_id, replay_id, status=503) for _ in range(4)]
     last = await story.attempt(
         event_id, replay_id, status=None, error_class="timeout", ending="exhausted"
     )
 
     attempts = await story.rows("attempts", event_id)
     (repair,) = await story.rows("repairs", event_id)
-    assert positions == [LifecycleState.CALLING] * 4
+    assert states == [LifecycleState.CALLING] * 4
     assert last is LifecycleState.OPEN
     assert sorted(row["number"] for row in attempts) == [1, 2, 3, 4, 5]
     assert {row["state"] for row in attempts} == {"finished"}
@@ -120,17 +120,17 @@ async def test_attempt_in_flight_when_its_repair_ends_is_only_recorded(
     repairs = await story.rows("repairs", event_id)
 
     outcome = {"status": 200, "duration_ms": 40, "error_class": None, "ending": ending}
-    position = await story.do(record_attempt, event_id, replay_id, begun.number, **outcome)
+    state = await story.do(record_attempt, event_id, replay_id, begun.number, **outcome)
 
     (attempt,) = await story.rows("attempts", event_id)
     assert (attempt["state"], attempt["status"], attempt["duration_ms"]) == ("finished", 200, 40)
-    assert position is before.position
+    assert state is before.state
     assert await story.snapshot(event_id) == before
     assert await story.rows("repairs", event_id) == repairs
 
 
 @pytest.mark.parametrize(
-    "position",
+    "state",
     [
         LifecycleState.OPEN,
         LifecycleState.AWAITING_RESULT,
@@ -139,13 +139,13 @@ async def test_attempt_in_flight_when_its_repair_ends_is_only_recorded(
     ],
 )
 async def test_no_attempt_begins_once_the_repair_is_not_calling(
-    story: Story, position: LifecycleState
+    story: Story, state: LifecycleState
 ) -> None:
-    event_id, replay_id = await story.reach(position)
+    event_id, replay_id = await story.reach(state)
     assert replay_id is not None
     before = await story.rows("attempts", event_id)
 
-    assert await story.do(begin_attempt, event_id, replay_id) == SeriesOver(position)
+    assert await story.do(begin_attempt, event_id, replay_id) == SeriesOver(state)
     assert await story.rows("attempts", event_id) == before
 
 
@@ -196,11 +196,11 @@ async def test_attempt_recorded_twice_keeps_the_first_outcome(story: Story) -> N
         record_attempt, event_id, replay_id, 1, status=500, ending="exhausted", **outcome
     )
 
-    position = await story.do(
+    state = await story.do(
         record_attempt, event_id, replay_id, 1, status=200, ending="accepted", **outcome
     )
 
     (attempt,) = await story.rows("attempts", event_id)
-    assert position is LifecycleState.OPEN
+    assert state is LifecycleState.OPEN
     assert attempt["status"] == 500
     assert len(await story.alerts(event_id)) == 2

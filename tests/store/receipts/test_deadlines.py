@@ -18,7 +18,7 @@ from store.receipts.deadlines import (
     open_due_incident,
 )
 from store.receipts.reconcile.overdue import OverdueReceipt, overdue_receipts, overdue_repairs
-from store.status.heartbeats import beat
+from store.status.heartbeats import write_heartbeat
 from tests.support.given import START, Story
 
 
@@ -79,9 +79,14 @@ async def test_deadline_after_the_last_heartbeat_of_ingest_opens_nothing(
     event_id = await story.receipt()
     now = START + timedelta(minutes=30, seconds=overdue_seconds)
     async with story.database.transaction() as session:
-        said_at = now - timedelta(seconds=silent_seconds)
-        await beat(
-            session, process="ingest-1", role="ingest", started_at=START, now=said_at, report={}
+        heartbeat_at = now - timedelta(seconds=silent_seconds)
+        await write_heartbeat(
+            session,
+            process="ingest-1",
+            role="ingest",
+            started_at=START,
+            now=heartbeat_at,
+            report={},
         )
 
     async with story.database.transaction() as session:
@@ -89,8 +94,8 @@ async def test_deadline_after_the_last_heartbeat_of_ingest_opens_nothing(
         outcome = await open_due_incident(session, event_id, now, outage_seconds=60)
 
     assert isinstance(outcome, Opened if opens else NotYet)
-    assert until == (now if silent_seconds == 2 else said_at)
-    assert (await story.snapshot(event_id)).position is (
+    assert until == (now if silent_seconds == 2 else heartbeat_at)
+    assert (await story.snapshot(event_id)).state is (
         LifecycleState.OPEN if opens else LifecycleState.WAITING
     )
 

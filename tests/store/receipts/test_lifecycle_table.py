@@ -107,10 +107,10 @@ async def outcome_of(story: Story, state: LifecycleState, trigger: Trigger) -> O
     if follows is None or follows == Transition(state, refusal=follows.refusal):
         assert after == before, f"{trigger} in {state} writes nothing"
     snapshot = await story.snapshot(event_id)
-    assert snapshot.receipt_state is states_at(snapshot.position)[0]
+    assert snapshot.receipt_state is states_at(snapshot.state)[0]
     states = [row["state"] for row in after["repairs"]]
     return Outcome(
-        to=snapshot.position,
+        to=snapshot.state,
         incident=after["incidents"][0]["state"] if after["incidents"] else None,
         active_repairs=[one for one in states if one in {"calling", "awaiting_result"}],
         noted=kinds(after["timeline"])["noted"] - kinds(before["timeline"])["noted"],
@@ -158,7 +158,7 @@ async def apply(
             active = replay_id if believed in REPAIRING_STATES else None
             receipt_state, _ = states_at(believed)
             snapshot = replace(
-                snapshot, position=believed, receipt_state=receipt_state, active_replay_id=active
+                snapshot, state=believed, receipt_state=receipt_state, active_replay_id=active
             )
         return await apply_transition(st, snapshot, trigger, story.at, facts_of(trigger, replay_id))
 

@@ -31,11 +31,11 @@ async def acknowledged(story: Story, event_id: EventId) -> EventId:
     return await story.do(acknowledge, await story.incident_id(event_id), requested_by=OPERATOR)
 
 
-@pytest.mark.parametrize("position", OPEN)
+@pytest.mark.parametrize("state", OPEN)
 async def test_resolving_by_hand_closes_the_receipt_and_ends_an_active_repair(
-    story: Story, position: LifecycleState
+    story: Story, state: LifecycleState
 ) -> None:
-    event_id, _ = await story.reach(position)
+    event_id, _ = await story.reach(state)
 
     assert await resolved(story, event_id) == event_id
 
@@ -43,11 +43,11 @@ async def test_resolving_by_hand_closes_the_receipt_and_ends_an_active_repair(
     (incident,) = await story.rows("incidents", event_id)
     (repair,) = await story.rows("repairs", event_id)
     entry = (await story.rows("timeline", event_id))[-1]
-    assert snapshot.position is LifecycleState.CLOSED
+    assert snapshot.state is LifecycleState.CLOSED
     assert (incident["state"], incident["resolution"]) == ("resolved", "manual")
     assert (repair["state"], repair["cause"]) == (
         "failed",
-        "rejected" if position is LifecycleState.OPEN else "closed",
+        "rejected" if state is LifecycleState.OPEN else "closed",
     )
     assert (entry["kind"], entry["fields"]["reason"], entry["fields"]["requested_by"]) == (
         "incident_resolved",
@@ -58,11 +58,11 @@ async def test_resolving_by_hand_closes_the_receipt_and_ends_an_active_repair(
 
 
 @pytest.mark.parametrize("ask", [resolved, acknowledged])
-@pytest.mark.parametrize("position", RESOLVED)
+@pytest.mark.parametrize("state", RESOLVED)
 async def test_nothing_is_done_to_a_resolved_incident(
-    story: Story, position: LifecycleState, ask: object
+    story: Story, state: LifecycleState, ask: object
 ) -> None:
-    event_id, _ = await story.reach(position)
+    event_id, _ = await story.reach(state)
     timeline = await story.timeline(event_id)
 
     with pytest.raises(IncidentAlreadyResolved):
@@ -85,9 +85,9 @@ async def test_resolving_at_once_by_many_happens_once(story: Story) -> None:
     assert (await story.timeline(event_id)).count("incident_resolved") == 1
 
 
-@pytest.mark.parametrize("position", OPEN)
-async def test_first_acknowledgement_counts(story: Story, position: LifecycleState) -> None:
-    event_id, _ = await story.reach(position)
+@pytest.mark.parametrize("state", OPEN)
+async def test_first_acknowledgement_counts(story: Story, state: LifecycleState) -> None:
+    event_id, _ = await story.reach(state)
     await acknowledged(story, event_id)
     (first,) = await story.rows("incidents", event_id)
     story.later(minutes=1)
@@ -97,7 +97,7 @@ async def test_first_acknowledgement_counts(story: Story, position: LifecycleSta
     assert await story.rows("incidents", event_id) == [first]
     assert first["acknowledged_at"] is not None
     assert (await story.timeline(event_id)).count("incident_acknowledged") == 1
-    assert (await story.snapshot(event_id)).position is position
+    assert (await story.snapshot(event_id)).state is state
 
 
 async def test_expiring_makes_the_deadline_now(story: Story) -> None:
@@ -122,10 +122,10 @@ async def test_expiring_never_moves_a_passed_deadline_back(story: Story) -> None
 
 
 @pytest.mark.parametrize(
-    "position", [p for p, move in TRANSITIONS[Trigger.EXPIRE].items() if move.refusal]
+    "state", [state for state, follows in TRANSITIONS[Trigger.EXPIRE].items() if follows.refusal]
 )
-async def test_only_a_waiting_receipt_expires(story: Story, position: LifecycleState) -> None:
-    event_id, _ = await story.reach(position)
+async def test_only_a_waiting_receipt_expires(story: Story, state: LifecycleState) -> None:
+    event_id, _ = await story.reach(state)
     outbox = await story.outbox(event_id)
 
     with pytest.raises(NotWaiting):

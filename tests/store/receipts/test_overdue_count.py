@@ -14,7 +14,7 @@ from store.receipts.deadlines import open_incident
 from store.receipts.outbox import enqueue_start_again
 from store.receipts.reconcile import overdue as overdue
 from store.receipts.stuck_runs import suspect_run
-from store.status.heartbeats import beat
+from store.status.heartbeats import write_heartbeat
 from tests.store.receipts.test_overdue_turns import pile_up
 from tests.support.given import START, Story
 
@@ -93,15 +93,25 @@ async def test_deadlines_with_pending_credit_or_after_the_last_ingest_heartbeat_
     await late(story, 4)
     before = await count(story, seconds=30)
     async with story.database.transaction() as session:
-        said_at = OVERDUE - timedelta(seconds=1)
-        await beat(
-            session, process="ingest-1", role="ingest", started_at=START, now=said_at, report={}
+        heartbeat_at = OVERDUE - timedelta(seconds=1)
+        await write_heartbeat(
+            session,
+            process="ingest-1",
+            role="ingest",
+            started_at=START,
+            now=heartbeat_at,
+            report={},
         )
     while_silent = await count(story, seconds=30)
     async with story.database.transaction() as session:
-        said_at = OVERDUE + timedelta(seconds=29)
-        await beat(
-            session, process="ingest-1", role="ingest", started_at=START, now=said_at, report={}
+        heartbeat_at = OVERDUE + timedelta(seconds=29)
+        await write_heartbeat(
+            session,
+            process="ingest-1",
+            role="ingest",
+            started_at=START,
+            now=heartbeat_at,
+            report={},
         )
         await session.execute(
             text(

@@ -262,8 +262,8 @@ async def test_all_effects_of_one_provider_event_are_found(story: Story) -> None
 
 
 async def test_counts_hold_waiting_open_and_recovered_receipts(story: Story) -> None:
-    for position in LifecycleState:
-        await story.reach(position)
+    for state in LifecycleState:
+        await story.reach(state)
 
     async def counted(project_id: ProjectId | None, **later: float) -> Counts:
         async with story.database.reading() as session:
@@ -276,7 +276,7 @@ async def test_counts_hold_waiting_open_and_recovered_receipts(story: Story) -> 
 
 
 async def test_open_receipts_are_listed_in_order(story: Story) -> None:
-    reached = [(await story.reach(position))[0] for position in LifecycleState]
+    reached = [(await story.reach(state))[0] for state in LifecycleState]
 
     async with story.database.reading() as session:
         first = await open_receipts(session, after=None, limit=2)

@@ -49,18 +49,18 @@ async def test_reprocess_while_open_begins_a_repair_and_enqueues_a_signal(story:
         "calling",
         OPERATOR,
     )
-    assert (await story.snapshot(event_id)).position is LifecycleState.CALLING
+    assert (await story.snapshot(event_id)).state is LifecycleState.CALLING
     assert (await story.timeline(event_id))[-1] == "reprocess_requested"
     assert await story.outbox(event_id) == [
         ("reprocess", {"replay_id": begun.replay_id, "requested_by": OPERATOR})
     ]
 
 
-@pytest.mark.parametrize("position", [LifecycleState.CALLING, LifecycleState.AWAITING_RESULT])
+@pytest.mark.parametrize("state", [LifecycleState.CALLING, LifecycleState.AWAITING_RESULT])
 async def test_reprocess_while_repairing_returns_the_active_replay_and_nothing_new(
-    story: Story, position: LifecycleState
+    story: Story, state: LifecycleState
 ) -> None:
-    event_id, replay_id = await story.reach(position)
+    event_id, replay_id = await story.reach(state)
     before = {
         table: await story.rows(table, event_id)
         for table in ("repairs", "timeline", "outbox", "alerts")
@@ -96,12 +96,10 @@ async def test_twenty_concurrent_reprocesses_begin_one_repair(story: Story, way:
     assert (await story.timeline(event_id)).count("reprocess_requested") == 1
 
 
-@pytest.mark.parametrize("position", ENDED)
-async def test_reprocess_of_what_has_ended_is_refused(
-    story: Story, position: LifecycleState
-) -> None:
-    event_id, replay_id = await story.reach(position)
-    refusal = NotFound if position is LifecycleState.APPLIED else IncidentAlreadyResolved
+@pytest.mark.parametrize("state", ENDED)
+async def test_reprocess_of_what_has_ended_is_refused(story: Story, state: LifecycleState) -> None:
+    event_id, replay_id = await story.reach(state)
+    refusal = NotFound if state is LifecycleState.APPLIED else IncidentAlreadyResolved
 
     with pytest.raises(refusal):
         await requested(story, event_id)
@@ -140,7 +138,7 @@ async def test_signal_without_a_repair_url_records_a_failed_repair(story: Story)
     (repair,) = await story.rows("repairs", event_id)
     assert answer == RepairRefused(RepairCause.REPAIR_URL_MISSING)
     assert (repair["state"], repair["cause"]) == ("failed", "repair_url_missing")
-    assert (await story.snapshot(event_id)).position is LifecycleState.OPEN
+    assert (await story.snapshot(event_id)).state is LifecycleState.OPEN
     assert (await story.timeline(event_id))[-2:] == ["reprocess_requested", "repair_failed"]
     assert ("repair_failed", repair["replay_id"], OPS) in await story.alerts(event_id)
 

@@ -77,10 +77,10 @@ async def test_equal_failures_of_an_open_incident_are_one_row_with_a_count(story
 )
 async def test_another_failure_is_no_repeat(story: Story, other: dict[str, str | None]) -> None:
     event_id = await story.receipt()
-    said = {"error_code": "a", "error_message": "a"}
-    await story.result(event_id, "failed", **said)
+    error = {"error_code": "a", "error_message": "a"}
+    await story.result(event_id, "failed", **error)
 
-    await story.result(event_id, "failed", **said | other)
+    await story.result(event_id, "failed", **error | other)
 
     assert [
         entry.fields.get("repeats") for entry in await entries(story, event_id, "result_received")
@@ -97,7 +97,7 @@ async def test_failure_of_the_active_repair_counts_although_an_equal_one_came_be
     second = await story.result(event_id, "failed", replay_id=replay_id)
 
     assert (first.state, second.state) == (ReceiptState.INCIDENT, ReceiptState.INCIDENT)
-    assert (await story.snapshot(event_id)).position is LifecycleState.OPEN
+    assert (await story.snapshot(event_id)).state is LifecycleState.OPEN
     assert (await story.timeline(event_id)).count("repair_failed") == 1
     (received,) = [
         entry

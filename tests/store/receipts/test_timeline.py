@@ -38,10 +38,10 @@ RECEIPT = Receipt(
 
 
 def result(status: str, *, at: datetime = AT, replay_id: str | None = None) -> Result:
-    said = ResultFacts(
+    facts = ResultFacts(
         ResultStatus(status), None if replay_id is None else ReplayId(replay_id), None, None
     )
-    return Result(id=ResultId("res_1"), event_id=EVENT_ID, received_at=at, said=said)
+    return Result(id=ResultId("res_1"), event_id=EVENT_ID, received_at=at, facts=facts)
 
 
 def repair(*attempts: Attempt) -> Repair:
@@ -134,3 +134,18 @@ def test_every_timeline_kind_has_its_rank() -> None:
     entries = merged_timeline(RECEIPT, [], [], stored(*kinds))
 
     assert len(entries) == 1 + len(kinds)
+
+
+def test_kind_of_a_later_version_has_a_place_among_the_known() -> None:
+    kinds = ("flagged", "incident_snoozed", "incident_resolved", "noted")
+
+    entries = merged_timeline(
+        RECEIPT, [], [], [TimelineEntry(AT, kind, {"n": n}) for n, kind in enumerate(kinds)]
+    )
+
+    assert [entry.kind for entry in entries[1:]] == [
+        "incident_resolved",
+        "incident_snoozed",
+        "noted",
+        "flagged",
+    ]

@@ -42,7 +42,7 @@ async def test_success_while_waiting_is_applied_and_enqueues_a_signal(story: Sto
     applied = await story.result(event_id)
 
     assert applied.state is ReceiptState.APPLIED
-    assert (await story.snapshot(event_id)).position is LifecycleState.APPLIED
+    assert (await story.snapshot(event_id)).state is LifecycleState.APPLIED
     assert await story.outbox(event_id) == [
         ("result", {"result_id": applied.result_id, "status": "success"})
     ]
@@ -101,7 +101,7 @@ async def test_incident_never_opens_before_the_deadline_by_the_stores_clock(stor
     answer = await story.do(open_incident, event_id)
 
     assert answer == NotYet(remaining_ms=1)
-    assert (await story.snapshot(event_id)).position is LifecycleState.WAITING
+    assert (await story.snapshot(event_id)).state is LifecycleState.WAITING
     assert await story.timeline(event_id) == []
 
 
@@ -143,11 +143,11 @@ async def test_twenty_openings_and_a_success_at_once_leave_one_incident_or_none(
     assert (await story.snapshot(event_id)).receipt_state is applied.state
 
 
-@pytest.mark.parametrize("position", OPEN)
+@pytest.mark.parametrize("state", OPEN)
 async def test_success_with_any_replay_recovers_it_from_any_open_state(
-    story: Story, position: LifecycleState
+    story: Story, state: LifecycleState
 ) -> None:
-    event_id, replay_id = await story.reach(position)
+    event_id, replay_id = await story.reach(state)
 
     applied = await story.result(event_id, replay_id=replay_id)
 
@@ -164,11 +164,11 @@ async def test_success_with_any_replay_recovers_it_from_any_open_state(
     assert ("incident_resolved", "", OPS) in await story.alerts(event_id)
 
 
-@pytest.mark.parametrize("position", OPEN)
+@pytest.mark.parametrize("state", OPEN)
 async def test_late_success_recovers_the_receipt_and_ends_an_active_repair(
-    story: Story, position: LifecycleState
+    story: Story, state: LifecycleState
 ) -> None:
-    event_id, _ = await story.reach(position)
+    event_id, _ = await story.reach(state)
 
     applied = await story.result(event_id)
 
@@ -178,21 +178,21 @@ async def test_late_success_recovers_the_receipt_and_ends_an_active_repair(
     assert (incident["resolution"], incident["resolving_replay_id"]) == ("late_result", None)
     assert (repair["state"], repair["cause"]) == (
         "failed",
-        "rejected" if position is LifecycleState.OPEN else "superseded",
+        "rejected" if state is LifecycleState.OPEN else "superseded",
     )
 
 
-@pytest.mark.parametrize("position", OPEN)
+@pytest.mark.parametrize("state", OPEN)
 async def test_late_success_is_only_noted_where_the_project_wants_that(
-    story: Story, position: LifecycleState
+    story: Story, state: LifecycleState
 ) -> None:
     await only_note_late_results(story)
-    event_id, _ = await story.reach(position)
+    event_id, _ = await story.reach(state)
 
     applied = await story.result(event_id)
 
     assert applied.state is ReceiptState.INCIDENT
-    assert (await story.snapshot(event_id)).position is position
+    assert (await story.snapshot(event_id)).state is state
     assert (await story.timeline(event_id))[-1] == "noted"
 
 
@@ -205,11 +205,11 @@ async def test_success_in_time_ends_the_receipt_even_if_late_results_are_only_no
     assert (await story.result(event_id)).state is ReceiptState.APPLIED
 
 
-@pytest.mark.parametrize("position", [LifecycleState.CALLING, LifecycleState.AWAITING_RESULT])
+@pytest.mark.parametrize("state", [LifecycleState.CALLING, LifecycleState.AWAITING_RESULT])
 async def test_failed_with_the_active_replay_fails_the_repair_and_opens_the_incident_again(
-    story: Story, position: LifecycleState
+    story: Story, state: LifecycleState
 ) -> None:
-    event_id, replay_id = await story.reach(position)
+    event_id, replay_id = await story.reach(state)
 
     applied = await story.result(event_id, "failed", replay_id=replay_id, error_code="again")
 
@@ -222,17 +222,17 @@ async def test_failed_with_the_active_replay_fails_the_repair_and_opens_the_inci
     assert ("repair_failed", replay_id, OPS) in await story.alerts(event_id)
 
 
-@pytest.mark.parametrize("position", OPEN)
+@pytest.mark.parametrize("state", OPEN)
 async def test_failed_without_replay_while_an_incident_is_open_is_noted(
-    story: Story, position: LifecycleState
+    story: Story, state: LifecycleState
 ) -> None:
-    event_id, _ = await story.reach(position)
+    event_id, _ = await story.reach(state)
     alerts = await story.alerts(event_id)
 
     applied = await story.result(event_id, "failed", error_code="still")
 
     assert applied.state is ReceiptState.INCIDENT
-    assert (await story.snapshot(event_id)).position is position
+    assert (await story.snapshot(event_id)).state is state
     assert (await story.timeline(event_id))[-1] == "noted"
     assert await story.alerts(event_id) == alerts
 
@@ -242,16 +242,16 @@ async def test_failed_with_an_inactive_replay_is_noted(story: Story) -> None:
 
     await story.result(event_id, "failed", replay_id=ended, error_code="late")
 
-    assert (await story.snapshot(event_id)).position is LifecycleState.OPEN
+    assert (await story.snapshot(event_id)).state is LifecycleState.OPEN
     assert (await story.timeline(event_id))[-1] == "noted"
     assert [row["cause"] for row in await story.rows("repairs", event_id)] == ["rejected"]
 
 
-@pytest.mark.parametrize("position", [LifecycleState.APPLIED, LifecycleState.RECOVERED])
+@pytest.mark.parametrize("state", [LifecycleState.APPLIED, LifecycleState.RECOVERED])
 async def test_equal_repeat_after_the_end_changes_nothing(
-    story: Story, position: LifecycleState
+    story: Story, state: LifecycleState
 ) -> None:
-    event_id, replay_id = await story.reach(position)
+    event_id, replay_id = await story.reach(state)
     before = {
         table: await story.rows(table, event_id)
         for table in ("receipts", "results", "timeline", "outbox", "alerts")
@@ -261,12 +261,12 @@ async def test_equal_repeat_after_the_end_changes_nothing(
     again = await story.result(event_id, replay_id=replay_id)
 
     assert again.result_id is None
-    assert again.state.value == position.value
+    assert again.state.value == state.value
     assert before == {table: await story.rows(table, event_id) for table in before}
 
 
 @pytest.mark.parametrize(
-    ("position", "status", "with_replay", "flag"),
+    ("state", "status", "with_replay", "flag"),
     [
         (LifecycleState.APPLIED, "failed", False, Flag.CONTRADICTION),
         (LifecycleState.RECOVERED, "failed", False, Flag.CONTRADICTION),
@@ -277,9 +277,9 @@ async def test_equal_repeat_after_the_end_changes_nothing(
     ],
 )
 async def test_result_that_contradicts_the_end_is_noted_and_flagged_once(
-    story: Story, position: LifecycleState, status: str, with_replay: bool, flag: Flag
+    story: Story, state: LifecycleState, status: str, with_replay: bool, flag: Flag
 ) -> None:
-    event_id, replay_id = await story.reach(position)
+    event_id, replay_id = await story.reach(state)
     timeline, outbox = await story.timeline(event_id), await story.outbox(event_id)
 
     applied = [
@@ -287,7 +287,7 @@ async def test_result_that_contradicts_the_end_is_noted_and_flagged_once(
         for _ in range(2)
     ]
 
-    assert {each.state.value for each in applied} == {position.value}
+    assert {each.state.value for each in applied} == {state.value}
     assert (await story.snapshot(event_id)).flags == (flag,)
     assert await story.timeline(event_id) == [*timeline, "noted", "flagged"]
     assert await story.outbox(event_id) == outbox, (
@@ -365,8 +365,8 @@ async def test_unknown_names_are_not_found(story: Story, named: str) -> None:
 async def test_stored_state_follows_the_transition_table_from_every_state(
     story: Story, trigger: Trigger
 ) -> None:
-    for position in TRANSITIONS[trigger]:
-        event_id, _ = await story.reach(position)
+    for state in TRANSITIONS[trigger]:
+        event_id, _ = await story.reach(state)
         story.later(days=1)
 
         if trigger is Trigger.DEADLINE_PASSED:
@@ -376,7 +376,7 @@ async def test_stored_state_follows_the_transition_table_from_every_state(
                 event_id, trigger.value, error_code="x" if trigger is Trigger.FAILED else None
             )
 
-        assert (await story.snapshot(event_id)).position is transition(position, trigger).to
+        assert (await story.snapshot(event_id)).state is transition(state, trigger).to
 
 
 async def test_only_stored_results_are_known(story: Story) -> None:

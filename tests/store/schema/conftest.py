@@ -20,7 +20,7 @@ from store.people.login_attempts import charge, counter
 from store.projects.projects import create_project
 from store.receipts.stuck_runs import suspect_run
 from store.schema import tables
-from store.status.heartbeats import beat, write_fact
+from store.status.heartbeats import write_fact, write_heartbeat
 from tests.support.given import START, Story
 from tests.support.postgres import TEMPLATE, Postgres
 
@@ -56,8 +56,8 @@ async def fill(url: str, sealer: Sealer) -> None:
             now=START,
         )
     story = Story(database, created.project)
-    for position in LifecycleState:
-        event_id, _ = await story.reach(position)
+    for state in LifecycleState:
+        event_id, _ = await story.reach(state)
         await story.do(suspect_run, event_id, story.project.id)
     async with database.transaction() as session:
         link = await users.create_login_link(session, now=START)
@@ -80,7 +80,7 @@ async def fill(url: str, sealer: Sealer) -> None:
                 issuer="https://id.example", subject="1", user_id=first.user_id, created_at=START
             )
         )
-        await beat(
+        await write_heartbeat(
             session,
             process="w1",
             role="worker",

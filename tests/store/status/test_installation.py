@@ -3,9 +3,11 @@
 import asyncio
 from datetime import datetime, timedelta
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from domain.ids import EventId
 from store.db.database import Database
-from store.status.heartbeats import NAMESPACE_FACT, beat, read_fact, write_fact
+from store.status.heartbeats import NAMESPACE_FACT, read_fact, write_fact, write_heartbeat
 from store.status.installation import (
     LIVE_SECONDS,
     NAMESPACE,
@@ -23,18 +25,22 @@ from store.status.installation import (
 
 
 async def adopt(database: Database, namespace_id: str, process: str) -> Adopted:
-    """As a worker does: the decision and its heartbeat are one transaction."""
+    """Adopt the namespace as a worker does: decision and heartbeat in one transaction."""
     async with database.transaction() as session:
         now = await database.now(session)
         adopted = await adopt_namespace(session, namespace_id, process=process, now=now)
         if adopted.adoption is not Adoption.ELSEWHERE:
-            await _beat(session, process, namespace_id, now)
+            await _write_heartbeat(session, process, namespace_id, now)
     return adopted
 
 
-async def _beat(session: object, process: str, namespace_id: str, at: datetime) -> None:
+async def _write_heartbeat(
+    session: AsyncSession, process: str, namespace_id: str, at: datetime
+) -> None:
     report = {NAMESPACE_ID: namespace_id, NAMESPACE: "default"}
-    await beat(session, process=process, role="worker", started_at=at, now=at, report=report)  # type: ignore[arg-type]
+    await write_heartbeat(
+        session, process=process, role="worker", started_at=at, now=at, report=report
+    )
 
 
 async def test_installation_keeps_its_id(database: Database) -> None:

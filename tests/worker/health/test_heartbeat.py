@@ -12,7 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from store.db.database import Database
 from tests.support.waiting import wait_until_async
-from worker.health.heartbeat import Heartbeat
+from worker.health.heartbeat import WorkerHeartbeat
 from worker.health.thresholds import HealthThresholds, PollingDied
 from worker.temporal.workflow_client import ReceiptWorkflowClient
 
@@ -27,7 +27,7 @@ THRESHOLDS = HealthThresholds(
     timed_out_with_polls=6,
 )
 HEALTHY_WITHOUT_CANARIES = {
-    "engine_reachable": True,
+    "temporal_reachable": True,
     "pollers_alive": True,
     "canary_fresh": None,
     "canary_at": None,
@@ -52,15 +52,19 @@ class PollTimes(ReceiptWorkflowClient):
 
 
 @pytest.fixture
-async def heartbeat(tmp_path: Path) -> AsyncIterator[Heartbeat]:
+async def heartbeat(tmp_path: Path) -> AsyncIterator[WorkerHeartbeat]:
     database = Database.open(f"sqlite:///{tmp_path / 'unused.db'}")
-    yield Heartbeat(database, identity="worker-1", started_at=POLLED_AT, thresholds=THRESHOLDS)
+    yield WorkerHeartbeat(
+        database, identity="worker-1", started_at=POLLED_AT, thresholds=THRESHOLDS
+    )
     await database.close()
 
 
 @asynccontextmanager
 async def canaries(
-    heartbeat: Heartbeat, run: Callable[[], Awaitable[None]], workflow_client: ReceiptWorkflowClient
+    heartbeat: WorkerHeartbeat,
+    run: Callable[[], Awaitable[None]],
+    workflow_client: ReceiptWorkflowClient,
 ) -> AsyncIterator[asyncio.Task[None]]:
     task = asyncio.create_task(heartbeat.self_check.canary_loop(run, workflow_client))
     yield task
@@ -69,7 +73,7 @@ async def canaries(
 
 
 async def test_timed_out_canaries_end_the_process_when_temporal_sees_no_poll(
-    heartbeat: Heartbeat,
+    heartbeat: WorkerHeartbeat,
 ) -> None:
     runs = Runs(hang=True)
 
@@ -80,7 +84,7 @@ async def test_timed_out_canaries_end_the_process_when_temporal_sees_no_poll(
 
 
 async def test_timed_out_canaries_end_the_process_later_when_temporal_sees_polls(
-    heartbeat: Heartbeat,
+    heartbeat: WorkerHeartbeat,
 ) -> None:
     runs = Runs(hang=True)
 
@@ -91,7 +95,7 @@ async def test_timed_out_canaries_end_the_process_later_when_temporal_sees_polls
 
 
 async def test_timed_out_canaries_do_not_end_the_process_while_temporal_is_unavailable(
-    heartbeat: Heartbeat,
+    heartbeat: WorkerHeartbeat,
 ) -> None:
     runs = Runs(hang=True)
 
@@ -105,7 +109,7 @@ async def test_timed_out_canaries_do_not_end_the_process_while_temporal_is_unava
 
 
 async def test_canary_that_cannot_be_started_does_not_count_as_timed_out(
-    heartbeat: Heartbeat,
+    heartbeat: WorkerHeartbeat,
 ) -> None:
     runs = Runs(hang=True, error=_unavailable())
 
@@ -119,7 +123,7 @@ async def test_canary_that_cannot_be_started_does_not_count_as_timed_out(
 
 
 async def test_canary_that_temporal_refuses_is_reported_and_ends_nothing(
-    heartbeat: Heartbeat,
+    heartbeat: WorkerHeartbeat,
 ) -> None:
     runs = Runs(error=_denied())
     checking = asyncio.create_task(heartbeat.self_check.poll_check_loop(PollTimes(_moving())))
@@ -138,7 +142,7 @@ async def test_canary_that_temporal_refuses_is_reported_and_ends_nothing(
 
 
 async def test_worker_whose_polls_are_not_listed_is_healthy_while_canaries_complete(
-    heartbeat: Heartbeat,
+    heartbeat: WorkerHeartbeat,
 ) -> None:
     runs, workflow_client = Runs(), PollTimes(None, _denied())
     checking = asyncio.create_task(heartbeat.self_check.poll_check_loop(workflow_client))
@@ -151,7 +155,7 @@ async def test_worker_whose_polls_are_not_listed_is_healthy_while_canaries_compl
         assert not running.done()
         assert not checking.done()
         report = heartbeat._report()
-        assert (report["engine_reachable"], report["pollers_alive"], report["canary_fresh"]) == (
+        assert (report["temporal_reachable"], report["pollers_alive"], report["canary_fresh"]) == (
             True,
             True,
             True,
@@ -160,7 +164,7 @@ async def test_worker_whose_polls_are_not_listed_is_healthy_while_canaries_compl
     await _end(checking)
 
 
-async def test_worker_whose_checks_are_all_refused_is_unhealthy(heartbeat: Heartbeat) -> None:
+async def test_worker_whose_checks_are_all_refused_is_unhealthy(heartbeat: WorkerHeartbeat) -> None:
     runs, workflow_client = Runs(error=_denied()), PollTimes(None, _denied())
     checking = asyncio.create_task(heartbeat.self_check.poll_check_loop(workflow_client))
 
@@ -170,14 +174,19 @@ async def test_worker_whose_checks_are_all_refused_is_unhealthy(heartbeat: Heart
         )
 
         assert not running.done()
-        assert (heartbeat._report()["engine_reachable"], heartbeat._report()["pollers_alive"]) == (
+        assert (
+            heartbeat._report()["temporal_reachable"],
+            heartbeat._report()["pollers_alive"],
+        ) == (
             True,
             False,
         )
     await _end(checking)
 
 
-async def test_canary_that_completes_now_and_then_keeps_the_process(heartbeat: Heartbeat) -> None:
+async def test_canary_that_completes_now_and_then_keeps_the_process(
+    heartbeat: WorkerHeartbeat,
+) -> None:
     runs = Runs(hang_all_but=THRESHOLDS.timed_out_without_polls)
 
     async with canaries(heartbeat, runs, PollTimes(itertools.repeat(POLLED_AT))) as running:
@@ -188,7 +197,7 @@ async def test_canary_that_completes_now_and_then_keeps_the_process(heartbeat: H
         assert not running.done()
 
 
-async def test_process_ends_when_temporal_sees_no_poll_of_it(heartbeat: Heartbeat) -> None:
+async def test_process_ends_when_temporal_sees_no_poll_of_it(heartbeat: WorkerHeartbeat) -> None:
     workflow_client = PollTimes(itertools.repeat(POLLED_AT))
 
     with pytest.raises(PollingDied):

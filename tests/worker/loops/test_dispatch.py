@@ -12,7 +12,7 @@ from domain.ids import EventId
 from domain.temporal.outbox import OutboxKind
 from store.db.sql import SessionStatements
 from store.receipts.outbox import OutboxBatch, count, enqueue_signal, enqueue_start_again
-from store.status.heartbeats import beat
+from store.status.heartbeats import write_heartbeat
 from tests.support.given import Story
 from tests.support.waiting import wait_until_async
 from tests.workflows.world import World
@@ -58,7 +58,9 @@ async def test_requests_of_people_pass_the_backlog_and_the_rate_limit(story: Sto
     async with story.database.transaction() as session:
         now = await story.database.now(session)
         busy = {"accepted_per_second": 900}
-        await beat(session, process="api-1", role="api", started_at=now, now=now, report=busy)
+        await write_heartbeat(
+            session, process="api-1", role="api", started_at=now, now=now, report=busy
+        )
     backlog = [await enqueued(story, "start") for _ in range(60)]
     requested = await enqueued(story, "reprocess")
     client = RecordingClient()
@@ -135,7 +137,9 @@ async def test_failed_read_of_the_load_stops_no_delivery(story: Story) -> None:
     event_id, client = await enqueued(story, "start"), RecordingClient()
     async with story.database.transaction() as session:
         now = await story.database.now(session)
-        await beat(session, process="api-1", role="api", started_at=now, now=now, report={})
+        await write_heartbeat(
+            session, process="api-1", role="api", started_at=now, now=now, report={}
+        )
         await session.execute(text("UPDATE heartbeats SET report = 'not JSON'"))
 
     with capture_logs() as logs:

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from activities.alerts.send import AlertActivities
 from activities.messages import AlertsSent
 from store.db.database import Clock, Database
-from store.status.heartbeats import read_beats
+from store.status.heartbeats import read_heartbeats
 from tests.support.given import Story
 from tests.support.waiting import wait_until_async
-from worker.health.heartbeat import Heartbeat
+from worker.health.heartbeat import WorkerHeartbeat
 from worker.health.thresholds import DEFAULT_THRESHOLDS
 from worker.loops.alert_retries import alert_retry_loop
 from worker.loops.retention import retention_loop
@@ -32,17 +32,17 @@ class FailingClock(Clock):
 
 async def test_heartbeat_loop_continues_after_an_unexpected_error(story: Story) -> None:
     database = Database.open(story.database.url, clock=FailingClock())
-    heartbeat = Heartbeat(database, identity="worker-1", started_at=datetime.now(UTC))
-    beating = asyncio.create_task(heartbeat.heartbeat_loop())
+    heartbeat = WorkerHeartbeat(database, identity="worker-1", started_at=datetime.now(UTC))
+    loop = asyncio.create_task(heartbeat.heartbeat_loop())
 
-    async def has_beaten() -> bool:
+    async def has_written() -> bool:
         async with story.database.reading() as session:
-            return bool(await read_beats(session, datetime.now(UTC)))
+            return bool(await read_heartbeats(session, datetime.now(UTC)))
 
-    await wait_until_async(has_beaten, what="a heartbeat after the error")
+    await wait_until_async(has_written, what="a heartbeat after the error")
 
-    assert not beating.done()
-    await _end(beating)
+    assert not loop.done()
+    await _end(loop)
     await database.close()
 
 
@@ -58,7 +58,7 @@ class LatePoll(ReceiptWorkflowClient):
 
 
 async def test_new_worker_reports_healthy_before_the_next_regular_check(story: Story) -> None:
-    heartbeat = Heartbeat(story.database, identity="worker-1", started_at=datetime.now(UTC))
+    heartbeat = WorkerHeartbeat(story.database, identity="worker-1", started_at=datetime.now(UTC))
     tasks = [
         asyncio.create_task(heartbeat.heartbeat_loop()),
         asyncio.create_task(heartbeat.self_check.poll_check_loop(LatePoll())),
@@ -66,8 +66,10 @@ async def test_new_worker_reports_healthy_before_the_next_regular_check(story: S
 
     async def is_healthy() -> bool:
         async with story.database.reading() as session:
-            beats = await read_beats(session, datetime.now(UTC))
-        return any(one.report["engine_reachable"] and one.report["pollers_alive"] for one in beats)
+            heartbeats = await read_heartbeats(session, datetime.now(UTC))
+        return any(
+            one.report["temporal_reachable"] and one.report["pollers_alive"] for one in heartbeats
+        )
 
     await wait_until_async(
         is_healthy, seconds=DEFAULT_THRESHOLDS.check_seconds - 1, what="a healthy heartbeat"

@@ -33,7 +33,7 @@ async def test_incident_of_one_project_opens_in_the_first_turn_despite_a_backlog
 
     has_more = await OverdueOpener(database, outage_seconds=0).open_overdue()
 
-    assert (await story.snapshot(late)).position is LifecycleState.OPEN
+    assert (await story.snapshot(late)).state is LifecycleState.OPEN
     assert has_more
 
 
@@ -51,14 +51,12 @@ async def test_projects_left_out_of_a_turn_are_first_in_the_next(
     opened = []
     for _ in range(2):
         await opener.open_overdue()
-        positions = [
-            (one.project.id, (await one.snapshot(event_id)).position)
+        states = [
+            (one.project.id, (await one.snapshot(event_id)).state)
             for one, event_id in [*events, (story, late)]
         ]
         opened.append(
-            sorted(
-                project_id for project_id, position in positions if position is LifecycleState.OPEN
-            )
+            sorted(project_id for project_id, state in states if state is LifecycleState.OPEN)
         )
 
     assert [len(ids) for ids in opened] == [2, 4]
@@ -82,7 +80,7 @@ async def test_receipt_behind_many_failing_ones_is_opened(
             for _ in range(2):
                 await opener.open_overdue()
 
-    assert (await story.snapshot(behind)).position is LifecycleState.OPEN
+    assert (await story.snapshot(behind)).state is LifecycleState.OPEN
     assert sum(line["event"] == "overdue_item_failed" for line in logs) == 12
 
 
@@ -109,11 +107,11 @@ async def test_locked_receipts_of_one_project_delay_neither_repairs_nor_other_pr
     finally:
         await connection.close()
 
-    assert (await story.snapshot(awaited)).position is LifecycleState.OPEN
-    assert {(await other.snapshot(event_id)).position for event_id in late_of_other} == {
+    assert (await story.snapshot(awaited)).state is LifecycleState.OPEN
+    assert {(await other.snapshot(event_id)).state for event_id in late_of_other} == {
         LifecycleState.OPEN
     }
-    assert {(await story.snapshot(event_id)).position for event_id in locked} == {
+    assert {(await story.snapshot(event_id)).state for event_id in locked} == {
         LifecycleState.WAITING
     }
 
@@ -129,7 +127,7 @@ async def test_overdue_repairs_fail_although_receipts_cannot_be_read(
 
     await OverdueOpener(database, outage_seconds=0).open_overdue()
 
-    assert (await story.snapshot(awaited)).position is LifecycleState.OPEN
+    assert (await story.snapshot(awaited)).state is LifecycleState.OPEN
 
 
 async def make_repairs_late(database: Database) -> None:

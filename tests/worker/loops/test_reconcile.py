@@ -98,7 +98,7 @@ async def test_long_overdue_receipt_is_enqueued_although_visibility_is_unavailab
         await reconciler(story, WithoutVisibility()).reconcile()
 
     assert await read_outbox(story, event_id) == ["start"]
-    assert (await story.snapshot(event_id)).position is LifecycleState.OPEN
+    assert (await story.snapshot(event_id)).state is LifecycleState.OPEN
     failed = {line["step"] for line in logs if line["event"] == "reconcile_step_failed"}
     assert failed == {"namespace", "overdue_without_run", "closed", "sweep"}
 

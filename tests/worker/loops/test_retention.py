@@ -169,12 +169,12 @@ async def test_kind_that_cannot_be_erased_does_not_stop_the_others(story: Story)
 
     with capture_logs() as logs:
         async with broken(story.database, "receipts", "DELETE", "true"):
-            await retention.erase_all(story.database, retention.Backoffs())
+            await retention.erase_all(story.database, retention.erasure_backoffs())
 
     assert await count_rows(story.database, "idempotency") == 0
     assert {line["what"] for line in logs if line["event"] == "purge_failed"} == {"receipts"}
     assert await count_rows(story.database, "receipts") == 1
-    await retention.erase_all(story.database, retention.Backoffs())
+    await retention.erase_all(story.database, retention.erasure_backoffs())
     assert await count_rows(story.database, "receipts") == 0
 
 
@@ -189,9 +189,9 @@ async def test_row_that_cannot_be_erased_keeps_no_other(
 
     with capture_logs() as logs:
         async with broken(story.database, "receipts", "DELETE", f"OLD.event_id = '{bad}'"):
-            await retention.erase_all(story.database, retention.Backoffs())
+            await retention.erase_all(story.database, retention.erasure_backoffs())
             assert await count_rows(story.database, "receipts") == 1
-    await retention.erase_all(story.database, retention.Backoffs())
+    await retention.erase_all(story.database, retention.erasure_backoffs())
 
     assert [line["what"] for line in logs if line["event"] == "purge_failed"] == ["receipts"]
     assert await count_rows(story.database, "receipts") == 0
@@ -227,22 +227,6 @@ async def insert_expired_responses(database: Database, count: int, *, of: str = 
         )
 
 
-def test_backoff_doubles_up_to_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
-    at = [0.0]
-    monkeypatch.setattr(retention.time, "monotonic", lambda: at[0])
-    backoffs, pauses = retention.Backoffs(), []
-
-    for _ in range(10):
-        backoffs.back_off("evt_1")
-        began = at[0]
-        while not backoffs.is_ready("evt_1"):
-            at[0] += 10
-        pauses.append(at[0] - began)
-
-    assert pauses == [20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]
-    assert backoffs.is_ready("evt_2")
-
-
 async def delete(story: Story) -> None:
     async with story.database.transaction() as session:
         await deletion.delete_project(
@@ -251,7 +235,7 @@ async def delete(story: Story) -> None:
 
 
 async def has_ended(story: Story, event_id: EventId) -> bool:
-    return (await story.snapshot(event_id)).position is LifecycleState.CLOSED
+    return (await story.snapshot(event_id)).state is LifecycleState.CLOSED
 
 
 def count(logs: Sequence[Mapping[str, object]], event: str) -> int:
