@@ -1,13 +1,13 @@
-"""What a worker is built of."""
+"""What the settings make of a worker."""
 
+from pathlib import Path
+
+from config.settings import Settings
 from domain.alerts import AlertChannel
-from store.crypto.encryption import Sealer
-from store.db.database import Database
-from tests.workflows.world import worker_parts
-from worker.build import alert_channels
+from worker.main import alert_channels
 
 
-def test_worker_sends_alerts_by_every_channel(database: Database, sealer: Sealer) -> None:
-    parts = worker_parts(database, sealer, "smtp://127.0.0.1:1")
+def test_worker_sends_alerts_by_every_channel(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
 
-    assert set(alert_channels(parts)) == set(AlertChannel)
+    assert set(alert_channels(settings)) == set(AlertChannel)
