@@ -38,6 +38,11 @@ class AlertDestination:
         """How alerts and timelines name it: the target, or the id if the target is a secret."""
         return self.id if self.target is None else self.target
 
+    @property
+    def label(self) -> str:
+        """How pages name it: the target, or the channel if the target is a secret."""
+        return self.channel.capitalize() if self.target is None else self.target
+
 
 def is_destination_id(name: str) -> bool:
     """Whether an alert's destination is the id of one whose target is a secret."""

@@ -52,7 +52,7 @@ class Trigger(StrEnum):
     CALLBACK_ACCEPTED = "callback_accepted"
     CALLBACK_ENDED = "callback_ended"
     REPAIR_DEADLINE_PASSED = "repair_deadline_passed"
-    ACKNOWLEDGE = "acknowledge"
+    TRIAGE = "triage"
     RESOLVE = "resolve"
     EXPIRE = "expire"
 
@@ -174,7 +174,8 @@ TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
         RECOVERED: Transition(RECOVERED, refusal=IncidentAlreadyResolved),
         CLOSED: Transition(CLOSED, refusal=IncidentAlreadyResolved),
     },
-    Trigger.ACKNOWLEDGE: {
+    # Every action on an open incident that changes no state, such as acknowledge.
+    Trigger.TRIAGE: {
         OPEN: Transition(OPEN),
         CALLING: Transition(CALLING),
         AWAITING_RESULT: Transition(AWAITING_RESULT),

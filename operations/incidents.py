@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Actor, AuditAction, Subject, SubjectType
@@ -10,12 +11,20 @@ from domain.ids import IncidentId, ProjectId, ReplayId
 from domain.incidents import Incident
 from operations.audit_writer import AuditWriter
 from operations.lists import ALL_PROJECTS, DEFAULT_LIMIT, checked_filters, project_or_none
-from operations.validation import ResolveBody, known_id, validated
+from operations.validation import ReasonText, known_id, validated
 from store.db.database import Database
 from store.db.paging import Page
 from store.db.sql import SessionStatements
 from store.receipts import operator_actions, queries, repairs
 from store.receipts.queries import Counts, IncidentRow, ListFilters
+
+
+class ResolveBody(BaseModel):
+    """The reason for resolving an incident manually."""
+
+    model_config = ConfigDict(frozen=True, title="Resolve")
+
+    reason: ReasonText
 
 
 class IncidentOperations:

@@ -1,17 +1,21 @@
-"""Validates input for REST, the console and the command line: models, ids, texts and timeouts.
+"""Validates input for REST, the console and the command line: types of fields, ids, texts and
+timeouts. The model of a body stands beside the operation that takes it.
 
 Failures become the contract's field errors. A message says what is expected. It never repeats the
 value that was sent.
 """
 
 import re
+from datetime import datetime
 from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 
 from domain.errors import FieldError, ValidationFailed
 from domain.receipts import MAXIMUM_TIMEOUT_MINUTES, MINIMUM_TIMEOUT_MINUTES
 from domain.values.text import LONGEST, is_storable
+from domain.values.timestamps import parse_instant
 
 # Stands for an ill-formed id: a look-up of it finds nothing, because no id is spelled so.
 UNKNOWN_ID = "unknown"
@@ -42,19 +46,31 @@ Json: TypeAlias = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
 Reference = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
 Minutes = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+ReasonText = Annotated[
+    str,
+    StringConstraints(
+        min_length=1, max_length=LONGEST, strip_whitespace=True, pattern=r"^[^\x00]*$"
+    ),
+]
 
 
-class ResolveBody(BaseModel):
-    """The reason for resolving an incident manually."""
+def _parse_instant(value: object) -> datetime:
+    """The UTC instant of an ISO 8601 text with a time zone."""
+    if not isinstance(value, str):
+        raise PydanticCustomError("wrong_type", "Must be a string.")
+    if (at := parse_instant(value)) is not None:
+        return at
+    message = "Must be an ISO 8601 instant with a time zone, such as 2026-11-23T11:13:55Z."
+    raise PydanticCustomError("invalid_format", message)
 
-    model_config = ConfigDict(frozen=True, title="Resolve")
 
-    reason: Annotated[
-        str,
-        StringConstraints(
-            min_length=1, max_length=LONGEST, strip_whitespace=True, pattern=r"^[^\x00]*$"
-        ),
-    ]
+WireInstant = Annotated[
+    datetime,
+    BeforeValidator(
+        _parse_instant,
+        json_schema_input_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})],
+    ),
+]
 
 
 def validated(model: type[M], content: Json) -> M:

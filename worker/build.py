@@ -16,13 +16,10 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.alerts.channels import Channels
-from activities.alerts.email import EmailChannel, Mailer
-from activities.alerts.email_message import MailWriter
 from activities.alerts.send import AlertActivities
 from activities.callback.send import CallbackActivities, CallbackRules, RuntimeSources, Transport
 from activities.lifecycle import LifecycleActivities
 from activities.slots import CallbackLimits, CallbackSlots
-from domain.alerts import AlertChannel
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from worker.loops.alert_retries import alert_retry_loop
@@ -65,11 +62,10 @@ class WorkerDependencies:
 
     database: Database
     sealer: Sealer
-    mailer: Mailer
+    channels: Channels
     transport: Transport
     rules: CallbackRules
     chance: RuntimeSources
-    mail_from: str
     public_url: str
     outage_seconds: int
     dispatch_rate: int = 25
@@ -190,7 +186,7 @@ def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> 
     alerts = AlertActivities(
         dependencies.database,
         sealer=dependencies.sealer,
-        channels=alert_channels(dependencies),
+        channels=dependencies.channels,
         public_url=dependencies.public_url,
     )
     reconciler = Reconciler(
@@ -221,14 +217,6 @@ def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> 
         slots,
         every_seconds=dependencies.reconcile_seconds,
     )
-
-
-def alert_channels(dependencies: WorkerDependencies) -> Channels:
-    """Every channel that sends alerts, one line for each."""
-    writer = MailWriter(mail_from=dependencies.mail_from)
-    return {
-        AlertChannel.EMAIL: EmailChannel(dependencies.mailer, writer),
-    }
 
 
 def build_worker(

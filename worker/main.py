@@ -21,6 +21,9 @@ from temporalio.client import Client
 from temporalio.runtime import Runtime
 from uvicorn.loops.auto import auto_loop_factory
 
+from activities.alerts.channels import Channels
+from activities.alerts.email import EmailChannel
+from activities.alerts.email_message import MailWriter
 from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
 from activities.callback.send import CallbackRules, RuntimeSources
 from activities.callback.transport import exchange
@@ -28,6 +31,7 @@ from activities.slots import CallbackLimits
 from config.logging import configure_logging
 from config.secret_files import read_certificate
 from config.settings import Settings
+from domain.alerts import AlertChannel
 from domain.temporal.problems import ProblemKind
 from egress.transport import bundled_authorities
 from store.crypto.encryption import Sealer
@@ -84,7 +88,7 @@ def build_dependencies(settings: Settings) -> WorkerDependencies:
     return WorkerDependencies(
         database=Database.open(settings.database_url_or_default, writes_on_loop=True),
         sealer=Sealer(settings.read_secret_key(), settings.read_previous_secret_key()),
-        mailer=SmtpMailer(parse_mail_server(settings.smtp_url_or_default)),
+        channels=alert_channels(settings),
         transport=partial(
             exchange,
             allow=settings.egress_allow,
@@ -96,7 +100,6 @@ def build_dependencies(settings: Settings) -> WorkerDependencies:
             schedule=settings.callback_schedule_seconds, jitter=settings.callback_jitter
         ),
         chance=RuntimeSources(draw=random.random, nonce=lambda: secrets.token_hex(16)),
-        mail_from=settings.mail_from,
         public_url=settings.public_url_or_default,
         outage_seconds=settings.outage_seconds,
         dispatch_rate=settings.dispatch_rate,
@@ -107,6 +110,18 @@ def build_dependencies(settings: Settings) -> WorkerDependencies:
         owns_namespace=settings.temporal_address is None,
         direct_database_url=None if direct_url is None else direct_url.get_secret_value(),
     )
+
+
+def alert_channels(settings: Settings) -> Channels:
+    """Every channel that sends alerts, with what its sender needs.
+
+    Raises:
+        SettingsError, ValueError: a setting is wrong.
+    """
+    mailer = SmtpMailer(parse_mail_server(settings.smtp_url_or_default))
+    return {
+        AlertChannel.EMAIL: EmailChannel(mailer, MailWriter(mail_from=settings.mail_from)),
+    }
 
 
 def temporal_endpoint(settings: Settings, *, identity: str) -> TemporalEndpoint:

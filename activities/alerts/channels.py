@@ -1,7 +1,7 @@
 """What every alert channel has in common: the message, the sender, and how sending fails.
 
 `activities.alerts.delivery` sends through a channel and knows none of them. Each channel is a file
-beside this one; `worker.build` lists them.
+beside this one; `worker.main` lists them.
 """
 
 from collections.abc import Mapping

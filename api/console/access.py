@@ -1,6 +1,6 @@
 """The access rules: what an address of the console requires, checked before its page or form runs.
 
-Every route has one `AccessRule` (`api.console.routes`). Its checks run in this order:
+Every route has one `AccessRule` (`routes` of each page). Its checks run in this order:
 
 1. A form comes from this site (`check_origin`).
 2. Somebody is signed in, except at public addresses.
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Path
 from fastapi.params import Depends as Dependency
 from starlette.requests import Request
+from starlette.responses import Response
 
 from api.console.dependencies import (
     SAFE_METHODS,
@@ -38,6 +39,12 @@ OWN_SITE = ("same-origin", "none")
 
 class AccessRule(Dependency):
     """The dependency that admits a request to its route, or raises."""
+
+
+# The handler of a page or form. Its parameters are dependencies and path parameters.
+Handler = Callable[..., Awaitable[Response]]
+# Method, path, handler and access rule.
+RouteSpec = tuple[str, str, Handler, AccessRule]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ a notice. The access rule of its route has been checked before.
 
 from collections.abc import Awaitable
 from dataclasses import asdict
+from urllib.parse import quote
 
 from markupsafe import Markup
 from starlette.requests import Request
@@ -121,3 +122,8 @@ class Console:
 def error_message(refusal: Refusal) -> str:
     """A refusal in one line: the messages of its fields, or its detail."""
     return "; ".join(error.message for error in refusal.errors) or refusal.detail
+
+
+def project_path(project_id: str) -> str:
+    """The address of the project's page."""
+    return f"/projects/{quote(project_id)}"

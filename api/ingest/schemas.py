@@ -4,11 +4,9 @@ A body is validated once. The conversion applies the project's mode and defaults
 is expected and never repeat input. Models never leave `api`.
 """
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
 
 from api.ingest.lenient_fields import (
     ERROR_CODE_CHARACTERS,
@@ -30,35 +28,16 @@ from domain.receipts import (
 )
 from domain.results import NewResult, ResultStatus
 from domain.values.text import LONGEST
-from domain.values.timestamps import parse_instant
 from operations.validation import (
     UNKNOWN_ID,
     Json,
     Minutes,
     Reference,
+    WireInstant,
     known_id,
     timeout_errors,
     validated,
 )
-
-
-def _parse_instant(value: object) -> datetime:
-    """The UTC instant of an ISO 8601 text with a time zone."""
-    if not isinstance(value, str):
-        raise PydanticCustomError("wrong_type", "Must be a string.")
-    if (at := parse_instant(value)) is not None:
-        return at
-    message = "Must be an ISO 8601 instant with a time zone, such as 2026-11-23T11:13:55Z."
-    raise PydanticCustomError("invalid_format", message)
-
-
-WireInstant = Annotated[
-    datetime,
-    BeforeValidator(
-        _parse_instant,
-        json_schema_input_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})],
-    ),
-]
 
 
 def _id_or_unknown(value: object) -> str | None:

@@ -1,1 +1,1 @@
-"""The REST API of operators, its response models and its OpenAPI document."""
+"""The REST API of operators and its OpenAPI document. The handlers are in `endpoints`."""

@@ -1,8 +1,8 @@
 """Builds the OpenAPI 3.1 document.
 
-FastAPI describes the routes of `api.rest.routes`. This module adds the two POSTs of ingest and the
-repair callback. It needs no running service: `makegood openapi` prints the document that
-`/openapi.json` serves.
+FastAPI describes the routes of `api.rest.routes`. This module adds the models of their bodies, the
+two POSTs of ingest and the repair callback. It needs no running service: `makegood openapi` prints
+the document that `/openapi.json` serves.
 """
 
 import json
@@ -18,10 +18,9 @@ from api.ingest.schemas import ReceiptBody, ResultBody
 from api.rest import response_models as models
 from api.rest.callback_schema import SIGNATURE_HEADERS, RepairRequest
 from api.rest.response_models import problem_responses
-from api.rest.routes import rest_router
+from api.rest.routes import ROUTES, rest_router
 from domain.errors import Code
-from operations.inputs import ProjectPatch
-from operations.validation import Json, ResolveBody
+from operations.validation import Json
 
 REF_TEMPLATE = "#/components/schemas/{model}"
 DESCRIPTION = """\
@@ -51,7 +50,10 @@ INGEST_CODES = (
     Code.UNAVAILABLE,
 )
 _HEADERS_OF = {"405": ("Allow",), "429": ("Retry-After",), "503": ("Retry-After",)}
-REQUEST_MODELS: tuple[type[BaseModel], ...] = (ReceiptBody, ResultBody, ResolveBody, ProjectPatch)
+REQUEST_MODELS: tuple[type[BaseModel], ...] = (
+    *(ReceiptBody, ResultBody),
+    *(route.body for route in ROUTES if route.body is not None),
+)
 RESPONSE_MODELS: tuple[type[BaseModel], ...] = (
     models.AcceptedReceipt,
     models.AcceptedResult,

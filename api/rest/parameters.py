@@ -4,11 +4,10 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Query
 
-from api.ingest.schemas import WireInstant
 from domain.ids import ProjectId
 from domain.receipts import EffectType, EventType, Provider
 from operations.lists import MAXIMUM_LIMIT
-from operations.validation import Reference
+from operations.validation import Reference, WireInstant
 from store.receipts.queries import ListFilters
 
 Limit = Annotated[int, Query(ge=1, le=MAXIMUM_LIMIT)]

@@ -2,7 +2,8 @@
 
 The target of a channel such as e-mail is stored as it is. A target that is a secret is sealed with
 the project's data key, and leaves this file as text only when an alert is sent to it. Deleting a
-project deletes them (`store.projects.deletion`).
+project deletes them (`store.projects.deletion`): a change locks the project first, so that it
+leaves nothing behind.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -38,8 +39,9 @@ async def replace_email_destinations(
 ) -> None:
     """Make these addresses the project's e-mail destinations, in this order.
 
-    An address that stays keeps its row. The caller has locked the project.
+    An address that stays keeps its row. Raises: NotFound.
     """
+    await _lock_project(session, project_id)
     wanted = {address: position for position, address in enumerate(dict.fromkeys(addresses))}
     of_email = (
         ALERT_DESTINATIONS.c.project_id == project_id,
@@ -71,11 +73,11 @@ async def add_secret_destination(
 ) -> DestinationId:
     """Add a destination whose target is a secret, after the channel's others.
 
-    The caller has locked the project.
-
     Raises:
+        NotFound: no such project.
         SealBroken: no known root secret opens the project's data key.
     """
+    await _lock_project(session, project_id)
     destination_id, data_key = new_destination_id(), await _data_key(session, project_id)
     sealed = sealer.seal(
         data_key,
@@ -132,6 +134,14 @@ async def read_secret_target(session: AsyncSession, sealer: Sealer, alert: Alert
         row=alert.destination,
         sealed=sealed,
     ).decode()
+
+
+async def _lock_project(session: AsyncSession, project_id: ProjectId) -> None:
+    """Lock the project until the transaction ends. Raises: NotFound."""
+    is_it = (PROJECTS.c.id == project_id, PROJECTS.c.deleted_at.is_(None))
+    locked = select(PROJECTS.c.id).where(*is_it).with_for_update()
+    if await session.scalar(locked) is None:
+        raise NotFound("There is no such project.")
 
 
 async def _data_key(session: AsyncSession, project_id: str) -> bytes:

@@ -41,6 +41,6 @@ async def read_facts(session: AsyncSession, alert: AlertDue) -> AlertFacts:
         destinations=destinations,
         cause=None if cause is None else member_or_text(RepairCause, cause),
         failing=next(
-            (one.name for one in destinations if destination_digest(one.name) == alert.about), None
+            (one.label for one in destinations if destination_digest(one.name) == alert.about), None
         ),
     )

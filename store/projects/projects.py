@@ -127,9 +127,6 @@ async def change_project(
         except IntegrityError as error:
             raise _name_taken() from error
     if changes.alert_emails is not UNSET:
-        # Locked, so that a deletion meanwhile leaves no addresses behind.
-        locked = select(PROJECTS.c.id).where(PROJECTS.c.id == project_id, NOT_DELETED)
-        await project_row(session, locked.with_for_update())
         await replace_email_destinations(session, project_id, changes.alert_emails)
     return await read_project(session, project_id)
 

@@ -48,7 +48,7 @@ async def acknowledge(
         IncidentAlreadyResolved: it has ended.
     """
     snapshot = await lock_incident(st, incident_id)
-    follows = await apply_transition(st, snapshot, Trigger.ACKNOWLEDGE, now)
+    follows = await apply_transition(st, snapshot, Trigger.TRIAGE, now)
     follows.raise_refusal()
     first = await st.fetch(
         "UPDATE incidents SET acknowledged_at = $1 WHERE id = $2 AND acknowledged_at IS NULL"

@@ -1,27 +1,20 @@
 """Maps rows to domain values, with one function for each domain type. Rows never leave `store`.
 
-A row is a SQLAlchemy row with the column names of `tables.py`. It may have further columns.
+A row is a SQLAlchemy row with the column names of `tables.py`. It may have further columns. A
+function lists only the fields that differ from their column.
 """
 
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Row
 
 from domain.alerts import AlertDestination
 from domain.audit import AuditEntry
-from domain.ids import (
-    DestinationId,
-    EventId,
-    IncidentId,
-    KeyId,
-    ProjectId,
-    ReplayId,
-    ResultId,
-    UserId,
-)
+from domain.ids import UserId
 from domain.incidents import (
     TIMELINE_INSTANTS,
     Attempt,
@@ -44,46 +37,34 @@ from domain.values.enums import member_or_text
 from domain.values.text import well_formed
 from store.schema.tables import RECEIPTS
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 # Without `payload`, which has up to 32 KiB and is not needed in a list.
 RECEIPT_COLUMNS = tuple(column for column in RECEIPTS.c if column.name != "payload")
 
+T = TypeVar("T", bound="DataclassInstance")
+
 
 def project_from(row: Row[Any], alert_destinations: Sequence[AlertDestination]) -> Project:
-    return Project(
-        id=ProjectId(row.id),
-        name=row.name,
+    return _from_row(
+        Project,
+        row,
         livemode=row.mode == "live",
-        repair_url=row.repair_url,
-        repair_url_gone=row.repair_url_gone,
-        timeout_minutes=row.timeout_minutes,
         late_result=member_or_text(LateResult, row.late_result),
-        snapshots=row.snapshots,
         alert_destinations=tuple(alert_destinations),
         is_suspended=row.suspended_at is not None,
-        created_at=row.created_at,
     )
 
 
 def destination_from(row: Row[Any]) -> AlertDestination:
-    return AlertDestination(
-        id=DestinationId(row.id),
-        channel=row.channel,
-        target=row.target,
-        events=None if row.events is None else frozenset(row.events.split()),
-    )
+    events = None if row.events is None else frozenset(row.events.split())
+    return _from_row(AlertDestination, row, events=events)
 
 
 def key_from(row: Row[Any]) -> Key:
-    return Key(
-        id=KeyId(row.id),
-        project_id=ProjectId(row.project_id),
-        label=row.label,
-        hint=row.hint,
-        scopes=frozenset(member_or_text(Scope, scope) for scope in row.scopes.split()),
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        revoked_at=row.revoked_at,
-        last_used_at=row.last_used_at,
+    return _from_row(
+        Key, row, scopes=frozenset(member_or_text(Scope, scope) for scope in row.scopes.split())
     )
 
 
@@ -92,92 +73,55 @@ def user_from(row: Row[Any]) -> User:
 
 
 def receipt_from(row: Row[Any]) -> Receipt:
-    return Receipt(
-        event_id=EventId(row.event_id),
-        project_id=ProjectId(row.project_id),
-        livemode=row.livemode,
+    return _from_row(
+        Receipt,
+        row,
         state=member_or_text(ReceiptState, row.state),
         provider=member_or_text(Provider, row.provider),
-        provider_event_id=row.provider_event_id,
-        stripe_event_id=row.stripe_event_id,
         event_type=member_or_text(EventType, row.event_type),
         effect_type=member_or_text(EffectType, row.effect_type),
-        internal_reference=row.internal_reference,
-        shopify_shop_domain=row.shopify_shop_domain,
-        occurred_at=row.occurred_at,
-        accepted_at=row.accepted_at,
-        timeout_at=row.timeout_at,
-        deadline_at=row.deadline_at,
         flags=tuple(member_or_text(Flag, flag) for flag in row.flags.split()),
-        request_id=row.request_id,
     )
 
 
 def incident_from(row: Row[Any], *, active_replay_id: str | None) -> Incident:
-    return Incident(
-        id=IncidentId(row.id),
-        event_id=EventId(row.event_id),
-        project_id=ProjectId(row.project_id),
+    return _from_row(
+        Incident,
+        row,
         state=member_or_text(IncidentState, row.state),
         reason=member_or_text(Reason, row.reason),
-        error_code=row.error_code,
-        error_message=row.error_message,
-        opened_at=row.opened_at,
-        acknowledged_at=row.acknowledged_at,
-        resolved_at=row.resolved_at,
         resolution=None if row.resolution is None else member_or_text(Resolution, row.resolution),
-        active_replay_id=None if active_replay_id is None else ReplayId(active_replay_id),
-        resolving_replay_id=None
-        if row.resolving_replay_id is None
-        else ReplayId(row.resolving_replay_id),
+        active_replay_id=active_replay_id,
     )
 
 
 def repair_from(row: Row[Any], *, attempts: Sequence[Attempt]) -> Repair:
-    return Repair(
-        replay_id=ReplayId(row.replay_id),
-        incident_id=IncidentId(row.incident_id),
-        event_id=EventId(row.event_id),
+    return _from_row(
+        Repair,
+        row,
         state=member_or_text(RepairState, row.state),
         cause=None if row.cause is None else member_or_text(RepairCause, row.cause),
-        requested_by=row.requested_by,
-        requested_at=row.requested_at,
-        result_deadline_at=row.result_deadline_at,
         attempts=tuple(attempts),
     )
 
 
 def attempt_from(row: Row[Any]) -> Attempt:
-    return Attempt(
-        number=row.number,
-        at=row.at,
-        state=member_or_text(AttemptState, row.state),
-        status=row.status,
-        duration_ms=row.duration_ms,
-        error_class=row.error_class,
-    )
+    return _from_row(Attempt, row, state=member_or_text(AttemptState, row.state))
 
 
 def result_from(row: Row[Any]) -> Result:
-    facts = ResultFacts(
-        status=ResultStatus(row.status),
-        replay_id=None if row.replay_id is None else ReplayId(row.replay_id),
-        error_code=row.error_code,
-        error_message=row.error_message,
-    )
-    return Result(
-        id=ResultId(row.id),
-        event_id=EventId(row.event_id),
-        received_at=row.received_at,
-        facts=facts,
-        repeats=row.repeats,
-        repeated_at=row.repeated_at,
-    )
+    facts = _from_row(ResultFacts, row, status=ResultStatus(row.status))
+    return _from_row(Result, row, facts=facts)
 
 
 def timeline_entry_from(row: Row[Any]) -> TimelineEntry:
-    fields = {name: _timeline_field(name, value) for name, value in json.loads(row.fields).items()}
-    return TimelineEntry(at=row.at, kind=member_or_text(TimelineKind, row.kind), fields=fields)
+    stored = json.loads(row.fields)
+    return _from_row(
+        TimelineEntry,
+        row,
+        kind=member_or_text(TimelineKind, row.kind),
+        fields={name: _timeline_field(name, value) for name, value in stored.items()},
+    )
 
 
 def _timeline_field(name: str, value: object) -> object:
@@ -190,17 +134,17 @@ def _timeline_field(name: str, value: object) -> object:
 
 
 def audit_entry_from(row: Row[Any]) -> AuditEntry:
-    return AuditEntry(
-        sequence=row.sequence,
-        at=row.at,
-        actor=row.actor,
-        address=row.address,
-        request_id=row.request_id,
-        action=row.action,
-        subject_type=row.subject_type,
-        subject_id=row.subject_id,
-        project_id=None if row.project_id is None else ProjectId(row.project_id),
-        details=row.details,
-        previous_hash=row.previous_hash,
-        hash=row.hash,
-    )
+    return _from_row(AuditEntry, row)
+
+
+def _from_row(value_type: type[T], row: Row[Any], **mapped: object) -> T:
+    """The domain value of a row.
+
+    `mapped` are the fields that differ from their column. All others are columns of the same name.
+    """
+    same = {
+        field.name: getattr(row, field.name)
+        for field in fields(value_type)
+        if field.name not in mapped
+    }
+    return value_type(**same, **mapped)

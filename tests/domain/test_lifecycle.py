@@ -39,7 +39,7 @@ callback_accepted        -        -                open          awaiting      a
 callback_ended           -        -                open          open          awaiting      recovered          closed
 repair_deadline_passed   -        -                open          calling       open          recovered          closed
 reprocess                waiting  =resolved        calling       calling       awaiting      =resolved          =resolved
-acknowledge              -        -                open          calling       awaiting      =resolved          =resolved
+triage                   -        -                open          calling       awaiting      =resolved          =resolved
 resolve                  -        =resolved        closed        closed        closed        =resolved          =resolved
 expire                   waiting  =not_waiting     =not_waiting  =not_waiting  =not_waiting  =not_waiting       =not_waiting
 """

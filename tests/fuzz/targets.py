@@ -46,8 +46,9 @@ from domain.security.api_keys import looks_like_key
 from domain.values.timestamps import from_unix_ms, to_iso, to_unix_ms
 from egress.policy import UnsafeUrl, check_url, parse_allowed_ranges
 from egress.transport import parse_permitted_url
+from operations.incidents import ResolveBody
 from operations.inputs import ProjectPatch
-from operations.validation import ResolveBody, known_id, validated
+from operations.validation import known_id, validated
 from store.db.paging import _id_in
 from store.maintenance.mailbox import list_mails, read_mail
 

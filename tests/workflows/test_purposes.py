@@ -17,6 +17,7 @@ from store.db.sql import SessionStatements
 from store.projects.projects import create_project
 from store.receipts.outbox import enqueue_start_again
 from store.receipts.results import apply_result
+from tests.activities.alerts.by_mail import channels_by_mail
 from tests.support.given import Story, new_result
 from tests.support.waiting import wait_until_async
 from tests.workflows.world import World, world_on
@@ -79,8 +80,8 @@ async def test_silent_mail_server_delays_no_callback(
     temporal: WorkflowEnvironment, sqlite_url: str, sealer: Sealer
 ) -> None:
     async with SilentServer().listening() as silent:
-        mailer = SmtpMailer(parse_mail_server(silent.url))
-        async with world_on(temporal, sqlite_url, sealer, mailer=mailer) as world:
+        channels = channels_by_mail(SmtpMailer(parse_mail_server(silent.url)))
+        async with world_on(temporal, sqlite_url, sealer, channels=channels) as world:
             to_repair = await world.accept()
             events = await waiting_crowd(world)
             await report_failures(world, [to_repair, *events])

@@ -35,6 +35,7 @@ from store.receipts.outbox import count, enqueue_start_again
 from store.receipts.repairs import request_repair
 from store.receipts.results import apply_result
 from store.status.heartbeats import NAMESPACE_FACT, read_fact
+from tests.activities.alerts.by_mail import channels_by_mail
 from tests.console.receiver import Receiver, receiving
 from tests.histories.fingerprint import local_activity_of
 from tests.support.given import OPERATOR, Story, new_result
@@ -364,13 +365,12 @@ def worker_parts(
     values: dict[str, Any] = {
         "database": database,
         "sealer": sealer,
-        "mailer": SmtpMailer(parse_mail_server(smtp_url)),
+        "channels": channels_by_mail(SmtpMailer(parse_mail_server(smtp_url))),
         "transport": functools.partial(
             exchange, allow=(ip_network("127.0.0.0/8"),), timeout_seconds=10
         ),
         "rules": CallbackRules(schedule=(0, 60, 600), jitter=0.1),
         "chance": RuntimeSources(draw=lambda: 0.5, nonce=lambda: "0" * 32),
-        "mail_from": "makegood@example.com",
         "public_url": "https://makegood.example.com",
         "outage_seconds": 0,
         "reconcile_seconds": 0.5,

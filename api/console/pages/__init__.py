@@ -1,1 +1,1 @@
-"""One module for each page or group of pages of the console."""
+"""One module for each page or group of pages of the console, with its addresses and rules."""

@@ -3,6 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.console.access import SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import CurrentActor, CurrentViewer
 from api.console.sign_in.cookies import Notice
@@ -14,6 +15,14 @@ class AccountPages:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._people = console.people
+
+    def routes(self) -> tuple[RouteSpec, ...]:
+        """The addresses, each with its access rule."""
+        return (
+            ("GET", "/account", self.sessions, SIGNED_IN),
+            ("POST", "/account/sessions/end-others", self.end_others, SIGNED_IN),
+            ("POST", "/account/sessions/{session_id}/end", self.end_one, SIGNED_IN),
+        )
 
     async def sessions(self, request: Request, viewer: CurrentViewer) -> Response:
         listed = await self._people.sessions.list_sessions(viewer.user_id, token=viewer.token)

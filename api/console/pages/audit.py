@@ -7,6 +7,7 @@ from datetime import datetime
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from api.console.access import SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import own_projects, project_names, redirect_to_short_address
@@ -62,6 +63,14 @@ class AuditPages:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._operations = console.operations
+
+    def routes(self) -> tuple[RouteSpec, ...]:
+        """The addresses, each with its access rule."""
+        return (
+            # The page checks ownership itself, because the project is in its filter.
+            ("GET", "/audit", self.listing, SIGNED_IN),
+            ("POST", "/audit/export", self.export, SIGNED_IN),
+        )
 
     async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
         address = read_audit_address(request.query_params)

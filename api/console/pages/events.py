@@ -7,6 +7,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.console.access import EVENT_OPERATOR, EVENT_VIEWER, SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import CurrentActor, CurrentViewer
 from api.console.pages.list_page import list_values, redirect_to_short_address
@@ -36,6 +37,15 @@ class EventPages:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._operations = console.operations
+
+    def routes(self) -> tuple[RouteSpec, ...]:
+        """The addresses, each with its access rule."""
+        return (
+            ("GET", "/events", self.listing, SIGNED_IN),
+            ("GET", "/events/{event_id}", self.one, EVENT_VIEWER),
+            ("POST", "/events/{event_id}/expire", self.expire, EVENT_OPERATOR),
+            ("POST", "/events/{event_id}/restart", self.restart, EVENT_OPERATOR),
+        )
 
     async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
         address = read_address("/events", request.query_params, tabs=EVENT_TABS)

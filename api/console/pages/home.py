@@ -3,6 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.console.access import ANYONE, SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import CurrentViewer
 
@@ -12,6 +13,14 @@ class HomePages:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+
+    def routes(self) -> tuple[RouteSpec, ...]:
+        """The addresses, each with its access rule."""
+        return (
+            ("GET", "/", self.home, SIGNED_IN),
+            ("GET", "/static/{name}", self.static_file, ANYONE),
+            ("GET", "/rail", self.rail, SIGNED_IN),
+        )
 
     async def home(self) -> Response:
         return self._console.sessions.redirect("/incidents")

@@ -3,6 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.console.access import INCIDENT_OPERATOR, INCIDENT_VIEWER, SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import list_values, redirect_to_short_address
@@ -20,6 +21,16 @@ class IncidentPages:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._operations = console.operations
+
+    def routes(self) -> tuple[RouteSpec, ...]:
+        """The addresses, each with its access rule."""
+        return (
+            ("GET", "/incidents", self.listing, SIGNED_IN),
+            ("GET", "/incidents/{incident_id}", self.one, INCIDENT_VIEWER),
+            ("POST", "/incidents/{incident_id}/reprocess", self.reprocess, INCIDENT_OPERATOR),
+            ("POST", "/incidents/{incident_id}/acknowledge", self.acknowledge, INCIDENT_OPERATOR),
+            ("POST", "/incidents/{incident_id}/resolve", self.resolve, INCIDENT_OPERATOR),
+        )
 
     async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
         address = read_address("/incidents", request.query_params, tabs=INCIDENT_TABS)

@@ -10,6 +10,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from api.console.access import ADMINISTRATOR, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import CurrentViewer
 from domain.errors import NotFound
@@ -32,6 +33,14 @@ class MailboxPages:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+
+    def routes(self) -> tuple[RouteSpec, ...]:
+        """The addresses, each with its access rule."""
+        return (
+            ("GET", "/mailbox", self.listing, ADMINISTRATOR),
+            ("GET", "/mailbox/{name}", self.one, ADMINISTRATOR),
+            ("GET", "/mailbox/{name}/html", self.html_part, ADMINISTRATOR),
+        )
 
     async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
         values = {"mails": await asyncio.to_thread(list_mails, self._directory())}

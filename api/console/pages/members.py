@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth.audit_actor import actor_of
+from api.console.access import ANYONE, PROJECT_OWNER, RouteSpec
 from api.console.base import Console, error_message
 from api.console.dependencies import (
     AnonymousFields,
@@ -31,6 +32,27 @@ class MemberPages:
         self._console = console
         self._people = console.people
         self._sessions = console.sessions
+
+    def routes(self) -> tuple[RouteSpec, ...]:
+        """The addresses, each with its access rule."""
+        return (
+            ("GET", "/join", self.invitation, ANYONE),
+            ("POST", "/join", self.accept, ANYONE),
+            ("POST", "/projects/{project_id}/members", self.invite, PROJECT_OWNER),
+            (
+                "POST",
+                "/projects/{project_id}/members/{user_id}/role",
+                self.change_role,
+                PROJECT_OWNER,
+            ),
+            ("POST", "/projects/{project_id}/members/{user_id}/remove", self.remove, PROJECT_OWNER),
+            (
+                "POST",
+                "/projects/{project_id}/invitations/{invitation_id}/withdraw",
+                self.withdraw,
+                PROJECT_OWNER,
+            ),
+        )
 
     async def invite(
         self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, project_id: str

@@ -12,6 +12,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from api.console.access import ANYONE, RouteSpec
 from api.console.base import Console
 from api.console.sign_in.cookies import Notice, StateCookie
 from api.console.sign_in.login_attempts import LoginAttempt
@@ -47,6 +48,13 @@ class OidcPages:
         self._sign_in_flow = console.sign_in_flow
         self._attempts = console.sign_in_flow.attempts
         self._self_service_audit = console.self_service_audit
+
+    def routes(self) -> tuple[RouteSpec, ...]:
+        """The addresses, each with its access rule."""
+        return (
+            ("GET", "/login/oidc", self.begin, ANYONE),
+            ("GET", "/login/oidc/callback", self.finish, ANYONE),
+        )
 
     async def begin(self, request: Request) -> Response:
         """Redirect to the provider.

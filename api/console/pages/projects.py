@@ -1,16 +1,16 @@
-"""Projects: the list, and the settings, API keys and signing secret of one project.
+"""Projects: the list, and the page of one project with its settings.
 
-A secret is shown once, on the page after it was created.
+The forms for its API keys and signing secret are in `credentials`, those for members in `members`.
 """
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.console.base import Console, error_message
+from api.console.access import ADMINISTRATOR, PROJECT_OWNER, PROJECT_VIEWER, SIGNED_IN, RouteSpec
+from api.console.base import Console, error_message, project_path
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import own_projects
 from api.console.sign_in.cookies import Notice, Secret
@@ -32,6 +32,16 @@ class ProjectPages:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._operations = console.operations
+
+    def routes(self) -> tuple[RouteSpec, ...]:
+        """The addresses, each with its access rule."""
+        return (
+            ("GET", "/projects", self.listing, SIGNED_IN),
+            ("GET", "/projects/{project_id}", self.one, PROJECT_VIEWER),
+            ("POST", "/projects", self.create, ADMINISTRATOR),
+            ("POST", "/projects/{project_id}", self.save, PROJECT_OWNER),
+            ("POST", "/projects/{project_id}/delete", self.delete, PROJECT_OWNER),
+        )
 
     async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
         return await self._list_page(request, viewer, typed={}, refusal=None)
@@ -59,7 +69,7 @@ class ProjectPages:
         )
         text = "Project created. Copy both secrets now: they are not shown again."
         return self._console.sessions.redirect(
-            f"/projects/{quote(created.project.id)}",
+            project_path(created.project.id),
             viewer=viewer,
             notice=Notice("good", text, secrets),
         )
@@ -81,7 +91,7 @@ class ProjectPages:
                 request, viewer, project, typed={**_settings(project), **changes}, refusal=refusal
             )
         return self._console.sessions.redirect(
-            _path(project_id), viewer=viewer, notice=Notice("good", "Settings saved.")
+            project_path(project_id), viewer=viewer, notice=Notice("good", "Settings saved.")
         )
 
     async def delete(
@@ -97,63 +107,13 @@ class ProjectPages:
             )
         except Refusal as refusal:
             notice = Notice("bad", error_message(refusal))
-            return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
+            return self._console.sessions.redirect(
+                project_path(project_id), viewer=viewer, notice=notice
+            )
         notice = Notice(
             "good", f"{gone.name} is deleted. Calls with its API keys fail within 5 seconds."
         )
         return self._console.sessions.redirect("/projects", viewer=viewer, notice=notice)
-
-    async def create_key(
-        self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, project_id: str
-    ) -> Response:
-        scopes = [scope for scope in Scope if scope in fields.get("scopes", "").split()]
-        label, days = fields.get("label", "").strip(), fields.get("expires_in_days", "")
-        try:
-            created = await self._operations.api_keys.create_key(
-                project_id,
-                label=label,
-                scopes=scopes or [Scope.INGEST],
-                expires_in_days=days or None,
-                actor=actor,
-            )
-        except Refusal as refusal:
-            notice = Notice("bad", error_message(refusal))
-        else:
-            notice = Notice(
-                "good",
-                "API key created. Copy it now: it is not shown again.",
-                (Secret("API key", created.api_key),),
-            )
-        return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
-
-    async def revoke_key(
-        self, viewer: CurrentViewer, actor: CurrentActor, project_id: str, key_id: str
-    ) -> Response:
-        action = self._operations.api_keys.revoke_key(project_id, key_id, actor=actor)
-        return await self._console.perform(
-            viewer, action, success="The API key is revoked.", back=_path(project_id)
-        )
-
-    async def rotate_signing_secret(
-        self, viewer: CurrentViewer, actor: CurrentActor, project_id: str
-    ) -> Response:
-        try:
-            created = await self._operations.signing_secrets.rotate_signing_secret(
-                project_id, actor=actor
-            )
-        except Refusal as refusal:
-            notice = Notice("bad", error_message(refusal))
-        else:
-            text = "Signing secret created. Copy it now. For 24 hours, calls carry both signatures."
-            notice = Notice("good", text, (Secret("Signing secret", created.signing_secret),))
-        return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
-
-    async def finish_rotation(
-        self, viewer: CurrentViewer, actor: CurrentActor, project_id: str
-    ) -> Response:
-        action = self._operations.signing_secrets.finish_rotation(project_id, actor=actor)
-        success = "Calls are no longer signed with the old secret."
-        return await self._console.perform(viewer, action, success=success, back=_path(project_id))
 
     async def _list_page(
         self, request: Request, viewer: Viewer, *, typed: Typed, refusal: Refusal | None
@@ -263,7 +223,3 @@ def _problems(refusal: Refusal | None) -> dict[str, str]:
 
 def _status(refusal: Refusal | None) -> int:
     return 200 if refusal is None else 422
-
-
-def _path(project_id: str) -> str:
-    return f"/projects/{quote(project_id)}"

@@ -12,6 +12,7 @@ import segno
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.console.access import ANYONE, SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import AnonymousFields, CurrentViewer, FormFields
 from api.console.sign_in.cookies import Notice, Secret
@@ -38,6 +39,20 @@ class SecondFactorPages:
         self._sign_in_flow = console.sign_in_flow
         self._attempts = console.sign_in_flow.attempts
         self._self_service_audit = console.self_service_audit
+
+    def routes(self) -> tuple[RouteSpec, ...]:
+        """The addresses, each with its access rule."""
+        return (
+            ("GET", "/login/code", self.ask_code, ANYONE),
+            ("GET", "/account/security", self.security, SIGNED_IN),
+            ("GET", "/account/totp", self.enrol, SIGNED_IN),
+            ("GET", "/account/totp/qr.svg", self.qr, SIGNED_IN),
+            ("POST", "/login/code", self.check_code, ANYONE),
+            ("POST", "/account/totp", self.begin, SIGNED_IN),
+            ("POST", "/account/totp/confirm", self.confirm, SIGNED_IN),
+            ("POST", "/account/totp/remove", self.remove, SIGNED_IN),
+            ("POST", "/account/recovery-codes", self.renew_codes, SIGNED_IN),
+        )
 
     async def ask_code(self, request: Request) -> Response:
         if await self._sign_in_flow.pending(request) is None:

@@ -10,6 +10,7 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.console.access import ANYONE, SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import AnonymousFields, CurrentViewer, FormFields
 from api.console.sign_in.cookies import Notice
@@ -36,6 +37,18 @@ class SignInPages:
         self._sign_in_flow = console.sign_in_flow
         self._self_service_audit = console.self_service_audit
         self._hashing = asyncio.Semaphore(CONCURRENT_HASHES)
+
+    def routes(self) -> tuple[RouteSpec, ...]:
+        """The addresses, each with its access rule."""
+        return (
+            ("GET", "/login", self.sign_in, ANYONE),
+            ("GET", "/login/link", self.link, ANYONE),
+            ("GET", "/login/password", self.choose_password, SIGNED_IN),
+            ("POST", "/login", self.check_password, ANYONE),
+            ("POST", "/login/link", self.redeem_link, ANYONE),
+            ("POST", "/login/password", self.set_password, SIGNED_IN),
+            ("POST", "/logout", self.sign_out, SIGNED_IN),
+        )
 
     async def sign_in(self, request: Request) -> Response:
         return self._anonymous_page(request, "sign_in.html", {"email": "", "problem": ""})

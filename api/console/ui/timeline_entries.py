@@ -1,7 +1,7 @@
-"""Texts of timeline entries: one function for each kind of entry. Pure.
+"""Texts of timeline entries: a function for each kind of entry that needs its own. Pure.
 
-An entry of an unknown kind, written by a newer version, is shown under its own name with all its
-fields.
+An entry of another kind is shown under the name of its kind with all its fields. This is enough for
+a kind without a text of its own, and for one that a newer version has written.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ class TimelineText:
 def render_entry(entry: TimelineEntry) -> TimelineText:
     """Render one entry of a receipt's timeline."""
     renderer = RENDERERS.get(entry.kind)
-    return _unknown(entry) if renderer is None else renderer(entry.fields)
+    return _by_its_name(entry) if renderer is None else renderer(entry.fields)
 
 
 def _receipt_accepted(fields: Fields) -> TimelineText:
@@ -203,9 +203,9 @@ def _flagged(fields: Fields) -> TimelineText:
     )
 
 
-def _unknown(entry: TimelineEntry) -> TimelineText:
-    facts = _facts(entry.fields, *entry.fields)
-    return TimelineText("note", "quiet", labels.humanize(entry.kind), "", facts)
+def _by_its_name(entry: TimelineEntry) -> TimelineText:
+    facts = _facts(entry.fields, *(name for name in entry.fields if name != "requested_by"))
+    return TimelineText("note", "quiet", labels.humanize(entry.kind), _actor(entry.fields), facts)
 
 
 def _alert_subject(fields: Fields) -> tuple[tuple[str, str], ...]:

@@ -1,7 +1,10 @@
-"""The activities that send alerts by mail alone, and mails written straight from an alert."""
+"""The e-mail channel alone, the activities that send alerts by it, and mails written straight from
+an alert.
+"""
 
 from datetime import datetime
 
+from activities.alerts.channels import Channels
 from activities.alerts.email import EmailChannel, Mailer
 from activities.alerts.email_format import OutgoingMail
 from activities.alerts.email_message import MailWriter
@@ -17,13 +20,17 @@ PUBLIC_URL = "https://makegood.example.com"
 WRITER = MailWriter(mail_from="makegood@example.com")
 
 
+def channels_by_mail(mailer: Mailer, *, writer: MailWriter = WRITER) -> Channels:
+    return {AlertChannel.EMAIL: EmailChannel(mailer, writer)}
+
+
 def alerts_by_mail(
     database: Database, mailer: Mailer, *, writer: MailWriter = WRITER
 ) -> AlertActivities:
     return AlertActivities(
         database,
         sealer=Sealer(SECRET_KEY),
-        channels={AlertChannel.EMAIL: EmailChannel(mailer, writer)},
+        channels=channels_by_mail(mailer, writer=writer),
         public_url=PUBLIC_URL,
     )
 

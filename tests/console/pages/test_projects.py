@@ -5,7 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from domain.alerts import AlertChannel
 from domain.projects import CreatedProject
+from store.alerts.destinations import add_secret_destination
+from store.crypto.encryption import Sealer
 from tests.console.conftest import ConsoleStubs, Visitor
 from tests.support.given import Story
 
@@ -51,6 +54,25 @@ async def test_a_taken_name_is_reported_at_its_field(
     assert answer.status_code == 422
     assert "Another project has this name." in answer.text
     assert 'value="shop"' in answer.text
+
+
+async def test_the_list_names_a_secret_destination_by_its_channel(
+    operator: Visitor, story: Story, sealer: Sealer
+) -> None:
+    target = "hidden-5c1d@shop.example"
+    async with story.database.transaction() as session:
+        await add_secret_destination(
+            session,
+            sealer,
+            project_id=story.project.id,
+            channel=AlertChannel.EMAIL,
+            target=target,
+        )
+
+    page = (await operator.open("/projects")).text
+
+    assert '<td class="col-to">ops@shop.example, Email</td>' in page
+    assert target not in page
 
 
 async def test_settings_are_saved(operator: Visitor, project: CreatedProject) -> None:

@@ -1,0 +1,76 @@
+"""REST: events, their timeline, and the actions on one."""
+
+from typing import Annotated
+
+from fastapi import Query, Request
+
+from api.auth.audit_actor import actor_of
+from api.rest.dependencies import OperationsParameter, Operator, Reader
+from api.rest.parameters import Cursor, Limit, ListQueryParameters
+from api.rest.routing import route
+from domain.errors import Code
+from domain.receipts import ReceiptState
+from operations.events import refuse_live
+from operations.lists import DEFAULT_LIMIT
+from operations.responses.events import Event, EventList, FullEvent, TimelinePage
+
+
+@route("GET", "/events", "List events")
+async def list_events(
+    caller: Reader,
+    operations: OperationsParameter,
+    query: ListQueryParameters,
+    state: Annotated[ReceiptState | None, Query()] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> EventList:
+    """Events, newest first. Scope `read`."""
+    filters = query.filters(caller.project.id, state)
+    return EventList.of(await operations.events.list_events(filters, limit, cursor))
+
+
+@route("GET", "/events/{event_id}", "Read an event", Code.NOT_FOUND)
+async def read_event(caller: Reader, operations: OperationsParameter, event_id: str) -> FullEvent:
+    """An event with its incident, its newest repairs and timeline entries. Scope `read`."""
+    return FullEvent.of(await operations.events.read_event(caller.project.id, event_id))
+
+
+@route("GET", "/events/{event_id}/timeline", "Read an event's timeline", Code.NOT_FOUND)
+async def read_timeline(
+    caller: Reader,
+    operations: OperationsParameter,
+    event_id: str,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> TimelinePage:
+    """The timeline of an event, newest entry first. Scope `read`."""
+    page = await operations.events.read_timeline(caller.project.id, event_id, limit, cursor)
+    return TimelinePage.of(page)
+
+
+@route(
+    "POST", "/events/{event_id}/expire", "Let a receipt expire", Code.NOT_FOUND, Code.NOT_WAITING
+)
+async def expire(
+    caller: Operator, operations: OperationsParameter, event_id: str, request: Request
+) -> Event:
+    """Set the deadline of a receipt to now. Test projects only. Scope `operate`."""
+    # Refused before the look-up, which is the last check.
+    refuse_live(caller.project.livemode)
+    actor = actor_of(request, caller.key.id)
+    return Event.of(await operations.events.expire(caller.project.id, event_id, actor=actor))
+
+
+@route("POST", "/events/{event_id}/restart", "Restart a workflow", Code.NOT_FOUND, status=202)
+async def restart(
+    caller: Operator, operations: OperationsParameter, event_id: str, request: Request
+) -> Event:
+    """Terminate a stuck workflow of a receipt and start it again.
+
+    The new run continues from the stored state. Scope `operate`.
+    """
+    actor = actor_of(request, caller.key.id)
+    return Event.of(await operations.runs.restart(caller.project.id, event_id, actor=actor))
+
+
+ROUTES = (list_events, read_event, read_timeline, expire, restart)

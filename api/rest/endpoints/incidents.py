@@ -1,0 +1,99 @@
+"""REST: incidents, and the actions of operators on one."""
+
+from typing import Annotated
+
+from fastapi import Query, Request
+
+from api.auth.audit_actor import actor_of
+from api.rest.dependencies import OperationsParameter, Operator, Reader, json_body
+from api.rest.parameters import Cursor, Limit, ListQueryParameters
+from api.rest.routing import route
+from domain.errors import Code
+from domain.incidents import IncidentState
+from operations.incidents import ResolveBody
+from operations.lists import DEFAULT_LIMIT
+from operations.responses.incidents import Incident, IncidentList, RepairRequested
+from operations.validation import validated
+
+
+@route("GET", "/incidents", "List incidents")
+async def list_incidents(
+    caller: Reader,
+    operations: OperationsParameter,
+    query: ListQueryParameters,
+    state: Annotated[IncidentState | None, Query()] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> IncidentList:
+    """Incidents, newest first. Scope `read`."""
+    filters = query.filters(caller.project.id, state)
+    return IncidentList.of(await operations.incidents.list_incidents(filters, limit, cursor))
+
+
+@route("GET", "/incidents/{incident_id}", "Read an incident", Code.NOT_FOUND)
+async def read_incident(
+    caller: Reader, operations: OperationsParameter, incident_id: str
+) -> Incident:
+    """An incident. Scope `read`."""
+    return Incident.of(await operations.incidents.read_incident(caller.project.id, incident_id))
+
+
+@route(
+    "POST",
+    "/incidents/{incident_id}/reprocess",
+    "Reprocess",
+    Code.NOT_FOUND,
+    Code.INCIDENT_RESOLVED,
+    Code.REPAIR_URL_MISSING,
+    status=202,
+)
+async def reprocess(
+    caller: Operator, operations: OperationsParameter, incident_id: str, request: Request
+) -> RepairRequested:
+    """Start a repair, which calls the repair URL.
+
+    If a repair is already running, the response has its `replay_id` and no new repair starts.
+    Scope `operate`.
+    """
+    actor = actor_of(request, caller.key.id)
+    replay_id = await operations.incidents.reprocess(caller.project.id, incident_id, actor=actor)
+    return RepairRequested(replay_id=replay_id, incident_id=incident_id)
+
+
+@route(
+    "POST",
+    "/incidents/{incident_id}/resolve",
+    "Resolve manually",
+    Code.NOT_FOUND,
+    Code.INCIDENT_RESOLVED,
+    body=ResolveBody,
+)
+async def resolve(
+    caller: Operator, operations: OperationsParameter, incident_id: str, request: Request
+) -> Incident:
+    """Resolve an incident manually, with a reason. A running repair ends. Scope `operate`."""
+    reason = validated(ResolveBody, await json_body(request)).reason
+    actor = actor_of(request, caller.key.id)
+    incident = await operations.incidents.resolve(
+        caller.project.id, incident_id, reason, actor=actor
+    )
+    return Incident.of(incident)
+
+
+@route(
+    "POST",
+    "/incidents/{incident_id}/acknowledge",
+    "Acknowledge",
+    Code.NOT_FOUND,
+    Code.INCIDENT_RESOLVED,
+)
+async def acknowledge(
+    caller: Operator, operations: OperationsParameter, incident_id: str, request: Request
+) -> Incident:
+    """Record that somebody is investigating an incident. Scope `operate`."""
+    actor = actor_of(request, caller.key.id)
+    incident = await operations.incidents.acknowledge(caller.project.id, incident_id, actor=actor)
+    return Incident.of(incident)
+
+
+ROUTES = (list_incidents, read_incident, reprocess, resolve, acknowledge)

@@ -1,0 +1,32 @@
+"""REST: the project of the key, and its settings."""
+
+from fastapi import Request
+
+from api.auth.audit_actor import actor_of
+from api.rest.dependencies import Admin, OperationsParameter, json_body
+from api.rest.routing import route
+from operations.inputs import ProjectPatch
+from operations.responses.projects import Project
+
+
+@route("GET", "/project", "Read the project")
+async def read_project(caller: Admin, operations: OperationsParameter) -> Project:
+    """The project of this key. Scope `admin`."""
+    return Project.of(await operations.projects.read_project(caller.project.id))
+
+
+@route("PATCH", "/project", "Change the project", body=ProjectPatch)
+async def change_project(
+    caller: Admin, operations: OperationsParameter, request: Request
+) -> Project:
+    """Change settings of the project. Omitted settings keep their value.
+
+    Saving a repair URL resolves its name. Scope `admin`.
+    """
+    changes = await json_body(request)
+    actor = actor_of(request, caller.key.id)
+    project = await operations.projects.change_project(caller.project.id, changes, actor=actor)
+    return Project.of(project)
+
+
+ROUTES = (read_project, change_project)
