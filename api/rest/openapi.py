@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
+from api.http.path_prefix import prefix_of
 from api.ingest.schemas import ReceiptBody, ResultBody
 from api.rest import response_models as models
 from api.rest.callback_schema import SIGNATURE_HEADERS, RepairRequest
@@ -98,14 +99,19 @@ RESULT_EXAMPLES: Json = {
 }
 
 
-def document() -> Json:
-    """The complete OpenAPI document."""
+def document(public_url: str = "") -> Json:
+    """The complete OpenAPI document.
+
+    It names the server if the public URL has a path, because clients otherwise call the root of
+    the host.
+    """
     made = get_openapi(
         title="Makegood",
         version=version("makegood"),
         openapi_version="3.1.0",
         description=DESCRIPTION,
         routes=rest_router().routes,
+        servers=[{"url": public_url}] if prefix_of(public_url) else None,
     )
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     # FastAPI adds its own error models, which this service never sends.

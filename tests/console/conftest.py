@@ -13,6 +13,7 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 from sqlalchemy import text
 
+from api.console.base import Console
 from api.console.composition import ConsoleDependencies
 from api.console.routes import console_router
 from domain.projects import CreatedProject
@@ -96,7 +97,7 @@ def parts(
 async def visiting(parts: ConsoleDependencies) -> AsyncIterator[Visitor]:
     """A visitor of a console with these dependencies."""
     app = FastAPI()
-    app.include_router(console_router(parts))
+    app.include_router(console_router(Console(parts)))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app=app), base_url=parts.public_url
     ) as client:
