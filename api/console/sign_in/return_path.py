@@ -14,6 +14,8 @@ from api.http.path_prefix import prefix_of
 
 SIGN_IN = "/login"
 FIRST_PAGE = "/incidents"
+# A part of each page, which pages fetch alone.
+NAVIGATION = "/rail"
 # Sign-in keeps the path in an encrypted cookie. Browsers accept cookies of up to 4 KiB.
 MAXIMUM_CHARACTERS = 800
 
@@ -30,7 +32,7 @@ def safe_return_path(
 def sign_in_path(request: Request, *, public_url: str) -> str:
     """The address of the sign-in page that leads back to the page of this request."""
     page = safe_return_path({"back": _page_of(request, public_url)})
-    if page in ("/", FIRST_PAGE) or page.startswith(SIGN_IN):
+    if page in ("/", FIRST_PAGE) or page.startswith((SIGN_IN, NAVIGATION)):
         return SIGN_IN
     return f"{SIGN_IN}?back={quote(page, safe='/')}"
 
