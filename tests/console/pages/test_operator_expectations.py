@@ -1,4 +1,4 @@
-"""A search says where else it matches, a page says that no worker runs, and texts are plain HTML."""
+"""A search says where else it matches; a page says that no worker runs; texts are plain HTML."""
 
 import re
 from html import unescape
