@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperArgument, TyperGroup, TyperOption
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -105,6 +105,7 @@ def test_help_breaks_no_word_on_a_terminal_of_80_columns(command: tuple[str, ...
     texts = [
         text
         for parameter in found.get_params(context)
+        if isinstance(parameter, TyperArgument | TyperOption)
         for text in (parameter.display_type_rich(context), parameter.help)
     ]
 
