@@ -20,7 +20,7 @@ from domain.projects import CreatedProject
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.people import users
-from tests.api.http.test_security_headers import addresses
+from tests.api.http.test_security_headers import TEMPLATES, addresses
 from tests.api.serving import Caller, parts_on
 from tests.console.conftest import EMAIL, PASSWORD
 
@@ -239,6 +239,20 @@ async def test_port_without_prefix_stays_served(app: Application) -> None:
         longer = await client.get(f"{PREFIX}er/livez")
 
     assert (alive.status_code, longer.status_code) == (200, 404)
+
+
+def test_every_link_of_a_template_begins_with_the_prefix(database_url: str) -> None:
+    target = re.compile(r'(?:href|action|formaction|src|hx-get|hx-post)="([^"]*)"')
+    allowed = ("{{ base }}", "{{ static(", "{{ run_url }}", "#")
+
+    wrong = {
+        (path.name, link)
+        for path in TEMPLATES.glob("*.html")
+        for link in target.findall(path.read_text(encoding="utf-8"))
+        if not link.startswith(allowed)
+    }
+
+    assert wrong == set()
 
 
 async def test_own_paths_cannot_be_a_prefix(app: Application) -> None:
