@@ -5,47 +5,41 @@ The two POSTs of ingest bypass FastAPI. All other requests pass one middleware
 and stops both in reverse order. The committer's start credits an outage to deadlines.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from time import monotonic
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from api.auth.api_keys import ApiKeyCache, Authenticator
 from api.auth.key_lookup import key_finder
 from api.auth.rate_limit import RateLimit
 from api.composition import AppDependencies
+from api.console.base import Console
 from api.console.composition import ConsoleDependencies
+from api.console.error_pages import problem_page
 from api.console.routes import console_router
 from api.console.sign_in.oidc_provider import OidcProvider
 from api.health.heartbeat import ApiHeartbeat
 from api.health.routes import Health, health_router
 from api.http.compression import CompressionMiddleware
-from api.http.metrics import OTHER, Counts
-from api.http.problems import Header, Problems, headers_of, status_of
-from api.http.request_headers import error_media_type
+from api.http.metrics import Counts
+from api.http.path_prefix import prefix_of, without_prefix
+from api.http.problems import Problems
 from api.http.security_headers import always
 from api.ingest.endpoint import IngestEndpoint
 from api.ingest.payload_encryption import PayloadEncryption
 from api.ingest.schemas import parse_receipt, parse_result
 from api.middleware import ErrorBoundaryMiddleware
+from api.problem_handlers import add_problem_handlers
 from api.rest.dependencies import RestContext
 from api.rest.docs_pages import docs_router
-from api.rest.openapi import document_json
 from api.rest.routes import rest_router
-from domain.errors import Code, NotFound, Refusal, ValidationFailed
 from domain.ids import ProjectId
 from operations.composition import Operations
-from operations.validation import field_error
 from store.db.database import Database
 from store.projects import data_keys
 
@@ -55,7 +49,9 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 class Application(FastAPI):
     """FastAPI, with the two POSTs of ingest dispatched before the framework."""
 
-    def __init__(self, *, ingest: dict[str, IngestEndpoint], lifespan: Lifespan) -> None:
+    def __init__(
+        self, *, ingest: dict[str, IngestEndpoint], path_prefix: str, lifespan: Lifespan
+    ) -> None:
         super().__init__(
             openapi_url=None,
             docs_url=None,
@@ -64,8 +60,11 @@ class Application(FastAPI):
             lifespan=lifespan,
         )
         self.ingest = ingest
+        self.path_prefix = path_prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.path_prefix and scope["type"] == "http":
+            scope = without_prefix(scope, self.path_prefix)
         is_post = scope["type"] == "http" and scope["method"] == "POST"
         if is_post and (endpoint := self.ingest.get(scope["path"])) is not None:
             await endpoint(scope, receive, send)
@@ -98,8 +97,10 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
         outage_seconds=settings.outage_seconds,
         sealer=parts.sealer,
     )
+    console = Console(_console_dependencies(parts, operations, health, heartbeat.store_now))
     app = Application(
         ingest=_ingest(parts, authenticator, problems, counts),
+        path_prefix=prefix_of(settings.public_url),
         lifespan=_lifespan(parts, heartbeat),
     )
     app.state.trusted_proxies = parts.settings.trusted_proxies
@@ -112,13 +113,14 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
             is_metrics_open=settings.is_metrics_open,
         ),
         rest_router(),
-        docs_router(document_json),
-        console_router(_console_dependencies(parts, operations, health, heartbeat.store_now)),
+        docs_router(settings.public_url),
+        console_router(console),
     )
     # Each route is whole: FastAPI's `include_router` would build it a second time.
     routes = [route for router in routers for route in router.routes]
     app.router.routes.extend(routes)
-    _add_problem_handlers(app, problems, counts, routes=routes)
+    page = partial(problem_page, console.pages)
+    add_problem_handlers(app, problems, counts, routes=routes, page=page)
     app.add_middleware(CompressionMiddleware)
     # Added last, so it is the outer one.
     app.add_middleware(
@@ -127,6 +129,7 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
         problems=problems,
         counts=counts,
         always=always(settings.public_url),
+        page=page,
     )
     return app
 
@@ -208,53 +211,3 @@ def _issuer(parts: AppDependencies) -> OidcProvider | None:
         public_url=parts.settings.public_url,
         transport=parts.issuer_transport,
     )
-
-
-def _add_problem_handlers(
-    app: FastAPI, problems: Problems, counts: Counts, *, routes: Sequence[BaseRoute]
-) -> None:
-    """Turn refusals and framework errors into problem documents; `api.middleware` handles bugs."""
-
-    def problem(request: Request, refusal: Refusal) -> Response:
-        body = problems.body_of(refusal, request_id=request.state.request_id)
-        return respond(request, refusal.code, body, headers_of(refusal))
-
-    def respond(request: Request, code: Code, body: bytes, headers: list[Header]) -> Response:
-        counts.refused.labels(OTHER, code.value).inc()
-        accept = request.headers.get("accept")
-        media_type = error_media_type(None if accept is None else accept.encode("latin-1"))
-        response = Response(body, status_code=status_of(code))
-        response.raw_headers.append((b"content-type", media_type))
-        response.raw_headers.extend(headers)
-        return response
-
-    @app.exception_handler(Refusal)
-    async def refused(request: Request, refusal: Refusal) -> Response:
-        return problem(request, refusal)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        # The first path step is "query" or "path".
-        errors = tuple(field_error(one, skip=1) for one in error.errors())
-        return problem(request, ValidationFailed(errors=errors))
-
-    @app.exception_handler(HTTPException)
-    async def framework(request: Request, error: HTTPException) -> Response:
-        if error.status_code != 405:
-            return problem(request, NotFound("This URL path does not exist. See /docs."))
-        code, request_id = Code.METHOD_NOT_ALLOWED, request.state.request_id
-        detail = "This path does not support the method. Use one in the Allow header."
-        body = problems.body(code, request_id=request_id, detail=detail)
-        allow = (b"allow", _methods_at(routes, request).encode())
-        return respond(request, code, body, [allow])
-
-
-def _methods_at(routes: Sequence[BaseRoute], request: Request) -> str:
-    """The methods of all routes with this path; the framework has only those of the first one."""
-    path = request.url.path
-    matching = (
-        route for route in routes if isinstance(route, APIRoute) and route.path_regex.match(path)
-    )
-    methods = {method for route in matching for method in route.methods or ()}
-    # `api.middleware` answers HEAD like GET.
-    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))

@@ -5,7 +5,7 @@ It has four tasks:
 1. Every response gets a `Request-Id` and the security headers.
 2. A request body has at most 64 KiB, independent of the code that reads it.
 3. HEAD is answered like GET, without the body. Uptime monitors send it.
-4. An unhandled exception becomes a logged 500 in the contract's shape.
+4. An unhandled exception becomes a logged 500: a page for a browser, otherwise a problem document.
 
 It is bare ASGI, because every other request passes through it.
 """
@@ -17,11 +17,12 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.metrics import OTHER, Counts
-from api.http.problems import Header, Problems, headers_of, status_of
+from api.http.problems import Header, Problems, RenderPage, headers_of, status_of
 from api.http.request_body import ClientGone
 from api.http.request_headers import (
     MAXIMUM_BODY_BYTES,
     RequestHead,
+    accepts_page,
     check_content_length,
     error_media_type,
     read_request_head,
@@ -44,9 +45,10 @@ class ErrorBoundaryMiddleware:
         problems: Problems,
         counts: Counts,
         always: tuple[Header, ...],
+        page: RenderPage,
     ) -> None:
         self._app, self._ingest_paths = app, ingest_paths
-        self._always = always
+        self._always, self._page = always, page
         self._problems, self._counts = problems, counts
         self._durations = counts.durations.labels(OTHER)
 
@@ -59,7 +61,15 @@ class ErrorBoundaryMiddleware:
         if scope["method"] == "HEAD":
             # A copy: the server must still see HEAD, for which it sends no body.
             scope, send = {**scope, "method": "GET"}, _without_body(send)
-        response = _Response(send, new_request_id(), self._problems, head, self._always)
+        response = _Response(
+            send,
+            new_request_id(),
+            head,
+            path=scope["path"],
+            problems=self._problems,
+            page=self._page,
+            always=self._always,
+        )
         scope.setdefault("state", {})["request_id"] = response.request_id
         try:
             if scope["path"] in self._ingest_paths:
@@ -84,23 +94,30 @@ class ErrorBoundaryMiddleware:
         self, response: "_Response", code: Code, detail: str, extra: list[Header]
     ) -> None:
         self._counts.refused.labels(OTHER, code.value).inc()
-        await response.send_problem(code, detail, extra)
+        await response.send_refusal(code, detail, extra)
 
 
 class _Response:
-    """Adds the common headers to the application's response, or sends a problem instead."""
+    """Adds the common headers to the application's response, or sends a refusal instead.
+
+    A refusal is a page for a browser, otherwise a problem document.
+    """
 
     def __init__(
         self,
         send: Send,
         request_id: str,
-        problems: Problems,
         head: RequestHead,
+        *,
+        path: str,
+        problems: Problems,
+        page: RenderPage,
         always: tuple[Header, ...],
     ) -> None:
         self.request_id = request_id
         self._always = always
-        self._send, self._problems, self._head = send, problems, head
+        self._send, self._head, self._path = send, head, path
+        self._problems, self._page = problems, page
         self._has_begun = False
 
     async def send(self, message: Message) -> None:
@@ -113,16 +130,21 @@ class _Response:
             message["headers"] = [*sent, request_id, *self._always, *strict]
         await self._send(message)
 
-    async def send_problem(self, code: Code, detail: str, extra: list[Header]) -> None:
+    async def send_refusal(self, code: Code, detail: str, extra: list[Header]) -> None:
         if self._has_begun:
             return
-        body = self._problems.body(code, request_id=self.request_id, detail=detail)
-        sent = [
-            (b"content-type", error_media_type(self._head.accept)),
-            (b"content-length", str(len(body)).encode()),
-            *extra,
-        ]
-        await self.send({"type": "http.response.start", "status": status_of(code), "headers": sent})
+        if accepts_page(self._path, self._head.accept):
+            page = self._page(code, detail, self.request_id)
+            sent, body = page.raw_headers, bytes(page.body)
+        else:
+            body = self._problems.body(code, request_id=self.request_id, detail=detail)
+            sent = [
+                (b"content-type", error_media_type(self._head.accept)),
+                (b"content-length", str(len(body)).encode()),
+            ]
+        headers = [*sent, *extra]
+        start = {"type": "http.response.start", "status": status_of(code), "headers": headers}
+        await self.send(start)
         await self._send({"type": "http.response.body", "body": body})
 
 

@@ -1,8 +1,18 @@
 """Options and arguments that several commands share."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
+
+
+def one_of(values: Iterable[str]) -> str:
+    """The values of an option, for its help text.
+
+    A help text wraps at spaces. The list of values that Typer makes breaks within a value.
+    """
+    return f"One of: {', '.join(values)}."
+
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", help="Print JSON, in the shapes of the REST API.")
@@ -14,7 +24,9 @@ ProjectOption = Annotated[
 ProjectArgument = Annotated[
     str, typer.Argument(metavar="PROJECT", help="A project, by id or name.")
 ]
-LimitOption = Annotated[int, typer.Option(min=1, max=100, help="Maximum number of rows.")]
+LimitOption = Annotated[
+    int, typer.Option(metavar="INT", min=1, max=100, help="Maximum number of rows.")
+]
 CursorOption = Annotated[str | None, typer.Option(help="The next_cursor of the previous page.")]
 KeyOption = Annotated[
     str,

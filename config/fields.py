@@ -140,6 +140,20 @@ def web_origin(value: str) -> str:
     return value.rstrip("/")
 
 
+def public_url(value: str) -> str:
+    """Check the URL of the console and remove its trailing slash. Raises: ValueError.
+
+    Its path may have several steps. The first step is none of `OWN_PATHS`.
+    """
+    value = web_origin(value)
+    path = urlsplit(value).path
+    if not _PATH_PREFIX.fullmatch(path):
+        raise ValueError("must have a path of letters, digits and . _ ~ -, like /makegood")
+    if path.partition("/")[2].partition("/")[0] in OWN_PATHS:
+        raise ValueError("must not have a path that begins like Makegood's own, such as /events")
+    return value
+
+
 def issuer_url(value: str) -> str:
     """Check the URL of an identity provider, kept as it is spelt. Raises: ValueError."""
     try:
@@ -152,6 +166,17 @@ def issuer_url(value: str) -> str:
     return value
 
 
+# The first steps of all paths of the API and the console. A public URL with such a path would be
+# ambiguous behind a proxy that removes the path. tests/api/http/test_path_prefix.py checks them.
+OWN_PATHS = frozenset(
+    (
+        *("account", "api", "audit", "docs", "events", "incidents", "join", "livez", "login"),
+        *("logout", "mailbox", "metrics", "openapi.json", "projects", "rail", "readyz"),
+        *("static", "v1"),
+    )
+)
+# No step is "." or "..", which browsers remove.
+_PATH_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
 _SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://")
 _HEADER_TEXT = re.compile(r"[!-~]+")
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -185,5 +210,6 @@ ListenHost = Annotated[str, AfterValidator(listen_host)]
 Namespace = Annotated[str, Field(min_length=1, max_length=1_000)]
 HostAndPort = Annotated[str, AfterValidator(host_and_port)]
 WebOrigin = Annotated[str, AfterValidator(web_origin)]
+PublicUrl = Annotated[str, AfterValidator(public_url)]
 IssuerUrl = Annotated[str, AfterValidator(issuer_url)]
 MailAddress = Annotated[str, AfterValidator(canonical_address)]

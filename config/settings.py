@@ -35,6 +35,7 @@ from config.fields import (
     Network,
     Networks,
     Port,
+    PublicUrl,
     Rate,
     RootSecretText,
     Seconds,
@@ -89,7 +90,7 @@ class Settings(BaseSettings):
     database_direct_url: DatabaseUrl | None = None
     smtp_url: SmtpUrl | None = None
     mail_from: MailAddress = "makegood@localhost"
-    public_url: WebOrigin | None = None
+    public_url: PublicUrl | None = None
     temporal_ui_url: WebOrigin | None = None
     secret_key: RootSecretText | None = None
     secret_key_previous: RootSecretText | None = None

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Finds Chromium (browser tests) and PgBouncer (pooler tests), or installs them where that can be done: Debian and its kin, as
-# root, with apt-get. It prints each program's path, or says which tests are skipped and why. It never fails `make test`.
+# Finds Chromium (browser tests), PgBouncer (pooler tests) and nginx (tests behind a proxy), or installs them where that can be
+# done: Debian and its kin, as root, with apt-get. It prints each program's path, or says which tests are skipped and why. It never
+# fails `make test`.
 set -euo pipefail
 
 find_chromium() {
@@ -21,6 +22,23 @@ find_pgbouncer() {
   PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v pgbouncer
 }
 
+find_nginx() {
+  PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v nginx
+}
+
+# Debian starts the services that it installs, unless this file denies it. The tests start their own.
+POLICY=/usr/sbin/policy-rc.d
+denied=''
+deny_starts() {
+  if [ ! -e "$POLICY" ]; then
+    printf '#!/bin/sh\nexit 101\n' > "$POLICY" && chmod 755 "$POLICY" && denied=yes
+  fi
+}
+allow_starts() {
+  if [ -n "$denied" ]; then rm -f "$POLICY"; denied=''; fi
+}
+trap allow_starts EXIT
+
 # install NAME PACKAGE TESTS: tries apt-get, and says why the tests are skipped if that fails.
 install() {
   local name="$1" package="$2" tests="$3" log
@@ -34,9 +52,11 @@ install() {
   fi
   printf '==> Installing %s for the tests (apt-get install %s)\n' "$name" "$package"
   log="$(mktemp)"
+  deny_starts || true
   if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$package"; } > "$log" 2>&1; then
     printf '==> %s are skipped: apt-get could not install %s: %s\n' "$tests" "$name" "$(tail -n 1 "$log")"
   fi
+  allow_starts || true
   rm -f "$log"
 }
 
@@ -44,3 +64,5 @@ find_chromium > /dev/null || install Chromium chromium 'Browser tests'
 if path="$(find_chromium)"; then printf '==> Browser tests use %s\n' "$path"; fi
 find_pgbouncer > /dev/null || install PgBouncer pgbouncer 'Pooler tests'
 if path="$(find_pgbouncer)"; then printf '==> Pooler tests use %s\n' "$path"; fi
+find_nginx > /dev/null || install nginx nginx 'Proxy tests'
+if path="$(find_nginx)"; then printf '==> Proxy tests use %s\n' "$path"; fi

@@ -19,6 +19,7 @@ from api.console.sign_in.self_service_audit import SelfServiceAudit
 from api.console.sign_in.sessions import Sessions, Viewer
 from api.console.sign_in.step_up import StepUpAuth
 from api.console.ui.rendering import Pages, Values, is_htmx_request
+from api.http.path_prefix import prefix_of
 from domain.errors import RateLimited, Refusal, Unavailable
 from operations.people.composition import People
 
@@ -33,7 +34,7 @@ class Console:
         self.parts = parts
         self.operations = parts.operations
         self.people = People.build(parts.database, parts.sealer)
-        self.pages = Pages(parts.now)
+        self.pages = Pages(parts.now, path_prefix=prefix_of(parts.public_url))
         self.sessions = Sessions(parts)
         self.self_service_audit = SelfServiceAudit(parts)
         self.sign_in_flow = SignInFlow(parts, self.sessions, self.self_service_audit)

@@ -14,15 +14,29 @@ from starlette.responses import Response
 from api.console.access import AccessRule
 from api.console.dependencies import console_of
 from api.console.sign_in.login_attempts import TooManyLoginAttempts
+from api.console.sign_in.return_path import sign_in_path
 from api.console.sign_in.sessions import FormRejected, SignInNeeded
 from api.console.sign_in.step_up import ProofNeeded
-from api.console.ui.rendering import HEADERS, Pages, is_htmx_request
-from domain.errors import Forbidden, NotFound, RateLimited, Refusal, TooSlow, Unavailable
+from api.console.ui.rendering import Pages, is_htmx_request
+from api.http.problems import status_of
+from domain.errors import Code, Forbidden, NotFound, RateLimited, Refusal, TooSlow, Unavailable
 
 FORM_REJECTED = (
     "It expired or came from another site, and nothing was changed. Reload the page and repeat."
 )
 DATABASE_DOWN = "Makegood cannot show or change anything right now. Try again in a moment."
+
+TITLES = {
+    Code.NOT_FOUND: "Not found",
+    Code.METHOD_NOT_ALLOWED: "This address has no page",
+    Code.INTERNAL_ERROR: "Something went wrong",
+}
+# Problem documents advise programs. People need another advice.
+BROWSER_DETAILS = {
+    Code.NOT_FOUND: "There is no page at this address. Check the link for missing characters.",
+    Code.METHOD_NOT_ALLOWED: "It accepts forms only. Nothing was changed.",
+    Code.INTERNAL_ERROR: "Report the request id if the error persists: {request_id}",
+}
 
 ConsoleError = SignInNeeded | FormRejected | ProofNeeded | TooManyLoginAttempts | Refusal
 CONSOLE_ERRORS = (SignInNeeded, FormRejected, ProofNeeded, TooManyLoginAttempts, Refusal)
@@ -84,10 +98,22 @@ def _problem_of(error: FormRejected | Refusal) -> tuple[int, str, str]:
             return 400, "The request failed", error.detail
 
 
+def problem_page(pages: Pages, code: Code, detail: str, request_id: str) -> Response:
+    """The page of an error outside the console's routes, such as an unknown address."""
+    title = TITLES.get(code, "The request failed")
+    detail = BROWSER_DETAILS.get(code, detail).replace("{request_id}", request_id)
+    return _problem(pages, status_of(code), title, detail)
+
+
 def _to_sign_in(request: Request) -> Response:
+    console = console_of(request)
+    path = sign_in_path(request, public_url=console.parts.public_url)
+    response = console.sessions.redirect(path)
     if is_htmx_request(request):
-        return Response(status_code=401, headers={**HEADERS, "HX-Redirect": "/login"})
-    return Response(status_code=303, headers={**HEADERS, "Location": "/login"})
+        response.headers["HX-Redirect"] = response.headers["Location"]
+        del response.headers["Location"]
+        response.status_code = 401
+    return response
 
 
 def _too_many(pages: Pages, wait_seconds: int) -> Response:

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends
 
 from api.console.access import ANYONE, check_origin
 from api.console.base import Console
-from api.console.composition import ConsoleDependencies
 from api.console.dependencies import confirm_form, provide
 from api.console.error_pages import ConsoleRoute
 from api.console.pages.account import AccountPages
@@ -31,9 +30,8 @@ PAGES = (
 )
 
 
-def console_router(parts: ConsoleDependencies) -> APIRouter:
+def console_router(console: Console) -> APIRouter:
     """The router of all pages and forms of the console."""
-    console = Console(parts)
     router = APIRouter(
         route_class=ConsoleRoute,
         include_in_schema=False,

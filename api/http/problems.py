@@ -5,9 +5,11 @@ document never repeats input. Codes are `domain.errors.Code`. `GET /docs/errors/
 docs/reference/errors.md show the table.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
+from starlette.responses import Response
 
 from domain.errors import Code, FieldError, Refusal
 
@@ -15,6 +17,8 @@ PROBLEM_MEDIA_TYPE = b"application/problem+json"
 JSON_MEDIA_TYPE = b"application/json"
 
 Header = tuple[bytes, bytes]
+# Renders the page of an error from its code, its detail and the request id.
+RenderPage = Callable[[Code, str, str], Response]
 
 
 @dataclass(frozen=True, slots=True)

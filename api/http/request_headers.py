@@ -23,6 +23,8 @@ MAXIMUM_BODY_BYTES = 64 * 1024
 MAXIMUM_RESULT_BYTES = 1024 * 1024
 MAXIMUM_IDEMPOTENCY_KEY_CHARACTERS = 255
 
+# Their errors are problem documents, even for a browser.
+_PROGRAM_PATHS = ("/api/", "/v1/", "/livez", "/readyz", "/metrics", "/openapi.json")
 # Named in a refusal, which never repeats other text that was sent.
 _KNOWN_CODINGS = {b"gzip", b"x-gzip", b"deflate", b"br", b"zstd", b"compress"}
 
@@ -86,6 +88,12 @@ def error_media_type(accept: bytes | None) -> bytes:
     return (
         JSON_MEDIA_TYPE if JSON_MEDIA_TYPE in names and not takes_problems else PROBLEM_MEDIA_TYPE
     )
+
+
+def accepts_page(path: str, accept: bytes | None) -> bool:
+    """Whether the client is a browser that asks for a page, and not for a path of programs."""
+    is_program_path = path.startswith(_PROGRAM_PATHS)
+    return not is_program_path and _ranges(accept or b"").get(b"text/html", False)
 
 
 @lru_cache(maxsize=256)

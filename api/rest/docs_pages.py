@@ -6,13 +6,14 @@ external files, so that the strictest content security policy applies.
 
 import html
 from base64 import b64encode
-from collections.abc import Callable
 from hashlib import sha256
 
 from fastapi import APIRouter
 from starlette.responses import HTMLResponse, Response
 
+from api.http.path_prefix import prefix_of
 from api.http.problems import PROBLEM_TYPES, ProblemType
+from api.rest.openapi import document_json
 from api.rest.reference_page import POLICY, STATIC_PATH, read_reference_page
 from domain.errors import Code, NotFound
 
@@ -45,15 +46,16 @@ ERROR_POLICY = "; ".join(
 ERROR_HEADERS = {"Content-Security-Policy": ERROR_POLICY}
 
 
-def docs_router(document_json: Callable[[], bytes]) -> APIRouter:
-    """The routes of the OpenAPI document and its pages, which are rendered once."""
+def docs_router(public_url: str) -> APIRouter:
+    """The routes of the document and its pages, which are rendered once."""
     router = APIRouter(include_in_schema=False)
-    reference = read_reference_page()
-    error_codes = _page("Error codes", _error_codes())
+    base = prefix_of(public_url)
+    reference = read_reference_page(base)
+    error_codes = _page("Error codes", _error_codes(base))
 
     @router.get("/openapi.json")
     def openapi() -> Response:
-        return Response(document_json(), media_type="application/json")
+        return Response(document_json(public_url), media_type="application/json")
 
     @router.get("/docs")
     async def docs() -> Response:
@@ -79,7 +81,7 @@ def docs_router(document_json: Callable[[], bytes]) -> APIRouter:
         """The page that an error's `type` links to."""
         if code not in set(Code):
             raise NotFound("This error code does not exist. See /docs/errors for all codes.")
-        page = _page(code, _error(Code(code), PROBLEM_TYPES[Code(code)]))
+        page = _page(code, _error(base, Code(code), PROBLEM_TYPES[Code(code)]))
         return HTMLResponse(page, headers=ERROR_HEADERS)
 
     return router
@@ -95,14 +97,15 @@ def _page(title: str, body: str) -> str:
     )
 
 
-def _error(code: Code, problem_type: ProblemType) -> str:
+def _error(base: str, code: Code, problem_type: ProblemType) -> str:
     again = (
         "may succeed later"
         if problem_type.is_retryable
         else "will be refused again, unless the response has <code>Retry-After</code>"
     )
     return (
-        f'<p class="soft"><a href="/docs">API reference</a></p><h1><code>{code.value}</code></h1>'
+        f'<p class="soft"><a href="{base}/docs">API reference</a></p>'
+        f"<h1><code>{code.value}</code></h1>"
         f'<p class="soft">{problem_type.status} · {_text(problem_type.title)}</p>'
         f"<h2>What happened</h2><p>{_prose(problem_type.cause)}</p>"
         f"<h2>What to do</h2><p>{_prose(problem_type.remedy)}</p>"
@@ -110,14 +113,14 @@ def _error(code: Code, problem_type: ProblemType) -> str:
     )
 
 
-def _error_codes() -> str:
+def _error_codes(base: str) -> str:
     rows = "".join(
-        f'<tr><td><a href="/docs/errors/{code.value}"><code>{code.value}</code></a></td>'
+        f'<tr><td><a href="{base}/docs/errors/{code.value}"><code>{code.value}</code></a></td>'
         f"<td>{problem_type.status}</td><td>{_prose(problem_type.cause)}</td></tr>"
         for code, problem_type in PROBLEM_TYPES.items()
     )
     return (
-        '<p class="soft"><a href="/docs">API reference</a></p><h1>Error codes</h1>'
+        f'<p class="soft"><a href="{base}/docs">API reference</a></p><h1>Error codes</h1>'
         f"<table><tr><th>Code</th><th>Status</th><th>When</th></tr>{rows}</table>"
     )
 

@@ -14,6 +14,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
+from api.http.path_prefix import prefix_of
 from api.ingest.schemas import ReceiptBody, ResultBody
 from api.rest import response_models as models
 from api.rest.callback_schema import SIGNATURE_HEADERS, RepairRequest
@@ -103,19 +104,24 @@ RESULT_EXAMPLES: Json = {
 
 
 @cache
-def document_json() -> bytes:
+def document_json(public_url: str) -> bytes:
     """The complete OpenAPI document as JSON. It takes half a second once; not on the event loop."""
-    return json.dumps(document(), ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(document(public_url), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def document() -> Json:
-    """The complete OpenAPI document."""
+def document(public_url: str = "") -> Json:
+    """The complete OpenAPI document.
+
+    It names the server if the public URL has a path, because clients otherwise call the root of
+    the host.
+    """
     made = get_openapi(
         title="Makegood",
         version=version("makegood"),
         openapi_version="3.1.0",
         description=DESCRIPTION,
         routes=rest_router().routes,
+        servers=[{"url": public_url}] if prefix_of(public_url) else None,
     )
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     # FastAPI adds its own error models, which this service never sends.

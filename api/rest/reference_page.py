@@ -59,7 +59,6 @@ THEME = {
     },
 }
 OPTIONS = {
-    "spec-url": "/openapi.json",
     "theme": orjson.dumps(THEME).decode(),
     "hide-schema-titles": "true",
     "path-in-middle-panel": "true",
@@ -75,23 +74,24 @@ class ReferencePage:
     script: bytes
 
 
-def read_reference_page() -> ReferencePage:
-    """The page, with the vendored script as it is served."""
+def read_reference_page(path_prefix: str) -> ReferencePage:
+    """The page, with the vendored script as it is served. Its links begin with `path_prefix`."""
     script = (STATIC / REDOC).read_bytes().replace(FOREIGN_LOGO, NO_IMAGE)
     script_name = f"redoc-{sha256(script).hexdigest()[:16]}.js"
-    return ReferencePage(_page(script_name), script_name, script)
+    return ReferencePage(_page(script_name, path_prefix), script_name, script)
 
 
-def _page(script_name: str) -> str:
-    options = " ".join(f'{name}="{escape(value)}"' for name, value in OPTIONS.items())
+def _page(script_name: str, base: str) -> str:
+    values = {"spec-url": f"{base}/openapi.json", **OPTIONS}
+    options = " ".join(f'{name}="{escape(value)}"' for name, value in values.items())
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         "<title>API reference · Makegood</title>"
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f'<link rel="icon" href="data:,"><style>{STYLE}</style></head><body>'
-        '<nav><a href="/docs/errors">Error codes</a> · '
-        '<a href="/openapi.json">openapi.json</a></nav>'
+        f'<nav><a href="{base}/docs/errors">Error codes</a> · '
+        f'<a href="{base}/openapi.json">openapi.json</a></nav>'
         "<noscript>This page needs JavaScript. Without it, read openapi.json.</noscript>"
-        f'<redoc {options}></redoc><script src="{STATIC_PATH}/{script_name}"></script>'
+        f'<redoc {options}></redoc><script src="{base}{STATIC_PATH}/{script_name}"></script>'
         "</body></html>"
     )

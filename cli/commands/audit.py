@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.local_operations import cli_actor, find_project_id, operate
-from cli.options import CursorOption, JsonFlag, LimitOption, ProjectOption
+from cli.options import CursorOption, JsonFlag, LimitOption, ProjectOption, one_of
 from cli.output import CommandFailed, ExitCode, print_record, print_rows
 from domain.audit import AuditAction
 from domain.values.timestamps import parse_instant
@@ -24,7 +24,10 @@ COLUMNS = ("at", "actor", "action", "subject_id", "project_id", "address", "deta
 ActorOption = Annotated[
     str | None, typer.Option(help="Only by this user, key, `cli` or `temporal`.")
 ]
-ActionOption = Annotated[AuditAction | None, typer.Option(help="Only this action.")]
+ActionOption = Annotated[
+    AuditAction | None,
+    typer.Option(metavar="ACTION", help=f"Only this action. {one_of(AuditAction)}"),
+]
 AfterOption = Annotated[
     str | None, typer.Option("--after", help="Only after this instant, ISO 8601 with zone.")
 ]

@@ -43,7 +43,7 @@ def openapi(as_json: JsonFlag = True) -> None:
 
     del as_json
 
-    print_json(document())
+    print_json(document(read_settings().public_url_or_default))
 
 
 def version(as_json: JsonFlag = False) -> None:

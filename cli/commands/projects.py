@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.local_operations import cli_actor, find_project, operate
-from cli.options import JsonFlag, ProjectArgument
+from cli.options import JsonFlag, ProjectArgument, one_of
 from cli.output import (
     CommandFailed,
     ExitCode,
@@ -48,7 +48,11 @@ TimeoutMinutes = Annotated[
 ]
 Scopes = Annotated[
     list[Scope] | None,
-    typer.Option("--scope", help="What the key may do; can be repeated. Default: ingest."),
+    typer.Option(
+        "--scope",
+        metavar="SCOPE",
+        help=f"What the key may do; can be repeated. {one_of(Scope)} Default: ingest.",
+    ),
 ]
 
 

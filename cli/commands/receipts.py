@@ -10,7 +10,15 @@ import typer
 
 from cli.commands.http_sender import send as post
 from cli.local_operations import cli_actor, find_project_id, operate
-from cli.options import CursorOption, JsonFlag, KeyOption, LimitOption, ProjectOption, UrlOption
+from cli.options import (
+    CursorOption,
+    JsonFlag,
+    KeyOption,
+    LimitOption,
+    ProjectOption,
+    UrlOption,
+    one_of,
+)
 from cli.output import (
     CommandFailed,
     ExitCode,
@@ -25,6 +33,7 @@ from domain.values.timestamps import to_iso
 if TYPE_CHECKING:
     from operations.composition import Operations
     from operations.responses.events import TimelineEntry
+    from operations.responses.incidents import Repair
     from store.db.paging import Page
     from store.receipts.queries import EventRow
 
@@ -52,9 +61,19 @@ def send(
     reference: Annotated[
         str, typer.Option(help="The app's own id of the thing affected, such as an order.")
     ],
-    event_type: Annotated[EventType, typer.Option(help="What happened at the provider.")],
-    effect_type: Annotated[EffectType, typer.Option(help="The effect that the app must apply.")],
-    provider: Annotated[Provider, typer.Option(help="Who sent the event.")] = Provider.STRIPE,
+    event_type: Annotated[
+        EventType,
+        typer.Option(metavar="TYPE", help=f"What happened at the provider. {one_of(EventType)}"),
+    ],
+    effect_type: Annotated[
+        EffectType,
+        typer.Option(
+            metavar="EFFECT", help=f"The effect that the app must apply. {one_of(EffectType)}"
+        ),
+    ],
+    provider: Annotated[
+        Provider, typer.Option(metavar="PROVIDER", help=f"Who sent the event. {one_of(Provider)}")
+    ] = Provider.STRIPE,
     occurred_at: Annotated[
         str | None, typer.Option(help="ISO 8601 with zone. Default: now.")
     ] = None,
@@ -97,11 +116,20 @@ def send(
 def list_some(
     project: ProjectOption = None,
     state: Annotated[
-        list[ReceiptState] | None, typer.Option(help="Only in this state; can be repeated.")
+        list[ReceiptState] | None,
+        typer.Option(
+            metavar="STATE", help=f"Only in this state; can be repeated. {one_of(ReceiptState)}"
+        ),
     ] = None,
     provider: Annotated[Provider | None, typer.Option(help="Only from this provider.")] = None,
-    event_type: Annotated[EventType | None, typer.Option(help="Only of this type.")] = None,
-    effect_type: Annotated[EffectType | None, typer.Option(help="Only with this effect.")] = None,
+    event_type: Annotated[
+        EventType | None,
+        typer.Option(metavar="TYPE", help=f"Only of this type. {one_of(EventType)}"),
+    ] = None,
+    effect_type: Annotated[
+        EffectType | None,
+        typer.Option(metavar="EFFECT", help=f"Only with this effect. {one_of(EffectType)}"),
+    ] = None,
     reference: Annotated[
         str | None, typer.Option(help="Only with this internal reference.")
     ] = None,
@@ -144,6 +172,7 @@ def show(event_id: EventArgument, as_json: JsonFlag = False) -> None:
         {name: value for name, value in event.to_json().items() if name not in NOT_IN_RECORD},
         as_json=False,
     )
+    _print_repairs(event.repairs)
     typer.echo("\n" + typer.style("TIMELINE", bold=True))
     if len(event.timeline) == ENTRIES_SHOWN:
         typer.echo(f"The newest {ENTRIES_SHOWN}. All of them: makegood receipt timeline {event_id}")
@@ -179,6 +208,21 @@ def expire(event_id: EventArgument, as_json: JsonFlag = False) -> None:
     )
 
 
+def _print_repairs(repairs: "list[Repair]") -> None:
+    """Print each repair with its attempts, oldest first. Nothing if there is none."""
+    if not repairs:
+        return
+    typer.echo("\n" + typer.style("REPAIRS", bold=True))
+    for repair in repairs:
+        fields = repair.to_json()
+        attempts = fields.pop("attempts")
+        at, replay_id, state = (fields.pop(name) for name in ("requested_at", "replay_id", "state"))
+        typer.echo(f"{at}  {replay_id}  {state:<15}  {format_value(fields)}")
+        for attempt in attempts:
+            at, number = attempt.pop("at"), attempt.pop("number")
+            typer.echo(f"{at}  attempt {number:<3}  {format_value(attempt)}")
+
+
 def _print_entries(entries: "list[TimelineEntry]") -> None:
     for entry in entries:
         fields = entry.to_json()
@@ -189,7 +233,7 @@ def _print_entries(entries: "list[TimelineEntry]") -> None:
 @app.command("restart")
 def restart(
     event_id: Annotated[
-        str | None, typer.Argument(metavar="[EVENT_ID]", help="The event's id, evt_…")
+        str | None, typer.Argument(metavar="EVENT_ID", help="The event's id, evt_…")
     ] = None,
     stuck: Annotated[
         bool, typer.Option("--stuck", help="All receipts whose workflow run is stuck.")

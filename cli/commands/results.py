@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cli.commands.http_sender import send as post
-from cli.options import JsonFlag, KeyOption, UrlOption
+from cli.options import JsonFlag, KeyOption, UrlOption, one_of
 from cli.output import CommandFailed, ExitCode
 from domain.receipts import EffectType, Provider
 from domain.results import ResultStatus
@@ -31,7 +31,11 @@ def send(
     ] = None,
     provider: Annotated[Provider | None, typer.Option(help="Who sent the event.")] = None,
     effect_type: Annotated[
-        EffectType | None, typer.Option(help="Required when one event has several effects.")
+        EffectType | None,
+        typer.Option(
+            metavar="EFFECT",
+            help=f"Required when one event has several effects. {one_of(EffectType)}",
+        ),
     ] = None,
     replay_id: Annotated[
         str | None, typer.Option(help="The repair that this result belongs to, rpl_…")

@@ -29,7 +29,7 @@ app = typer.Typer(help="Users of the console and their roles.", no_args_is_help=
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="A user, by e-mail or id.")]
 OptionalUser = Annotated[
     str | None,
-    typer.Argument(metavar="[USER]", help="By e-mail or id. Default: the first administrator."),
+    typer.Argument(metavar="USER", help="By e-mail or id. Default: the first administrator."),
 ]
 EmailArgument = Annotated[
     str, typer.Argument(metavar="EMAIL", help="The address that the user signs in with.")

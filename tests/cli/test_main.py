@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.core import TyperGroup
+import typer
+from typer.core import TyperArgument, TyperGroup, TyperOption
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -92,6 +93,29 @@ def test_every_command_has_help(command: tuple[str, ...]) -> None:
 
     assert done.exit_code == 0
     assert f"Usage: makegood {' '.join(command)}" in done.output
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_breaks_no_word_on_a_terminal_of_80_columns(command: tuple[str, ...]) -> None:
+    found = get_command(app)
+    for name in command:
+        assert isinstance(found, TyperGroup)
+        found = found.commands[name]
+    context = typer.Context(found)
+    texts = [
+        text
+        for parameter in found.get_params(context)
+        if isinstance(parameter, TyperArgument | TyperOption)
+        for text in (parameter.display_type_rich(context), parameter.help)
+    ]
+
+    done = CliRunner().invoke(
+        app, [*command, "--help"], prog_name="makegood", env={"COLUMNS": "80"}
+    )
+
+    words = {word for text in texts for word in (text or "").split()}
+    assert {word for word in words if word not in done.output} == set()
+    assert "[[" not in done.output
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,12 @@ def test_secret_set_twice_is_rejected(tmp_path: Path, monkeypatch: pytest.Monkey
         ("MAKEGOOD_DATABASE_URL", "mysql://user:s3cret@db/makegood"),
         ("MAKEGOOD_SMTP_URL", "http://user:s3cret@mail"),
         ("MAKEGOOD_PUBLIC_URL", "makegood.example.com"),
+        ("MAKEGOOD_PUBLIC_URL", "https://shop.example/events"),
+        ("MAKEGOOD_PUBLIC_URL", "https://shop.example/api/makegood"),
+        ("MAKEGOOD_PUBLIC_URL", "https://shop.example/tools//makegood"),
+        ("MAKEGOOD_PUBLIC_URL", "https://shop.example/tools/../makegood"),
+        ("MAKEGOOD_PUBLIC_URL", "https://shop.example/make;good"),
+        ("MAKEGOOD_PUBLIC_URL", "https://shop.example/make%20good"),
         ("MAKEGOOD_EGRESS_ALLOW", "10.0.0.1/8"),
         ("MAKEGOOD_TRUSTED_PROXIES", "10.0.0.1/8"),
         ("MAKEGOOD_OIDC_ISSUER", "id.example.com"),
@@ -171,6 +177,17 @@ def test_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_public_url_of_every_address_is_loopback(host: str, url: str) -> None:
     assert Settings(host=host).public_url_or_default == url
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://shop.example/makegood", "https://shop.example/makegood"),
+        ("https://shop.example/tools/make.good_1~2/", "https://shop.example/tools/make.good_1~2"),
+    ],
+)
+def test_public_url_may_have_a_path(given: str, kept: str) -> None:
+    assert Settings(public_url=given).public_url_or_default == kept
 
 
 def test_previous_secret_comes_from_its_variable_or_the_data_directory(

@@ -15,6 +15,7 @@ from jinja2 import Environment
 from jinja2.bccache import Bucket, BytecodeCache
 from sqlalchemy import text
 
+from api.console.base import Console
 from api.console.composition import ConsoleDependencies
 from api.console.routes import console_router
 from api.console.ui import rendering
@@ -115,7 +116,7 @@ def parts(
 async def visiting(parts: ConsoleDependencies) -> AsyncIterator[Visitor]:
     """A visitor of a console with these dependencies."""
     app = FastAPI()
-    app.include_router(console_router(parts))
+    app.include_router(console_router(Console(parts)))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app=app), base_url=parts.public_url
     ) as client:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import httpx
 from fastapi import FastAPI
 
+from api.console.base import Console
 from api.console.composition import ConsoleDependencies
 from api.console.routes import console_router
 from api.console.sign_in.cookies import ConsoleKeys
@@ -53,7 +54,7 @@ class ConsoleWorld:
 
     def __init__(self, parts: ConsoleDependencies, stack: AsyncExitStack) -> None:
         self.parts, self.stack = parts, stack
-        self.router = console_router(parts)
+        self.router = console_router(Console(parts))
         self._app = FastAPI()
         self._app.include_router(self.router)
 

@@ -158,7 +158,9 @@ def expected(needs: str, who: str) -> str:
 
 def outcome(answer: httpx.Response) -> str:
     match answer.status_code:
-        case 303 if answer.headers["location"] == "/login" and answer.request.url.path not in (
+        case 303 if answer.headers["location"].partition("?")[
+            0
+        ] == "/login" and answer.request.url.path not in (
             "/logout",
             "/login/code",
         ):

@@ -11,14 +11,15 @@ from api.console.access import EVENT_OPERATOR, EVENT_VIEWER, SIGNED_IN, RouteSpe
 from api.console.base import Console
 from api.console.dependencies import CurrentActor, CurrentViewer
 from api.console.pages.list_page import list_values, redirect_to_short_address
-from api.console.ui import timeline
+from api.console.ui import labels, timeline
 from api.console.ui.filters import EVENT_TABS, read_address
-from api.console.ui.list_queries import event_rows, read_event
+from api.console.ui.list_queries import event_matches_elsewhere, event_rows, read_event
 from api.console.ui.timeline_entries import TimelineText
-from domain.receipts import Receipt
+from domain.receipts import Receipt, ReceiptState
 from domain.temporal.runs import cause_text, restart_command
 from domain.users import Role
 from domain.values.timestamps import to_iso
+from operations.readiness import CheckStatus
 from store.receipts.queries import EventFull
 
 
@@ -53,6 +54,9 @@ class EventPages:
             return redirect
         page = await event_rows(self._console.parts.database, address, viewer)
         values = await list_values(self._console, viewer, address, page, tabs=EVENT_TABS)
+        values["elsewhere"] = await event_matches_elsewhere(
+            self._console.parts.database, address, viewer, tabs=EVENT_TABS
+        )
         values["public_url"] = self._console.parts.public_url.rstrip("/")
         values["example_at"] = to_iso(self._console.parts.now())
         return await self._console.render_page(
@@ -68,6 +72,7 @@ class EventPages:
         cursor = request.query_params.get("older") or None
         event = await read_event(self._console.parts.database, event_id, cursor=cursor)
         project_id = event.receipt.project_id
+        stopped_part = await self._stopped_part(event)
         values = {
             "receipt": event.receipt,
             "incident": event.incident,
@@ -75,7 +80,8 @@ class EventPages:
             "timeline_cursor": event.timeline_cursor,
             "is_older_part": cursor is not None,
             "timeline_items": timeline.render(event.timeline, viewer_id=viewer.user_id),
-            "next_step": self._next_step(event) if cursor is None else None,
+            "next_step": self._next_step(event, stopped_part) if cursor is None else None,
+            "stopped_part": stopped_part,
             "run_url": self._run_url(event_id),
             "stuck": await self._stuck(event_id),
             "share_of_wait": self._share_of_wait(event.receipt),
@@ -112,8 +118,22 @@ class EventPages:
             command=restart_command(run.event_id),
         )
 
-    def _next_step(self, event: EventFull) -> TimelineText | None:
-        return timeline.next_step(event.receipt.state, event.incident, event.repairs)
+    async def _stopped_part(self, event: EventFull) -> str:
+        """What prevents a repair from running now. Empty if nothing does, or none is possible."""
+        if event.receipt.state is not ReceiptState.INCIDENT:
+            return ""
+        checks = await self._console.parts.readiness()
+        stopped = (
+            text
+            for name, text in labels.STOPPED_PARTS.items()
+            if checks.get(name) is CheckStatus.FAILED
+        )
+        return next(stopped, "")
+
+    def _next_step(self, event: EventFull, stopped_part: str) -> TimelineText | None:
+        return timeline.next_step(
+            event.receipt.state, event.incident, event.repairs, stopped_part=stopped_part
+        )
 
     def _share_of_wait(self, receipt: Receipt) -> int:
         """The share of the time until the deadline that has passed, in percent."""

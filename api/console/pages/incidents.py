@@ -8,9 +8,9 @@ from api.console.base import Console
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import list_values, redirect_to_short_address
 from api.console.sign_in.cookies import Notice
-from api.console.sign_in.sessions import safe_return_path
+from api.console.sign_in.return_path import safe_return_path
 from api.console.ui.filters import INCIDENT_TABS, read_address
-from api.console.ui.list_queries import incident_rows
+from api.console.ui.list_queries import incident_matches_elsewhere, incident_rows
 
 LONGEST_REASON = 2_048
 
@@ -38,6 +38,9 @@ class IncidentPages:
             return redirect
         page = await incident_rows(self._console.parts.database, address, viewer)
         values = await list_values(self._console, viewer, address, page, tabs=INCIDENT_TABS)
+        values["elsewhere"] = await incident_matches_elsewhere(
+            self._console.parts.database, address, viewer, tabs=INCIDENT_TABS
+        )
         return await self._console.render_page(
             request,
             viewer,
@@ -58,7 +61,7 @@ class IncidentPages:
         action = self._operations.incidents.reprocess(None, incident_id, actor=actor)
         success = "Repair requested. The incident is resolved when the app reports success."
         return await self._console.perform(
-            viewer, action, success=success, back=safe_return_path(fields, otherwise="/incidents")
+            viewer, action, success=success, back=safe_return_path(fields)
         )
 
     async def acknowledge(
@@ -67,13 +70,13 @@ class IncidentPages:
         action = self._operations.incidents.acknowledge(None, incident_id, actor=actor)
         success = "Acknowledged. Other members can see that someone is investigating."
         return await self._console.perform(
-            viewer, action, success=success, back=safe_return_path(fields, otherwise="/incidents")
+            viewer, action, success=success, back=safe_return_path(fields)
         )
 
     async def resolve(
         self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, incident_id: str
     ) -> Response:
-        back = safe_return_path(fields, otherwise="/incidents")
+        back = safe_return_path(fields)
         reason = fields.get("reason", "").strip()[:LONGEST_REASON]
         if not reason:
             notice = Notice("bad", "Enter a reason. It is kept on the timeline.")

@@ -22,7 +22,7 @@ from api.console.sign_in.oidc_provider import (
     OidcProviderFailed,
     VerifiedIdentity,
 )
-from api.console.sign_in.sessions import safe_return_path
+from api.console.sign_in.return_path import safe_return_path
 from api.console.ui.rendering import HEADERS
 from domain.audit import AuditAction
 from domain.errors import NotFound
@@ -59,7 +59,8 @@ class OidcPages:
     async def begin(self, request: Request) -> Response:
         """Redirect to the provider.
 
-        With `back`, a signed-in user confirms their identity and returns there.
+        With `back`, a signed-in user confirms their identity and returns there. Otherwise `to` is
+        the page after signing in.
         """
         provider, now = self._provider(), await self._now()
         is_step_up = "back" in request.query_params
@@ -70,7 +71,8 @@ class OidcPages:
             return self._failure_page(
                 failure, "It did not respond as expected. Try again, or sign in another way."
             )
-        back = safe_return_path(request.query_params, otherwise="/incidents")
+        name = "back" if is_step_up else "to"
+        back = safe_return_path(request.query_params, name=name)
         state = {**asdict(expected), "back": back, "user_id": user_id, "at": now.timestamp()}
         response = RedirectResponse(url, status_code=303, headers=HEADERS)
         return self._sessions.set_state(response, AUTHORIZATION, state, now=now)
@@ -109,7 +111,7 @@ class OidcPages:
         else:
             await self._attempts.record_success(attempt)
             response = await self._sign_in_flow.complete_first_factor(
-                request, user, to="/incidents", by="oidc"
+                request, user, to=state["back"], by="oidc"
             )
         return self._sessions.clear_state(response, AUTHORIZATION)
 

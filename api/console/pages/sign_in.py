@@ -14,6 +14,7 @@ from api.console.access import ANYONE, SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import AnonymousFields, CurrentViewer, FormFields
 from api.console.sign_in.cookies import Notice
+from api.console.sign_in.return_path import safe_return_path
 from api.console.sign_in.sessions import Viewer
 from api.console.ui.rendering import Values
 from domain.audit import AuditAction
@@ -51,7 +52,8 @@ class SignInPages:
         )
 
     async def sign_in(self, request: Request) -> Response:
-        return self._anonymous_page(request, "sign_in.html", {"email": "", "problem": ""})
+        back = safe_return_path(request.query_params, otherwise="")
+        return self._sign_in_page(request, back=back)
 
     async def check_password(self, request: Request, fields: AnonymousFields) -> Response:
         email = fields.get("email", "").strip()
@@ -60,11 +62,11 @@ class SignInPages:
         user = await self._verify_password(email, fields.get("password", ""))
         if user is None:
             await self._sign_in_flow.attempts.record_failure(attempt)
-            values = {"email": email, "problem": "Email or password is incorrect."}
-            return self._anonymous_page(request, "sign_in.html", values, status=422)
+            back, problem = safe_return_path(fields), "Email or password is incorrect."
+            return self._sign_in_page(request, back=back, email=email, problem=problem)
         await self._sign_in_flow.attempts.record_success(attempt)
         return await self._sign_in_flow.complete_first_factor(
-            request, user, to="/incidents", by="password"
+            request, user, to=safe_return_path(fields), by="password"
         )
 
     async def link(self, request: Request) -> Response:
@@ -87,11 +89,7 @@ class SignInPages:
                 )
         if user is None:
             await self._sign_in_flow.attempts.record_failure(attempt)
-            values = {
-                "email": "",
-                "problem": USED_LINK,
-            }
-            return self._anonymous_page(request, "sign_in.html", values, status=422)
+            return self._sign_in_page(request, problem=USED_LINK)
         await self._sign_in_flow.attempts.record_success(attempt)
         return await self._sign_in_flow.complete_first_factor(
             request, user, to="/login/password", by="link"
@@ -146,6 +144,14 @@ class SignInPages:
                 session, request, AuditAction.PASSWORD_SET, viewer.user_id, now=now
             )
         return self._sessions.with_token(viewer, token)
+
+    def _sign_in_page(
+        self, request: Request, *, back: str = "", email: str = "", problem: str = ""
+    ) -> Response:
+        """The sign-in form. `back` is the page after signing in, empty for the first page."""
+        values = {"back": back, "email": email, "problem": problem}
+        status = 422 if problem else 200
+        return self._anonymous_page(request, "sign_in.html", values, status=status)
 
     def _anonymous_page(
         self, request: Request, template: str, values: Values, *, status: int = 200

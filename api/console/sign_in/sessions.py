@@ -22,6 +22,7 @@ from api.console.composition import ConsoleDependencies
 from api.console.sign_in.cookies import NOTICE_SECONDS, ConsoleKeys, Notice, StateCookie
 from api.console.ui.rendering import HEADERS, is_htmx_request
 from api.http.client_address import client_address
+from api.http.path_prefix import prefix_of
 from domain.errors import Unavailable
 from domain.ids import UserId
 from domain.users import Access
@@ -67,7 +68,8 @@ class Sessions:
         self._parts = parts
         self._keys = ConsoleKeys(parts.secret_key, parts.previous_secret_key, now=parts.now)
         self._secure = parts.public_url.startswith("https://")
-        self._prefix = prefix = "__Host-" if self._secure else ""
+        self._base = prefix_of(parts.public_url)
+        self._cookie_prefix = prefix = self._name_prefix()
         self._session_cookie = f"{prefix}makegood_session"
         self._form_cookie = f"{prefix}makegood_form"
         self._notice_cookie = f"{prefix}makegood_notice"
@@ -179,8 +181,8 @@ class Sessions:
     def redirect(
         self, to: str, *, viewer: Viewer | None = None, notice: Notice | None = None
     ) -> Response:
-        """Redirect (303) to a page of the console, which shows the notice once."""
-        response = RedirectResponse(to, status_code=303, headers=HEADERS)
+        """Redirect (303) to a path of the console, without prefix. It shows the notice once."""
+        response = RedirectResponse(self._base + to, status_code=303, headers=HEADERS)
         if viewer is not None and notice is not None:
             sealed = self._keys.seal(notice, session_token=viewer.token)
             self._set(response, self._notice_cookie, sealed, seconds=NOTICE_SECONDS)
@@ -242,21 +244,33 @@ class Sessions:
             return
 
     def _state_cookie(self, cookie: StateCookie) -> str:
-        return f"{self._prefix}makegood_{cookie.purpose}"
+        return f"{self._cookie_prefix}makegood_{cookie.purpose}"
+
+    def _name_prefix(self) -> str:
+        """The strictest prefix of cookie names that the public URL allows.
+
+        Browsers accept `__Host-` for the path `/` only. Under a path prefix the cookies belong to
+        that path: other applications on the host do not receive them.
+        """
+        if not self._secure:
+            return ""
+        return "__Secure-" if self._base else "__Host-"
 
     def _set(self, response: Response, name: str, value: str, *, seconds: int) -> None:
         response.set_cookie(
             name,
             value,
             max_age=seconds,
-            path="/",
+            path=self._base or "/",
             secure=self._secure,
             httponly=True,
             samesite="lax",
         )
 
     def _drop(self, response: Response, name: str) -> None:
-        response.delete_cookie(name, path="/", secure=self._secure, httponly=True, samesite="lax")
+        response.delete_cookie(
+            name, path=self._base or "/", secure=self._secure, httponly=True, samesite="lax"
+        )
 
 
 def _carried(viewer: Viewer, path: str) -> str:
@@ -282,10 +296,3 @@ async def parse_form(request: Request) -> dict[str, str]:
         clean = value.replace("\0", "")
         fields[name] = f"{fields[name]} {clean}" if name in fields else clean
     return fields
-
-
-def safe_return_path(fields: Mapping[str, str], *, otherwise: str) -> str:
-    """The `back` path of a form if it leads to this site. `otherwise` if not."""
-    back = fields.get("back", "")
-    is_ours = back.startswith("/") and not back.startswith(("//", "/\\")) and back.isprintable()
-    return back if is_ours else otherwise

@@ -103,6 +103,11 @@ CHECKS = {
     "store": "Database",
     "worker": "Worker",
 }
+# What prevents workflows from running, by the failed check. The first one that failed is shown.
+STOPPED_PARTS = {
+    "engine": "No worker reaches Temporal.",
+    "worker": "No worker is running.",
+}
 BROWSERS = (
     ("Edg", "Edge"),
     ("OPR/", "Opera"),

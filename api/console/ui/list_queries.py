@@ -3,9 +3,14 @@
 A REST caller has one project. The console shows all projects of the viewer.
 """
 
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
 from api.console.sign_in.sessions import Viewer
-from api.console.ui.filters import ListAddress
-from domain.errors import NotFound
+from api.console.ui.filters import ALL, ListAddress
+from domain.errors import NotFound, RateLimited, Unavailable
 from domain.ids import EventId, ProjectId
 from domain.users import Access
 from operations.validation import known_id
@@ -39,6 +44,32 @@ async def incident_rows(
         )
 
 
+async def event_matches_elsewhere(
+    database: Database, address: ListAddress, viewer: Viewer, *, tabs: Sequence[str]
+) -> Mapping[str, str]:
+    """In which other tabs the search finds events, with their number: `3`, or `25+`."""
+    if (filters := _elsewhere(address, viewer.access, tabs)) is None:
+        return {}
+    with suppress(Unavailable, RateLimited):
+        async with database.searching(viewer.user_id) as session:
+            page = await queries.list_events(session, filters, limit=ROWS, cursor=None)
+        return _numbers([row.receipt.state for row in page.rows], page.next_cursor)
+    return {}
+
+
+async def incident_matches_elsewhere(
+    database: Database, address: ListAddress, viewer: Viewer, *, tabs: Sequence[str]
+) -> Mapping[str, str]:
+    """In which other tabs the search finds incidents, with their number: `3`, or `25+`."""
+    if (filters := _elsewhere(address, viewer.access, tabs)) is None:
+        return {}
+    with suppress(Unavailable, RateLimited):
+        async with database.searching(viewer.user_id) as session:
+            page = await queries.list_incidents(session, filters, limit=ROWS, cursor=None)
+        return _numbers([row.incident.state for row in page.rows], page.next_cursor)
+    return {}
+
+
 async def read_event(database: Database, event_id: str, *, cursor: str | None) -> EventFull:
     """The event with its repairs and one page of its timeline.
 
@@ -51,6 +82,20 @@ async def read_event(database: Database, event_id: str, *, cursor: str | None) -
     if event is None:
         raise NotFound("There is no such event.")
     return event
+
+
+def _elsewhere(address: ListAddress, access: Access, tabs: Sequence[str]) -> ListFilters | None:
+    """The filters of all other tabs. None without a search, or if the tab shows all states."""
+    if address.state is None or "q" not in address.chosen:
+        return None
+    others = tuple(tab for tab in tabs if tab not in (ALL, address.state))
+    return replace(_filters(address, access), states=others)
+
+
+def _numbers(states: Iterable[str], next_cursor: str | None) -> Mapping[str, str]:
+    """The number of rows by state. `+` if there are more rows than were read."""
+    mark = "" if next_cursor is None else "+"
+    return {state: f"{number}{mark}" for state, number in Counter(states).items()}
 
 
 def _filters(address: ListAddress, access: Access) -> ListFilters:

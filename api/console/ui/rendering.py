@@ -48,7 +48,9 @@ Values = Mapping[str, object]
 class Pages:
     """Templates and static files, read once per process."""
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
+    def __init__(self, now: Callable[[], datetime], *, path_prefix: str = "") -> None:
+        """Links of templates begin with `path_prefix`, which they know as `base`."""
+        self._base = path_prefix
         self._static = {
             path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in MEDIA_TYPES
         }
@@ -61,6 +63,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.globals.update(
+            base=path_prefix,
             static=self._static_url,
             htmx_file=HTMX,
             htmx_integrity=HTMX_INTEGRITY,
@@ -113,7 +116,7 @@ class Pages:
         return Response(content, media_type=media_type, headers={"Cache-Control": cache_control})
 
     def _static_url(self, name: str) -> str:
-        return f"/static/{name}?v={_version(self._static[name])}"
+        return f"{self._base}/static/{name}?v={_version(self._static[name])}"
 
 
 def _sanitize(value: object) -> object:

@@ -35,9 +35,16 @@ def render(entries: Sequence[TimelineEntry], *, viewer_id: str) -> list[Timeline
 
 
 def next_step(
-    state: ReceiptState | str, incident: Incident | None, repairs: Sequence[Repair]
+    state: ReceiptState | str,
+    incident: Incident | None,
+    repairs: Sequence[Repair],
+    *,
+    stopped_part: str = "",
 ) -> TimelineText | None:
-    """What a receipt in this state is waiting for. None if it has ended."""
+    """What a receipt in this state is waiting for. None if it has ended.
+
+    `stopped_part` says what prevents workflows from running. Empty if they run.
+    """
     match state, incident:
         case ReceiptState.WAITING, _:
             return TimelineText(
@@ -56,11 +63,12 @@ def next_step(
         case ReceiptState.INCIDENT, Incident(
             state=IncidentState.REPAIRING, active_replay_id=active
         ):
-            return _repair_step([repair for repair in repairs if repair.replay_id == active])
+            running = [repair for repair in repairs if repair.replay_id == active]
+            return _repair_step(running, stopped_part)
     return None
 
 
-def _repair_step(active: Sequence[Repair]) -> TimelineText:
+def _repair_step(active: Sequence[Repair], stopped_part: str) -> TimelineText:
     """`active` is the running repair; empty if it is not among those that the page shows."""
     if any(repair.state is RepairState.AWAITING_RESULT for repair in active):
         return TimelineText(
@@ -68,6 +76,13 @@ def _repair_step(active: Sequence[Repair]) -> TimelineText:
             "busy",
             "Waiting for the app to report success",
             "The repair endpoint accepted the call. The app must now report success.",
+        )
+    if stopped_part:
+        return TimelineText(
+            "clock",
+            "bad",
+            "The repair endpoint is not being called",
+            f"{stopped_part} Calls continue when workflows run again.",
         )
     return TimelineText(
         "send", "busy", "Calling the repair endpoint", "Failed calls are retried on a schedule."

@@ -142,3 +142,61 @@ async def test_receipt_prints_its_timeline_without_control_characters(
     assert "\x1b" not in done.out
     assert "\x07" not in done.out
     assert "the ledger was locked" in done.out
+
+
+@on_sqlite
+async def test_incidents_show_reference_project_and_error(makegood: Makegood, story: Story) -> None:
+    event_id = await story.receipt(internal_reference="order_77001")
+    message = "No seat is left.\nBuy more." + " Really." * 40
+    await story.result(event_id, "failed", error_code="seat_limit", error_message=message)
+    incident_id = await story.incident_id(event_id)
+
+    listed = makegood("incident", "list").out
+    shown = makegood("incident", "show", incident_id).out
+
+    heading, row = listed.rstrip("\n").split("\n")
+    assert [column in heading for column in ("INTERNAL REFERENCE", "PROJECT", "ERROR")] == [
+        True
+    ] * 3
+    assert ("order_77001" in row, story.project.name in row) == (True, True)
+    assert "seat_limit: No seat is left. Buy more. Really." in row
+    assert "Really. Really. Really. Really. Really. Really. Really" not in row
+    fields = dict(line.split(None, 1) for line in shown.rstrip("\n").split("\n"))
+    assert fields["internal_reference"] == "order_77001"
+    assert fields["project"] == story.project.name
+    assert fields["error_code"] == "seat_limit"
+    assert fields["error_message"].endswith("Really.")
+    assert fields["event_id"] == event_id
+
+
+@on_sqlite
+async def test_json_of_incidents_keeps_the_shape_of_rest(makegood: Makegood, story: Story) -> None:
+    _, incident_id = await story.opened()
+
+    listed = makegood("incident", "list", "--json").json["data"]
+    shown = makegood("incident", "show", incident_id, "--json").json
+
+    assert listed == [shown]
+    assert {"internal_reference", "project"}.isdisjoint(shown)
+
+
+@on_sqlite
+async def test_receipt_shows_its_repairs_with_their_attempts(
+    makegood: Makegood, story: Story
+) -> None:
+    event_id, failed = await story.reach(LifecycleState.OPEN)
+    active = makegood("incident", "reprocess", await story.incident_id(event_id), "--json").json[
+        "replay_id"
+    ]
+
+    shown = makegood("receipt", "show", event_id).out
+    without = makegood("receipt", "show", await story.receipt()).out
+
+    repairs = shown.split("REPAIRS\n")[1].split("\n\nTIMELINE")[0].split("\n")
+    assert [failed in repairs[0], "attempt 1" in repairs[1], active in repairs[2]] == [True] * 3
+    assert "  failed " in repairs[0]
+    assert "cause=rejected requested_by=" in repairs[0]
+    assert "status=400 duration_ms=12" in repairs[1]
+    assert "  calling " in repairs[2]
+    assert len(repairs) == 3
+    assert "REPAIRS" not in without

@@ -12,6 +12,7 @@ import pytest
 import typer
 from fastapi.routing import APIRoute
 
+from api.console.base import Console
 from api.console.composition import ConsoleDependencies
 from api.console.routes import console_router
 from api.rest.openapi import document
@@ -134,7 +135,9 @@ def actions(line: str) -> set[str]:
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_every_form_is_in_the_table(parts: ConsoleDependencies) -> None:
-    routes = [route for route in console_router(parts).routes if isinstance(route, APIRoute)]
+    routes = [
+        route for route in console_router(Console(parts)).routes if isinstance(route, APIRoute)
+    ]
 
     assert sorted(FORMS) == sorted(route.path for route in routes if route.methods == {"POST"})
     assert {method for route in routes for method in route.methods} == {"GET", "POST"}

@@ -215,7 +215,7 @@ async def test_export_needs_its_form_and_the_page_a_session(
     operator.client.cookies.clear()
     outside = await operator.open("/audit")
 
-    assert (forged.status_code, outside.headers["location"]) == (403, "/login")
+    assert (forged.status_code, outside.headers["location"]) == (403, "/login?back=/audit")
     assert await log(parts) == before
 
 

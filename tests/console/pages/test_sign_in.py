@@ -10,25 +10,26 @@ from api.console.composition import ConsoleDependencies
 from store.db.database import Database
 from tests.console.conftest import EMAIL, PASSWORD, Visitor, visiting
 
-PAGES = (
-    "/",
-    "/incidents",
-    "/events",
-    "/events/evt_x",
-    "/projects",
-    "/projects/prj_x",
-    "/audit",
-    "/mailbox",
-    "/login/password",
-    "/rail",
-)
+# Each page, and where it leads a visitor without a session.
+PAGES = {
+    "/": "/login",
+    "/incidents": "/login",
+    "/events": "/login?back=/events",
+    "/events/evt_x": "/login?back=/events/evt_x",
+    "/projects": "/login?back=/projects",
+    "/projects/prj_x": "/login?back=/projects/prj_x",
+    "/audit": "/login?back=/audit",
+    "/mailbox": "/login?back=/mailbox",
+    "/login/password": "/login",
+    "/rail": "/login",
+}
 
 
 @pytest.mark.parametrize("path", PAGES)
 async def test_nothing_is_shown_before_signing_in(visitor: Visitor, path: str) -> None:
     answer = await visitor.open(path)
 
-    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+    assert (answer.status_code, answer.headers["location"]) == (303, PAGES[path])
 
 
 async def test_a_page_that_updates_itself_is_sent_to_sign_in(visitor: Visitor) -> None:

@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.console.base import Console
 from api.console.composition import ConsoleDependencies
 from api.console.routes import console_router
 from domain.projects import CreatedProject
@@ -49,7 +50,7 @@ class Balancer:
                 previous_secret_key=previous,
             )
             app = FastAPI()
-            app.include_router(console_router(parts))
+            app.include_router(console_router(Console(parts)))
             self.apps[self.at] = app
         return self.apps[self.at]
 

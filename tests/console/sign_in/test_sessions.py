@@ -70,7 +70,7 @@ async def test_active_session_ends_after_a_week(world: ConsoleWorld) -> None:
         assert (await person.get("/account")).status_code == 200
     later(world, hours=8)
 
-    assert (await person.get("/account")).headers["location"] == "/login"
+    assert (await person.get("/account")).headers["location"] == "/login?back=/account"
 
 
 async def test_sign_in_replaces_the_session_id(world: ConsoleWorld) -> None:

@@ -9,6 +9,7 @@ import pytest
 from fastapi.routing import APIRoute
 from sqlalchemy import text
 
+from api.console.base import Console
 from api.console.composition import ConsoleDependencies
 from api.console.routes import console_router
 from api.console.sign_in.step_up import SENSITIVE_ACTIONS
@@ -88,7 +89,9 @@ def asks_for_proof(answer: httpx.Response) -> bool:
 
 
 def test_every_form_of_the_console_is_classified(parts: ConsoleDependencies) -> None:
-    routes = [route for route in console_router(parts).routes if isinstance(route, APIRoute)]
+    routes = [
+        route for route in console_router(Console(parts)).routes if isinstance(route, APIRoute)
+    ]
     forms = {route.path for route in routes if route.methods - {"GET", "HEAD"}}
 
     assert forms == {*SENSITIVE_ACTIONS, *OWN_PROOF, *ORDINARY}

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from hypothesis import given, settings
 
-from api.console.sign_in.sessions import safe_return_path
+from api.console.sign_in.return_path import safe_return_path
 from api.console.ui.rendering import HERE, Pages
 from domain.incidents import TimelineKind
 from store.receipts.timeline import add_timeline

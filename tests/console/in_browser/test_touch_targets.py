@@ -1,0 +1,67 @@
+"""WCAG 2.2, 2.5.8 at 360 px: links, buttons and fields are 24 px high and wide, or far apart."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.cli.api_process import running_api
+from tests.console import browser
+from tests.console.in_browser.installation import Installation
+
+# A smaller target is allowed in a sentence, or if a circle of 24 px around its centre touches no
+# other target and no circle of another small one (the exceptions "inline" and "spacing").
+TOO_SMALL = """() => {
+  const inSentence = (one) => {
+    const text = one.tagName === "A" && one.parentElement.closest("p, .hint, .lede");
+    return Boolean(text) && text.textContent.trim().length > one.textContent.trim().length;
+  };
+  const shown = [...document.querySelectorAll("a[href], button, summary, input, select, textarea")]
+    .filter((one) => one.type !== "hidden" && one.checkVisibility())
+    .filter((one) => !inSentence(one));
+  const targets = shown.map((one) => {
+    const box = one.getBoundingClientRect();
+    const small = box.width < 24 || box.height < 24;
+    return { one, box, small, x: box.x + box.width / 2, y: box.y + box.height / 2 };
+  }).filter(({ box }) => box.width > 0 && box.height > 0);
+  const near = (a, b) => {
+    if (b.small) return Math.hypot(a.x - b.x, a.y - b.y) < 24;
+    const dx = Math.max(b.box.left - a.x, 0, a.x - b.box.right);
+    const dy = Math.max(b.box.top - a.y, 0, a.y - b.box.bottom);
+    return Math.hypot(dx, dy) < 12;
+  };
+  const apart = (a, b) => a === b || a.one.contains(b.one) || b.one.contains(a.one) || !near(a, b);
+  return targets.filter((a) => a.small && !targets.every((b) => apart(a, b)))
+    .map(({ one, box }) => `${one.outerHTML.slice(0, 120)} ${box.width}x${box.height}`);
+}"""
+PAGES = ("/incidents", "/events", "/projects", "/audit", "/account", "/account/security")
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    browser.find_chromium()
+    with running_api(tmp_path / "data", MAKEGOOD_EGRESS_ALLOW="127.0.0.0/8") as makegood:
+        yield Installation(makegood, f"http://127.0.0.1:{makegood.settings['MAKEGOOD_PORT']}")
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Page]:
+    async with browser.chromium() as chromium:
+        yield await chromium.new_page(viewport={"width": 360, "height": 740})
+
+
+@pytest.mark.timeout(120)
+async def test_targets_are_large_enough_on_a_phone(installation: Installation, page: Page) -> None:
+    await installation.sign_in_by_link(page)
+    event_id = installation.open_incident()
+    project_id = installation.makegood("project", "list", "--json").json["data"][0]["id"]
+
+    small = {}
+    for path in (*PAGES, f"/events/{event_id}", f"/projects/{project_id}"):
+        await page.goto(f"{installation.url}{path}")
+        await expect(page.get_by_role("heading", level=1)).to_be_visible()
+        if found := await page.evaluate(TOO_SMALL):
+            small[path] = found
+
+    assert small == {}
