@@ -1,9 +1,15 @@
-"""Leases due alerts to a sender: projects take turns, and addresses that do not respond are tried
-one at a time.
+"""Leases due alerts to a sender, so that no other sender sends them meanwhile.
 
-A row that is not recorded before its lease ends is claimed again (`store.alerts.delivery` records).
-The addresses of a project that timed out recently share one slot, so that they do not delay the
-project's other addresses.
+The rows are those of `alerts` that are neither sent nor ended, and whose `due_at` has passed. A new
+alert has not failed yet (`tries` is 0); a retry has. `claim_alerts` works in three steps:
+
+1. Find candidates and lock their rows: of one incident, or of all projects. Projects take turns,
+   separately for new alerts and for retries.
+2. Keep the candidates that fit into the sender's free slots (`Places`). The addresses of a project
+   that timed out recently are silent: they share one slot, and delay no other address.
+3. Lease them: set `due_at` to the end of the lease.
+
+`store.alerts.delivery` records the outcome. An alert without one is due again after the lease.
 """
 
 from collections import Counter
@@ -33,9 +39,9 @@ from store.schema import tables
 from store.schema.tables import ALERTS, PROJECTS
 
 FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
-# One slot in four is reserved for retries, however many alerts are new.
+# One slot in four is reserved for retries, and one in four for new alerts.
 RETRIED_SHARE = 4
-# Of all places one in two is for addresses that did not answer lately, at most.
+# At most one slot in two is for silent addresses: those that did not answer recently.
 SILENT_SHARE = 2
 
 
@@ -70,8 +76,8 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """An alert that is due."""
+class _Candidate:
+    """A due alert whose row is locked. `is_silent`: its address did not answer recently."""
 
     alert_id: int
     project_id: str
@@ -92,15 +98,15 @@ async def claim_alerts(
 ) -> list[AlertDue]:
     """Lease up to `limit` due alerts; no other sender gets them during the lease.
 
-    For one incident, the oldest come first. Otherwise projects take turns, whatever the length of
-    their queues. Retries have a share of their own, so that neither many retries nor many new
-    alerts delay the others. `places` are the slots that the sender uses already.
+    With `incident_id`, these are the oldest of that incident. Without it, projects take turns, and
+    retries have a share of their own. So neither a long queue, many retries nor many new alerts
+    delay the others. `places` are the slots that the sender uses already.
     """
     if incident_id:
-        found = await _of_incident(session, now, incident_id, limit, places)
+        candidates = await _candidates_of_incident(session, now, incident_id, limit, places)
     else:
-        found = await _of_all(session, now, limit, places)
-    ids = _admitted(found, limit, places)
+        candidates = await _candidates_of_all_projects(session, now, limit, places)
+    ids = _ids_that_fit(candidates, limit, places)
     if not ids:
         return []
     lease = (
@@ -108,70 +114,53 @@ async def claim_alerts(
         .where(ALERTS.c.id.in_(ids))
         .values(due_at=now + timedelta(seconds=lease_seconds))
     )
-    claimed = (await session.execute(lease.returning(ALERTS))).all()
-    return [_alert_due(row) for row in sorted(claimed, key=lambda row: int(row.id))]
+    leased = (await session.execute(lease.returning(ALERTS))).all()
+    return [_alert_due(row) for row in sorted(leased, key=lambda row: int(row.id))]
 
 
-async def _of_incident(
+async def _candidates_of_incident(
     session: AsyncSession, now: datetime, incident_id: IncidentId, limit: int, places: Places
-) -> list[_Found]:
+) -> list[_Candidate]:
     project_id = await session.scalar(
         select(ALERTS.c.project_id).where(ALERTS.c.incident_id == incident_id).limit(1)
     )
     is_due = (ALERTS.c.sent_at.is_(None), ALERTS.c.ended_at.is_(None), ALERTS.c.due_at <= now)
     due = select(ALERTS.c.id).where(ALERTS.c.incident_id == incident_id, *is_due)
-    return await _of_project(session, due, project_id or "", limit, places)
+    return await _candidates_of_project(session, due, project_id or "", limit, places)
 
 
-async def _of_all(session: AsyncSession, now: datetime, limit: int, places: Places) -> list[_Found]:
-    fresh = await _in_turns(session, now, FRESH, limit, places)
-    retried = await _in_turns(session, now, RETRIED, limit, places)
-    in_all = limit + sum(places.taken.values())
-    # While retries have fewer slots than their share, a free slot goes to a retry.
-    share = min(len(retried), max(0, in_all // RETRIED_SHARE - places.retried))
-    # Retries never take the share of new alerts, even when there are none now.
-    most = (
-        limit
-        if places.of_each is None
-        else max(0, in_all - in_all // RETRIED_SHARE - places.retried)
-    )
-    return [*retried[:share], *fresh, *retried[share:most]]
+async def _candidates_of_all_projects(
+    session: AsyncSession, now: datetime, limit: int, places: Places
+) -> list[_Candidate]:
+    """New alerts and retries, in the order in which they get slots.
+
+    1. Retries come first, until they use their reserved share of the slots.
+    2. New alerts follow.
+    3. Further retries come last. A share as large stays free of them, even without new alerts.
+    """
+    fresh = await _take_turns(session, now, FRESH, limit, places)
+    retried = await _take_turns(session, now, RETRIED, limit, places)
+    all_slots = limit + sum(places.taken.values())
+    reserved = all_slots // RETRIED_SHARE
+    first = min(len(retried), max(0, reserved - places.retried))
+    most = limit if places.of_each is None else max(0, all_slots - reserved - places.retried)
+    return [*retried[:first], *fresh, *retried[first:most]]
 
 
-def _admitted(found: list[_Found], limit: int, places: Places) -> list[int]:
-    """The ids of the first alerts that fit into the free slots."""
-    taken, silent_taken = Counter(places.taken), set(places.silent_taken)
-    most_silent = len(silent_taken) + places.left_for_silent(limit)
-    ids: list[int] = []
-    for alert in found:
-        has_place = Places(taken, 0, places.of_each).left_for(alert.project_id, 1) > 0
-        is_held_back = alert.is_silent and (
-            alert.project_id in silent_taken or len(silent_taken) >= most_silent
-        )
-        if len(ids) == limit or not has_place or is_held_back:
-            continue
-        ids.append(alert.alert_id)
-        taken[alert.project_id] += 1
-        if alert.is_silent:
-            silent_taken.add(alert.project_id)
-    return ids
-
-
-async def _in_turns(
+async def _take_turns(
     session: AsyncSession, now: datetime, lane: TextClause, limit: int, places: Places
-) -> list[_Found]:
-    """The oldest due alert of each project, then the next of each. With more than `limit` projects,
-    they are drawn at random.
+) -> list[_Candidate]:
+    """The oldest due alert of each project, then the second of each, and so on.
 
-    A project is left out when it has no free slot, or only alerts for silent addresses while their
-    slot is in use.
+    `lane` is `FRESH` or `RETRIED`. With more than `limit` projects, they are drawn at random. A
+    project is left out if it has no free slot, or only alerts that `_is_not_held_back` excludes.
     """
     full = [project_id for project_id in places.taken if not places.left_for(project_id, limit)]
     is_due: tuple[Any, ...] = (
         ALERTS.c.project_id == PROJECTS.c.id,
         lane,
         ALERTS.c.due_at <= now,
-        *_is_of_no_full_silence(places, limit),
+        *_is_not_held_back(places, limit),
     )
     drawn = (
         select(PROJECTS.c.id)
@@ -182,11 +171,16 @@ async def _in_turns(
     queues = []
     for row in await session.execute(drawn):
         due = select(ALERTS.c.id).where(ALERTS.c.project_id == row.id, lane, ALERTS.c.due_at <= now)
-        queues.append(await _of_project(session, due, row.id, limit, places))
+        queues.append(await _candidates_of_project(session, due, row.id, limit, places))
     return [queue[turn] for turn in range(limit + 1) for queue in queues if turn < len(queue)]
 
 
-def _is_of_no_full_silence(places: Places, limit: int) -> tuple[ColumnElement[bool], ...]:
+def _is_not_held_back(places: Places, limit: int) -> tuple[ColumnElement[bool], ...]:
+    """The condition that an alert is not for a silent address without a free slot.
+
+    The silent addresses of a project have none while its slot for them is in use. All have none
+    while they use their half of the sender's slots.
+    """
     held_back = places.silent_taken if places.left_for_silent(limit) else places.silent.keys()
     pairs = [
         (project_id, address)
@@ -196,30 +190,53 @@ def _is_of_no_full_silence(places: Places, limit: int) -> tuple[ColumnElement[bo
     return (tuple_(ALERTS.c.project_id, ALERTS.c.destination).not_in(pairs),) if pairs else ()
 
 
-async def _of_project(
+async def _candidates_of_project(
     session: AsyncSession, due: Select[Any], project_id: str, limit: int, places: Places
-) -> list[_Found]:
-    """The due alerts that fit into the project's free slots, oldest first; at most one for its
-    silent addresses.
+) -> list[_Candidate]:
+    """The alerts of the query `due` that fit into the project's free slots, oldest first.
+
+    At most one of them is for a silent address. It comes second, so that neither kind waits for the
+    other.
     """
     left, silent = places.left_for(project_id, limit), places.silent.get(project_id, frozenset())
     if not left:
         return []
     others = due.where(ALERTS.c.destination.not_in(silent)) if silent else due
-    found = [
-        _Found(alert_id, project_id, is_silent=False)
-        for alert_id in await _ids(session, others, left)
+    candidates = [
+        _Candidate(alert_id, project_id, is_silent=False)
+        for alert_id in await _lock_oldest(session, others, left)
     ]
     if silent and project_id not in places.silent_taken:
-        of_silent = await _ids(session, due.where(ALERTS.c.destination.in_(silent)), 1)
-        # After the first of the others, so that neither kind waits for the other.
-        found[1:1] = [_Found(alert_id, project_id, is_silent=True) for alert_id in of_silent]
-    return found
+        of_silent = await _lock_oldest(session, due.where(ALERTS.c.destination.in_(silent)), 1)
+        candidates[1:1] = [
+            _Candidate(alert_id, project_id, is_silent=True) for alert_id in of_silent
+        ]
+    return candidates
 
 
-async def _ids(session: AsyncSession, due: Select[Any], limit: int) -> list[int]:
+async def _lock_oldest(session: AsyncSession, due: Select[Any], limit: int) -> list[int]:
+    """Lock the oldest rows of the query that no other sender has locked; returns their ids."""
     oldest = due.order_by(ALERTS.c.due_at, ALERTS.c.id).limit(limit)
     return [row.id for row in await session.execute(oldest.with_for_update(skip_locked=True))]
+
+
+def _ids_that_fit(candidates: list[_Candidate], limit: int, places: Places) -> list[int]:
+    """The ids of the candidates that get a free slot, in order, `limit` at most."""
+    taken, silent_taken = Counter(places.taken), set(places.silent_taken)
+    most_silent = len(silent_taken) + places.left_for_silent(limit)
+    ids: list[int] = []
+    for alert in candidates:
+        has_slot = Places(taken, 0, places.of_each).left_for(alert.project_id, 1) > 0
+        is_held_back = alert.is_silent and (
+            alert.project_id in silent_taken or len(silent_taken) >= most_silent
+        )
+        if len(ids) == limit or not has_slot or is_held_back:
+            continue
+        ids.append(alert.alert_id)
+        taken[alert.project_id] += 1
+        if alert.is_silent:
+            silent_taken.add(alert.project_id)
+    return ids
 
 
 def _alert_due(row: Row[Any]) -> AlertDue:
