@@ -127,7 +127,7 @@ def _counts(record: Record, bounds: Bounds) -> dict[str, int]:
         "incidents expected": expected[Expectation.INCIDENT],
         "incidents allowed either way": expected[Expectation.EITHER],
         "incidents found": sum(event.incident is not None for event in record.events.values()),
-        "late successes before their incident": rules_incidents.overtaken(record),
+        "late successes before their incident": rules_incidents.count_late_successes(record),
         "mails": len(record.mails),
         "mails that are copies": rules_mail.extra_mails(record),
         **_said_counts("reprocesses", ((request,) for request in record.reprocesses)),
