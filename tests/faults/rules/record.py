@@ -44,7 +44,7 @@ class Request:
 
     @property
     def may_hold(self) -> bool:
-        """Whether it may be stored: a 5xx may have been committed before it failed, a 4xx was not."""
+        """A 5xx may have been committed before it failed; a 4xx was not."""
         return self.status is None or self.status == ACKNOWLEDGED or self.status >= 500
 
 

@@ -100,14 +100,13 @@ MEANINGS: dict[Rule, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How late, how often and how near is allowed.
+    """The limits of the rules: how late, how often, and how near to a fault.
 
-    An instant is disturbed when a fault overlaps the time from `settling_seconds` before it to
-    `eve_seconds` after it. A copy is allowed when a fault overlaps the time from `copy_eve_seconds`
-    before the first (a mail's only) to when that would long have been recorded. `clock_seconds` is
-    the difference
-    between an instant in milliseconds,
-    cut off, and the harness's own.
+    1. An instant is disturbed if a fault overlaps the time from `settling_seconds` before it to
+       `eve_seconds` after it.
+    2. A copy is allowed if a fault overlaps the time between sending and recording. For mails that
+       begins `copy_eve_seconds` before the first copy, and ends after `…_recorded_within_seconds`.
+    3. `clock_seconds` is the error of comparing instants, which are cut off to milliseconds.
     """
 
     within_seconds: float = 10.0
