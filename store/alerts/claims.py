@@ -5,8 +5,8 @@ alert has not failed yet (`tries` is 0); a retry has. `claim_alerts` works in th
 
 1. Find candidates and lock their rows: of one incident, or of all projects. Projects take turns,
    separately for new alerts and for retries.
-2. Keep the candidates that fit into the sender's free slots (`Places`). The addresses of a project
-   that timed out recently are silent: they share one slot, and delay no other address.
+2. Keep the candidates that fit into the sender's free slots (`Places`). A project's addresses that
+   timed out recently are silent: they share one slot, and delay no other address.
 3. Lease them: set `due_at` to the end of the lease.
 
 `store.alerts.delivery` records the outcome. An alert without one is due again after the lease.
@@ -153,14 +153,14 @@ async def _take_turns(
     """The oldest due alert of each project, then the second of each, and so on.
 
     `lane` is `FRESH` or `RETRIED`. With more than `limit` projects, they are drawn at random. A
-    project is left out if it has no free slot, or only alerts that `_is_not_held_back` excludes.
+    project is left out if it has no free slot, or only alerts that `_need_not_wait` excludes.
     """
     full = [project_id for project_id in places.taken if not places.left_for(project_id, limit)]
     is_due: tuple[Any, ...] = (
         ALERTS.c.project_id == PROJECTS.c.id,
         lane,
         ALERTS.c.due_at <= now,
-        *_is_not_held_back(places, limit),
+        *_need_not_wait(places, limit),
     )
     drawn = (
         select(PROJECTS.c.id)
@@ -175,16 +175,16 @@ async def _take_turns(
     return [queue[turn] for turn in range(limit + 1) for queue in queues if turn < len(queue)]
 
 
-def _is_not_held_back(places: Places, limit: int) -> tuple[ColumnElement[bool], ...]:
+def _need_not_wait(places: Places, limit: int) -> tuple[ColumnElement[bool], ...]:
     """The condition that an alert is not for a silent address without a free slot.
 
     The silent addresses of a project have none while its slot for them is in use. All have none
     while they use their half of the sender's slots.
     """
-    held_back = places.silent_taken if places.left_for_silent(limit) else places.silent.keys()
+    waiting = places.silent_taken if places.left_for_silent(limit) else places.silent.keys()
     pairs = [
         (project_id, address)
-        for project_id in held_back
+        for project_id in waiting
         for address in places.silent.get(project_id, ())
     ]
     return (tuple_(ALERTS.c.project_id, ALERTS.c.destination).not_in(pairs),) if pairs else ()
@@ -227,10 +227,10 @@ def _ids_that_fit(candidates: list[_Candidate], limit: int, places: Places) -> l
     ids: list[int] = []
     for alert in candidates:
         has_slot = Places(taken, 0, places.of_each).left_for(alert.project_id, 1) > 0
-        is_held_back = alert.is_silent and (
+        must_wait = alert.is_silent and (
             alert.project_id in silent_taken or len(silent_taken) >= most_silent
         )
-        if len(ids) == limit or not has_slot or is_held_back:
+        if len(ids) == limit or not has_slot or must_wait:
             continue
         ids.append(alert.alert_id)
         taken[alert.project_id] += 1
