@@ -1,7 +1,7 @@
 """The contents of a run's history as values, for the rules in this folder. `reading` makes them.
 
-1. `Request` is one HTTP request. `Said` groups the requests that repeat one receipt or result:
-   they have the same endpoint, key and body.
+1. `Request` is one HTTP request. `Said` groups the requests of one receipt or result: they have the
+   same endpoint, key and body.
 2. `Event` is an event as REST showed it at the end, with the requests about it.
 3. `Fault`, `Mail` and `Callback` are what the harness caused and received.
 4. `Record` has all of them.
