@@ -1,7 +1,7 @@
 """Rules about repairs and their callbacks. `checker` calls each; it yields violations.
 
-1. `callbacks_are_signed`: both signatures are valid, the timestamp is recent, the nonce is new. This
-   file computes the signatures itself, from the contract and with the `standardwebhooks` package.
+1. `callbacks_are_signed`: both signatures are valid, the timestamp is recent, the nonce is new.
+   This file computes them itself, from the contract and with the `standardwebhooks` package.
 2. `callbacks_are_explained`: each callback belongs to a repair that was requested.
 3. `attempts_are_in_order`: the numbers rise, and repeat only across a fault.
 4. `nothing_begins_after_success`: no attempt begins after an acknowledged success.

@@ -1,7 +1,7 @@
 """The input of the checker apart from a history, and its output: values only.
 
-`Bounds` are the input. A `Verdict` has violations, counts and lateness. `Rule` names everything that
-can be violated. `MEANINGS` explains each rule in the report and on the command line.
+`Bounds` are the input. A `Verdict` has violations, counts and lateness. `Rule` names everything
+that can be violated. `MEANINGS` explains each rule in the report and on the command line.
 """
 
 from dataclasses import dataclass
@@ -80,9 +80,11 @@ MEANINGS: dict[Rule, str] = {
     Rule.STALE_CALLBACK: "Every callback's timestamp is within five minutes.",
     Rule.REPEATED_NONCE: "No nonce comes twice.",
     Rule.CHANGED_CALLBACK: "Every callback of a repair has the same bytes.",
-    Rule.UNEXPLAINED_CALLBACK: "Every repair was requested, and its callbacks are about its own event.",
+    Rule.UNEXPLAINED_CALLBACK: "Every repair was requested, and called about its own event.",
     Rule.CALLBACK_COPY: "An attempt comes twice only across a fault between sending and recording.",
-    Rule.ATTEMPT_ORDER: "A repair has one series of attempts with rising numbers, which ends with the repair.",
+    Rule.ATTEMPT_ORDER: (
+        "A repair has one series of attempts with rising numbers, which ends with the repair."
+    ),
     Rule.TOO_MANY_ATTEMPTS: "A repair has no more attempts than the schedule.",
     Rule.CALLBACK_AFTER_SUCCESS: "No attempt begins after a success is acknowledged.",
     Rule.LOST_REPROCESS: "Every acknowledged reprocess is a repair at the end.",
@@ -93,7 +95,9 @@ MEANINGS: dict[Rule, str] = {
     Rule.UNEQUAL_ANSWERS: "A repeated request gets the same answer.",
     Rule.WRONG_STATUS: "No request is refused without a reason.",
     Rule.UNEARNED_CREDIT: "No deadline is credited for a time in which ingest answered.",
-    Rule.OTHER_TENANT_HARMED: "Odd receipts of other tenants have their incidents, and their searches are answered.",
+    Rule.OTHER_TENANT_HARMED: (
+        "Odd receipts of other tenants have their incidents, and their searches are answered."
+    ),
 }
 
 
@@ -168,7 +172,7 @@ class Verdict:
 
 
 def rank(values: list[float], fraction: float) -> float:
-    """The value that this fraction of the values does not exceed (nearest rank); 0 without values."""
+    """The value that this fraction does not exceed (nearest rank); 0 without values."""
     return sorted(values)[ceil(fraction * len(values)) - 1] if values else 0.0
 
 
