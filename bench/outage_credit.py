@@ -29,7 +29,7 @@ from bench.load import receipt_body
 from bench.processes import Installation, api, install, run_measurement
 from store.db.database import Database
 from store.db.sql import SessionStatements
-from store.receipts.outage_credit import pending_outages
+from store.receipts.pending_credit import pending_outages
 from tests.support.postgres import running_postgres
 from worker.loops.outage_credit import credit_all
 

@@ -29,7 +29,7 @@ from store.db.durability import Flaw, find_flaws
 from store.db.paging import LISTED_AT_MOST
 from store.maintenance.metrics import read_failing_alerts
 from store.projects.projects import list_projects
-from store.receipts.outage_credit import read_pending_credit
+from store.receipts.pending_credit import read_pending_credit
 from store.receipts.stuck_runs import count_stuck, stuck_runs
 from store.revisions import migration_state, revisions
 

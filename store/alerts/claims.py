@@ -1,9 +1,15 @@
-"""Leases due alerts to a sender: projects take turns, and addresses that do not respond are tried
-one at a time.
+"""Leases due alerts to a sender, so that no other sender sends them meanwhile.
 
-A row that is not recorded before its lease ends is claimed again (`store.alerts.delivery` records).
-The addresses of a project that timed out recently share one slot, so that they do not delay the
-project's other addresses.
+The rows are those of `alerts` that are neither sent nor ended, and whose `due_at` has passed. A new
+alert has not failed yet (`tries` is 0); a retry has. `claim_alerts` works in three steps:
+
+1. Find candidates and lock their rows: of one incident, or of all projects. Projects take turns,
+   separately for new alerts and for retries.
+2. Keep the candidates that fit into the sender's free slots (`SlotUsage`). A project's addresses
+   that timed out recently are silent: they share one slot, and delay no other address.
+3. Lease them: set `due_at` to the end of the lease.
+
+`store.alerts.delivery` records the outcome. An alert without one is due again after the lease.
 """
 
 from collections import Counter
@@ -34,9 +40,9 @@ from store.schema import tables
 from store.schema.tables import ALERTS, PROJECTS
 
 FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
-# One slot in four is reserved for retries, however many alerts are new.
+# One slot in four is reserved for retries, and one in four for new alerts.
 RETRIED_SHARE = 4
-# At most one slot in two is for addresses that did not answer recently.
+# At most one slot in two is for silent addresses: those that did not answer recently.
 SILENT_SHARE = 2
 
 
@@ -71,8 +77,8 @@ class SlotUsage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """An alert that is due."""
+class _Candidate:
+    """A due alert whose row is locked. `is_silent`: its address did not answer recently."""
 
     alert_id: int
     project_id: str
@@ -93,15 +99,15 @@ async def claim_alerts(
 ) -> list[AlertDue]:
     """Lease up to `limit` due alerts; no other sender gets them during the lease.
 
-    For one incident, the oldest come first. Otherwise projects take turns, whatever the length of
-    their queues. Retries have a share of their own, so that neither many retries nor many new
-    alerts delay the others. `usage` are the slots that the sender already uses.
+    With `incident_id`, these are the oldest of that incident. Without it, projects take turns, and
+    retries have a share of their own. So neither a long queue, many retries nor many new alerts
+    delay the others. `usage` are the slots that the sender uses already.
     """
     if incident_id:
-        found = await _of_incident(session, now, incident_id, limit, usage)
+        candidates = await _candidates_of_incident(session, now, incident_id, limit, usage)
     else:
-        found = await _of_all(session, now, limit, usage)
-    ids = _admitted(found, limit, usage)
+        candidates = await _candidates_of_all_projects(session, now, limit, usage)
+    ids = _ids_that_fit(candidates, limit, usage)
     if not ids:
         return []
     lease = (
@@ -109,42 +115,118 @@ async def claim_alerts(
         .where(ALERTS.c.id.in_(ids))
         .values(due_at=now + timedelta(seconds=lease_seconds))
     )
-    claimed = (await session.execute(lease.returning(ALERTS))).all()
-    return [_alert_due(row) for row in sorted(claimed, key=lambda row: int(row.id))]
+    leased = (await session.execute(lease.returning(ALERTS))).all()
+    return [_alert_due(row) for row in sorted(leased, key=lambda row: int(row.id))]
 
 
-async def _of_incident(
+async def _candidates_of_incident(
     session: AsyncSession, now: datetime, incident_id: IncidentId, limit: int, usage: SlotUsage
-) -> list[_Found]:
+) -> list[_Candidate]:
     project_id = await session.scalar(
         select(ALERTS.c.project_id).where(ALERTS.c.incident_id == incident_id).limit(1)
     )
     is_due = (ALERTS.c.sent_at.is_(None), ALERTS.c.ended_at.is_(None), ALERTS.c.due_at <= now)
     due = select(ALERTS.c.id).where(ALERTS.c.incident_id == incident_id, *is_due)
-    return await _of_project(session, due, project_id or "", limit, usage)
+    return await _candidates_of_project(session, due, project_id or "", limit, usage)
 
 
-async def _of_all(
+async def _candidates_of_all_projects(
     session: AsyncSession, now: datetime, limit: int, usage: SlotUsage
-) -> list[_Found]:
-    fresh = await _in_turns(session, now, FRESH, limit, usage)
-    retried = await _in_turns(session, now, RETRIED, limit, usage)
-    in_all = limit + sum(usage.taken.values())
-    # While retries have fewer slots than their share, a free slot goes to a retry.
-    share = min(len(retried), max(0, in_all // RETRIED_SHARE - usage.retried))
-    # Retries never take the share of new alerts, even when there are none now.
-    most = (
-        limit if usage.of_each is None else max(0, in_all - in_all // RETRIED_SHARE - usage.retried)
+) -> list[_Candidate]:
+    """New alerts and retries, in the order in which they get slots.
+
+    1. Retries come first, until they use their reserved share of the slots.
+    2. New alerts follow.
+    3. Further retries come last. A share as large stays free of them, even without new alerts.
+    """
+    fresh = await _take_turns(session, now, FRESH, limit, usage)
+    retried = await _take_turns(session, now, RETRIED, limit, usage)
+    all_slots = limit + sum(usage.taken.values())
+    reserved = all_slots // RETRIED_SHARE
+    first = min(len(retried), max(0, reserved - usage.retried))
+    most = limit if usage.of_each is None else max(0, all_slots - reserved - usage.retried)
+    return [*retried[:first], *fresh, *retried[first:most]]
+
+
+async def _take_turns(
+    session: AsyncSession, now: datetime, lane: TextClause, limit: int, usage: SlotUsage
+) -> list[_Candidate]:
+    """The oldest due alert of each project, then the second of each, and so on.
+
+    `lane` is `FRESH` or `RETRIED`. With more than `limit` projects, they are drawn at random. A
+    project is left out if it has no free slot, or only alerts that `_need_not_wait` excludes.
+    """
+    full = [project_id for project_id in usage.taken if not usage.left_for(project_id, limit)]
+    is_due: tuple[Any, ...] = (
+        ALERTS.c.project_id == PROJECTS.c.id,
+        lane,
+        ALERTS.c.due_at <= now,
+        *_need_not_wait(usage, limit),
     )
-    return [*retried[:share], *fresh, *retried[share:most]]
+    drawn = (
+        select(PROJECTS.c.id)
+        .where(exists().where(*is_due), PROJECTS.c.id.not_in(full))
+        .order_by(func.random())
+        .limit(limit)
+    )
+    queues = []
+    for row in await session.execute(drawn):
+        due = select(ALERTS.c.id).where(ALERTS.c.project_id == row.id, lane, ALERTS.c.due_at <= now)
+        queues.append(await _candidates_of_project(session, due, row.id, limit, usage))
+    return [queue[turn] for turn in range(limit + 1) for queue in queues if turn < len(queue)]
 
 
-def _admitted(found: list[_Found], limit: int, usage: SlotUsage) -> list[int]:
-    """The ids of the first alerts that fit into the free slots."""
+def _need_not_wait(usage: SlotUsage, limit: int) -> tuple[ColumnElement[bool], ...]:
+    """The condition that an alert is not for a silent address without a free slot.
+
+    The silent addresses of a project have none while its slot for them is in use. All have none
+    while they use their half of the sender's slots.
+    """
+    waiting = usage.silent_taken if usage.left_for_silent(limit) else usage.silent.keys()
+    pairs = [
+        (project_id, address)
+        for project_id in waiting
+        for address in usage.silent.get(project_id, ())
+    ]
+    return (tuple_(ALERTS.c.project_id, ALERTS.c.destination).not_in(pairs),) if pairs else ()
+
+
+async def _candidates_of_project(
+    session: AsyncSession, due: Select[Any], project_id: str, limit: int, usage: SlotUsage
+) -> list[_Candidate]:
+    """The alerts of the query `due` that fit into the project's free slots, oldest first.
+
+    At most one of them is for a silent address. It comes second, so that neither kind waits for the
+    other.
+    """
+    left, silent = usage.left_for(project_id, limit), usage.silent.get(project_id, frozenset())
+    if not left:
+        return []
+    others = due.where(ALERTS.c.destination.not_in(silent)) if silent else due
+    candidates = [
+        _Candidate(alert_id, project_id, is_silent=False)
+        for alert_id in await _lock_oldest(session, others, left)
+    ]
+    if silent and project_id not in usage.silent_taken:
+        of_silent = await _lock_oldest(session, due.where(ALERTS.c.destination.in_(silent)), 1)
+        candidates[1:1] = [
+            _Candidate(alert_id, project_id, is_silent=True) for alert_id in of_silent
+        ]
+    return candidates
+
+
+async def _lock_oldest(session: AsyncSession, due: Select[Any], limit: int) -> list[int]:
+    """Lock the oldest rows of the query that no other sender has locked; returns their ids."""
+    oldest = due.order_by(ALERTS.c.due_at, ALERTS.c.id).limit(limit)
+    return [row.id for row in await session.execute(oldest.with_for_update(skip_locked=True))]
+
+
+def _ids_that_fit(candidates: list[_Candidate], limit: int, usage: SlotUsage) -> list[int]:
+    """The ids of the candidates that get a free slot, in order, `limit` at most."""
     taken, silent_taken = Counter(usage.taken), set(usage.silent_taken)
     most_silent = len(silent_taken) + usage.left_for_silent(limit)
     ids: list[int] = []
-    for alert in found:
+    for alert in candidates:
         has_slot = SlotUsage(taken, 0, usage.of_each).left_for(alert.project_id, 1) > 0
         must_wait = alert.is_silent and (
             alert.project_id in silent_taken or len(silent_taken) >= most_silent
@@ -156,71 +238,6 @@ def _admitted(found: list[_Found], limit: int, usage: SlotUsage) -> list[int]:
         if alert.is_silent:
             silent_taken.add(alert.project_id)
     return ids
-
-
-async def _in_turns(
-    session: AsyncSession, now: datetime, lane: TextClause, limit: int, usage: SlotUsage
-) -> list[_Found]:
-    """The oldest due alert of each project, then the next of each. With more than `limit` projects,
-    they are drawn at random.
-
-    A project is left out when it has no free slot, or only alerts for silent addresses while their
-    slot is in use.
-    """
-    full = [project_id for project_id in usage.taken if not usage.left_for(project_id, limit)]
-    is_due: tuple[Any, ...] = (
-        ALERTS.c.project_id == PROJECTS.c.id,
-        lane,
-        ALERTS.c.due_at <= now,
-        *_is_not_for_busy_silent_slot(usage, limit),
-    )
-    drawn = (
-        select(PROJECTS.c.id)
-        .where(exists().where(*is_due), PROJECTS.c.id.not_in(full))
-        .order_by(func.random())
-        .limit(limit)
-    )
-    queues = []
-    for row in await session.execute(drawn):
-        due = select(ALERTS.c.id).where(ALERTS.c.project_id == row.id, lane, ALERTS.c.due_at <= now)
-        queues.append(await _of_project(session, due, row.id, limit, usage))
-    return [queue[turn] for turn in range(limit + 1) for queue in queues if turn < len(queue)]
-
-
-def _is_not_for_busy_silent_slot(usage: SlotUsage, limit: int) -> tuple[ColumnElement[bool], ...]:
-    waiting = usage.silent_taken if usage.left_for_silent(limit) else usage.silent.keys()
-    pairs = [
-        (project_id, address)
-        for project_id in waiting
-        for address in usage.silent.get(project_id, ())
-    ]
-    return (tuple_(ALERTS.c.project_id, ALERTS.c.destination).not_in(pairs),) if pairs else ()
-
-
-async def _of_project(
-    session: AsyncSession, due: Select[Any], project_id: str, limit: int, usage: SlotUsage
-) -> list[_Found]:
-    """The due alerts that fit into the project's free slots, oldest first; at most one for its
-    silent addresses.
-    """
-    left, silent = usage.left_for(project_id, limit), usage.silent.get(project_id, frozenset())
-    if not left:
-        return []
-    others = due.where(ALERTS.c.destination.not_in(silent)) if silent else due
-    found = [
-        _Found(alert_id, project_id, is_silent=False)
-        for alert_id in await _ids(session, others, left)
-    ]
-    if silent and project_id not in usage.silent_taken:
-        of_silent = await _ids(session, due.where(ALERTS.c.destination.in_(silent)), 1)
-        # After the first of the others, so that neither kind waits for the other.
-        found[1:1] = [_Found(alert_id, project_id, is_silent=True) for alert_id in of_silent]
-    return found
-
-
-async def _ids(session: AsyncSession, due: Select[Any], limit: int) -> list[int]:
-    oldest = due.order_by(ALERTS.c.due_at, ALERTS.c.id).limit(limit)
-    return [row.id for row in await session.execute(oldest.with_for_update(skip_locked=True))]
 
 
 def _alert_due(row: Row[Any]) -> AlertDue:

@@ -1,46 +1,45 @@
 """Applies outages of ingest to the deadlines that were open during them, each outage to each
 deadline once.
 
-`store.ingest.outage_evidence` records an outage as one row. Its credit reaches a deadline in one of
-two ways, with the same SQL:
+`store.ingest.outage_evidence` inserts one row into `outages`. Its credit moves `deadline_at` of
+waiting `receipts` and `result_deadline_at` of `repairs` that await a result, by the time that each
+was open during the outage. `credited_outage` in these rows is the last outage that was applied:
+outages are applied in the order of their ids. There are two ways, with the same SQL:
 
-1. A worker loop walks all open receipts in small batches (`credit_batch`).
-2. Code that locks a receipt applies pending outages first (`credit_locked`), so that no deadline is
-   judged without its credit.
+1. A worker loop walks all open receipts in batches (`credit_batch`). `outages.cursor` is how far
+   the walk came. When it ends, `done_at` is set, and the next outage begins.
+2. Code that locks a receipt applies pending outages to it first (`credit_locked`), so that no
+   deadline is judged without its credit.
 
-`credited_outage` is the last outage that was applied to a deadline; outages are applied in order.
-Decision 0018 has the reasons and the measurements.
+`store.receipts.pending_credit` reads what is not applied yet. Decision 0018 has the reasons and the
+measurements.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId
-from domain.incidents import TimelineEntry, TimelineKind
-from domain.outage import Outage, credit_ms
-from domain.receipts import Receipt, ReceiptState
+from domain.incidents import TimelineKind
+from domain.outage import Outage
 from domain.values.timestamps import from_unix_ms, to_iso, to_unix_ms
-from store.db.sql import SessionStatements, Statements
-from store.schema.mappers import receipt_from
+from store.db.sql import Statements
+from store.receipts.pending_credit import pending_outages
 
 BATCH = 500
-_OUTAGE = "SELECT id, down_from, up_at, accepted_until FROM outages WHERE done_at IS NULL"
-_PENDING = f"{_OUTAGE} ORDER BY id"
 # One worker at a time applies an outage, and no worker starts the next one before it is done.
-_FIRST = """
+_OLDEST_PENDING = """
 SELECT id, down_from, up_at, accepted_until, cursor, has_skipped FROM outages
 WHERE id = (SELECT min(id) FROM outages WHERE done_at IS NULL) AND done_at IS NULL"""
-# Both conditions of `domain.outage.credit_ms`, and that the outage is not applied yet.
-_RECEIPT_IS_DUE = (
+# That the outage is not applied yet, and both conditions of `domain.outage.credit_ms`. $1 is the
+# outage's id, $2 `down_from`, $3 `accepted_until`.
+_RECEIPT_GETS_CREDIT = (
     "state = 'waiting' AND credited_outage < $1 AND deadline_at > $2 AND accepted_at <= $3"
 )
-_REPAIR_IS_DUE = "state = 'awaiting_result' AND credited_outage < $1 AND result_deadline_at > $2"
+_REPAIR_GETS_CREDIT = (
+    "state = 'awaiting_result' AND credited_outage < $1 AND result_deadline_at > $2"
+)
 _OF_EVENT = {
     "sqlite": "event_id IN (SELECT value FROM json_each({ids}))",
     # An array that is built once: the planner uses the index, whatever it assumes about its length.
@@ -49,11 +48,11 @@ _OF_EVENT = {
 _CREDIT_RECEIPTS = f"""
 UPDATE receipts SET credited_outage = $1, deadline_at = deadline_at + CAST($4 AS BIGINT)
 - CASE WHEN accepted_at > $2 THEN accepted_at ELSE $2 END
-WHERE {{of_event}} AND {_RECEIPT_IS_DUE} RETURNING event_id, accepted_at"""  # noqa: S608 - of constants alone
+WHERE {{of_event}} AND {_RECEIPT_GETS_CREDIT} RETURNING event_id, accepted_at"""  # noqa: S608 - of constants alone
 _CREDIT_REPAIRS = f"""
 UPDATE repairs
 SET credited_outage = $1, result_deadline_at = result_deadline_at + CAST($3 AS BIGINT)
-WHERE {{of_event}} AND {_REPAIR_IS_DUE} RETURNING event_id, replay_id"""  # noqa: S608 - of constants alone
+WHERE {{of_event}} AND {_REPAIR_GETS_CREDIT} RETURNING event_id, replay_id"""  # noqa: S608 - of constants alone
 # Each element is [event_id, fields].
 _INSERT_ENTRIES = {
     "sqlite": (
@@ -72,7 +71,7 @@ SELECT value ->> 0, CAST($1 AS BIGINT), CAST($2 AS TEXT), value ->> 1
 
 @dataclass(frozen=True, slots=True)
 class CreditStep:
-    """The receipts examined and the deadlines moved by one batch.
+    """The number of receipts that one batch examined, and of deadlines that it moved.
 
     `is_over`: no outage is pending, or another worker applies it.
     """
@@ -83,142 +82,104 @@ class CreditStep:
 
 
 @dataclass(frozen=True, slots=True)
-class PendingCredit:
-    """An outage that is not applied to every deadline yet."""
+class _Walk:
+    """The walk of one outage over all open receipts.
+
+    `cursor` is the last event id of the previous batch. `has_skipped`: locked receipts were skipped
+    since the walk began.
+    """
 
     outage: Outage
-    age_seconds: float
+    cursor: str
+    has_skipped: bool
 
 
-async def pending_outages(st: Statements) -> list[Outage]:
-    """The outages that are not applied to every deadline yet, oldest first; usually none."""
-    return [Outage(*row) for row in await st.fetch(_PENDING)]
+async def credit_batch(st: Statements, now: datetime, *, limit: int = BATCH) -> CreditStep:
+    """Apply the oldest pending outage to the next `limit` open receipts.
+
+    1. Lock the outage's row, and read how far its walk came.
+    2. Find the receipts after that, and lock those with a deadline to move.
+    3. Move their deadlines, with timeline entries.
+    4. Save how far the walk came. After the last batch it begins again if locked receipts were
+       skipped; otherwise the outage is done.
+
+    No step waits for a lock.
+    """
+    walk = await _lock_oldest_walk(st)
+    if walk is None:
+        return CreditStep(0, 0, is_over=True)
+    event_ids = await _next_open_receipts(st, walk, limit)
+    due = await _receipts_with_credit(st, walk.outage, event_ids)
+    locked = await _lock_without_waiting(st, due)
+    credited = await _move_deadlines(st, walk.outage, locked)
+    has_skipped = walk.has_skipped or len(locked) < len(due)
+    if len(event_ids) == limit:
+        await _save_walk(st, _Walk(walk.outage, event_ids[-1], has_skipped))
+    elif has_skipped:
+        await _save_walk(st, _Walk(walk.outage, "", has_skipped=False))
+    else:
+        done = "UPDATE outages SET done_at = $1 WHERE id = $2"
+        await st.fetch(done, to_unix_ms(now), walk.outage.id)
+    return CreditStep(len(event_ids), credited, is_over=False)
 
 
 async def credit_locked(st: Statements, event_id: EventId) -> int:
     """Apply every pending outage to a locked receipt and its repair; returns how many deadlines
     moved.
 
-    The outage counts as applied even where nothing moved: it does not credit a deadline that an
+    The outages count as applied even where nothing moved. So they do not credit a deadline that an
     operator moves later.
     """
     moved, newest = 0, 0
     for outage in await pending_outages(st):
-        moved += await _credit(st, outage, [event_id])
+        moved += await _move_deadlines(st, outage, [event_id])
         newest = outage.id
     for table in ("receipts", "repairs"):
-        done = (
+        applied = (
             f"UPDATE {table} SET credited_outage = $1 WHERE event_id = $2 AND credited_outage < $1"  # noqa: S608 - a constant
         )
-        await st.fetch(done, newest, event_id)
+        await st.fetch(applied, newest, event_id)
     return moved
 
 
-async def credit_batch(st: Statements, now: datetime, *, limit: int = BATCH) -> CreditStep:
-    """Apply the oldest pending outage to the next `limit` open receipts, from where the last batch
-    ended.
-
-    Locked receipts are skipped, so that nothing waits. After the last batch the walk repeats if any
-    were skipped.
-    """
+async def _lock_oldest_walk(st: Statements) -> _Walk | None:
+    """Lock the oldest pending outage; None if there is none, or another worker has locked it."""
     lock = " FOR UPDATE SKIP LOCKED" if st.dialect == "postgresql" else ""
-    found = await st.fetch(_FIRST + lock)
+    found = await st.fetch(_OLDEST_PENDING + lock)
     if not found:
-        return CreditStep(0, 0, is_over=True)
-    *outage_values, cursor, skipped = found[0]
-    outage, has_skipped = Outage(*outage_values), bool(skipped)
-    window = await st.fetch(
+        return None
+    *outage_values, cursor, has_skipped = found[0]
+    return _Walk(Outage(*outage_values), cursor, bool(has_skipped))
+
+
+async def _next_open_receipts(st: Statements, walk: _Walk, limit: int) -> list[EventId]:
+    rows = await st.fetch(
         "SELECT event_id FROM receipts WHERE state IN ('waiting', 'incident') AND event_id > $1"
         " ORDER BY event_id LIMIT $2",
-        cursor,
+        walk.cursor,
         limit,
     )
-    event_ids = [event_id for (event_id,) in window]
-    due = await _due(st, outage, event_ids)
-    free = await _lock_free(st, due)
-    credited = await _credit(st, outage, free)
-    has_skipped = has_skipped or len(free) < len(due)
-    if len(event_ids) == limit:
-        await _save_progress(st, outage, event_ids[-1], has_skipped=has_skipped)
-    elif has_skipped:
-        await _save_progress(st, outage, "", has_skipped=False)
-    else:
-        await st.fetch("UPDATE outages SET done_at = $1 WHERE id = $2", to_unix_ms(now), outage.id)
-    return CreditStep(len(event_ids), credited, is_over=False)
+    return [EventId(event_id) for (event_id,) in rows]
 
 
-async def read_pending_credit(session: AsyncSession, now: datetime) -> PendingCredit | None:
-    """The oldest outage that is still being applied; None without one."""
-    pending = await pending_outages(SessionStatements(session))
-    if not pending:
-        return None
-    return PendingCredit(pending[0], (to_unix_ms(now) - pending[0].up_at) / 1000)
-
-
-# Any: columns, as named
-async def credited_receipts(session: AsyncSession, rows: Sequence[Row[Any]]) -> list[Receipt]:
-    """The receipts of these rows, with every pending outage applied to their deadlines. Writes
-    nothing.
-    """
-    receipts = [receipt_from(row) for row in rows]
-    if not any(receipt.state is ReceiptState.WAITING for receipt in receipts):
-        return receipts
-    pending = await pending_outages(SessionStatements(session))
-    if not pending:
-        return receipts
-    return [
-        _credited(receipt, row.credited_outage, pending)
-        for receipt, row in zip(receipts, rows, strict=True)
-    ]
-
-
-async def pending_entries(session: AsyncSession, row: Row[Any]) -> list[TimelineEntry]:
-    """The timeline entries that the pending outages will add to this row's receipt.
-
-    Writes nothing.
-    """
-    before = receipt_from(row)
-    entries: list[TimelineEntry] = []
-    if before.state is not ReceiptState.WAITING:
-        return entries
-    for outage in await pending_outages(SessionStatements(session)):
-        after = _credited(before, row.credited_outage, [outage])
-        if after.deadline_at > before.deadline_at:
-            moved_seconds = int((after.deadline_at - before.deadline_at).total_seconds())
-            fields = {
-                "down_from": from_unix_ms(outage.down_from),
-                "credited_seconds": moved_seconds,
-            }
-            entries.append(
-                TimelineEntry(from_unix_ms(outage.up_at), TimelineKind.DEADLINE_CREDITED, fields)
-            )
-        before = after
-    return entries
-
-
-def _credited(receipt: Receipt, credited_outage: int, pending: Sequence[Outage]) -> Receipt:
-    if receipt.state is not ReceiptState.WAITING:
-        return receipt
-    accepted_at, deadline_at = to_unix_ms(receipt.accepted_at), to_unix_ms(receipt.deadline_at)
-    for outage in pending:
-        if outage.id > credited_outage:
-            deadline_at += credit_ms(outage, accepted_at=accepted_at, deadline_at=deadline_at)
-    return replace(receipt, deadline_at=from_unix_ms(deadline_at))
-
-
-async def _due(st: Statements, outage: Outage, event_ids: Sequence[EventId]) -> list[EventId]:
-    """The receipts among these with a deadline that the outage moves."""
+async def _receipts_with_credit(
+    st: Statements, outage: Outage, event_ids: Sequence[EventId]
+) -> list[EventId]:
+    """The receipts among these with a deadline that the outage moves, their own or a repair's."""
     of_event = _of_event(st, "$4")
-    repairs = f"SELECT event_id FROM repairs WHERE {of_event} AND {_REPAIR_IS_DUE}"  # noqa: S608 - of constants alone
-    receipts = f"SELECT event_id FROM receipts WHERE {of_event} AND {_RECEIPT_IS_DUE}"  # noqa: S608 - of constants alone
+    repairs = f"SELECT event_id FROM repairs WHERE {of_event} AND {_REPAIR_GETS_CREDIT}"  # noqa: S608 - of constants alone
+    receipts = f"SELECT event_id FROM receipts WHERE {of_event} AND {_RECEIPT_GETS_CREDIT}"  # noqa: S608 - of constants alone
     ids = json.dumps(event_ids)
     bounds = (outage.id, outage.down_from, outage.accepted_until)
     rows = await st.fetch(f"{receipts} UNION {repairs} ORDER BY 1", *bounds, ids)
     return [EventId(event_id) for (event_id,) in rows]
 
 
-async def _lock_free(st: Statements, event_ids: list[EventId]) -> list[EventId]:
-    """Lock the receipts that are not locked. On SQLite the transaction is the only writer."""
+async def _lock_without_waiting(st: Statements, event_ids: list[EventId]) -> list[EventId]:
+    """Lock those of the receipts that no other transaction has locked.
+
+    On SQLite the transaction is the only writer.
+    """
     if not event_ids or st.dialect == "sqlite":
         return event_ids
     of_event = _of_event(st, "$1")
@@ -228,7 +189,7 @@ async def _lock_free(st: Statements, event_ids: list[EventId]) -> list[EventId]:
     return [EventId(event_id) for (event_id,) in await st.fetch(locked, json.dumps(event_ids))]
 
 
-async def _credit(st: Statements, outage: Outage, event_ids: list[EventId]) -> int:
+async def _move_deadlines(st: Statements, outage: Outage, event_ids: list[EventId]) -> int:
     """Move the deadlines of locked receipts, with timeline entries; returns how many moved."""
     if not event_ids:
         return 0
@@ -261,8 +222,9 @@ async def _credit(st: Statements, outage: Outage, event_ids: list[EventId]) -> i
 async def _insert_entries(
     st: Statements, outage: Outage, moved: Sequence[tuple[str, int, dict[str, str]]]
 ) -> None:
-    """Insert timeline entries at the instant when ingest was up again: (receipt, milliseconds,
-    further fields) each.
+    """Insert a timeline entry for each moved deadline, dated at the end of the outage.
+
+    `moved` has the event id, the milliseconds and further fields of each.
     """
     if not moved:
         return
@@ -281,12 +243,12 @@ async def _insert_entries(
     )
 
 
-async def _save_progress(st: Statements, outage: Outage, cursor: str, *, has_skipped: bool) -> None:
+async def _save_walk(st: Statements, walk: _Walk) -> None:
     await st.fetch(
         "UPDATE outages SET cursor = $1, has_skipped = $2 WHERE id = $3",
-        cursor,
-        has_skipped,
-        outage.id,
+        walk.cursor,
+        walk.has_skipped,
+        walk.outage.id,
     )
 
 

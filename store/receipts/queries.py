@@ -16,7 +16,7 @@ from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import Incident, IncidentState, Repair, Resolution, TimelineEntry
 from domain.receipts import Provider, Receipt, ReceiptState
 from store.db.paging import Page, page_of_rows
-from store.receipts.outage_credit import credited_receipts, pending_entries
+from store.receipts.pending_credit import credited_receipts, pending_entries
 from store.receipts.rows.details import (
     in_projects,
     incidents_from,

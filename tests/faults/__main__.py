@@ -1,12 +1,11 @@
-"""`make faults`: 5,000 receipts and 40 kills, and one of every other fault, on each store; prints
-how far it is, and the verdict.
+"""`make faults`: two kinds of runs on each store, which print their progress and verdict.
 
-Then the same orders alone and beside other tenants: wrong signals, heavy searches, odd ids, 100,000
-receipts that wait, a silent mail server, a store that takes no writes for a while.
+1. 5,000 receipts with 40 kills, and one of every other fault.
+2. The same orders alone and beside other tenants: wrong signals, heavy searches, odd ids, 100,000
+   waiting receipts, an unresponsive mail server, a store that accepts no writes for a while.
 
-A report with the timeline of faults and outcomes, and the recorded history, are written to a
-directory. The exit code is 1 when the promise did not hold. The same seed gives the same orders and
-faults.
+The recorded history and a report with a timeline of faults and outcomes are written to a directory.
+The exit code is 1 if the promise did not hold. The same seed gives the same orders and faults.
 """
 
 import argparse
@@ -20,16 +19,16 @@ from typing import get_args
 from tests.faults.installation.installation import StoreKind
 from tests.faults.installation.other_tenants import Crowd
 from tests.faults.report.report import write_report
-from tests.faults.run import Plan, judged
+from tests.faults.run import Plan, run_and_check
 
-# What two cores just carry for the harness and a whole installation on PostgreSQL, restarts
-# included (docs/faults.md).
+# The most that two cores sustain for the harness and an installation on PostgreSQL, with restarts
+# (docs/faults.md).
 RECEIPTS_PER_SECOND = 8.0
-# Half of that beside other tenants, who take their share of the two cores.
+# Half of that, because other tenants use the two cores as well.
 OTHER_TENANTS_RECEIPTS = 600
 OTHER_TENANTS_RECEIPTS_PER_SECOND = 4.0
 NOT_LATER_THAN = 2.0
-SOON_SECONDS = 1.0  # a p99 below this is no lateness that anybody notices
+SOON_SECONDS = 1.0  # a p99 below this is not noticeable
 FAKETIME_DIRECTORIES = ("/usr/lib", "/usr/local/lib", "/usr/lib64")
 
 
@@ -69,7 +68,7 @@ def _run_one(store: StoreKind, chosen: argparse.Namespace) -> bool:
         f"==> {store}, seed {plan.seed}: {plan.receipts} receipts over {plan.over_seconds:.0f} s,"
         f" {plan.kills} kills"
     )
-    history, verdict = judged(plan, chosen.out, say=_say)
+    history, verdict = run_and_check(plan, chosen.out, say=_say)
     report = chosen.out / f"{store}.html"
     parameters = {"store": store, "seed": plan.seed, "receipts": plan.receipts, "kills": plan.kills}
     write_report(
@@ -104,7 +103,7 @@ def _run_beside_other_tenants(store: StoreKind, chosen: argparse.Namespace) -> b
             f"==> {plan.name}, seed {plan.seed}: {plan.receipts} receipts over"
             f" {plan.over_seconds:.0f} s"
         )
-        history, verdicts[plan.name] = judged(plan, chosen.out, say=_say)
+        history, verdicts[plan.name] = run_and_check(plan, chosen.out, say=_say)
         write_report(
             history,
             verdicts[plan.name],
@@ -126,8 +125,10 @@ def _run_beside_other_tenants(store: StoreKind, chosen: argparse.Namespace) -> b
 
 
 def _clock_off(store: StoreKind, seed: int) -> Mapping[str, str]:
-    """A worker two minutes ahead, with an odd seed an API, where the store has its own clock and
-    libfaketime is installed; a message says when it is not.
+    """The process whose clock is two minutes ahead, with the path of libfaketime.
+
+    A worker, or an API with an odd seed. Empty if the store has no clock of its own, or libfaketime
+    is not installed.
     """
     if store == "sqlite":
         return {}  # the process that writes to SQLite supplies the time

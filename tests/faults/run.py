@@ -1,6 +1,9 @@
 """One run of the harness:
 
-an installation, a load, faults, quiet, and what the checker makes of the recorded history.
+1. Start an installation, with other tenants if the plan has them.
+2. Send the orders and inject the faults.
+3. Wait until nothing is left to do, and read every event over REST.
+4. Check the recorded history.
 """
 
 import asyncio
@@ -27,30 +30,31 @@ from tests.faults.installation.installation import (
 from tests.faults.installation.orders import plan_orders
 from tests.faults.installation.other_tenants import Crowd, OtherTenants
 from tests.faults.installation.schedule import (
+    inject_all,
     mail_is_silent,
     plan_faults,
     store_takes_no_writes,
-    strike_all,
 )
 from tests.faults.rules.checker import check
 from tests.faults.rules.verdict import MEANINGS, Bounds, Verdict
 
 STILL_SECONDS = 3.0
 LOOK_SECONDS = 0.5
-STRUCK_SHARE = 0.8  # what comes after shows how late a calm installation is
+FAULTS_SHARE = 0.8  # the rest shows the lateness without faults
 DISK_BYTES = 400 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run does. The load and the faults take `over_seconds`; `deadlines` are of the orders
-    that miss theirs.
+    """What a run does.
 
-    `killed` names the processes that are killed in turn, without it all; `planted` a bug of
-    `tests.faults.rules.planted`. With a `crowd`, other tenants are busy all the time, and the mail
-    server is silent for long. Where the same orders run with a crowd and alone (`is_compared`), the
-    store takes no writes for a while in
-    both.
+    - `over_seconds`: how long the load and the faults take.
+    - `deadlines`: the shortest and longest timeout, in seconds, of orders that can miss theirs.
+    - `killed`: the processes that are killed in turn; all if empty.
+    - `planted`: a bug of `tests.faults.rules.planted`.
+    - `crowd`: other tenants are active all the time, and the mail server does not respond for long.
+    - `is_compared`: the same orders run with a crowd and alone. In both runs the store accepts no
+      writes for a while.
     """
 
     store: StoreKind
@@ -69,11 +73,10 @@ class Plan:
     name: str = ""
 
 
-def judged(plan: Plan, saved_in: Path, *, say: Callable[[str], None]) -> tuple[History, Verdict]:
-    """Run the plan, save its history in the directory, and have the history judged.
-
-    The history is saved however the run ends.
-    """
+def run_and_check(
+    plan: Plan, saved_in: Path, *, say: Callable[[str], None]
+) -> tuple[History, Verdict]:
+    """Run the plan and check its history, which is saved even if the run fails."""
     saved_in.mkdir(parents=True, exist_ok=True)
     history = History()
     try:
@@ -90,15 +93,15 @@ def judged(plan: Plan, saved_in: Path, *, say: Callable[[str], None]) -> tuple[H
 
 
 async def run(plan: Plan, history: History, *, say: Callable[[str], None]) -> str:
-    """Write what happens into the history; the signing secret of its callbacks."""
+    """Run the plan, and record it in the history; returns the signing secret of the callbacks."""
     other_tenants: OtherTenants | None = None
 
-    async def let_in(built: Installation) -> None:
+    async def start_other_tenants(built: Installation) -> None:
         nonlocal other_tenants
         if plan.crowd is not None:
             say(f"{plan.store}: {plan.crowd.waiting} receipts of another tenant are stored first")
             other_tenants = OtherTenants(built, plan.crowd, plan.seed)
-            await other_tenants.arrive()
+            await other_tenants.create()
             built.waiting_outbox_rows = plan.crowd.waiting
 
     with _directories(can_fill=plan.is_full) as (directory, store_directory, can_fill):
@@ -109,15 +112,15 @@ async def run(plan: Plan, history: History, *, say: Callable[[str], None]) -> st
             store_directory=store_directory,
             planted=plan.planted,
             clock_off=plan.clock_off,
-            before_work=let_in,
+            before_work=start_other_tenants,
         ) as built:
-            say(f"{plan.store}: at work in {directory}")
-            await _load_and_strike(plan, built, other_tenants, can_fill=can_fill, say=say)
+            say(f"{plan.store}: running in {directory}")
+            await _run_load_and_faults(plan, built, other_tenants, can_fill=can_fill, say=say)
             await _settle(built, quiet_seconds=plan.quiet_seconds, say=say)
             for event in await built.merchant.events():
                 history.note("observed", event=event)
             if other_tenants is not None:
-                for what in await other_tenants.judge():
+                for what in await other_tenants.check():
                     history.note("other_tenant_harmed", what=what)
                 say(
                     f"other tenants: {other_tenants.signalled} wrong signals, searches answered"
@@ -126,7 +129,7 @@ async def run(plan: Plan, history: History, *, say: Callable[[str], None]) -> st
             return built.signing_secret
 
 
-async def _load_and_strike(
+async def _run_load_and_faults(
     plan: Plan,
     built: Installation,
     other_tenants: OtherTenants | None,
@@ -138,9 +141,9 @@ async def _load_and_strike(
         plan.receipts, over_seconds=plan.over_seconds, deadlines=plan.deadlines, seed=plan.seed
     )
     faults = plan_faults(
-        plan.killed or tuple(built.kept),
+        plan.killed or tuple(built.processes),
         kills=plan.kills,
-        over_seconds=plan.over_seconds * STRUCK_SHARE,
+        over_seconds=plan.over_seconds * FAULTS_SHARE,
         seed=plan.seed,
         is_full=plan.is_full,
         can_fill_disk=can_fill,
@@ -152,21 +155,21 @@ async def _load_and_strike(
     operator = asyncio.create_task(built.merchant.operate())
     progress = asyncio.create_task(_report_progress(built.history, plan, say))
     try:
-        work = [built.merchant.trade(orders), strike_all(faults, built)]
+        work = [built.merchant.send_orders(orders), inject_all(faults, built)]
         if other_tenants is not None:
-            work.append(other_tenants.live(plan.over_seconds))
+            work.append(other_tenants.produce_load(plan.over_seconds))
         await asyncio.gather(*work)
-        await _until_due(built.history, plan)
+        await _wait_for_deadlines(built.history, plan)
     finally:
         operator.cancel()
         progress.cancel()
         await asyncio.gather(operator, progress, return_exceptions=True)
 
 
-async def _until_due(history: History, plan: Plan) -> None:
-    """Until every deadline that was to be missed has passed:
+async def _wait_for_deadlines(history: History, plan: Plan) -> None:
+    """Wait until every deadline that can be missed has passed.
 
-    the longest counts from the last receipt that was accepted.
+    The longest one begins at the last accepted receipt.
     """
     accepted = [
         entry.at
@@ -177,15 +180,15 @@ async def _until_due(history: History, plan: Plan) -> None:
 
 
 async def _settle(built: Installation, *, quiet_seconds: float, say: Callable[[str], None]) -> None:
-    """Wait until nothing is left to do, at most so long; what is left then is in the history."""
+    """Wait until nothing is left to do, and record what is left after `quiet_seconds`."""
     say("quiet: waiting until nothing is left to do")
     began = time.monotonic()
-    outbox, stuck = -1, ["never looked"]
+    outbox, stuck = -1, ["not checked"]
     while time.monotonic() - began < quiet_seconds:
         try:
             outbox, is_more_left = await built.left_to_do()
         except httpx.TransportError:
-            continue  # It was too busy to say: not settled yet.
+            continue  # It is too busy to answer: not settled yet.
         moved = built.history.of("mail", "callback", "answered")
         is_still = not moved or time.time() - moved[-1].at > STILL_SECONDS
         if outbox == 0 and not is_more_left and is_still:
@@ -200,9 +203,7 @@ async def _settle(built: Installation, *, quiet_seconds: float, say: Callable[[s
 
 
 async def _stuck_workflows(address: str) -> list[str]:
-    """Open workflows whose task was begun again and again, or waits for a worker while nothing else
-    is left to do.
-    """
+    """Open workflows with a pending task, although nothing else is left to do."""
     client = await Client.connect(address)
     stuck = []
     try:
@@ -229,17 +230,14 @@ async def _report_progress(history: History, plan: Plan, say: Callable[[str], No
         begun, ended = len(history.of("fault_began")), len(history.of("fault_ended"))
         say(
             f"{time.monotonic() - began:6.0f} s  {len(accepted):5d} of {plan.receipts} receipts "
-            f" {begun:3d} faults, {begun - ended} at work  {len(history.of('unknown')):4d}"
+            f" {begun:3d} faults, {begun - ended} not healed  {len(history.of('unknown')):4d}"
             f" unanswered  {len(history.of('mail')):5d} mails  {len(history.of('callback')):5d}"
             " callbacks"
         )
 
 
 def describe(verdict: Verdict) -> str:
-    """The verdict as lines of text:
-
-    whether it held, the figures, and the first violations of each rule.
-    """
+    """The verdict as text: whether the promise held, figures, the first violations of each rule."""
     lines = [
         (
             "the promise held"
@@ -263,8 +261,9 @@ def describe(verdict: Verdict) -> str:
 
 @contextmanager
 def _directories(*, can_fill: bool) -> Iterator[tuple[Path, Path, bool]]:
-    """One for the run and one for its store, on a small file system of its own where that can be
-    had: Linux, as root.
+    """The directory of the run, that of its store, and whether the latter is a small file system.
+
+    A small file system needs Linux and root.
     """
     with tempfile.TemporaryDirectory(prefix="makegood-faults-", ignore_cleanup_errors=True) as name:
         directory, store = Path(name), Path(name) / "store"

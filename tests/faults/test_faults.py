@@ -8,14 +8,14 @@ import pytest
 
 from tests.faults.installation.installation import StoreKind
 from tests.faults.rules.verdict import Rule, Verdict
-from tests.faults.run import Plan, judged
+from tests.faults.run import Plan, run_and_check
 from tests.support.processes import ROOT
 
 ARTEFACTS = ROOT / "artefacts" / "faults"
 
 
 def verdict_of(plan: Plan) -> Verdict:
-    return judged(plan, ARTEFACTS, say=print)[1]
+    return run_and_check(plan, ARTEFACTS, say=print)[1]
 
 
 @pytest.mark.parametrize("store", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
@@ -36,7 +36,7 @@ def test_promise_is_kept_through_eight_kills(store: StoreKind) -> None:
     ],
 )
 def test_planted_bug_is_caught(bug: str, rule: Rule) -> None:
-    # A lost receipt takes an API that dies; the others show by themselves.
+    # A receipt is lost only if an API dies. The other bugs need no fault.
     killed = (
         {"kills": 6, "killed": ("api-1", "api-2")}
         if bug == "answer_before_commit"

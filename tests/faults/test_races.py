@@ -1,9 +1,10 @@
-"""Results at the very moment of the deadline: each receipt ends in one state, and a stored success
-never becomes an incident.
+"""Results at the moment of the deadline: each receipt ends in one state, and a stored success never
+becomes an incident.
 
-Four in five answers are aimed at the 20 ms on either side of `timeout_at`, the others at the moment
-a little later in which the incident opens. How long a request takes is learned on the way. Half of
-the 500 race on each database.
+1. `Racer` sends receipts, and for each a success that is answered close to its `timeout_at`.
+2. Four in five answers are timed within 20 ms of `timeout_at`, the others a little later, when the
+   incident opens. The duration of a request is estimated from the latest requests.
+3. Half of the 500 races run on each database.
 """
 
 import asyncio
@@ -25,20 +26,18 @@ from tests.support.product import Product, product
 from tests.support.waiting import wait_until
 
 CLOSE_SECONDS = 0.020
-# On a machine that is busy with other things too, aims go wide: then more are sent, up to so many
-# times as many.
+# On a busy machine the timing is less exact. Then more races run, up to this many times `count`.
 AT_MOST_TIMES = 12
-# A pace at which nearly every run waits when its deadline comes, and a request takes as long as the
-# one before.
+# At this rate nearly every run waits when its deadline comes, and requests take equally long.
 PER_SECOND = 25
-AHEAD_SECONDS = 4.0
-AIMED_WITHIN_SECONDS = 0.013
-LATE_AIMS_SECONDS = (0.020, 2.5)
+TIMEOUT_SECONDS = 4.0
+CLOSE_OFFSET_SECONDS = 0.013
+LATE_OFFSETS_SECONDS = (0.020, 2.5)
 
 
 @dataclass(slots=True)
-class Shot:
-    """One receipt, and the success that was sent about its deadline; instants in unix seconds."""
+class Race:
+    """One receipt, and the success that was sent near its deadline. Instants are unix seconds."""
 
     event_id: str
     timeout_at: float
@@ -50,39 +49,37 @@ class Shot:
         return abs(self.answered_at - self.timeout_at) <= CLOSE_SECONDS
 
 
-class Gun:
-    """Sends each success so that its answer comes when it is aimed to."""
+class Racer:
+    """Sends each success so that its answer comes at a chosen offset from the deadline."""
 
     def __init__(self, shop: Product, http: httpx.AsyncClient) -> None:
         self._shop = shop
         self._http = http
         self._took_seconds: deque[float] = deque([0.01], maxlen=9)
         self._keys = itertools.count(1)
-        self.shots: list[Shot] = []
+        self.races: list[Race] = []
 
     async def race_all(self, count: int) -> None:
-        """One race after the other begins, until there were so many, and three of five of them
-        close.
-        """
-        async with asyncio.TaskGroup() as racing:
+        """Start races until there are `count` of them, and 60 % are close."""
+        async with asyncio.TaskGroup() as group:
             for number in range(AT_MOST_TIMES * count):
-                if number >= count and sum(shot.is_close for shot in self.shots) >= 0.6 * count:
+                if number >= count and sum(race.is_close for race in self.races) >= 0.6 * count:
                     break
-                racing.create_task(self._race(aim(number)))
+                group.create_task(self._race(offset_of(number)))
                 await asyncio.sleep(1 / PER_SECOND)
 
-    async def _race(self, aim_seconds: float) -> None:
-        """A receipt, and its success, answered so many seconds after the deadline."""
+    async def _race(self, offset_seconds: float) -> None:
+        """Send a receipt, and a success that is answered this long after the deadline."""
         accepted = await self._say("receipt", self._receipt())
-        shot = Shot(accepted["event_id"], unix(accepted["timeout_at"]))
+        race = Race(accepted["event_id"], unix(accepted["timeout_at"]))
         await asyncio.sleep(
-            shot.timeout_at + aim_seconds - median(self._took_seconds) - time.time()
+            race.timeout_at + offset_seconds - median(self._took_seconds) - time.time()
         )
         began = time.monotonic()
-        answer = await self._say("result", {"event_id": shot.event_id, "status": "success"})
-        shot.answered_at, shot.state = time.time(), answer["state"]
+        answer = await self._say("result", {"event_id": race.event_id, "status": "success"})
+        race.answered_at, race.state = time.time(), answer["state"]
         self._took_seconds.append(time.monotonic() - began)
-        self.shots.append(shot)
+        self.races.append(race)
 
     def _receipt(self) -> dict[str, Any]:
         number = next(self._keys)
@@ -93,7 +90,7 @@ class Gun:
             "effect_type": "credit_grant",
             "internal_reference": f"race_{number}",
             "occurred_at": "2026-11-23T11:13:55Z",
-            "timeout_minutes": AHEAD_SECONDS / 60,
+            "timeout_minutes": TIMEOUT_SECONDS / 60,
         }
 
     async def _say(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -112,46 +109,46 @@ def shop(tmp_path: Path, database_url: str) -> Iterator[Product]:
 @pytest.mark.timeout(300)  # on a machine busy with other things
 @pytest.mark.parametrize("count", [40, pytest.param(250, marks=pytest.mark.long)])
 async def test_success_within_20_ms_of_the_deadline(shop: Product, count: int) -> None:
-    async with gun(shop) as armed:
-        await armed.race_all(count)
+    async with racing(shop) as racer:
+        await racer.race_all(count)
 
-    assert sum(shot.is_close for shot in armed.shots) >= 0.6 * count
-    _each_has_one_end(shop, armed.shots)
+    assert sum(race.is_close for race in racer.races) >= 0.6 * count
+    _each_has_one_end(shop, racer.races)
 
 
 @asynccontextmanager
-async def gun(shop: Product) -> AsyncIterator[Gun]:
+async def racing(shop: Product) -> AsyncIterator[Racer]:
     async with httpx.AsyncClient(base_url=shop.http.base_url, trust_env=False, timeout=20) as http:
-        yield Gun(shop, http)
+        yield Racer(shop, http)
 
 
-def aim(number: int) -> float:
-    """How many seconds after the deadline the answer shall come."""
+def offset_of(number: int) -> float:
+    """How many seconds after the deadline the answer is to come."""
     spread = number * 37 % 101 / 100
     if number % 10 < 8:
-        return AIMED_WITHIN_SECONDS * (2 * spread - 1)
+        return CLOSE_OFFSET_SECONDS * (2 * spread - 1)
     # As many between 20 and 40 ms as between 1 and 2 s: when the incident opens depends on the
     # machine.
-    first, last = LATE_AIMS_SECONDS
+    first, last = LATE_OFFSETS_SECONDS
     return first * float((last / first) ** spread)
 
 
-def _each_has_one_end(shop: Product, shots: list[Shot]) -> None:
-    close = [shot for shot in shots if shot.is_close]
-    events = {shot.event_id: shop.event(shot.event_id) for shot in shots}
+def _each_has_one_end(shop: Product, races: list[Race]) -> None:
+    close = [race for race in races if race.is_close]
+    events = {race.event_id: shop.event(race.event_id) for race in races}
     recovered = {
-        shot.event_id: events[shot.event_id] for shot in shots if shot.state == "recovered"
+        race.event_id: events[race.event_id] for race in races if race.state == "recovered"
     }
-    close_and_recovered = sum(shot.event_id in recovered for shot in close)
+    close_and_recovered = sum(race.event_id in recovered for race in close)
     print(
-        f"{len(close)} of {len(shots)} within 20 ms ({close_and_recovered} after the incident);"
+        f"{len(close)} of {len(races)} within 20 ms ({close_and_recovered} after the incident);"
         f" {len(recovered)} recovered"
     )
-    assert 0 < len(recovered) < len(shots)
-    for shot in shots:
-        assert events[shot.event_id]["state"] == shot.state
-        (_ended_by_a_late_success if shot.state == "recovered" else _applied_without_incident)(
-            events[shot.event_id]
+    assert 0 < len(recovered) < len(races)
+    for race in races:
+        assert events[race.event_id]["state"] == race.state
+        (_ended_by_a_late_success if race.state == "recovered" else _applied_without_incident)(
+            events[race.event_id]
         )
     incidents = {event["incident"]["id"] for event in recovered.values()}
     wait_until(
@@ -161,12 +158,12 @@ def _each_has_one_end(shop: Product, shots: list[Shot]) -> None:
     )
     assert opening_mails(shop.post.mails) == dict.fromkeys(incidents, 1)
     assert copies(shop.post.mails) == []
-    # What the workflows did after the answers, late timers and signals, has changed nothing.
+    # Late timers and signals, after the answers, change nothing.
     wait_until(
         lambda: count_of_runs(shop, status="Running") == 0, seconds=30, what="every run ended"
     )
-    assert {shot.event_id: shop.event(shot.event_id)["state"] for shot in shots} == {
-        s.event_id: s.state for s in shots
+    assert {race.event_id: shop.event(race.event_id)["state"] for race in races} == {
+        s.event_id: s.state for s in races
     }
 
 

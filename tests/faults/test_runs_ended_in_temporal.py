@@ -1,9 +1,12 @@
-"""Runs that are ended or deleted in Temporal itself, in every way, while their receipts are open.
+"""Runs that an operator ends or deletes in Temporal, in every way, while their receipts are open.
 
-The reconciler, at its default interval, finds each and starts another run. That run continues from
-the state in the store: no second incident, no second mail, no second series. A run is made to fail
-or complete wrongly in three ways: by another workflow started under its id, by a signal that names
-a result that nobody reported, and by an invented answer to the call in flight.
+1. The test makes one receipt for each case of `CASES`, and brings it to the case's state.
+2. For each, `TemporalOperator` performs the case's action on its run by Temporal's command line:
+   terminate, cancel or delete it, start another workflow under its id, send it a result that nobody
+   reported, or answer its activity with an invented result.
+3. The reconciler, at its default interval, must start another run within `WITHIN_SECONDS`.
+4. The new run continues from the stored state, to the receipt's end: with one incident, one mail of
+   each kind and one series of callbacks.
 """
 
 import asyncio
@@ -26,17 +29,18 @@ from tests.support.waiting import wait_until, wait_until_async
 from workflows.messages import TASK_QUEUE, workflow_id
 
 WITHIN_SECONDS = 60
-# The run ends before this deadline.
+# The timeout of the receipts in state "due". Their runs end before this deadline.
 DUE_MINUTES = 0.1
 DEFAULT_RECONCILE_SECONDS = str(Settings.model_fields["reconcile_seconds"].default)
-MADE_UP_RESULT = json.dumps({"result_id": "res_made_up", "status": "success", "replay_id": None})
-FAR_AWAY = "2099-01-01T00:00:00+00:00"
-MADE_UP_STATUS = {"state": "recovered", "deadline_at": FAR_AWAY}
-MADE_UP_ANSWER = json.dumps(
-    {"status": MADE_UP_STATUS, "retry_after_ms": None, "should_alert": False}
+INVENTED_RESULT = json.dumps({"result_id": "res_invented", "status": "success", "replay_id": None})
+FAR_FUTURE = "2099-01-01T00:00:00+00:00"
+INVENTED_STATUS = {"state": "recovered", "deadline_at": FAR_FUTURE}
+INVENTED_ANSWER = json.dumps(
+    {"status": INVENTED_STATUS, "retry_after_ms": None, "should_alert": False}
 )
-# (state of the receipt, what is done to its run, status of that run afterwards)
-DEEDS = (
+# (state of the receipt or its repair, action on its run, status of that run afterwards: "" means
+# that Temporal does not know it)
+CASES = (
     *(
         (state, "terminate", "TERMINATED")
         for state in ("waiting", "open", "calling", "awaiting_result")
@@ -55,28 +59,31 @@ DEEDS = (
         (state, "replace by one that times out", "TIMED_OUT")
         for state in ("waiting", "open", "awaiting_result")
     ),
-    ("waiting", "terminate, and once more", "TERMINATED"),
-    ("awaiting_result", "terminate, and once more", "TERMINATED"),
-    ("calling", "fail its call", "FAILED"),
-    ("calling", "make up its call's answer", "COMPLETED"),
-    ("waiting", "make up a result", "COMPLETED"),
-    ("waiting", "make up a result, and forget", ""),
-    # There it is noted and ignored: the store is asked, and holds no such result.
-    ("open", "make up a result", "RUNNING"),
-    ("awaiting_result", "make up a result", "RUNNING"),
+    ("waiting", "terminate twice", "TERMINATED"),
+    ("awaiting_result", "terminate twice", "TERMINATED"),
+    ("calling", "fail its activity", "FAILED"),
+    ("calling", "complete its activity with an invented answer", "COMPLETED"),
+    ("waiting", "signal an invented result", "COMPLETED"),
+    ("waiting", "signal an invented result, then delete", ""),
+    # The run reads the store, finds no such result, and notes the signal on the timeline.
+    ("open", "signal an invented result", "RUNNING"),
+    ("awaiting_result", "signal an invented result", "RUNNING"),
     ("due", "terminate", "TERMINATED"),
     ("due", "delete", ""),
-    ("due", "make up a result, and forget", ""),
+    ("due", "signal an invented result, then delete", ""),
 )
 
 
 @dataclass(slots=True)
 class Case:
-    """One receipt, and what was done to its run."""
+    """One receipt, and the action on its run. `run_status` is that run's status afterwards.
+
+    `run_id` is set before the action, `repaired_seconds` after the repair.
+    """
 
     state: str
-    deed: str
-    seen_as: str
+    action: str
+    run_status: str
     event_id: str
     run_id: str = ""
     repaired_seconds: float = 0.0
@@ -86,7 +93,7 @@ class Case:
         return workflow_id(EventId(self.event_id))
 
     def __str__(self) -> str:
-        return f"{self.state}: {self.deed}"
+        return f"{self.state}: {self.action}"
 
 
 @pytest.fixture
@@ -103,49 +110,49 @@ def shop(tmp_path: Path, store_url: str) -> Iterator[Product]:
 async def test_run_that_is_ended_or_deleted_in_temporal_is_replaced_within_60_s(
     shop: Product,
 ) -> None:
-    hands = Hands(shop, await Client.connect(shop.temporal_address))
-    cases = _brought_about(shop)
-    await wait_until_async(hands.all_run, seconds=20, what="a run for each receipt")
+    # A run that completes normally, beside those of the cases.
+    shop.say("result", {"event_id": shop.receipt(), "status": "success"})
+    operator = TemporalOperator(shop, await Client.connect(shop.temporal_address))
+    cases = _make_cases(shop)
+    await wait_until_async(operator.every_run_exists, seconds=20, what="a run for each receipt")
 
-    async with asyncio.TaskGroup() as doing:
-        deeds = [(case, doing.create_task(hands.befall(case))) for case in cases]
-        await asyncio.gather(*(deed for case, deed in deeds if case.state == "calling"))
-        # A call that hangs for 30 s is given up.
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            (case, group.create_task(operator.act_and_wait_for_repair(case))) for case in cases
+        ]
+        await asyncio.gather(*(task for case, task in tasks if case.state == "calling"))
+        # From here on the endpoint answers. A callback without an answer times out after 30 s.
         shop.receiver.answering.set()
 
     for case in sorted(cases, key=lambda case: case.repaired_seconds):
-        print(f"{case.repaired_seconds:5.1f} s  {case.state}: {case.deed}")
+        print(f"{case.repaired_seconds:5.1f} s  {case}")
     assert max(case.repaired_seconds for case in cases) < WITHIN_SECONDS
-    _everything_goes_on(shop, cases)
-    _nothing_was_done_twice(shop, cases)
+    _complete_every_receipt(shop, cases)
+    _assert_nothing_was_done_twice(shop, cases)
 
 
-class Hands:
-    """A person with Temporal's command line."""
+class TemporalOperator:
+    """An operator who uses Temporal's command line."""
 
     def __init__(self, shop: Product, client: Client) -> None:
         self._shop = shop
         self._client = client
-        self._applied = shop.receipt()
-        shop.say("result", {"event_id": self._applied, "status": "success"})
 
-    async def all_run(self) -> bool:
-        return count_of_runs(self._shop, status="Running") == len(DEEDS)
+    async def every_run_exists(self) -> bool:
+        return count_of_runs(self._shop, status="Running") == len(CASES)
 
-    async def befall(self, case: Case) -> None:
-        """Do the deed, and return once it has been put right; the case then says how long that
-        took.
-        """
-        case.run_id = await self._run_now(case)
-        ended = await self._do(case)
+    async def act_and_wait_for_repair(self, case: Case) -> None:
+        """Perform the action, wait until the reconciler has repaired it, and measure the time."""
+        case.run_id = await self._current_run_id(case)
+        ended = await self._act(case)
         await wait_until_async(
-            lambda: self._is_seen(case, ended),
+            lambda: self._has_expected_status(case, ended),
             seconds=100,
-            what=f"the run of {case} is {case.seen_as}",
+            what=f"the run of {case} is {case.run_status}",
         )
         done_at = time.monotonic()
         await wait_until_async(
-            lambda: self._is_right(case, ended), seconds=WITHIN_SECONDS, what=f"put right: {case}"
+            lambda: self._is_repaired(case, ended), seconds=WITHIN_SECONDS, what=f"repair of {case}"
         )
         case.repaired_seconds = time.monotonic() - done_at
         if case.state == "due":
@@ -154,18 +161,21 @@ class Hands:
                 event["deadline_at"]
             )
 
-    async def _do(self, case: Case) -> str:
-        """The run that is ended by it in the end: the impostor's, where there is one."""
+    async def _act(self, case: Case) -> str:
+        """Perform the action of the case; returns the id of the run that it ends last.
+
+        This is another run than `case.run_id` where the action starts one, or ends two.
+        """
         name = ("--workflow-id", case.workflow_id)
-        match case.deed:
+        match case.action:
             case "terminate" | "cancel":
-                await self._temporal("workflow", case.deed, *name)
-            case "terminate, and once more":
+                await self._temporal("workflow", case.action, *name)
+            case "terminate twice":
                 await self._temporal("workflow", "terminate", *name)
                 await wait_until_async(
-                    lambda: self._is_right(case, ""), seconds=WITHIN_SECONDS, what="another run"
+                    lambda: self._is_repaired(case, ""), seconds=WITHIN_SECONDS, what="another run"
                 )
-                again = await self._run_now(case)
+                again = await self._current_run_id(case)
                 await self._temporal("workflow", "terminate", *name)
                 return again
             case "delete":
@@ -173,32 +183,37 @@ class Hands:
             case "replace by one that fails":
                 return await self._replace(case, "evt_unknown", resume=True)
             case "replace by one that completes":
-                # It waits regardless of the receipt, and accepts a success signal.
-                impostor = await self._replace(case, case.event_id, resume=False)
+                # It waits for a result whatever the store says, and the signal completes it.
+                replacement = await self._replace(case, case.event_id, resume=False)
                 await self._temporal(
-                    "workflow", "signal", *name, "--name", "result", "--input", MADE_UP_RESULT
+                    "workflow", "signal", *name, "--name", "result", "--input", INVENTED_RESULT
                 )
-                return impostor
+                return replacement
             case "replace by one that times out":
                 return await self._replace(
                     case, case.event_id, "--execution-timeout", "1s", resume=False
                 )
-            case "fail its call":
+            case "fail its activity":
                 await self._temporal(
-                    "activity", "fail", *name, "--activity-id", await self._call_of(case)
+                    "activity", "fail", *name, "--activity-id", await self._activity_id_of(case)
                 )
-            case "make up its call's answer":
-                made_up = ("--activity-id", await self._call_of(case), "--result", MADE_UP_ANSWER)
-                await self._temporal("activity", "complete", *name, *made_up)
-            case "make up a result" | "make up a result, and forget":
+            case "complete its activity with an invented answer":
+                answer = (
+                    "--activity-id",
+                    await self._activity_id_of(case),
+                    "--result",
+                    INVENTED_ANSWER,
+                )
+                await self._temporal("activity", "complete", *name, *answer)
+            case "signal an invented result" | "signal an invented result, then delete":
                 await self._temporal(
-                    "workflow", "signal", *name, "--name", "result", "--input", MADE_UP_RESULT
+                    "workflow", "signal", *name, "--name", "result", "--input", INVENTED_RESULT
                 )
-        if case.deed.endswith("and forget"):
+        if case.action.endswith("then delete"):
             await wait_until_async(
                 lambda: self._has_status(case, "COMPLETED"),
                 seconds=20,
-                what="completed by the made-up result",
+                what="completed by the invented result",
             )
             await self._temporal("workflow", "delete", "--yes", *name, "--run-id", case.run_id)
         return case.run_id
@@ -206,8 +221,8 @@ class Hands:
     async def _replace(self, case: Case, event_id: str, *more: str, resume: bool) -> str:
         start = {
             "event_id": event_id,
-            "project_id": "prj_made_up",
-            "deadline_at": FAR_AWAY,
+            "project_id": "prj_invented",
+            "deadline_at": FAR_FUTURE,
             "resume": resume,
         }
         typed = (
@@ -225,11 +240,11 @@ class Hands:
             json.loads(await self._temporal("workflow", "start", *named, *typed, *more))["runId"]
         )
 
-    async def _is_seen(self, case: Case, run_id: str) -> bool:
+    async def _has_expected_status(self, case: Case, run_id: str) -> bool:
         described = await self._described(case, run_id)
         if described is None or described.status is None:
-            return case.seen_as == ""
-        return described.status.name == case.seen_as
+            return case.run_status == ""
+        return described.status.name == case.run_status
 
     async def _has_status(self, case: Case, status: str) -> bool:
         described = await self._described(case, case.run_id)
@@ -239,21 +254,21 @@ class Hands:
             and described.status.name == status
         )
 
-    async def _is_right(self, case: Case, ended: str) -> bool:
+    async def _is_repaired(self, case: Case, ended: str) -> bool:
         if case.state == "due":
             return bool(self._shop.event(case.event_id)["state"] == "incident")
-        if case.seen_as == "RUNNING":
+        if case.run_status == "RUNNING":
             return kinds(self._shop.event(case.event_id))["noted"] == 1
         described = await self._described(case)
         is_running = described is not None and described.status is WorkflowExecutionStatus.RUNNING
         return is_running and described is not None and described.run_id not in {case.run_id, ended}
 
-    async def _run_now(self, case: Case) -> str:
+    async def _current_run_id(self, case: Case) -> str:
         described = await self._described(case)
         assert described is not None
         return described.run_id or ""
 
-    async def _call_of(self, case: Case) -> str:
+    async def _activity_id_of(self, case: Case) -> str:
         described = await self._described(case)
         assert described is not None
         (call,) = described.raw_description.pending_activities
@@ -275,23 +290,24 @@ class Hands:
         return await asyncio.to_thread(self._shop.temporal, *arguments)
 
 
-def _brought_about(shop: Product) -> list[Case]:
-    """A receipt for each deed, where it shall stand; from the first that is being called on, no
-    call is answered.
+def _make_cases(shop: Product) -> list[Case]:
+    """A receipt for each case, in its state.
+
+    From the first receipt in state `calling` on, the repair endpoint answers no callback.
     """
     cases = []
     for state in ("waiting", "open", "awaiting_result", "calling", "due"):
         if state == "calling":
             shop.receiver.answering.clear()
         cases += [
-            Case(state, deed, seen_as, _brought_to(shop, state))
-            for at, deed, seen_as in DEEDS
-            if at == state
+            Case(state, action, run_status, _receipt_in_state(shop, state))
+            for case_state, action, run_status in CASES
+            if case_state == state
         ]
     return cases
 
 
-def _brought_to(shop: Product, state: str) -> str:
+def _receipt_in_state(shop: Product, state: str) -> str:
     event_id = shop.receipt(**({"timeout_minutes": DUE_MINUTES} if state == "due" else {}))
     if state in {"open", "calling", "awaiting_result"}:
         shop.say("result", {"event_id": event_id, "status": "failed"})
@@ -306,8 +322,8 @@ def _brought_to(shop: Product, state: str) -> str:
     return event_id
 
 
-def _everything_goes_on(shop: Product, cases: list[Case]) -> None:
-    """Each receipt is taken to its end, by the way that begins where it stands."""
+def _complete_every_receipt(shop: Product, cases: list[Case]) -> None:
+    """Bring each receipt to its end from its state: expiry, incident, repair, success."""
     for case in cases:
         if case.state == "waiting":
             shop.http.post(
@@ -322,7 +338,7 @@ def _everything_goes_on(shop: Product, cases: list[Case]) -> None:
         if case.state in {"open", "calling", "awaiting_result"}:
             wait_until(
                 lambda case=case: _repair(shop, case)["state"] == "awaiting_result",
-                what=f"the call of {case} is answered",
+                what=f"the callback of {case} is answered",
             )
             result["replay_id"] = _repair(shop, case)["replay_id"]
         assert shop.say("result", result)["state"] == "recovered"
@@ -336,7 +352,7 @@ def _repair(shop: Product, case: Case) -> dict[str, Any]:
     return dict(repair)
 
 
-def _nothing_was_done_twice(shop: Product, cases: list[Case]) -> None:
+def _assert_nothing_was_done_twice(shop: Product, cases: list[Case]) -> None:
     events = {case.event_id: shop.event(case.event_id) for case in cases}
     wait_until(
         lambda: len(shop.post.mails) >= 2 * len(cases),
@@ -364,7 +380,7 @@ def _nothing_was_done_twice(shop: Product, cases: list[Case]) -> None:
     }
     for case in cases:
         for repair in events[case.event_id]["repairs"]:
-            # A call that was under way when its run was lost is made again, under the same number.
+            # A callback in flight when its run was lost is sent again, under the same number.
             assert set(called[repair["replay_id"]]) == {1}
             assert len(called[repair["replay_id"]]) == 1 or case.state == "calling"
             assert [attempt["number"] for attempt in repair["attempts"]] == [1]

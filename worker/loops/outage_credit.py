@@ -14,7 +14,8 @@ import structlog
 from domain.errors import Unavailable
 from store.db.database import Database
 from store.db.sql import SessionStatements
-from store.receipts.outage_credit import BATCH, CreditStep, credit_batch, pending_outages
+from store.receipts.outage_credit import BATCH, CreditStep, credit_batch
+from store.receipts.pending_credit import pending_outages
 
 CHECK_SECONDS = 1.0
 # Ingest runs between two batches: on SQLite it waits while a batch is written. Nothing waits for

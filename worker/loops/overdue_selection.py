@@ -12,7 +12,11 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import ProjectId
-from store.receipts.reconcile.overdue import OverdueReceipt, overdue_of_each, overdue_receipts
+from store.receipts.reconcile.overdue import (
+    OverdueReceipt,
+    overdue_receipts,
+    overdue_receipts_by_project,
+)
 
 # Receipts in a turn: OF_EACH of each project, then WALKED_PART more of each of WALKED_AT_ONCE
 # projects that have more.
@@ -52,10 +56,10 @@ class OverdueSelection:
 
         Projects that have waited longest for a further part come first.
         """
-        part = await overdue_of_each(
+        part = await overdue_receipts_by_project(
             session, until, after=self._after_project, projects=PROJECTS_CHECKED, of_each=OF_EACH
         )
-        self._after_project = part.last
+        self._after_project = part.last_project
         self._turn += 1
         found: dict[ProjectId, list[OverdueReceipt]] = {}
         for receipt in part.receipts:

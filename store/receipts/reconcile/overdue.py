@@ -1,7 +1,14 @@
-"""Finds the receipts and repairs whose deadline has passed, and counts overdue receipts.
+"""Finds the receipts and repairs whose deadline has passed.
 
-Writes nothing: `store.receipts.deadlines` acts on what is found. Used by the worker's loops for
-overdue incidents, dispatch and reconciliation.
+Normally a run opens its incident at the deadline. These rows show that a run is late or lost:
+
+1. `receipts` in state `waiting` with `deadline_at` in the past: `overdue_receipts_by_project` finds
+   the first few of every project, `overdue_receipts` the others.
+2. `repairs` in state `awaiting_result` with `result_deadline_at` in the past: `overdue_repairs`.
+3. `count_overdue` counts receipts shortly after their deadline: a measure of how late runs are.
+
+The worker's loops for overdue incidents and reconciliation use 1 and 2, dispatch uses 3. Nothing is
+written here; `store.receipts.deadlines` opens the incidents and fails the repairs.
 """
 
 from dataclasses import dataclass
@@ -14,36 +21,40 @@ from domain.ids import EventId, ProjectId, ReplayId
 from store.schema.tables import OUTAGES, OUTBOX, RECEIPTS, REPAIRS, STUCK_RUNS
 from store.status.heartbeats import latest_ingest_heartbeat
 
-# From: longer than an incident normally takes to open. To: anything older is another problem.
+# `count_overdue` counts deadlines that passed this long ago. From: longer than an incident normally
+# takes to open. To: anything older is another problem.
 OVERDUE_FROM_SECONDS, OVERDUE_TO_SECONDS = 2, 120
 OVERDUE_LOOKED_AT = 1_000
 # From this many overdue receipts on, incidents count as delayed; fewer are stray ones.
 BEHIND_FROM_OVERDUE = 3
-# The projects by id, and the longest overdue receipts of each: a loose index scan of
-# `receipts_overdue`.
-_OWNERS = """
-WITH RECURSIVE owners(id, turn) AS (
+# Step 1: the projects with waiting receipts, by id, numbered from 1. Each step of the recursion
+# finds the next one in the index `receipts_overdue`, so that no other receipt is read.
+_WAITING_PROJECTS = """
+WITH RECURSIVE projects_waiting(id, number) AS (
     SELECT min(project_id), 1 FROM receipts{by_index} WHERE state = 'waiting'
       AND project_id > :after
     UNION ALL
     SELECT (SELECT min(project_id) FROM receipts{by_index} WHERE state = 'waiting'
-      AND project_id > owners.id), turn + 1
-    FROM owners WHERE owners.id IS NOT NULL AND turn < :projects
+      AND project_id > projects_waiting.id), number + 1
+    FROM projects_waiting WHERE projects_waiting.id IS NOT NULL AND number < :projects
 )
-SELECT owners.id AS project_id, turn, due.event_id, due.deadline_at FROM owners """
-_OF_OWNER = """
-    FROM receipts WHERE project_id = owners.id AND state = 'waiting' AND deadline_at <= :until
+SELECT projects_waiting.id AS project_id, number, due.event_id, due.deadline_at
+FROM projects_waiting """
+# Step 2: the longest overdue receipts of each of them.
+_LONGEST_OVERDUE = """
+    FROM receipts WHERE project_id = projects_waiting.id AND state = 'waiting'
+      AND deadline_at <= :until
     ORDER BY deadline_at, event_id LIMIT :of_each"""
-# PostgreSQL scans the whole table for such an IN. SQLite has no LATERAL, and would choose an index
-# of all receipts.
-_OF_EACH = {
+# PostgreSQL would scan the whole table for SQLite's IN. SQLite has no LATERAL, and would choose an
+# index of all receipts without INDEXED BY.
+_OVERDUE_BY_PROJECT = {
     "postgresql": (
-        f"{_OWNERS.format(by_index='')} LEFT JOIN LATERAL (SELECT event_id, deadline_at"
-        f" {_OF_OWNER}) AS due ON true"
+        f"{_WAITING_PROJECTS.format(by_index='')} LEFT JOIN LATERAL (SELECT event_id, deadline_at"
+        f" {_LONGEST_OVERDUE}) AS due ON true"
     ),
     "sqlite": (
-        f"{_OWNERS.format(by_index=' INDEXED BY receipts_overdue')} "
-        f"LEFT JOIN receipts AS due ON due.event_id IN (SELECT event_id {_OF_OWNER})"
+        f"{_WAITING_PROJECTS.format(by_index=' INDEXED BY receipts_overdue')} "
+        f"LEFT JOIN receipts AS due ON due.event_id IN (SELECT event_id {_LONGEST_OVERDUE})"
     ),
 }
 
@@ -58,13 +69,14 @@ class OverdueReceipt:
 
 
 @dataclass(frozen=True, slots=True)
-class OverdueOfEach:
-    """The longest overdue receipts of each project, by project. `last` is the last project, None
-    after the end.
+class OverdueByProject:
+    """The longest overdue receipts of some projects, ordered by project.
+
+    `last_project` is the last of these projects, to continue after; None if no project follows.
     """
 
     receipts: list[OverdueReceipt]
-    last: ProjectId | None
+    last_project: ProjectId | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +88,15 @@ class OverdueRepair:
     replay_id: ReplayId
 
 
-async def overdue_of_each(
+async def overdue_receipts_by_project(
     session: AsyncSession, until: datetime, *, after: ProjectId | None, projects: int, of_each: int
-) -> OverdueOfEach:
-    """The longest overdue receipts of at most `projects` projects, from the one after `after`.
+) -> OverdueByProject:
+    """The longest overdue receipts of the next `projects` projects after the id `after`.
 
-    At most `of_each` of a project, so that one project adds no work for the others.
+    At most `of_each` of each project, so that a project with many delays no other.
     """
     values = {"after": after or "", "until": until, "projects": projects, "of_each": of_each}
-    query = text(_OF_EACH[session.get_bind().dialect.name])
+    query = text(_OVERDUE_BY_PROJECT[session.get_bind().dialect.name])
     query = query.bindparams(bindparam("until", type_=RECEIPTS.c.deadline_at.type))
     typed = query.columns(
         project_id=RECEIPTS.c.project_id.type,
@@ -92,14 +104,14 @@ async def overdue_of_each(
         deadline_at=RECEIPTS.c.deadline_at.type,
     )
     rows = [row for row in await session.execute(typed, values) if row.project_id is not None]
-    rows.sort(key=lambda row: (row.turn, row.deadline_at or until, row.event_id or ""))
+    rows.sort(key=lambda row: (row.number, row.deadline_at or until, row.event_id or ""))
     found = [
         OverdueReceipt(EventId(row.event_id), ProjectId(row.project_id), row.deadline_at)
         for row in rows
         if row.event_id
     ]
-    is_end = not rows or rows[-1].turn < projects
-    return OverdueOfEach(found, None if is_end else ProjectId(rows[-1].project_id))
+    is_end = not rows or rows[-1].number < projects
+    return OverdueByProject(found, None if is_end else ProjectId(rows[-1].project_id))
 
 
 async def overdue_receipts(
@@ -110,10 +122,10 @@ async def overdue_receipts(
     limit: int,
     project_id: ProjectId | None = None,
 ) -> list[OverdueReceipt]:
-    """Waiting receipts with a deadline at `until` or before, the longest overdue first, from the
-    one after `after`.
+    """Waiting receipts with a deadline at `until` or before, the longest overdue first.
 
-    Uses the partial index `receipts_due`, or `receipts_overdue` for one project.
+    `after` is the last receipt of the previous page. Uses the partial index `receipts_due`, or
+    `receipts_overdue` for one project.
     """
     deadline_at, event_id = RECEIPTS.c.deadline_at, RECEIPTS.c.event_id
     query = select(event_id, RECEIPTS.c.project_id, deadline_at)
@@ -133,9 +145,10 @@ async def overdue_receipts(
 async def overdue_repairs(
     session: AsyncSession, until: datetime, *, after: OverdueRepair | None, limit: int
 ) -> list[OverdueRepair]:
-    """Repairs whose result was due at `until` or before, by id, from the one after `after`.
+    """Repairs whose result was due at `until` or before, ordered by id.
 
-    Uses the partial index `repairs_one_active`, which holds active repairs only.
+    `after` is the last repair of the previous page. Uses the partial index `repairs_one_active`,
+    which holds active repairs only.
     """
     # Literals, not bound values: otherwise neither database uses the partial index.
     is_active = REPAIRS.c.state.in_(
@@ -156,23 +169,35 @@ async def overdue_repairs(
 
 
 async def count_overdue(session: AsyncSession, now: datetime) -> int:
-    """The number of receipts shortly past their deadline that have neither an incident nor an
-    outbox row.
+    """The number of waiting receipts shortly past their deadline: a measure of how late runs are.
 
-    1. Only final deadlines count: before the last heartbeat of ingest, and with every outage
+    1. A receipt counts only after its start or signal was dispatched: it has no outbox row.
+    2. Its deadline must be final: before the last heartbeat of ingest, and with every outage
        credited.
-    2. Runs that are known to be stuck do not count: they say nothing about Temporal.
-    3. If several projects have waiting receipts, one project alone cannot reach
+    3. A run that is known to be stuck does not count: it says nothing about Temporal.
+    4. If several projects have waiting receipts, one project alone cannot reach
        `BEHIND_FROM_OVERDUE`.
 
-    The work is bounded: it examines the first `OVERDUE_LOOKED_AT` receipts.
+    The work is bounded: it examines the latest `OVERDUE_LOOKED_AT` deadlines.
     """
-    since, until = (
-        now - timedelta(seconds=OVERDUE_TO_SECONDS),
-        now - timedelta(seconds=OVERDUE_FROM_SECONDS),
-    )
+    since = now - timedelta(seconds=OVERDUE_TO_SECONDS)
+    until = now - timedelta(seconds=OVERDUE_FROM_SECONDS)
     last_heartbeat = await latest_ingest_heartbeat(session)
     until = until if last_heartbeat is None else min(until, last_heartbeat)
+    counts = await _count_by_project(session, since, until)
+    if not counts:
+        return 0
+    projects = min(await _count_waiting_projects(session), BEHIND_FROM_OVERDUE)
+    if projects == 1:
+        return sum(counts)
+    of_each = BEHIND_FROM_OVERDUE - (projects - 1)
+    return sum(min(count, of_each) for count in counts)
+
+
+async def _count_by_project(session: AsyncSession, since: datetime, until: datetime) -> list[int]:
+    """The overdue receipts of each project that has any, with a deadline from `since` to `until`;
+    conditions 1 to 3 of `count_overdue`.
+    """
     is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
     recent = select(RECEIPTS.c.event_id, RECEIPTS.c.project_id, RECEIPTS.c.credited_outage)
     recent = recent.where(is_waiting, RECEIPTS.c.deadline_at.between(since, until)).order_by(
@@ -185,34 +210,25 @@ async def count_overdue(session: AsyncSession, now: datetime) -> int:
         .scalar_subquery()
     )
     is_dispatched = ~exists().where(OUTBOX.c.event_id == part.c.event_id)
-    is_known = exists().where(STUCK_RUNS.c.event_id == part.c.event_id)
-    overdue = select(part.c.project_id, func.count().label("count")).where(is_dispatched, ~is_known)
+    is_stuck = exists().where(STUCK_RUNS.c.event_id == part.c.event_id)
+    overdue = select(part.c.project_id, func.count().label("count")).where(is_dispatched, ~is_stuck)
     overdue = overdue.where(part.c.credited_outage >= newest_outage).group_by(part.c.project_id)
-    counts = [int(found) for _, found in await session.execute(overdue)]
-    if not counts:
-        return 0
-    of_each = BEHIND_FROM_OVERDUE - (
-        min(await _count_waiting_projects(session), BEHIND_FROM_OVERDUE) - 1
-    )
-    return (
-        sum(counts)
-        if of_each == BEHIND_FROM_OVERDUE
-        else sum(min(count, of_each) for count in counts)
-    )
+    return [int(count) for _, count in await session.execute(overdue)]
 
 
 async def _count_waiting_projects(session: AsyncSession) -> int:
-    """The number of projects with waiting receipts, up to `BEHIND_FROM_OVERDUE`, by the index
-    `receipts_overdue`.
+    """The number of projects with waiting receipts, from 1 to `BEHIND_FROM_OVERDUE`.
+
+    Each query finds the next project in the index `receipts_overdue`.
     """
     is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
-    first, found = "", 0
-    while found < BEHIND_FROM_OVERDUE:
+    last, count = "", 0
+    while count < BEHIND_FROM_OVERDUE:
         following = select(func.min(RECEIPTS.c.project_id)).where(
-            is_waiting, RECEIPTS.c.project_id > first
+            is_waiting, RECEIPTS.c.project_id > last
         )
         project_id = await session.scalar(following)
         if project_id is None:
             break
-        first, found = project_id, found + 1
-    return max(1, found)
+        last, count = project_id, count + 1
+    return max(1, count)

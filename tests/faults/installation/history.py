@@ -1,25 +1,24 @@
-"""The history of one run of the fault harness: what was sent, answered, mailed, called back, broken
-and repaired, and when.
+"""The history of one run of the fault harness: requests, answers, mails, callbacks and faults.
 
-The checker decides from this alone. Instants are unix seconds of the host's clock, which no fault
-touches in the harness itself. Written by everything in this folder; `save` and `load` keep it as
-JSON lines. The kinds of entries and their fields:
+The checker decides only from this. Instants are unix seconds of the harness's clock, which no fault
+changes. Everything in this folder writes it; `save` and `load` store it as JSON lines. The kinds of
+entries and their fields:
 
 - `sent`: `request` (unique to this HTTP request), `endpoint` (`receipt`, `result`, `reprocess`),
   `key` (Idempotency-Key, None for a reprocess), `body` (the JSON object; for a reprocess
   `incident_id` and `event_id`), `api` (which process, from 0), `order` (the reference of what it is
   about)
 - `answered`: `request`, `status`, `body` (JSON), `replayed` (whether `Idempotent-Replayed` was set)
-- `unknown`: `request`, `error`: no whole answer came, so that nobody knows what became of it
+- `unknown`: `request`, `error`: no complete answer came, so the outcome is unknown
 - `fault_began`, `fault_ended`: `fault` (unique), `kind` (`kill`, `stop`, `store_away`,
   `store_read_only`, `disk_full`, `mail_hangs`, …), `target` (`worker-1`, `temporal`, `store`,
-  `mail`, `endpoint`, …); ended when what it hit is at work again
-- `signalled`: `event`, `name`: somebody typed a signal into Temporal that may act
+  `mail`, `endpoint`, …); ended when the target is ready again
+- `signalled`: `event`, `name`: a signal was sent by Temporal's API that can cause a repair
 - `other_tenant_harmed`: `what` went wrong for a tenant other than the merchant
-- `mail`: `message_id`, `in_reply_to`, `subject`, `to`, `text`; noted when the whole mail was read,
-  before it is acknowledged
+- `mail`: `message_id`, `in_reply_to`, `subject`, `to`, `text`; recorded when the
+  whole mail was read, before it is acknowledged
 - `callback`: `headers` (names in lower case), `body` (the raw text), `answered` (the status, None
-  when it was reset or left)
+  without an answer)
 - `observed`: `event`: an event as REST shows it at the end, timeline and repairs included
 - `settled`: `seconds` until nothing was left to do, `outbox` (rows left), `stuck` (ids of workflows
   whose task does not end)
@@ -34,7 +33,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something that happened; `fields` are as the table above has them, of any JSON type."""
+    """One entry. `fields` are those of the list above, of any JSON type."""
 
     at: float
     kind: str
@@ -46,12 +45,12 @@ class Entry:
 
 @dataclass(slots=True)
 class History:
-    """What happened, in the order in which it was noted."""
+    """The entries in the order in which they were recorded."""
 
     entries: list[Entry] = field(default_factory=list)
 
     def note(self, kind: str, /, **fields: Any) -> None:
-        """Add an entry that happens now."""
+        """Record an entry with the current time."""
         self.entries.append(Entry(time.time(), kind, fields))
 
     def of(self, *kinds: str) -> list[Entry]:
@@ -66,6 +65,6 @@ class History:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """A history that was saved."""
+        """Read a history that `save` wrote."""
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         return cls([Entry(*line) for line in lines])

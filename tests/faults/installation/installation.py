@@ -1,8 +1,7 @@
-"""An installation of the production shape for a run: two API and two worker processes on one store,
-Temporal, and their world.
+"""An installation in the production shape for a run: two API and two worker processes on one store.
 
-Everything is on loopback. The store has a directory of its own, which may be a file system that can
-be filled.
+Temporal, a mail server and a repair endpoint belong to it. Everything is on loopback. The store has
+its own directory, which can be a small file system for the fault `disk_full`.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ from cli.up.temporal_binary import find_temporal_program, start_dev_command, tem
 from config.settings import Settings
 from tests.faults.installation.history import History
 from tests.faults.installation.orders import Merchant
-from tests.faults.installation.processes import Kept, Service
+from tests.faults.installation.processes import Service, SupervisedProcess
 from tests.faults.installation.sinks import MailServer, RepairEndpoint
 from tests.faults.rules.planted import WITHOUT_UNIQUE_KEYS
 from tests.support.postgres import new_cluster
@@ -37,7 +36,10 @@ StoreKind = Literal["sqlite", "postgresql"]
 
 @dataclass(slots=True)
 class Installation:
-    """The running processes by name, the world around them, and what one needs to speak to them."""
+    """The running processes by name, the servers around them, and their addresses.
+
+    `before_work` runs when the project exists, and no API or worker yet.
+    """
 
     directory: Path
     store_directory: Path
@@ -49,19 +51,19 @@ class Installation:
     environment: Mapping[str, str]
     temporal_address: str
     apis: tuple[str, ...]
-    kept: dict[str, Kept] = field(default_factory=dict)
+    processes: dict[str, SupervisedProcess] = field(default_factory=dict)
     merchant: Merchant = field(init=False)
     signing_secret: str = ""
     planted: str | None = None
     clock_off: Mapping[str, str] = field(default_factory=dict)
     before_work: Callable[["Installation"], Awaitable[None]] | None = None
-    waiting_outbox_rows: int = 0  # of the crowd, which no worker is to take
+    waiting_outbox_rows: int = 0  # of the other tenants, leased so that no worker takes them
 
     async def start(self) -> None:
-        """All of it, and a project whose key has every scope."""
+        """Start everything, and create a project whose key has every scope."""
         if self.store == "postgresql":
-            self._keep(await self._postgres())
-            await self.kept["postgres"].start()
+            self._add(await self._postgres())
+            await self.processes["postgres"].start()
         await asyncio.to_thread(self.makegood, "migrate")
         if self.planted == "no_unique_key":
             with sqlite3.connect(self.store_directory / "makegood.db") as connection:
@@ -73,32 +75,34 @@ class Installation:
         self.endpoint.take = self.merchant.repair
         if self.before_work is not None:
             await self.before_work(self)
-        self._keep(self._temporal())
+        self._add(self._temporal())
         for number, url in enumerate(self.apis, 1):
-            self._keep(
-                self._ours(f"api-{number}", "api", {"MAKEGOOD_PORT": url.rpartition(":")[2]})
+            self._add(
+                self._makegood_process(
+                    f"api-{number}", "api", {"MAKEGOOD_PORT": url.rpartition(":")[2]}
+                )
             )
         for number in (1, 2):
-            self._keep(self._ours(f"worker-{number}", "worker", {}))
+            self._add(self._makegood_process(f"worker-{number}", "worker", {}))
         await asyncio.gather(
-            *(kept.start() for name, kept in self.kept.items() if name != "postgres")
+            *(process.start() for name, process in self.processes.items() if name != "postgres")
         )
 
     async def end(self) -> None:
-        """Everything, the store last."""
+        """End everything, the store last."""
         if hasattr(self, "merchant"):
             self.merchant.ends.set()
         await asyncio.gather(
-            *(kept.end() for name, kept in self.kept.items() if name != "postgres")
+            *(process.end() for name, process in self.processes.items() if name != "postgres")
         )
-        if "postgres" in self.kept:
-            await self.kept["postgres"].end()
+        if "postgres" in self.processes:
+            await self.processes["postgres"].end()
         await self.endpoint.finish_jobs()
         if hasattr(self, "merchant"):
             await self.merchant.close()
 
     def makegood(self, *arguments: str) -> str:
-        """What the command line prints."""
+        """Run a `makegood` command; returns its output."""
         command = python("-m", "cli.main", *arguments)
         done = subprocess.run(
             command,
@@ -111,8 +115,9 @@ class Installation:
         return done.stdout
 
     async def left_to_do(self) -> tuple[int, bool]:
-        """Rows in the outbox, and whether an overdue deadline or an unsent alert is left beside
-        them, as `/metrics` reports.
+        """The rows in the outbox, and whether a deadline is overdue or an alert unsent.
+
+        Both as `/metrics` reports them.
         """
         async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
             page = (await http.get(f"{self.apis[0]}/metrics")).raise_for_status().text
@@ -138,10 +143,10 @@ class Installation:
         )
         return ("project", "create", "shop", *arguments, *scopes, "--json")
 
-    def _keep(self, service: Service) -> None:
-        self.kept[service.name] = Kept(service, self.directory)
+    def _add(self, service: Service) -> None:
+        self.processes[service.name] = SupervisedProcess(service, self.directory)
 
-    def _ours(self, name: str, role: str, changes: Mapping[str, str]) -> Service:
+    def _makegood_process(self, name: str, role: str, changes: Mapping[str, str]) -> Service:
         module = (
             ("-m", "cli.main")
             if self.planted is None
@@ -203,16 +208,13 @@ async def installation(
     before_work: Callable[[Installation], Awaitable[None]] | None = None,
     **settings: str,
 ) -> AsyncIterator[Installation]:
-    """A running installation, for the time of the block.
-
-    `settings` are more of the processes' environment.
-    """
+    """An installation that runs while the block runs. `settings` are added to its environment."""
     ports = free_ports(4)
     database_url = f"sqlite:///{store_directory / 'makegood.db'}"
     if store == "postgresql":
         database_url = f"postgresql://postgres@127.0.0.1:{ports[3]}/makegood"
     mail = MailServer(history)
-    endpoint = RepairEndpoint(history, _nobody_yet)
+    endpoint = RepairEndpoint(history, _called_too_early)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(mail.serving())
         await stack.enter_async_context(endpoint.serving())
@@ -249,7 +251,7 @@ async def installation(
             await built.end()
 
 
-async def _nobody_yet(body: str) -> None:
+async def _called_too_early(body: str) -> None:
     raise AssertionError(f"called before there was a project: {body}")
 
 

@@ -1,9 +1,9 @@
-"""The merchant's side of a run: seeded orders, each with a receipt, perhaps a result, perhaps a
-repair; all is recorded.
+"""The merchant of a run: sends a receipt for each order, and results and repairs of some.
 
-A request that was not answered, or refused for now, is sent again with the same key, as the
-contract asks of an app; a few give up at once. One in five is sent twice at once. An order
-depends on its seed and on the answers alone.
+Everything is recorded in the history. A request without an answer, or with a temporary refusal, is
+sent again with the same key, as the contract asks of an app. A few requests are given up instead.
+One in five is sent twice at once. What happens to an order depends only on its seed and on the
+answers.
 """
 
 import asyncio
@@ -28,24 +28,23 @@ FAR_MINUTES = 30
 
 
 class Fate(StrEnum):
-    """What becomes of an order:
-
-    applied soon or close to its deadline; failed; not a word; a word too late.
-    """
+    """The result that is sent for an order, and when."""
 
     APPLIED = "applied"
+    """A success soon after the receipt."""
     CLOSE = "close"
+    """A success within 80 ms of the deadline."""
     FAILED = "failed"
+    """A failure soon after the receipt."""
     SILENT = "silent"
+    """No result."""
     LATE = "late"
+    """A success after the deadline."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One payment.
-
-    `arrives_after` is in seconds; `repair_fails` says how many repairs fail before one works.
-    """
+    """One payment. `arrives_after` is in seconds. The first `repair_fails` repairs fail."""
 
     reference: str
     fate: Fate
@@ -59,9 +58,9 @@ class Order:
 def plan_orders(
     count: int, *, over_seconds: float, deadlines: tuple[float, float], seed: int
 ) -> list[Order]:
-    """Plan `count` orders that arrive over a time.
+    """`count` orders that arrive over the time.
 
-    Where the deadline matters, it is between the two of `deadlines`, in seconds.
+    `deadlines` are the shortest and longest timeout, in seconds, of orders that can miss theirs.
     """
     draw = random.Random(seed)
     orders = []
@@ -84,10 +83,8 @@ def plan_orders(
 
 @dataclass(slots=True)
 class Merchant:
-    """The app.
-
-    `apis` are the base URLs of the API processes; `ends` is set when nothing is to be sent again
-    any more.
+    """The app. `apis` are the base URLs of the API processes. When `ends` is set, no request is
+    sent again.
     """
 
     history: History
@@ -96,7 +93,7 @@ class Merchant:
     ends: asyncio.Event = field(default_factory=asyncio.Event)
     accepted: dict[str, Order] = field(default_factory=dict)  # by event
     orders: dict[str, Order] = field(default_factory=dict)
-    # when each API last did, by the monotonic clock
+    # when each API last acknowledged a receipt, by the monotonic clock
     accepted_at: dict[int, float] = field(default_factory=dict)
     _repaired: dict[str, int] = field(default_factory=dict)
     _handled: set[str] = field(default_factory=set)
@@ -106,25 +103,25 @@ class Merchant:
 
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {self.api_key}", "Accept": "application/json"}
-        # So many at once to each API: the client's own pool loses its places when many give up
-        # waiting.
+        # Limits the requests to each API. The client's own pool loses connections when many
+        # requests time out while they wait for one.
         self._turns = tuple(asyncio.Semaphore(AT_ONCE) for _ in self.apis)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=AT_ONCE)
         self._http = httpx.AsyncClient(
             headers=headers, trust_env=False, timeout=REQUEST_SECONDS, limits=limits
         )
 
-    async def trade(self, orders: list[Order]) -> None:
-        """Run every order from its arrival. Returns when all have sent what they had to send."""
+    async def send_orders(self, orders: list[Order]) -> None:
+        """Run every order from its arrival; returns when the last one is complete."""
         self.orders.update((order.reference, order) for order in orders)
         began = time.monotonic()
-        await asyncio.gather(*(self._live(order, began) for order in orders))
+        await asyncio.gather(*(self._run_order(order, began) for order in orders))
 
     async def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         await self._http.aclose()
 
-    async def _live(self, order: Order, began: float) -> None:
+    async def _run_order(self, order: Order, began: float) -> None:
         draw = random.Random(order.seed)
         await asyncio.sleep(max(0.0, began + order.arrives_after - time.monotonic()))
         answer = await self._say(
@@ -150,10 +147,7 @@ class Merchant:
         await self._say("result", f"result {order.reference}", result, order.reference, draw)
 
     async def repair(self, body: str) -> None:
-        """The job behind the repair endpoint:
-
-        idempotent per `replay_id`, and it reports what became of it.
-        """
+        """The job behind the repair endpoint: idempotent for each `replay_id`, sends its result."""
         asked = json.loads(body)
         replay_id, order = asked["replay_id"], self.orders.get(asked["internal_reference"])
         if order is None or replay_id in self._handled:
@@ -167,13 +161,12 @@ class Merchant:
         await self._say("result", f"repair {replay_id}", result, order.reference, draw)
 
     async def operate(self) -> None:
-        """The operator:
+        """The operator: requests Reprocess for open incidents of orders that are to be repaired.
 
-        presses Reprocess on every open incident of an order that is to be repaired, until
-        cancelled.
+        Runs until it is cancelled.
         """
         draw = random.Random(len(self.orders))
-        pressing: set[asyncio.Task[None]] = set()
+        requests: set[asyncio.Task[None]] = set()
         busy: set[str] = set()
         while True:
             for incident in await self._open_incidents(draw):
@@ -181,9 +174,9 @@ class Merchant:
                 if order is None or not order.is_reprocessed or incident["id"] in busy:
                     continue
                 busy.add(incident["id"])
-                press = asyncio.create_task(self._press(incident, order, draw, busy))
-                pressing.add(press)
-                press.add_done_callback(pressing.discard)
+                request = asyncio.create_task(self._reprocess(incident, order, draw, busy))
+                requests.add(request)
+                request.add_done_callback(requests.discard)
             await asyncio.sleep(1.0)
 
     async def events(self) -> list[dict[str, Any]]:
@@ -200,7 +193,7 @@ class Merchant:
         return [await self._read(f"/api/v1/events/{one}", {}) for one in event_ids]
 
     async def _read(self, path: str, query: dict[str, str]) -> Any:
-        """What REST shows, after a second try if the server had just closed an idle connection."""
+        """The JSON of REST. Retried once: the server may just have closed an idle connection."""
         try:
             answer = await self._http.get(self.apis[0] + path, params=query)
         except httpx.TransportError:
@@ -217,7 +210,7 @@ class Merchant:
         except httpx.HTTPError:
             return []
 
-    async def _press(
+    async def _reprocess(
         self, incident: dict[str, Any], order: Order, draw: random.Random, busy: set[str]
     ) -> None:
         body = {"incident_id": incident["id"], "event_id": incident["event_id"]}
@@ -230,7 +223,7 @@ class Merchant:
     async def _say(
         self, endpoint: str, key: str, body: dict[str, Any], reference: str, draw: random.Random
     ) -> dict[str, Any] | None:
-        """The answer that counts, after as many tries as it takes; None when it was given up."""
+        """Send until an answer is not a temporary refusal; returns it, or None if given up."""
         if draw.random() < REPEATED:
             api = draw.randrange(len(self.apis))
             await asyncio.gather(
@@ -253,7 +246,7 @@ class Merchant:
     async def _send(
         self, endpoint: str, key: str | None, body: dict[str, Any], reference: str, api: int
     ) -> dict[str, Any] | None:
-        """The answer to one request; None when none came."""
+        """Send one request; returns its answer, or None without a complete answer."""
         async with self._turns[api]:
             return await self._send_now(endpoint, key, body, reference, api)
 

@@ -1,8 +1,8 @@
 """Load of other tenants in a run: wrong signals, heavy searches, odd ids, many waiting receipts.
 
-None of it may harm the orders of the run. The receipts of these tenants are judged here as well:
-each odd one has one incident, in time. Signals go to a tenth of the orders. The history holds each
-`reprocess` among them, because it may act.
+This load must not harm the orders of the run. The receipts of these tenants are checked here as
+well: each odd receipt has one incident, in time. Signals are sent to a tenth of the orders. The
+history has each `reprocess` among them, because it can cause a repair.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class Crowd:
 
 @dataclass(slots=True)
 class OtherTenants:
-    """Two more projects of an installation, and people at Temporal's UI."""
+    """Two more projects of an installation, and people who send signals by Temporal's UI."""
 
     built: Installation
     crowd: Crowd
@@ -58,11 +58,11 @@ class OtherTenants:
     signalled: int = 0
     _greedy_key: str = ""
     _odd_key: str = ""
-    # when the deadline of each accepted one is, by event
+    # the deadline of each accepted odd receipt, by event id
     _odd: dict[str, float] = field(default_factory=dict)
 
-    async def arrive(self) -> None:
-        """Before any process is at work: their projects, and the crowd that waits."""
+    async def create(self) -> None:
+        """Create the projects and store the waiting receipts, before any process runs."""
         greedy, odd = await self._project("greedy"), await self._project("odd")
         self._greedy_key, self._odd_key = greedy["api_key"], odd["api_key"]
         command = python(
@@ -74,8 +74,8 @@ class OtherTenants:
         )
         await asyncio.to_thread(subprocess.run, command, cwd=ROOT, check=True, timeout=FILL_SECONDS)
 
-    async def live(self, seconds: float) -> None:
-        """Everything they do, for so long; their odd receipts come within the first half."""
+    async def produce_load(self, seconds: float) -> None:
+        """Produce the load for this long. The odd receipts are sent within the first half."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._send_odd_receipts(seconds / 2))
             until = time.monotonic() + seconds
@@ -83,8 +83,8 @@ class OtherTenants:
             for number in range(self.crowd.searchers):
                 group.create_task(self._search(number, until))
 
-    async def judge(self) -> list[str]:
-        """What went wrong with their own receipts, once the last of their deadlines is past."""
+    async def check(self) -> list[str]:
+        """Wait for the last deadline of the odd receipts; returns what is wrong with them."""
         wrong = []
         last_at = max(self._odd.values(), default=0.0) + ODD_SETTLES_SECONDS
         await asyncio.sleep(max(0.0, min(last_at - time.time(), ODD_WITHIN_SECONDS)))
@@ -124,7 +124,7 @@ class OtherTenants:
         )
 
     async def _search(self, number: int, until: float) -> None:
-        """Look for what nobody has, which reads everything, again and again."""
+        """Search again and again for a text that nothing matches, so that every row is read."""
         async with self._http(self._greedy_key) as http:
             while time.monotonic() < until:
                 path = ("events", "incidents")[number % 2]
@@ -175,7 +175,7 @@ class OtherTenants:
             await asyncio.sleep(0.5)
 
     async def _signal(self, until: float) -> None:
-        """Wrong signals and queries to a tenth of the orders, as people type them."""
+        """Send wrong signals and queries to a tenth of the orders, as people type them."""
         draw = random.Random(self.seed)
         client: Client | None = None
         while time.monotonic() < until:
@@ -185,7 +185,7 @@ class OtherTenants:
                 if event_id := _chosen(self.built.merchant, draw):
                     await self._type(client, event_id, draw)
             except (RPCError, RuntimeError):
-                continue  # Temporal is away, or the run has ended.
+                continue  # Temporal is down, or the run has ended.
 
     async def _type(self, client: Client, event_id: str, draw: random.Random) -> None:
         run = WorkflowExecution(workflow_id=f"receipt-{event_id}")
@@ -231,7 +231,7 @@ def _chosen(merchant: Merchant, draw: random.Random) -> str | None:
 
 
 def _payload(draw: random.Random) -> Payload:
-    """What somebody may type or paste, and what no encoding explains."""
+    """A payload that somebody can type or paste, or one without a known encoding."""
     values: tuple[Any, ...] = (
         None,
         True,

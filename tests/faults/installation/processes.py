@@ -1,10 +1,8 @@
-"""The processes of an installation under attack: each with its log in a file, and started again
-when it dies.
+"""The processes of an installation under faults: each has a log file, and is restarted if it dies.
 
-Two API and two worker processes, Temporal, and a PostgreSQL of the run's own where that is the
-store. Nothing of the product runs in the harness's process; what it knows of them it knows as an
-operator would: a port that answers,
-a line in a log.
+They are two API and two worker processes, Temporal, and PostgreSQL if that is the store. No code of
+the product runs in the harness's own process. The harness observes the processes as an operator
+does: by a port that answers, or a line in a log.
 """
 
 import asyncio
@@ -29,10 +27,7 @@ END_SECONDS = 12
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """How a process is started, and what shows that it is at work:
-
-    given its log so far, true or false.
-    """
+    """How a process is started. `is_ready` gets its log so far, and returns whether it is ready."""
 
     name: str
     command: tuple[str, ...]
@@ -42,29 +37,31 @@ class Service:
 
 
 @dataclass(slots=True)
-class Kept:
-    """A service that is kept running.
+class SupervisedProcess:
+    """A service whose process is restarted whenever it ends.
 
-    `ready` is set while its present life has been seen at work.
+    `ready` is set while the current process is ready. `starts` counts the processes so far.
     """
 
     service: Service
     directory: Path
-    lives: int = 0
+    starts: int = 0
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     process: asyncio.subprocess.Process | None = None
-    is_wanted: bool = True
+    restarts: bool = True
     pause_seconds: float = AGAIN_SECONDS
     exits: list[int] = field(default_factory=list)
-    _keeping: asyncio.Task[None] | None = None
+    _supervision: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start the process and return once it is ready. It is started again whenever it ends."""
-        self._keeping = asyncio.create_task(self._keep(), name=f"keeping {self.service.name}")
-        await self.is_at_work()
+        """Start the process and its supervision; return once the process is ready."""
+        self._supervision = asyncio.create_task(
+            self._supervise(), name=f"supervision of {self.service.name}"
+        )
+        await self.wait_until_ready()
 
-    async def is_at_work(self) -> None:
-        """Return once it is; fail with the last lines of its log when that takes too long."""
+    async def wait_until_ready(self) -> None:
+        """Return once it is ready; fail with the end of its log if that takes too long."""
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self.ready.wait()
@@ -74,14 +71,14 @@ class Kept:
             ) from None
 
     def kill(self) -> None:
-        """SIGKILL; it is started again."""
+        """SIGKILL; the process is restarted."""
         self.ready.clear()
         if self.process is not None and self.process.returncode is None:
             self.process.kill()
 
     async def end(self) -> None:
-        """SIGTERM, then SIGKILL; it is not started again."""
-        self.is_wanted = False
+        """SIGTERM, then SIGKILL; the process is not restarted."""
+        self.restarts = False
         self.resume()
         if self.process is not None and self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -94,14 +91,14 @@ class Kept:
             except TimeoutError:
                 self.process.kill()
                 await self.process.wait()
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
+        if self._supervision is not None:
+            self._supervision.cancel()
+            await asyncio.gather(self._supervision, return_exceptions=True)
 
     def freeze(self) -> None:
-        """SIGSTOP, to all below it as well."""
+        """SIGSTOP, to its child processes as well."""
         for process in self._tree():
-            # ended since it was listed, as a connection's does
+            # ended since it was listed, such as the process of a connection
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.suspend()
 
@@ -113,13 +110,13 @@ class Kept:
 
     @property
     def log(self) -> str:
-        """The output of the process since it was last started."""
+        """The output of the current process."""
         path = self._log_path
         return path.read_text(errors="replace") if path.exists() else ""
 
     @property
     def _log_path(self) -> Path:
-        return self.directory / f"{self.service.name}.{self.lives}.log"
+        return self.directory / f"{self.service.name}.{self.starts}.log"
 
     def _tree(self) -> Iterator[psutil.Process]:
         if self.process is None or self.process.returncode is not None:
@@ -129,9 +126,9 @@ class Kept:
             yield root
             yield from root.children(recursive=True)
 
-    async def _keep(self) -> None:
-        while self.is_wanted:
-            self.lives += 1
+    async def _supervise(self) -> None:
+        while self.restarts:
+            self.starts += 1
             with self._log_path.open("wb") as log:
                 self.process = await asyncio.create_subprocess_exec(
                     *self.service.command,
@@ -152,12 +149,12 @@ class Kept:
             await asyncio.sleep(self.pause_seconds)
 
     async def _watch(self) -> None:
-        while not await self.service.is_ready(self.log):  # noqa: ASYNC110 - it is another process that says so
+        while not await self.service.is_ready(self.log):  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(LOOK_SECONDS)
         self.ready.set()
 
 
 def _die_with_harness() -> None:
-    """On Linux the kernel ends a child whose harness died, however it died."""
+    """On Linux, the kernel kills a child when the harness dies."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -1,7 +1,6 @@
-"""Which fault strikes when: a plan drawn from a seed, and how each is done to an installation and
-undone.
+"""Plans faults from a seed, and injects each into an installation and heals it.
 
-A fault is in the history from the moment it begins until what it hit is at work again.
+The history has the start of a fault, and its end: when the target is ready again.
 """
 
 import asyncio
@@ -28,9 +27,9 @@ SPARE_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to whom, `at` seconds after the load began, for how long (a kill:
+    """A planned fault: `at` is in seconds after the load began.
 
-    until it is started again).
+    `lasts_seconds` is 0 for a kill, which lasts until the process is ready again.
     """
 
     number: int
@@ -49,100 +48,97 @@ def plan_faults(
     is_full: bool,
     can_fill_disk: bool,
 ) -> list[Fault]:
-    """Plan `kills` kills, spread over the time, each target in turn.
+    """`kills` kills, spread over the time, with the targets in turn.
 
-    With `is_full` the plan has one fault of each other kind as well.
+    With `is_full`, also one of each other fault.
     """
     draw = random.Random(seed + 1)
-    struck = [("kill", targets[number % len(targets)], 0.0) for number in range(kills)]
+    planned = [("kill", targets[number % len(targets)], 0.0) for number in range(kills)]
     if is_full:
-        struck += [("stop", target, STOP_SECONDS) for target in targets]
-        struck += [
+        planned += [("stop", target, STOP_SECONDS) for target in targets]
+        planned += [
             (kind, "store", OTHER_SECONDS)
             for kind in ("store_away", "store_read_only", "disk_full")
         ]
-        struck += [
+        planned += [
             (f"mail_{mode.value}", "mail", OTHER_SECONDS)
             for mode in MailMode
             if mode is not MailMode.WELL
         ]
-        struck += [
+        planned += [
             (f"calls_{mode.value}", "endpoint", OTHER_SECONDS)
             for mode in CallMode
             if mode is not CallMode.WELL
         ]
         if not can_fill_disk:
-            struck.remove(("disk_full", "store", OTHER_SECONDS))
-    draw.shuffle(struck)
-    share = over_seconds / max(1, len(struck))
+            planned.remove(("disk_full", "store", OTHER_SECONDS))
+    draw.shuffle(planned)
+    share = over_seconds / max(1, len(planned))
     return [
         Fault(number, share * (number + draw.uniform(0.1, 0.9)), kind, target, lasts)
-        for number, (kind, target, lasts) in enumerate(struck)
+        for number, (kind, target, lasts) in enumerate(planned)
     ]
 
 
 def store_takes_no_writes(*, over_seconds: float) -> Fault:
-    """The fault of a read-only store, in the second half of a run.
-
-    No tenant causes it, so the run without other tenants has it too.
-    """
+    """A fault in the second half. No tenant causes it, so both compared runs have it."""
     return Fault(0, over_seconds * 0.55, "store_read_only", "store", OTHER_SECONDS)
 
 
 def mail_is_silent(seconds: float, *, over_seconds: float) -> Fault:
-    """The fault of a mail server that hangs, early and for long, as other tenants can cause it."""
+    """A long, early fault of the mail server, which other tenants cause."""
     return Fault(1, over_seconds * 0.2, "mail_hangs", "mail", seconds)
 
 
-async def strike_all(faults: list[Fault], built: Installation) -> None:
-    """Strike with each fault at its time. Return when the last one has healed."""
+async def inject_all(faults: list[Fault], built: Installation) -> None:
+    """Inject each fault at its time; returns when the last one is healed."""
     began = asyncio.get_running_loop().time()
 
-    async def strike_in_time(fault: Fault) -> None:
+    async def inject_in_time(fault: Fault) -> None:
         await asyncio.sleep(max(0.0, began + fault.at - asyncio.get_running_loop().time()))
-        await strike(fault, built)
+        await inject(fault, built)
 
-    # Two of a kind at the same place would heal each other.
-    lanes: dict[str, list[Fault]] = {}
+    # One after another for each target: two faults of one kind would heal each other.
+    by_target: dict[str, list[Fault]] = {}
     for fault in sorted(faults, key=lambda fault: fault.at):
-        lanes.setdefault(fault.target, []).append(fault)
+        by_target.setdefault(fault.target, []).append(fault)
 
-    async def strike_one_by_one(lane: list[Fault]) -> None:
-        for fault in lane:
-            await strike_in_time(fault)
+    async def inject_one_by_one(of_target: list[Fault]) -> None:
+        for fault in of_target:
+            await inject_in_time(fault)
 
-    await asyncio.gather(*(strike_one_by_one(lane) for lane in lanes.values()))
+    await asyncio.gather(*(inject_one_by_one(of_target) for of_target in by_target.values()))
 
 
-async def strike(fault: Fault, built: Installation) -> None:
-    """Begin the fault and end it, with an entry of the history for each."""
+async def inject(fault: Fault, built: Installation) -> None:
+    """Inject the fault, heal it, and record both."""
     name = f"{fault.number}-{fault.kind}-{fault.target}"
     built.history.note("fault_began", fault=name, kind=fault.kind, target=fault.target)
     try:
-        await _do(fault, built)
+        await _apply(fault, built)
     finally:
         built.history.note("fault_ended", fault=name, kind=fault.kind, target=fault.target)
 
 
-async def _do(fault: Fault, built: Installation) -> None:
+async def _apply(fault: Fault, built: Installation) -> None:
     seconds = fault.lasts_seconds
     match fault.kind.partition("_"):
         case ("kill", _, _):
-            await _until_it_just_answered(fault.target, built)
-            built.kept[fault.target].kill()
-            await built.kept[fault.target].is_at_work()
+            await _wait_for_an_acknowledgement(fault.target, built)
+            built.processes[fault.target].kill()
+            await built.processes[fault.target].wait_until_ready()
         case ("stop", _, _):
-            built.kept[fault.target].freeze()
+            built.processes[fault.target].freeze()
             await asyncio.sleep(seconds)
-            built.kept[fault.target].resume()
+            built.processes[fault.target].resume()
         case ("store", _, "away"):
             await _without_store(built, seconds)
         case ("store", _, "read_only"):
             await _with_read_only_store(built, seconds)
         case ("disk", _, "full"):
             await _with_full_disk(built.store_directory, seconds)
-            if "postgres" in built.kept:
-                await built.kept["postgres"].is_at_work()
+            if "postgres" in built.processes:
+                await built.processes["postgres"].wait_until_ready()
         case ("mail", _, mode):
             built.mail.behave(MailMode(mode))
             await asyncio.sleep(seconds)
@@ -155,10 +151,10 @@ async def _do(fault: Fault, built: Installation) -> None:
             raise AssertionError(f"no such fault: {fault.kind}")
 
 
-async def _until_it_just_answered(target: str, built: Installation) -> None:
-    """An API is killed right after it acknowledges a receipt, if it does so before long:
+async def _wait_for_an_acknowledgement(target: str, built: Installation) -> None:
+    """Wait until an API has acknowledged a receipt, for a short time at most.
 
-    what else would it lose.
+    A kill right after that shows whether the receipt was durable.
     """
     name, _, number = target.partition("-")
     if name != "api":
@@ -171,7 +167,7 @@ async def _until_it_just_answered(target: str, built: Installation) -> None:
 
 async def _with_read_only_store(built: Installation, seconds: float) -> None:
     """Make PostgreSQL read-only in every session at once, or move SQLite's file away."""
-    if "postgres" in built.kept:
+    if "postgres" in built.processes:
         await _administered(
             built.database_url, "ALTER SYSTEM SET default_transaction_read_only = on"
         )
@@ -186,7 +182,7 @@ async def _with_read_only_store(built: Installation, seconds: float) -> None:
 
 
 async def _administered(url: str, statement: str) -> None:
-    """Done, as soon as the server is there to do it: another fault may have struck it."""
+    """Run the statement as soon as the server accepts it: it may have another fault now."""
 
     async def is_done() -> bool:
         with suppress(OSError, asyncpg.PostgresError):
@@ -205,39 +201,37 @@ async def _administered(url: str, statement: str) -> None:
 
 
 async def _without_store(built: Installation, seconds: float) -> None:
-    """PostgreSQL is gone for a while; of SQLite, somebody else holds the writer's place for longer
-    than anyone waits.
+    """PostgreSQL does not run, or another connection has SQLite's write lock.
+
+    The lock is held longer than any process waits for it.
     """
-    if "postgres" in built.kept:
-        postgres = built.kept["postgres"]
+    if "postgres" in built.processes:
+        postgres = built.processes["postgres"]
         postgres.pause_seconds, usual = seconds, postgres.pause_seconds
         postgres.kill()
         await asyncio.sleep(seconds)
         postgres.pause_seconds = usual
-        await postgres.is_at_work()
+        await postgres.wait_until_ready()
         return
     connection = sqlite3.connect(
         built.store_directory / "makegood.db", isolation_level=None, timeout=0
     )
 
-    def is_held() -> bool:
+    def is_locked() -> bool:
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:
             return False
         return True
 
-    await wait_until_async(is_held, seconds=20, what="the writer's place is free for a moment")
+    await wait_until_async(is_locked, seconds=20, what="the write lock is free for a moment")
     await asyncio.sleep(seconds)
     connection.execute("ROLLBACK")
     connection.close()
 
 
 async def _with_full_disk(directory: Path, seconds: float) -> None:
-    """Fill the store's file system to its last blocks, again and again:
-
-    what is freed meanwhile is taken at once.
-    """
+    """Fill the store's file system to its last blocks, and fill what is freed meanwhile."""
     filler = directory / "filler"
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds

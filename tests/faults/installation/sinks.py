@@ -1,8 +1,7 @@
-"""The world around an installation: a mail server and a merchant's repair endpoint that record
-everything, and can misbehave.
+"""A mail server and a merchant's repair endpoint that record everything, and can have faults.
 
-Both run in the harness's event loop. What they receive is in the history before they answer, so
-that nothing that they acknowledged can be missing there.
+Both run in the harness's event loop. They record what they receive before they answer. So the
+history has everything that they acknowledged.
 """
 
 import asyncio
@@ -23,28 +22,30 @@ DRIP_SECONDS = 0.5
 
 
 class MailMode(StrEnum):
-    """How the mail server behaves:
-
-    as it should; 4xx to each mail; connections closed at once; no answer after the mail.
-    """
+    """How the mail server behaves."""
 
     WELL = "well"
     PUTS_OFF = "puts_off"
+    """4xx to each mail."""
     REFUSES = "refuses"
+    """Connections are closed at once."""
     HANGS = "hangs"
+    """No answer after the mail."""
 
 
 class CallMode(StrEnum):
-    """How the repair endpoint behaves:
-
-    202; no answer; an answer byte by byte; the connection reset; 500.
-    """
+    """How the repair endpoint behaves."""
 
     WELL = "well"
+    """202."""
     HANGS = "hangs"
+    """No answer."""
     DRIPS = "drips"
+    """An answer byte by byte."""
     RESETS = "resets"
+    """The connection is reset."""
     FAILS = "fails"
+    """500."""
 
 
 @dataclass(slots=True)
@@ -91,7 +92,7 @@ class MailServer:
         return "250 OK"
 
     def behave(self, mode: MailMode) -> None:
-        """Behave so from now on. Connections left hanging end when the mode changes."""
+        """Change the mode. Leaving `HANGS` ends what hangs."""
         self.mode = mode
         if mode is MailMode.HANGS:
             self._healed.clear()
@@ -100,7 +101,7 @@ class MailServer:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Listening on a free port while the block runs."""
+        """Listen on a free port while the block runs."""
         loop = asyncio.get_running_loop()
         server = await loop.create_server(
             lambda: SMTP(self, hostname="sink.example", loop=loop), "127.0.0.1", 0
@@ -115,9 +116,7 @@ class MailServer:
 
 @dataclass(slots=True)
 class RepairEndpoint:
-    """A merchant's repair endpoint on loopback; `take` gets the body of each call that was answered
-    with 202.
-    """
+    """A merchant's repair endpoint on loopback. `take` gets the body of each call that gets 202."""
 
     history: History
     take: Callable[[str], Coroutine[None, None, None]]
@@ -127,7 +126,7 @@ class RepairEndpoint:
     _healed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def behave(self, mode: CallMode) -> None:
-        """Behave so from now on. Connections left hanging end when the mode changes."""
+        """Change the mode. Leaving `HANGS` ends what hangs."""
         self.mode = mode
         if mode is CallMode.HANGS:
             self._healed.clear()
@@ -136,7 +135,7 @@ class RepairEndpoint:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Listening on a free port while the block runs."""
+        """Listen on a free port while the block runs."""
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/makegood/repair"
         try:
@@ -146,7 +145,7 @@ class RepairEndpoint:
             server.close()
 
     async def finish_jobs(self) -> None:
-        """Wait for the jobs of the calls that were taken."""
+        """Wait for the jobs of the calls that got 202."""
         await asyncio.gather(*self._jobs)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

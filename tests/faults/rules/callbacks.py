@@ -1,8 +1,12 @@
-"""Rules about repairs and their callbacks: signed, explained, in one series each, and none begun
-after the success.
+"""Rules about repairs and their callbacks. `checker` calls each; it yields violations.
 
-The signatures are an oracle of this file's own: HMAC over what the contract says, and the
-`standardwebhooks` package. Called by `checker`.
+1. `callbacks_are_signed`: both signatures are valid, the timestamp is recent, the nonce is new.
+   This file computes them itself, from the contract and with the `standardwebhooks` package.
+2. `callbacks_are_explained`: each callback belongs to a repair that was requested.
+3. `attempts_are_in_order`: the numbers rise, and repeat only across a fault.
+4. `nothing_begins_after_success`: no attempt begins after an acknowledged success.
+5. `series_end_with_their_repair`: no callback comes after the end of its repair.
+6. `repairs_are_single`: an incident has one active repair at a time.
 """
 
 import hashlib
@@ -50,8 +54,9 @@ def callbacks_are_signed(
 
 
 def callbacks_are_explained(record: Record) -> Iterator[Violation]:
-    """Each callback is of a repair that is known or was answered, about its own event, with the
-    bytes of the first.
+    """Each callback belongs to a repair that its event or an answer names.
+
+    All callbacks of a repair have the same bytes, and no event has more repairs than requests.
     """
     answered = {
         request.answer["replay_id"] for request in record.reprocesses if request.is_acknowledged
@@ -86,8 +91,9 @@ def callbacks_are_explained(record: Record) -> Iterator[Violation]:
 
 
 def attempts_are_in_order(record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """A repair's numbers rise; one comes again, or after a higher one, only across a fault; none is
-    beyond the schedule.
+    """The attempt numbers of a repair rise, from 1 to the length of the schedule.
+
+    A number repeats, or comes after a higher one, only across a fault.
     """
     for replay_id, series in _by_repair(record).items():
         latest: dict[int, Callback] = {}
@@ -103,7 +109,7 @@ def attempts_are_in_order(record: Record, bounds: Bounds) -> Iterator[Violation]
                 key=_number,
                 default=None,
             )
-            if higher is not None and not _was_held_up(record, callback, higher, bounds):
+            if higher is not None and not _was_suspended(record, callback, higher, bounds):
                 what = (
                     f"attempt {callback.number} of {replay_id} came after attempt {higher.number}"
                 )
@@ -117,8 +123,9 @@ def attempts_are_in_order(record: Record, bounds: Bounds) -> Iterator[Violation]
 
 
 def nothing_begins_after_success(record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """No attempt is recorded as begun after a success was acknowledged, and no callback arrives
-    that was not in flight then.
+    """After an acknowledged success no attempt begins.
+
+    No callback arrives then, except one that was in flight.
     """
     calls: defaultdict[str, list[Callback]] = defaultdict(list)
     for callback in record.callbacks:
@@ -157,7 +164,7 @@ def nothing_begins_after_success(record: Record, bounds: Bounds) -> Iterator[Vio
 
 
 def series_end_with_their_repair(record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """No callback of a repair arrives after the repair has ended, but for one in flight."""
+    """No callback of a repair arrives after the repair's end, except one that was in flight."""
     series = _by_repair(record)
     for event in record.events.values():
         for repair in event.repairs:
@@ -176,8 +183,9 @@ def series_end_with_their_repair(record: Record, bounds: Bounds) -> Iterator[Vio
 
 
 def repairs_are_single(record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """An acknowledged reprocess is a repair; an incident's repairs follow each other, and an answer
-    names the active one.
+    """Each acknowledged reprocess names a repair that was active at that time.
+
+    The repairs of an incident do not overlap.
     """
     for request in record.reprocesses:
         if request.is_acknowledged and request.answered_at is not None:
@@ -213,7 +221,7 @@ def repairs_are_single(record: Record, bounds: Bounds) -> Iterator[Violation]:
 
 
 def extra_callbacks(record: Record) -> int:
-    """How many callbacks are copies of another."""
+    """How many callbacks are copies of an earlier one."""
     return len(record.callbacks) - len(
         {(callback.replay_id, callback.number) for callback in record.callbacks}
     )
@@ -242,15 +250,15 @@ def _is_signed(callback: Callback, secret: str) -> bool:
 
 
 def _is_copy(record: Record, before: Callback, callback: Callback, bounds: Bounds) -> bool:
-    """Whether a fault may have kept the first from being recorded."""
+    """Whether a fault may have prevented that the first one was recorded."""
     end = min(callback.at, before.at + bounds.callback_recorded_within_seconds)
     return record.is_disturbed(before.at, end, bounds.callback_copying_faults)
 
 
-def _was_held_up(record: Record, callback: Callback, higher: Callback, bounds: Bounds) -> bool:
-    """Whether a stopped process may have sent this late:
+def _was_suspended(record: Record, callback: Callback, higher: Callback, bounds: Bounds) -> bool:
+    """Whether a suspended process may have sent this callback late.
 
-    it began before the higher one, and nobody can call it back.
+    Its attempt began before the higher one.
     """
     stops = tuple(
         pattern for pattern in bounds.callback_copying_faults if pattern.startswith("stop:")
@@ -265,9 +273,9 @@ def _was_active(event: Event, repair: Json, start: float, end: float, bounds: Bo
 
 
 def _ended_at(event: Event, repair: Json) -> float:
-    """When the timeline ends the repair:
+    """When the repair ended by the timeline: it failed, or its incident was resolved.
 
-    failed, or with its incident; infinity while neither has come.
+    Infinite if neither happened.
     """
     failed = [
         instant(one["at"])
@@ -283,7 +291,7 @@ def _number(callback: Callback) -> int:
 
 
 def _by_repair(record: Record) -> dict[str, list[Callback]]:
-    """The callbacks of each repair, as they came."""
+    """The callbacks of each repair, in the order of their arrival."""
     series: defaultdict[str, list[Callback]] = defaultdict(list)
     for callback in record.callbacks:
         series[callback.replay_id].append(callback)

@@ -1,9 +1,12 @@
-"""Decides from the history of a run alone whether the promise held: nothing lost, nothing doubled,
-never early.
+"""Decides from the history of a run whether the promise held: nothing lost, nothing twice, nothing
+early.
 
-Pure and independent: it knows the contract, and nothing of the product's code. The rules are in
-this folder, each a function that yields its violations. `run` calls it, and so can a reader of a
-saved history.
+1. `reading` makes a `Record` of the history.
+2. The rules of this folder check it. Each is a function that yields violations.
+3. The `Verdict` has the violations, counts and lateness.
+
+The checker is pure. It knows the contract, and nothing of the product's code. `run` calls it; it
+can also check a saved history.
 """
 
 from collections import Counter
@@ -25,7 +28,7 @@ from tests.faults.rules.verdict import Bounds, Rule, Verdict, Violation
 def check(
     history: History, *, signing_secrets: Sequence[str], bounds: Bounds | None = None
 ) -> Verdict:
-    """The verdict on a history; a callback's signature has to be by one of the secrets."""
+    """The verdict on a history. Each callback must be signed with one of the secrets."""
     bounds = bounds or Bounds()
     record = read(history)
     violations = chain(
@@ -64,7 +67,7 @@ def check(
 
 
 def settled_in_the_end(record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """Nothing is left in the outbox, no workflow is stuck, and it did not take long."""
+    """The outbox is empty and no workflow is stuck, within the bound."""
     if not record.settled:
         yield Violation(Rule.NOT_SETTLED, "the run ended before anything had settled", ())
         return
@@ -86,9 +89,7 @@ def settled_in_the_end(record: Record, bounds: Bounds) -> Iterator[Violation]:
 
 
 def credits_are_earned(history: History, record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """A deadline is credited for time in which no receipt and no result was acknowledged, and for
-    no other.
-    """
+    """Deadlines are credited only for time in which no receipt and no result was acknowledged."""
     answered = sorted(
         entry.at for entry in history.of("answered") if entry["status"] == ACKNOWLEDGED
     )
@@ -127,7 +128,7 @@ def _counts(record: Record, bounds: Bounds) -> dict[str, int]:
         "incidents expected": expected[Expectation.INCIDENT],
         "incidents allowed either way": expected[Expectation.EITHER],
         "incidents found": sum(event.incident is not None for event in record.events.values()),
-        "late successes before their incident": rules_incidents.overtaken(record),
+        "late successes before their incident": rules_incidents.count_late_successes(record),
         "mails": len(record.mails),
         "mails that are copies": rules_mail.extra_mails(record),
         **_request_counts("reprocesses", ((request,) for request in record.reprocesses)),

@@ -1,14 +1,22 @@
-"""Rules about incidents: exactly those that had to open, none twice, none early, and each in time
-with its mail.
+"""Rules about incidents: exactly those that had to open did open, once, not early and in time.
 
-What had to open follows from what was sent and acknowledged around the deadline; where the order of
-two of them cannot be known from outside, either is allowed. Called by `checker`.
+Input is the `Record` of a run: requests with their answers, events as observed at the end, faults,
+mails and callbacks. `checker` calls each rule, a function that yields violations:
+
+1. `incidents_are_right`: none is missing, none is false. `expectation` decides from the requests
+   whether an event had to have an incident. Two requests may have been stored in either order; then
+   an incident is right, and none is right too.
+2. `incidents_are_single`: an event has one incident, opened once.
+3. `incidents_are_never_early`: nothing opens or is mailed before the deadline.
+4. `incidents_come_in_time` and `mails_come_in_time`: each came soon after it was due, or after the
+   last fault near that instant was healed. `lateness` has the same figures for the report.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 
 from tests.faults.rules.reading import instant
 from tests.faults.rules.record import Event, Mail, Record
@@ -16,7 +24,7 @@ from tests.faults.rules.verdict import Bounds, Lateness, Rule, Violation, latene
 
 
 class Expectation(StrEnum):
-    """What was to become of an event, as far as that can be known from outside."""
+    """Whether an event had to have an incident, as far as the requests show it."""
 
     INCIDENT = "incident"
     NONE = "none"
@@ -24,8 +32,11 @@ class Expectation(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """Something that was due at an instant and came; `healed_at` is None when no fault was near."""
+class Occurrence:
+    """An incident that opened or a mail that came, with the instant at which it was due.
+
+    `healed_at` is when the last fault near `due_at` was healed, None if no fault was near.
+    """
 
     ids: tuple[str, ...]
     due_at: float
@@ -34,58 +45,41 @@ class Due:
 
     @property
     def late_seconds(self) -> float:
-        """After the heal, where a fault was near."""
+        """The seconds after it was due, or after the heal if that was later."""
         return max(0.0, self.came_at - max(self.due_at, self.healed_at or 0.0))
 
 
 def expectation(record: Record, event: Event, bounds: Bounds) -> Expectation:
     """Whether the event had to have an incident by the time it was observed.
 
-    A success that comes after the deadline, but while the incident may still be opening, finds the
-    receipt waiting and ends it: either is right then.
+    1. A failure was stored first: an incident.
+    2. No success can have been stored before the incident opened: an incident.
+    3. A success was stored before the deadline, and before any failure: none.
+    4. Otherwise either is right. For example, a success after the deadline can arrive while the
+       incident is about to open: it finds the receipt waiting, and ends it.
     """
-    # One that names a repair presupposes the incident.
-    successes, failures = (
-        [one for one in event.results_with(status) if not one.body.get("replay_id")]
-        for status in ("success", "failed")
-    )
-    success_from = min(
-        (one.may_hold_from for one in successes if one.may_hold_from is not None),
-        default=float("inf"),
-    )
-    success_by = min(
-        (one.acknowledged_at for one in successes if one.acknowledged_at is not None),
-        default=float("inf"),
-    )
-    failed_from = min(
-        (one.may_hold_from for one in failures if one.may_hold_from is not None),
-        default=float("inf"),
-    )
-    failed_by = min(
-        (one.acknowledged_at for one in failures if one.acknowledged_at is not None),
-        default=float("inf"),
-    )
+    success_from, success_by = _stored_from_and_by(event, "success")
+    failed_from, failed_by = _stored_from_and_by(event, "failed")
     if failed_by < success_from and failed_by < event.observed_at:
         return Expectation.INCIDENT
-    if success_from > min(opens_by(record, event, bounds), event.observed_at) and _is_overdue(
-        event, bounds
-    ):
+    latest_opening_at = latest_opening(record, event, bounds)
+    if success_from > min(latest_opening_at, event.observed_at) and _is_overdue(event, bounds):
         return Expectation.INCIDENT
     if success_by < event.deadline_at - bounds.clock_seconds and failed_from > success_by:
         return Expectation.NONE
     return Expectation.EITHER
 
 
-def opens_by(record: Record, event: Event, bounds: Bounds) -> float:
-    """When the incident of a deadline that was missed has opened at the latest."""
-    due = _due(record, bounds, (event.id,), event.deadline_at, event.deadline_at)
-    if due.healed_at is None:
+def latest_opening(record: Record, event: Event, bounds: Bounds) -> float:
+    """The instant by which the incident of a missed deadline must have opened."""
+    healed_at = _healed_near(record, bounds, event.deadline_at)
+    if healed_at is None:
         return event.deadline_at + bounds.within_seconds
-    return max(event.deadline_at, due.healed_at) + bounds.heals_within_seconds
+    return max(event.deadline_at, healed_at) + bounds.heals_within_seconds
 
 
-def overtaken(record: Record) -> int:
-    """How many receipts missed their deadline, and succeeded before their incident had opened."""
+def count_late_successes(record: Record) -> int:
+    """How many receipts missed their deadline, but succeeded before their incident opened."""
     return sum(
         event.incident is None
         and all(
@@ -99,7 +93,7 @@ def overtaken(record: Record) -> int:
 
 
 def incidents_are_right(record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """The incidents are those that had to open: none is missing, none is there without a reason."""
+    """Each event that had to have an incident has one, and no other event has one."""
     for event in record.events.values():
         expected = expectation(record, event, bounds)
         if event.incident is None:
@@ -128,8 +122,9 @@ def incidents_are_right(record: Record, bounds: Bounds) -> Iterator[Violation]:
 
 
 def incidents_are_single(record: Record) -> Iterator[Violation]:
-    """Wherever an incident of an event is named, it is the same one, and the timeline opens it
-    once.
+    """Event, timeline, mails, callbacks and answers all name the same incident of an event.
+
+    Its timeline opens the incident once.
     """
     named: defaultdict[str, set[str]] = defaultdict(set)
     for mail in record.mails:
@@ -158,10 +153,10 @@ def incidents_are_single(record: Record) -> Iterator[Violation]:
 
 
 def incidents_are_never_early(record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """A deadline is never before the timeout; no incident opens, and no mail says so, before the
+    """No deadline is before its timeout; no incident opens, and no mail reports one, before the
     deadline.
     """
-    first = _first_mails(record)
+    first = _first_mail_by_incident(record)
     for event in record.events.values():
         if event.deadline_at < event.timeout_at - bounds.clock_seconds:
             what = f"{event.id} has its deadline before its timeout"
@@ -185,96 +180,132 @@ def incidents_are_never_early(record: Record, bounds: Bounds) -> Iterator[Violat
 
 
 def incidents_come_in_time(record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """Incidents open in time.
-
-    Without faults almost all open within the bound. Each opens, at the latest, within another one
-    of the last heal.
-    """
-    yield from _in_time(opened(record, bounds), bounds, Rule.LATE_INCIDENT)
+    """Incidents open within the bounds that are listed in `_violations_of_lateness`."""
+    yield from _violations_of_lateness(openings(record, bounds), bounds, Rule.LATE_INCIDENT)
 
 
 def mails_come_in_time(record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """The first mail about each incident is in time, by the rule of `incidents_come_in_time`."""
-    yield from _in_time(mailed(record, bounds), bounds, Rule.LATE_MAIL)
+    """The first mail about each incident comes within the same bounds."""
+    yield from _violations_of_lateness(first_mails(record, bounds), bounds, Rule.LATE_MAIL)
 
 
 def lateness(record: Record, bounds: Bounds) -> tuple[Lateness, ...]:
-    """The spread of both: without faults; and near one, after the last heal and as a whole."""
+    """How late incidents and mails were: without faults; near one, after the heal and in all."""
     figures = []
-    for name, dues in (("incident", opened(record, bounds)), ("mail", mailed(record, bounds))):
-        calm = [due.late_seconds for due in dues if due.healed_at is None]
-        healed = [due.late_seconds for due in dues if due.healed_at is not None]
-        whole = [max(0.0, due.came_at - due.due_at) for due in dues if due.healed_at is not None]
+    for name, came in (
+        ("incident", openings(record, bounds)),
+        ("mail", first_mails(record, bounds)),
+    ):
+        undisturbed = [one.late_seconds for one in came if one.healed_at is None]
+        disturbed = [one for one in came if one.healed_at is not None]
+        after_heal = [one.late_seconds for one in disturbed]
+        since_due = [max(0.0, one.came_at - one.due_at) for one in disturbed]
         figures += [
-            lateness_of(f"{name}, without faults", calm),
-            lateness_of(f"{name}, after the last heal", healed),
-            lateness_of(f"{name}, near a fault, since it was due", whole),
+            lateness_of(f"{name}, without faults", undisturbed),
+            lateness_of(f"{name}, after the last heal", after_heal),
+            lateness_of(f"{name}, near a fault, since it was due", since_due),
         ]
     return tuple(figures)
 
 
-def opened(record: Record, bounds: Bounds) -> list[Due]:
-    """Each incident whose due time is known, with when it opened."""
+def openings(record: Record, bounds: Bounds) -> list[Occurrence]:
+    """The opening of each incident whose due time is known."""
     return [
-        _due(record, bounds, (event.id, event.incident.id), due_at, event.incident.opened_at)
+        Occurrence(
+            (event.id, event.incident.id),
+            due_at,
+            event.incident.opened_at,
+            _healed_near(record, bounds, due_at),
+        )
         for event in record.events.values()
         if event.incident and (due_at := _due_at(event)) is not None
     ]
 
 
-def mailed(record: Record, bounds: Bounds) -> list[Due]:
-    """Each incident whose due time is known and that has a mail, with when the first one came."""
-    first = _first_mails(record)
+def first_mails(record: Record, bounds: Bounds) -> list[Occurrence]:
+    """The first mail about each incident whose due time is known."""
+    first = _first_mail_by_incident(record)
     return [
-        _due(record, bounds, (event.id, event.incident.id), due_at, first[event.incident.id].at)
+        Occurrence(
+            (event.id, event.incident.id),
+            due_at,
+            first[event.incident.id].at,
+            _healed_near(record, bounds, due_at),
+        )
         for event in record.events.values()
         if event.incident and event.incident.id in first and (due_at := _due_at(event)) is not None
     ]
 
 
-def _in_time(dues: list[Due], bounds: Bounds, rule: Rule) -> Iterator[Violation]:
-    calm = sorted((due for due in dues if due.healed_at is None), key=lambda due: due.late_seconds)
-    p99 = rank([due.late_seconds for due in calm], 0.99)
-    if len(calm) >= bounds.fewest_for_p99 and p99 > bounds.within_seconds:
-        late = [due for due in calm if due.late_seconds > bounds.within_seconds]
+def _stored_from_and_by(event: Event, status: str) -> tuple[float, float]:
+    """Between which instants the first result of this status was stored; infinite without one.
+
+    It may have been stored from the moment of its first request, and was by its acknowledgement.
+    Results of repairs are left out: they presuppose the incident.
+    """
+    first = [one for one in event.results_with(status) if not one.body.get("replay_id")]
+    stored_from = [one.may_hold_from for one in first if one.may_hold_from is not None]
+    stored_by = [one.acknowledged_at for one in first if one.acknowledged_at is not None]
+    return min(stored_from, default=inf), min(stored_by, default=inf)
+
+
+def _is_overdue(event: Event, bounds: Bounds) -> bool:
+    """Whether its deadline had passed long before it was observed."""
+    return event.deadline_at + bounds.within_seconds < event.observed_at
+
+
+def _healed_near(record: Record, bounds: Bounds, due_at: float) -> float | None:
+    """When the last fault near this instant was healed; None if no fault was near."""
+    start, end = due_at - bounds.settling_seconds, due_at + bounds.eve_seconds
+    if not record.is_disturbed(start, end):
+        return None
+    return record.healed_at(start, end, apart_seconds=bounds.heals_within_seconds)
+
+
+def _first_mail_by_incident(record: Record) -> dict[str, Mail]:
+    """The first mail that reports each incident as open."""
+    first: dict[str, Mail] = {}
+    for mail in record.mails:
+        if mail.kind == "incident_opened" and mail.incident_id:
+            first.setdefault(mail.incident_id, mail)
+    return first
+
+
+def _violations_of_lateness(
+    came: list[Occurrence], bounds: Bounds, rule: Rule
+) -> Iterator[Violation]:
+    """Whatever came too late:
+
+    1. Of those without a fault, the p99 is at most `within_seconds`.
+    2. Each comes at most `heals_within_seconds` after it was due, or after the last heal.
+    """
+    undisturbed = [one for one in came if one.healed_at is None]
+    undisturbed.sort(key=lambda one: one.late_seconds)
+    p99 = rank([one.late_seconds for one in undisturbed], 0.99)
+    if len(undisturbed) >= bounds.fewest_for_p99 and p99 > bounds.within_seconds:
+        late = [one for one in undisturbed if one.late_seconds > bounds.within_seconds]
         what = (
-            f"without faults, p99 is {p99:.1f} s over {len(calm)}, and {len(late)} came later than"
-            f" {bounds.within_seconds:g} s"
+            f"without faults, p99 is {p99:.1f} s over {len(undisturbed)}, and {len(late)} came"
+            f" later than {bounds.within_seconds:g} s"
         )
         yield Violation(
             rule,
             what,
-            tuple(name for due in late for name in due.ids),
-            tuple(due.came_at for due in late),
+            tuple(name for one in late for name in one.ids),
+            tuple(one.came_at for one in late),
         )
-    for due in dues:
-        if due.late_seconds > bounds.heals_within_seconds:
-            after = "it was due, without a fault" if due.healed_at is None else "the last heal"
-            what = f"{due.ids[-1]} came {due.late_seconds:.1f} s after {after}"
-            yield Violation(rule, what, due.ids, (due.due_at, due.came_at))
-
-
-def _due(
-    record: Record, bounds: Bounds, ids: tuple[str, ...], due_at: float, came_at: float
-) -> Due:
-    start, end = due_at - bounds.settling_seconds, due_at + bounds.eve_seconds
-    if not record.is_disturbed(start, end):
-        return Due(ids, due_at, came_at, None)
-    return Due(
-        ids,
-        due_at,
-        came_at,
-        record.healed_at(start, end, apart_seconds=bounds.heals_within_seconds),
-    )
-
-
-def _is_overdue(event: Event, bounds: Bounds) -> bool:
-    """Whether its deadline was well past when it was observed."""
-    return event.deadline_at + bounds.within_seconds < event.observed_at
+    for one in came:
+        if one.late_seconds > bounds.heals_within_seconds:
+            after = "it was due, without a fault" if one.healed_at is None else "the last heal"
+            what = f"{one.ids[-1]} came {one.late_seconds:.1f} s after {after}"
+            yield Violation(rule, what, one.ids, (one.due_at, one.came_at))
 
 
 def _due_at(event: Event) -> float | None:
-    """The deadline, or when the first failure was acknowledged; None when that is not known."""
+    """When its incident was due: at the deadline, or when the first failure was acknowledged.
+
+    None if no failure was acknowledged.
+    """
     if event.incident and event.incident.reason == "failed_result":
         return min(
             (
@@ -285,12 +316,3 @@ def _due_at(event: Event) -> float | None:
             default=None,
         )
     return event.deadline_at
-
-
-def _first_mails(record: Record) -> dict[str, Mail]:
-    """The first mail about each incident."""
-    first: dict[str, Mail] = {}
-    for mail in record.mails:
-        if mail.kind == "incident_opened" and mail.incident_id:
-            first.setdefault(mail.incident_id, mail)
-    return first

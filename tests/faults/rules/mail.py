@@ -1,8 +1,11 @@
-"""Rules about mail: nothing is missing, nothing is false, and nothing comes twice unless a fault
-came between sending and recording.
+"""Rules about mail. `checker` calls each; it yields violations.
 
-The notice of a mail is read from its text. The rules check that copies of one notice have the same
-`Message-ID`. Called by `checker`.
+A notice is what a mail is about: its kind, incident and repair. `reading` takes it from the text.
+
+1. `mails_are_all_there`: each notice that an event must have was mailed.
+2. `mails_are_true`: each mail has a notice of its event.
+3. `mails_are_single`: no mail comes twice, except across a fault between sending and recording.
+4. `mails_have_one_identity`: copies of a notice have one `Message-ID`.
 """
 
 from collections import defaultdict
@@ -12,7 +15,7 @@ from itertools import pairwise
 from tests.faults.rules.record import Event, Json, Mail, Record
 from tests.faults.rules.verdict import Bounds, Rule, Violation
 
-# A repair that another success or a person ended: the mail of the incident reports that.
+# A repair that ended by another success or by a person: the mail about the incident reports it.
 CAUSES_WITHOUT_MAIL = {"superseded", "closed"}
 
 # Kind, incident id and `replay_id`.
@@ -20,7 +23,7 @@ Notice = tuple[str, str | None, str | None]
 
 
 def mails_are_all_there(record: Record) -> Iterator[Violation]:
-    """Each opened and each resolved incident, and each failed repair, has its mail."""
+    """Each opened incident, each resolved incident and each failed repair has a mail."""
     notices = {_notice(mail) for mail in record.mails}
     for event in record.events.values():
         for kind, replay_id in _expected(event):
@@ -33,7 +36,7 @@ def mails_are_all_there(record: Record) -> Iterator[Violation]:
 
 
 def mails_are_true(record: Record) -> Iterator[Violation]:
-    """Each mail is about a known incident of its event, the end of it, or a failed repair of it."""
+    """Each mail reports the opening or the end of a known incident, or a failed repair of it."""
     for mail in record.mails:
         event = record.by_incident.get(mail.incident_id or "")
         what = f"a mail with subject {mail.subject!r} names no known incident"
@@ -50,9 +53,7 @@ def mails_are_true(record: Record) -> Iterator[Violation]:
 
 
 def mails_are_single(record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """A `Message-ID` comes once, except across a fault that can strike between sending and
-    recording.
-    """
+    """A `Message-ID` comes once, except across a fault between sending and recording."""
     for copies in _by_message_id(record).values():
         for before, copy in pairwise(copies):
             start, end = (
@@ -95,7 +96,7 @@ def mails_have_one_identity(record: Record) -> Iterator[Violation]:
 
 
 def extra_mails(record: Record) -> int:
-    """How many mails are copies of another."""
+    """How many mails are copies of an earlier one."""
     return len(record.mails) - len({mail.message_id for mail in record.mails})
 
 
@@ -112,7 +113,7 @@ def _expected(event: Event) -> set[tuple[str, str | None]]:
 
 
 def _true(event: Event) -> set[tuple[str, str | None]]:
-    """The notices that the event may have beside its opening."""
+    """The notices that the event can have, apart from the opening."""
     resolved = (
         {("incident_resolved", None)}
         if event.incident and event.incident.state == "resolved"

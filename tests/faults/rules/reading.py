@@ -1,6 +1,6 @@
-"""Reads a history for the checker:
+"""Makes the `Record` of a history: pairs requests with answers, and events with requests.
 
-finds what belongs together, and decides nothing. Called by `checker` and `report`.
+Decides nothing: the rules do. `checker` and `report` call `read`.
 """
 
 import json
@@ -33,12 +33,12 @@ _SUBJECT = re.compile(r"(?:\[test\] )?(" + "|".join(_KINDS) + "):")
 
 
 def instant(text: str) -> float:
-    """Unix seconds of the contract's form of an instant."""
+    """The unix seconds of an instant in ISO 8601."""
     return datetime.fromisoformat(text).timestamp()
 
 
 def identity_of(body: Json) -> Identity:
-    """The identity that a receipt's body, or an event, has within its project."""
+    """The identity of a receipt's body, or of an event, within its project."""
     return (
         body["provider"],
         body.get("provider_event_id") or body.get("stripe_event_id") or "",
@@ -152,9 +152,11 @@ def _event(entry: Entry) -> Event:
 
 
 def _named(submission: Submission, by_provider_event: dict[str, list[Event]]) -> str | None:
-    """The id of the event that a result names:
+    """The id of the event that a result is about.
 
-    its own word, or what its ids and effect leave, or else what the answer says.
+    1. Its `event_id`.
+    2. The only event with its provider's id and effect type.
+    3. The `event_id` of its answer.
     """
     if submission.body.get("event_id"):
         return str(submission.body["event_id"])
@@ -217,7 +219,7 @@ def _mail(entry: Entry) -> Mail:
 
 
 def _found(pattern: str, text: str) -> str | None:
-    """The last one: the app's own words come before ours."""
+    """The last match: the app's own texts come before ours."""
     found = re.findall(pattern, text.replace("\r\n", "\n"), re.MULTILINE)
     return found[-1] if found else None
 

@@ -1,8 +1,14 @@
-"""The contents of a history as values: requests with what came of them, events, faults, mails and
-callbacks. Made by `reading`.
+"""The contents of a run's history as values, for the rules in this folder. `reading` makes them.
 
-A `Said` is what the client says with one key and one body, however often it had to be sent: it may
-hold from the first sending that was not plainly refused, and surely holds once it is acknowledged.
+1. `Request` is one HTTP request. `Submission` groups the requests of one receipt or result: they
+   have the same endpoint, key and body.
+2. `Event` is an event as REST showed it at the end, with the requests about it.
+3. `Fault`, `Mail` and `Callback` are what the harness caused and received.
+4. `Record` has all of them.
+
+An answer can be lost, so the rules do not know exactly when a receipt or result was stored. It may
+be stored ("may hold") from its first request that was not refused, and it is stored once it is
+acknowledged. Instants are unix seconds of the harness's clock.
 """
 
 from collections.abc import Iterable
@@ -44,10 +50,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """The requests with one endpoint, key and body.
+    """The requests with one endpoint, key and body: one receipt or result, sent once or more often.
 
-    `may_hold_from` is None when each was refused, `acknowledged_at` when none was acknowledged.
-    `event_id` is what a result names, None for a receipt or when nothing says.
+    `may_hold_from` is when the first request that may be stored was sent, None if each was refused.
+    `acknowledged_at` is the first acknowledgement, None if there is none. `event_id` is the event
+    that a result names, None for a receipt or an unknown event.
     """
 
     endpoint: str
@@ -78,7 +85,10 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event as it was observed, with every request about it."""
+    """An event as REST showed it at `observed_at`, with the requests and signals about it.
+
+    `shown` is the JSON of REST.
+    """
 
     id: str
     observed_at: float
@@ -91,7 +101,7 @@ class Event:
     receipts: list[Submission] = field(default_factory=list)
     results: list[Submission] = field(default_factory=list)
     reprocesses: list[Request] = field(default_factory=list)
-    # when somebody typed a `reprocess` into Temporal
+    # when a `reprocess` was sent by Temporal's command line
     signals: list[float] = field(default_factory=list)
 
     @property
@@ -102,7 +112,7 @@ class Event:
         return [entry for entry in self.shown["timeline"] if entry["kind"] == kind]
 
     def results_with(self, status: str) -> list[Submission]:
-        """The results of this status that may hold."""
+        """The results of this status that may be stored."""
         return [
             submission
             for submission in self.results
@@ -112,7 +122,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something broken on purpose; one that was never healed ends with the history."""
+    """A fault that the harness caused. One that was never healed ends with the history."""
 
     id: str
     kind: str
@@ -129,9 +139,9 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A mail as it came.
+    """A mail as the mail server received it.
 
-    `kind`, `incident_id` and `event_id` are None when its words do not say.
+    `kind` is read from the subject, the ids from the text; None if they are not there.
     """
 
     at: float
@@ -146,10 +156,10 @@ class Mail:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """A call of the repair endpoint.
+    """A request to the repair endpoint.
 
-    `content` is the JSON of its body, empty when the body is not JSON. `number` is 0 without a
-    header.
+    `content` is the JSON of its body, empty if it is not JSON. `number` is the attempt's number in
+    the header, 0 without one.
     """
 
     at: float
@@ -162,10 +172,7 @@ class Callback:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Everything of a history, found by its ids.
-
-    `observed` holds each observation, `events` the last of each event.
-    """
+    """Everything of a history. `events` has the last observation of each event, by its id."""
 
     requests: tuple[Request, ...]
     receipts: tuple[Submission, ...]
@@ -179,12 +186,14 @@ class Record:
     settled: tuple[Entry, ...]
 
     def is_disturbed(self, start: float, end: float, patterns: Iterable[str] = ("*",)) -> bool:
+        """Whether a fault that matches one of `patterns` overlaps the time."""
         patterns = tuple(patterns)
         return any(fault.overlaps(start, end) and fault.matches(patterns) for fault in self.faults)
 
     def healed_at(self, start: float, end: float, *, apart_seconds: float) -> float:
-        """When the last fault that overlaps the time was healed, or one that began within
-        `apart_seconds` of a heal before it.
+        """When the last fault that overlaps the time from `start` to `end` was healed.
+
+        Faults that begin within `apart_seconds` of that heal count too, and so on.
         """
         healed = max(
             (fault.ended_at for fault in self.faults if fault.overlaps(start, end)), default=start

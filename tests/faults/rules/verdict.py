@@ -1,16 +1,15 @@
-"""What the checker is given beside a history, and what it says of one: bounds, violations, counts,
-lateness.
+"""The input of the checker apart from a history, and its output: values only.
 
-Values only. `Rule` names everything that can be violated; `MEANINGS` says what each rule holds, for
-the report and the command line.
+`Bounds` are the input. A `Verdict` has violations, counts and lateness. `Rule` names everything
+that can be violated. `MEANINGS` explains each rule in the report and on the command line.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil
 
-# Faults that can strike between sending and recording, as `kind:target` patterns: a copy is allowed
-# across one of them only.
+# Faults that can happen between sending and recording, as `kind:target` patterns: only these allow
+# a copy.
 _STORE = ("kill:postgres", "stop:postgres", "store_away:*", "store_read_only:*", "disk_full:*")
 _BETWEEN = ("kill:worker*", "stop:worker*", *_STORE)
 
@@ -52,21 +51,21 @@ class Rule(StrEnum):
 
 
 MEANINGS: dict[Rule, str] = {
-    Rule.LOST_RECEIPT: "Every acknowledged receipt is an event in the end.",
+    Rule.LOST_RECEIPT: "Every acknowledged receipt is an event at the end.",
     Rule.UNSTABLE_RECEIPT: (
         "The same receipt is always answered with the same event and the same timeout."
     ),
     Rule.UNEXPLAINED_EVENT: "Every event is a receipt that was sent.",
     Rule.DOUBLED_RECEIPT: "No two events have one identity.",
     Rule.LOST_RESULT: "Every acknowledged result is on its event's timeline.",
-    Rule.INEFFECTIVE_RESULT: "What an acknowledged result decides is the state.",
+    Rule.INEFFECTIVE_RESULT: "An acknowledged result has its effect on the state.",
     Rule.UNEXPLAINED_RESULT: (
-        "No result is stored, and no receipt ends, that nobody reported; none is stored twice."
+        "No result is stored, and no receipt ends, without a request; none is stored twice."
     ),
     Rule.MISSING_INCIDENT: "Every failed or overdue receipt has its incident.",
     Rule.FALSE_INCIDENT: "No receipt that succeeded in time has an incident.",
     Rule.DUPLICATE_INCIDENT: "An event has one incident at most.",
-    Rule.EARLY_INCIDENT: "No incident opens, and no mail says so, before the deadline.",
+    Rule.EARLY_INCIDENT: "No incident opens, and no mail reports one, before the deadline.",
     Rule.LATE_INCIDENT: "Incidents open in time: without faults, and after the last heal.",
     Rule.LATE_MAIL: (
         "Mails about new incidents come in time: without faults, and after the last heal."
@@ -77,37 +76,40 @@ MEANINGS: dict[Rule, str] = {
     Rule.FALSE_MAIL: "No mail is false.",
     Rule.MAIL_COPY: "A mail comes twice only across a fault between sending and recording.",
     Rule.MAIL_IDENTITY: "One notice has one Message-ID, and one Message-ID has one notice.",
-    Rule.BAD_SIGNATURE: "Every callback is signed, both ways.",
+    Rule.BAD_SIGNATURE: "Every callback has both valid signatures.",
     Rule.STALE_CALLBACK: "Every callback's timestamp is within five minutes.",
     Rule.REPEATED_NONCE: "No nonce comes twice.",
     Rule.CHANGED_CALLBACK: "Every callback of a repair has the same bytes.",
-    Rule.UNEXPLAINED_CALLBACK: "Every repair was asked for, and called about its own event.",
+    Rule.UNEXPLAINED_CALLBACK: "Every repair was requested, and called about its own event.",
     Rule.CALLBACK_COPY: "An attempt comes twice only across a fault between sending and recording.",
-    Rule.ATTEMPT_ORDER: "A repair has one series, its numbers rising, that ends with it.",
+    Rule.ATTEMPT_ORDER: (
+        "A repair has one series of attempts with rising numbers, which ends with the repair."
+    ),
     Rule.TOO_MANY_ATTEMPTS: "A repair has no more attempts than the schedule.",
     Rule.CALLBACK_AFTER_SUCCESS: "No attempt begins after a success is acknowledged.",
-    Rule.LOST_REPROCESS: "Every acknowledged reprocess is a repair in the end.",
+    Rule.LOST_REPROCESS: "Every acknowledged reprocess is a repair at the end.",
     Rule.TWO_REPAIRS: (
         "An incident has one active repair at a time, and each reprocess answers with it."
     ),
-    Rule.NOT_SETTLED: "In the end nothing is left to do.",
+    Rule.NOT_SETTLED: "At the end nothing is left to do.",
     Rule.UNEQUAL_ANSWERS: "A repeated request gets the same answer.",
     Rule.WRONG_STATUS: "No request is refused without a reason.",
-    Rule.UNEARNED_CREDIT: "No deadline is credited an outage while ingest was answering.",
-    Rule.OTHER_TENANT_HARMED: "Odd receipts have their incidents too, and searches are answered.",
+    Rule.UNEARNED_CREDIT: "No deadline is credited for a time in which ingest answered.",
+    Rule.OTHER_TENANT_HARMED: (
+        "Odd receipts of other tenants have their incidents, and their searches are answered."
+    ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How late, how often and how near is allowed.
+    """The limits of the rules: how late, how often, and how near to a fault.
 
-    An instant is disturbed when a fault overlaps the time from `settling_seconds` before it to
-    `eve_seconds` after it. A copy is allowed when a fault overlaps the time from `copy_eve_seconds`
-    before the first (a mail's only) to when that would long have been recorded. `clock_seconds` is
-    the difference
-    between an instant in milliseconds,
-    cut off, and the harness's own.
+    1. An instant is disturbed if a fault overlaps the time from `settling_seconds` before it to
+       `eve_seconds` after it.
+    2. A copy is allowed if a fault overlaps the time between sending and recording. For mails that
+       begins `copy_eve_seconds` before the first copy, and ends after `…_recorded_within_seconds`.
+    3. `clock_seconds` is the error of comparing instants, which are cut off to milliseconds.
     """
 
     within_seconds: float = 10.0
@@ -130,7 +132,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule that did not hold: for what, with every id that finds its entries, and when."""
+    """One violation of a rule. `ids` find its entries in the history; `at` are its instants."""
 
     rule: Rule
     what: str
@@ -140,7 +142,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """How much later than due, in seconds; `count` of 0 goes with zeros."""
+    """The lateness of `count` incidents or mails, in seconds; zeros if `count` is 0."""
 
     name: str
     count: int
@@ -151,9 +153,9 @@ class Lateness:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the promise held, and the figures beside it.
+    """The violations and figures of a run.
 
-    `counts` are named as they are printed; `faults` counts by kind.
+    The names of `counts` are printed as they are. `faults` has the number of each kind.
     """
 
     violations: tuple[Violation, ...]
@@ -170,7 +172,7 @@ class Verdict:
 
 
 def rank(values: list[float], fraction: float) -> float:
-    """The value that this fraction does not exceed (nearest rank); 0 of none."""
+    """The value that this fraction does not exceed (nearest rank); 0 without values."""
     return sorted(values)[ceil(fraction * len(values)) - 1] if values else 0.0
 
 

@@ -12,7 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, ProjectId
 from store.db.database import Database
-from store.receipts.reconcile.overdue import OverdueOfEach, overdue_of_each, overdue_receipts
+from store.receipts.reconcile.overdue import (
+    OverdueByProject,
+    overdue_receipts,
+    overdue_receipts_by_project,
+)
 from tests.support.given import START, Story
 
 # As many receipts of as many projects as asked for, each a millisecond after the one before; their
@@ -44,10 +48,10 @@ async def pile_up(
 
 async def of_each(
     database: Database, *, after: str | None = None, projects: int = 100, of_each: int = 2
-) -> OverdueOfEach:
+) -> OverdueByProject:
     async with database.reading() as session:
         asked = None if after is None else ProjectId(after)
-        return await overdue_of_each(
+        return await overdue_receipts_by_project(
             session, START, after=asked, projects=projects, of_each=of_each
         )
 
@@ -72,7 +76,7 @@ async def test_the_longest_overdue_of_each_project_are_found_whatever_another_ha
         "greedy0": ["evt_greedy1", "evt_greedy2", "evt_greedy3"],
         story.project.id: [late, later],
     }
-    assert found.last is None
+    assert found.last_project is None
 
 
 async def test_projects_are_looked_at_part_by_part_whether_they_have_something_overdue_or_not(
@@ -83,11 +87,12 @@ async def test_projects_are_looked_at_part_by_part_whether_they_have_something_o
     await pile_up(database, "c", 1)
 
     first = await of_each(database, projects=5)
-    second = await of_each(database, projects=2, after=first.last)
-    third = await of_each(database, projects=2, after=second.last)
+    second = await of_each(database, projects=2, after=first.last_project)
+    third = await of_each(database, projects=2, after=second.last_project)
 
     parts = [
-        ([one.project_id for one in part.receipts], part.last) for part in (first, second, third)
+        ([one.project_id for one in part.receipts], part.last_project)
+        for part in (first, second, third)
     ]
     assert parts == [(["a0", "a1", "a2", "a3", "a4"], "a4"), (["c0"], "c0"), ([], None)]
 
@@ -139,7 +144,9 @@ async def plan_of(session: AsyncSession, asked: str) -> str:
     event.listen(bind, "before_cursor_execute", note)
     try:
         if asked == "each":
-            await overdue_of_each(session, START, after=None, projects=2_000, of_each=20)
+            await overdue_receipts_by_project(
+                session, START, after=None, projects=2_000, of_each=20
+            )
         else:
             await overdue_receipts(
                 session, START, after=None, limit=100, project_id=ProjectId("c0")
