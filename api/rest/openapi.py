@@ -18,6 +18,7 @@ from api.http.path_prefix import prefix_of
 from api.ingest.schemas import ReceiptBody, ResultBody
 from api.rest import response_models as models
 from api.rest.callback_schema import SIGNATURE_HEADERS, RepairRequest
+from api.rest.examples import RECEIPT_EXAMPLES, RESULT_EXAMPLES
 from api.rest.response_models import problem_responses
 from api.rest.routes import ROUTES, rest_router
 from domain.errors import Code
@@ -65,42 +66,6 @@ RESPONSE_MODELS: tuple[type[BaseModel], ...] = (
 # No control characters, and no spaces except U+0020, which is removed at both ends.
 _EDGE, _INNER = r"[^\x00-\x20\x7f-\xa0\xad]", r"[^\x00-\x1f\x7f-\xa0\xad]"
 IDEMPOTENCY_KEY_PATTERN = rf"^{_EDGE}({_INNER}*{_EDGE})?$"
-
-RECEIPT_EXAMPLES: Json = {
-    "stripe": {
-        "value": {
-            "provider": "stripe",
-            "stripe_event_id": "evt_1RkQ2dLkdIwHu7ix0Jb2c3D4",
-            "event_type": "checkout.session.completed",
-            "effect_type": "access_unlock",
-            "internal_reference": "order_1042",
-            "occurred_at": "2026-11-23T11:13:55Z",
-        }
-    },
-    "shopify": {
-        "value": {
-            "provider": "shopify",
-            "provider_event_id": "98d3a5a0-0b5f-4c1c-9d44-0b8b3f6f1a11",
-            "event_type": "orders/paid",
-            "effect_type": "credit_grant",
-            "internal_reference": "customer_77",
-            "occurred_at": "2026-11-23T11:13:55+01:00",
-            "shopify_shop_domain": "example.myshopify.com",
-            "timeout_minutes": 15,
-        }
-    },
-}
-RESULT_EXAMPLES: Json = {
-    "success": {"value": {"event_id": "evt_019ab01c2d3e7f4a8b5c6d7e8f901234", "status": "success"}},
-    "failed": {
-        "value": {
-            "stripe_event_id": "evt_1RkQ2dLkdIwHu7ix0Jb2c3D4",
-            "status": "failed",
-            "error_code": "seat_limit",
-            "error_message": "The plan has no seat left.",
-        }
-    },
-}
 
 
 @cache
