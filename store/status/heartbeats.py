@@ -34,6 +34,8 @@ _INGEST_HEARTBEATS = (
 ENDED = "ended"
 # In every report: the fingerprints of the root secrets that the process knows.
 SECRETS = "secrets"
+# What earlier versions call parts of a report: their workers run during a rolling upgrade.
+EARLIER_NAMES = {"engine_reachable": "temporal_reachable", "strangers": "foreign_workers"}
 # In a report on PostgreSQL: how many seconds the process's host is ahead of the store's clock.
 CLOCK = "clock_ahead_seconds"
 # A longer round trip does not allow to compare the clocks.
@@ -191,5 +193,7 @@ def _heartbeat_from(row: Row[Any], now: datetime) -> Heartbeat:
         started_at=row.started_at,
         at=row.at,
         age_seconds=abs((now - row.at).total_seconds()),
-        report=json.loads(row.report),
+        report={
+            EARLIER_NAMES.get(name, name): value for name, value in json.loads(row.report).items()
+        },
     )

@@ -40,6 +40,24 @@ async def test_last_heartbeat_of_each_process_is_read(database: Database) -> Non
     assert stored[0].started_at == NOW - timedelta(days=1)
 
 
+async def test_report_of_an_earlier_version_is_read_under_the_present_names(
+    database: Database,
+) -> None:
+    report = {"engine_reachable": True, "strangers": ["a@b"], "pollers_alive": True}
+    async with database.transaction() as session:
+        now = await database.now(session)
+        await write_heartbeat(
+            session, process="w", role="worker", started_at=now, now=now, report=report
+        )
+        (heartbeat,) = await read_heartbeats(session, now)
+
+    assert heartbeat.report == {
+        "temporal_reachable": True,
+        "foreign_workers": ["a@b"],
+        "pollers_alive": True,
+    }
+
+
 async def test_heartbeat_from_before_the_stores_clock_was_set_back_is_not_fresh(
     database: Database,
 ) -> None:
