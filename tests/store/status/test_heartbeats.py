@@ -43,13 +43,11 @@ async def test_last_heartbeat_of_each_process_is_read(database: Database) -> Non
 async def test_report_of_an_earlier_version_is_read_under_the_present_names(
     database: Database,
 ) -> None:
-    report = {"engine_reachable": True, "strangers": ["a@b"], "pollers_alive": True}
-    async with database.transaction() as session:
-        now = await database.now(session)
-        await write_heartbeat(
-            session, process="w", role="worker", started_at=now, now=now, report=report
-        )
-        (heartbeat,) = await read_heartbeats(session, now)
+    earlier = {"engine_reachable": True, "strangers": ["a@b"], "pollers_alive": True}
+    await write_heartbeat(database, "one", NOW, **earlier)
+
+    async with database.reading() as session:
+        (heartbeat,) = await heartbeats.read_heartbeats(session, NOW)
 
     assert heartbeat.report == {
         "temporal_reachable": True,
