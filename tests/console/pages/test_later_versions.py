@@ -31,6 +31,21 @@ async def test_pages_of_a_receipt_open_with_a_value_of_a_later_version(
     assert [page.status_code for page in pages] == [200] * 4
 
 
+async def test_pages_claim_nothing_about_what_they_do_not_know(
+    operator: Visitor, story: Story
+) -> None:
+    event_id, _ = await story.opened()
+    waiting = await story.receipt()
+    await plant(story.database, "incidents.reason", "missing_receipt")
+    page = (await operator.open(f"/events/{event_id}")).text
+    await plant(story.database, "receipts.state", "expected")
+    listed = (await operator.open("/events?tab=all")).text
+
+    assert "The app reported that the effect was not applied." not in page
+    assert waiting in listed
+    assert "Result in time" not in listed
+
+
 async def test_entry_of_a_later_version_is_shown_in_its_place(
     operator: Visitor, story: Story
 ) -> None:
