@@ -83,7 +83,7 @@ async def act_on_the_incident(installation: Installation, page: Page, event_id: 
     await page.get_by_role("button", name="Reprocess").click()
     await expect(page).to_have_url(f"{installation.url}/events/{event_id}")
     await expect(page.get_by_text("The repair endpoint is not being called")).to_be_visible()
-    await expect(page.get_by_text("Calling the repair endpoint")).to_have_count(0)
+    await expect(page.get_by_text("Calling the repair endpoint", exact=True)).to_have_count(0)
 
 
 async def return_to_the_event_after_signing_in(

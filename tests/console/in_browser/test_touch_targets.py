@@ -55,7 +55,7 @@ async def page() -> AsyncIterator[Page]:
 async def test_targets_are_large_enough_on_a_phone(installation: Installation, page: Page) -> None:
     await installation.sign_in_by_link(page)
     event_id = installation.open_incident()
-    project_id = installation.makegood("project", "list", "--json").json["data"][0]["id"]
+    project_id = installation.makegood("project", "list", "--json").json["data"][0]["project_id"]
 
     small = {}
     for path in (*PAGES, f"/events/{event_id}", f"/projects/{project_id}"):

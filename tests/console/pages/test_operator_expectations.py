@@ -39,13 +39,13 @@ async def test_search_in_a_tab_names_the_tab_with_the_match(
 async def test_search_of_receipts_names_each_other_tab(operator: Visitor, story: Story) -> None:
     for state in (LifecycleState.APPLIED, LifecycleState.APPLIED, LifecycleState.CLOSED):
         await story.reach(state)
-    reference = (await story.receipt(), "order-1042")[1]
+    await story.receipt()
 
-    found = await elsewhere(operator, f"/events?state=waiting&q={reference}")
+    found = await elsewhere(operator, "/events?state=waiting&q=order")
 
     assert found == {
-        "Applied (2)": f"/events?state=applied&q={reference}",
-        "Closed (1)": f"/events?state=closed&q={reference}",
+        "Applied (2)": "/events?state=applied&q=order",
+        "Closed (1)": "/events?state=closed&q=order",
     }
 
 

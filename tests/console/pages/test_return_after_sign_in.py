@@ -30,9 +30,17 @@ async def signed_out(member: Visitor) -> Visitor:
 
 async def sign_in(visitor: Visitor, page: str) -> str:
     """Sign in on this sign-in page. Returns where it leads."""
-    answer = await visitor.post("/login", page=page, email=EMAIL, password=PASSWORD)
+    form = hidden_fields((await visitor.open(page)).text)
+    fields = {**form, "email": EMAIL, "password": PASSWORD}
+    answer = await visitor.client.post("/login", data=fields)
     assert answer.status_code == 303
     return answer.headers["location"]
+
+
+def hidden_fields(page: str) -> dict[str, str]:
+    """The hidden fields of a page, as a browser reads them."""
+    pairs = re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page)
+    return {name: unescape(value) for name, value in pairs}
 
 
 async def test_link_of_an_alert_leads_to_its_event_after_the_password(
@@ -60,7 +68,7 @@ async def test_a_wrong_password_keeps_the_page(member: Visitor) -> None:
     page = "/login?back=/events"
 
     wrong = await visitor.post("/login", page=page, email=EMAIL, password="not the password")
-    form = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', unescape(wrong.text)))
+    form = hidden_fields(wrong.text)
     right = await visitor.client.post("/login", data={**form, "email": EMAIL, "password": PASSWORD})
 
     assert (wrong.status_code, right.headers["location"]) == (422, "/events")
@@ -150,7 +158,7 @@ async def turn_on_totp(database: Database, sealer: Sealer) -> str:
     """Set up the authenticator app of the only user. Returns its secret."""
     async with database.transaction() as session:
         now = await database.now(session)
-        user_id = UserId(str(await session.scalar(text("SELECT user_id FROM users"))))
+        user_id = UserId(str(await session.scalar(text("SELECT id FROM users"))))
         secret = await factors.begin_totp(session, sealer, user_id, now=now)
         assert secret
         code = pyotp.TOTP(secret).at(now)

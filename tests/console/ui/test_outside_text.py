@@ -68,12 +68,15 @@ def test_return_path_is_a_path_of_this_site_on_one_line(back: str) -> None:
 def test_every_address_in_a_template_is_built_by_our_code() -> None:
     """Review a new expression before adding it: an outside value could start with `javascript:`."""
     reviewed = re.compile(
-        r"address_of\.\w+(\(.*\))?|static\(.*\)|action|back|line\.link|run_url|address"
+        r"address_of\.\w+(\(.*\))?|static\(.*\)|action|back|base|line\.link|run_url|address"
     )
     sources = [
         path.read_text(encoding="utf-8") for path in sorted((HERE / "templates").glob("*.html"))
     ]
-    attribute = re.compile(r"\b(?:href|src|action|formaction|hx-\w+)=\"\{\{\s*(.*?)\s*\}\}")
+    # What follows the prefix of the public URL is reviewed too.
+    attribute = re.compile(
+        r"\b(?:href|src|action|formaction|hx-\w+)=\"(?:\{\{ base \}\})?\{\{\s*(.*?)\s*\}\}"
+    )
 
     named = [expression for source in sources for expression in attribute.findall(source)]
 
