@@ -9,10 +9,11 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from store.db.database import dialect_of, run_alone, sqlite_path
+from store.schema.search_ddl import make_search_index
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -61,6 +62,8 @@ def migrate(url: str, *, to: str | None = None, history: Path = HISTORY) -> None
         (command.downgrade if is_back else command.upgrade)(
             alembic_config(history, connection), target
         )
+        if inspect(connection).has_table("search_texts"):
+            make_search_index(connection)
 
     asyncio.run(run_alone(url, move))
 

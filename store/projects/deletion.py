@@ -33,7 +33,16 @@ TABLES = tables.Project.metadata.tables
 PROJECTS, KEYS, SECRETS = TABLES["projects"], TABLES["api_keys"], TABLES["signing_secrets"]
 MEMBERS, INVITATIONS = TABLES["members"], TABLES["invitations"]
 ALERTS, IDEMPOTENCY, OUTBOX = TABLES["alerts"], TABLES["idempotency"], TABLES["outbox"]
-OF_A_RECEIPT = ("alerts", "attempts", "repairs", "results", "timeline", "incidents", "stuck_runs")
+OF_A_RECEIPT = (
+    "alerts",
+    "attempts",
+    "repairs",
+    "results",
+    "timeline",
+    "incidents",
+    "stuck_runs",
+    "search_texts",
+)
 # By then the run has received the signal.
 ERASED_AFTER = timedelta(seconds=60)
 # Longer than any process accepts receipts of a deleted project, unless it is frozen meanwhile.

@@ -53,8 +53,10 @@ async def create_incident(
     await move_receipt(st, snapshot, ReceiptState.INCIDENT, now)
     await st.fetch(
         "INSERT INTO incidents (id, event_id, project_id, state, reason,"
-        " error_code, error_message, opened_at) "
-        "VALUES ($1, $2, $3, 'open', $4, $5, $6, $7)",
+        " error_code, error_message, opened_at, event_type, effect_type) "
+        "VALUES ($1, $2, $3, 'open', $4, $5, $6, $7,"
+        " (SELECT event_type FROM receipts WHERE event_id = $2),"
+        " (SELECT effect_type FROM receipts WHERE event_id = $2))",
         incident_id,
         snapshot.event_id,
         snapshot.project_id,
