@@ -11,7 +11,7 @@ from importlib import import_module
 
 from tests.support.processes import ROOT, python
 
-PROGRAMS = ("ingest", "syncs", "dispatch", "lag", "waiting", "neighbours", "outage_credit")
+PROGRAMS = ("ingest", "syncs", "dispatch", "lag", "waiting", "neighbours", "outage_credit", "lists")
 
 
 def main() -> int:
