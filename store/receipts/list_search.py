@@ -16,36 +16,43 @@ from dataclasses import dataclass
 from domain.ids import ProjectId
 from store.db.sql import Statements
 from store.receipts.list_ranges import (
+    EVENT_LIST,
+    INCIDENT_LIST,
     Bounds,
     Condition,
     Key,
     ListedTable,
     Ranges,
-    Window,
     bind,
     newest,
     newest_among,
 )
 from store.receipts.search_index import SHORTEST_INDEXED, has_trigrams, search_limits, trigram_query
 
-# Checked before the index is asked. A text in one of 200 rows fills a page of 20 from these.
-CHECKED_FIRST = 5_000
-_CONTAINS = (
-    "lower(r.internal_reference) LIKE lower(CAST(:pattern AS TEXT)) ESCAPE '/'"
-    " OR lower(r.provider_event_id) LIKE lower(CAST(:pattern AS TEXT)) ESCAPE '/'"
-    " OR r.event_id = CAST(:q AS TEXT)"
-    " OR r.event_id IN (SELECT event_id FROM incidents WHERE id = CAST(:q AS TEXT))"
-)
-_ROW_CONTAINS = f"""
-EXISTS (SELECT 1 FROM receipts AS r WHERE r.event_id = t.event_id AND ({_CONTAINS}))"""  # noqa: S608 - constants only
-_MATCHING = {
+# Checked before the index is asked. A text that fills a page from the second part is in about one
+# of 200 rows; the first part shows whether it is worth reading.
+CHECKED_FIRST, CHECKED_NEXT = 500, 5_000
+_CONTAINS = """
+  (lower({r}.internal_reference) LIKE lower(CAST(:pattern AS TEXT)) ESCAPE '/'
+  OR lower({r}.provider_event_id) LIKE lower(CAST(:pattern AS TEXT)) ESCAPE '/'
+  OR {r}.event_id = CAST(:q AS TEXT)
+  OR {r}.event_id IN (SELECT event_id FROM incidents WHERE id = CAST(:q AS TEXT)))"""
+_RECEIPT_CONTAINS = _CONTAINS.format(r="r")
+_ROW_CONTAINS = {
+    EVENT_LIST: _CONTAINS.format(r="t"),
+    INCIDENT_LIST: f"""
+EXISTS (SELECT 1 FROM receipts AS r WHERE r.event_id = t.event_id AND {_RECEIPT_CONTAINS})""",  # noqa: S608 - constants only
+}
+_TEXTS = {
     "sqlite": """
-SELECT t.{id} FROM json_each(:ids) AS given CROSS JOIN {table} AS t
-WHERE t.{id} = given.value AND {contains}""",
+SELECT t.{id}, r.internal_reference, r.provider_event_id, {contains}
+FROM json_each(:ids) AS given CROSS JOIN {table} AS t CROSS JOIN receipts AS r
+WHERE t.{id} = given.value AND r.event_id = t.event_id""",
     "postgresql": """
-SELECT t.{id} FROM json_array_elements_text(CAST(:ids AS json)) AS given(value)
+SELECT t.{id}, r.internal_reference, r.provider_event_id, {contains}
+FROM json_array_elements_text(CAST(:ids AS json)) AS given(value)
 CROSS JOIN LATERAL (SELECT * FROM {table} AS u WHERE u.{id} = given.value OFFSET 0) AS t
-WHERE {contains}""",
+CROSS JOIN LATERAL (SELECT * FROM receipts AS u WHERE u.event_id = t.event_id OFFSET 0) AS r""",
 }
 _WHOLE_IDS = """
 SELECT event_id FROM receipts WHERE event_id = CAST(:q AS TEXT)
@@ -65,11 +72,12 @@ _UNINDEXED = {
     "sqlite": f"""
 SELECT r.event_id FROM json_each(:limits) AS given CROSS JOIN receipts AS r
 WHERE r.project_id = json_extract(given.value, '$[0]')
-  AND r.accepted_at >= json_extract(given.value, '$[1]') AND ({_CONTAINS})""",  # noqa: S608 - constants only
+  AND r.accepted_at >= json_extract(given.value, '$[1]') AND {_RECEIPT_CONTAINS}""",  # noqa: S608 - constants only
     "postgresql": f"""
 SELECT r.event_id FROM json_array_elements(CAST(:limits AS json)) AS given(value)
 CROSS JOIN LATERAL (SELECT * FROM receipts AS u WHERE u.project_id = (given.value ->> 0)
-  AND u.accepted_at >= CAST(given.value ->> 1 AS BIGINT) OFFSET 0) AS r WHERE {_CONTAINS}""",  # noqa: S608 - constants only
+  AND u.accepted_at >= CAST(given.value ->> 1 AS BIGINT) OFFSET 0) AS r
+WHERE {_RECEIPT_CONTAINS}""",  # noqa: S608 - constants only
 }
 
 
@@ -83,45 +91,60 @@ class Search:
     q: str
 
 
-def row_contains(q: str) -> Condition:
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The newest rows that were checked: the keys that match, and the texts of all of them.
+
+    `is_all`: there are no further rows.
+    """
+
+    keys: tuple[Key, ...]
+    texts: tuple[str, ...]
+    is_all: bool
+
+
+def row_contains(of: ListedTable, q: str) -> Condition:
     """The condition that the texts of a row's receipt contain `q`."""
     # The escape character of the pattern is a slash.
     escaped = q.replace("/", "//").replace("%", "/%").replace("_", "/_")
-    return Condition(_ROW_CONTAINS, {"q": q, "pattern": f"%{escaped}%"})
+    return Condition(_ROW_CONTAINS[of], {"q": q, "pattern": f"%{escaped}%"})
 
 
 async def search(st: Statements, of: Search, *, count: int) -> tuple[Key, ...]:
     """The newest `count` keys of rows whose texts contain the text."""
     if not of.ranges.values:
         return ()
-    contains = row_contains(of.q)
-    of_each = max(count, CHECKED_FIRST // len(of.ranges.values))
-    window = await newest(st, of.of, of.ranges, of.bounds, of_each=of_each)
-    found = await _matching(st, of, window)
-    if window.complete_from is None or len(found) >= count:
-        return found[:count]
+    for rows in (CHECKED_FIRST, CHECKED_NEXT):
+        checked = await _check(st, of, of_each=max(count, rows // len(of.ranges.values)))
+        if checked.is_all or len(checked.keys) >= count:
+            return checked.keys[:count]
+        if not checked.keys:
+            break
     if len(of.q) < SHORTEST_INDEXED or not await has_trigrams(st):
+        contains = row_contains(of.of, of.q)
         scanned = await newest(st, of.of, of.ranges, of.bounds, of_each=count, condition=contains)
         return scanned.keys[:count]
-    if st.dialect == "postgresql":
-        # Otherwise a text that PostgreSQL expects in many rows is searched without the index.
-        await st.fetch("SET LOCAL enable_seqscan = off")
-    candidates = await _candidates(st, of, contains)
+    candidates = await _candidates(st, of, checked.texts)
     return await newest_among(st, of.of, of.ranges, of.bounds, candidates, count=count)
 
 
-async def _matching(st: Statements, of: Search, window: Window) -> tuple[Key, ...]:
-    """The keys of the window that match, as far down as the window is complete."""
+async def _check(st: Statements, of: Search, *, of_each: int) -> Checked:
+    """Check the newest rows of each range, as far down as all ranges were read."""
+    window = await newest(st, of.of, of.ranges, of.bounds, of_each=of_each)
     keys = [key for key in window.keys if key >= (window.complete_from or key)]
+    contains = row_contains(of.of, of.q)
     sql, values = bind(
-        _MATCHING[st.dialect].format(table=of.of.name, id=of.of.id, contains=_ROW_CONTAINS),
-        {"ids": json.dumps([key.id for key in keys]), **row_contains(of.q).values},
+        _TEXTS[st.dialect].format(table=of.of.name, id=of.of.id, contains=contains.sql),
+        {"ids": json.dumps([key.id for key in keys]), **contains.values},
     )
-    matching = {row[0] for row in await st.fetch(sql, *values)}
-    return tuple(key for key in keys if key.id in matching)
+    rows = await st.fetch(sql, *values)
+    matching = {row[0] for row in rows if row[3]}
+    texts = tuple(f"{row[1]}\n{row[2]}" for row in rows)
+    found = tuple(key for key in keys if key.id in matching)
+    return Checked(found, texts, window.complete_from is None)
 
 
-async def _candidates(st: Statements, of: Search, contains: Condition) -> Condition:
+async def _candidates(st: Statements, of: Search, texts: tuple[str, ...]) -> Condition:
     """The receipts that the index finds, those that it does not hold yet, and the one of that
     id.
     """
@@ -129,8 +152,8 @@ async def _candidates(st: Statements, of: Search, contains: Condition) -> Condit
     return Condition(
         f"{_WHOLE_IDS} UNION {_INDEXED[st.dialect]} UNION {_UNINDEXED[st.dialect]}",
         {
-            **contains.values,
+            **row_contains(of.of, of.q).values,
             "limits": json.dumps(await search_limits(st, scope)),
-            "trigrams": trigram_query(of.q),
+            "trigrams": trigram_query(of.q, texts[:CHECKED_FIRST]),
         },
     )

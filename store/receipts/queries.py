@@ -16,8 +16,9 @@ from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import Incident, IncidentState, Repair, TimelineEntry
 from domain.receipts import Provider, Receipt
 from store.db.paging import Page
+from store.db.sql import SessionStatements
 from store.receipts.list_pages import ListFilters as ListFilters
-from store.receipts.list_pages import live_projects, page_of_ids
+from store.receipts.list_pages import live_projects, page_of_ids, prefer_indexes
 from store.receipts.list_ranges import EVENT_LIST, INCIDENT_LIST
 from store.receipts.outage_credit import credited_receipts, pending_entries
 from store.receipts.rows.details import (
@@ -201,8 +202,8 @@ async def find_by_provider_event(
         RECEIPTS.c.provider == provider.value,
         RECEIPTS.c.provider_event_id == provider_event_id,
     )
-    rows = await session.execute(query.order_by(RECEIPTS.c.event_id.desc()))
-    return await credited_receipts(session, rows.all())
+    rows = sorted((await session.execute(query)).all(), key=lambda row: row.event_id, reverse=True)
+    return await credited_receipts(session, rows)
 
 
 async def counts(
@@ -213,6 +214,7 @@ async def counts(
     within: tuple[ProjectId, ...] | None = None,
 ) -> Counts:
     """The counts of the home page; `within` as in `ListFilters`."""
+    await prefer_indexes(SessionStatements(session))
     scope = await live_projects(session, project_id, within)
     of_receipts, of_incidents = (table.c.project_id.in_(scope) for table in (RECEIPTS, INCIDENTS))
     state, resolved_at = INCIDENTS.c.state, INCIDENTS.c.resolved_at

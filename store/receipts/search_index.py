@@ -19,7 +19,8 @@ from domain.values.timestamps import to_unix_ms
 from store.db.sql import Statements
 
 SHORTEST_INDEXED = 3
-MOST_TRIGRAMS = 24
+MOST_TRIGRAMS = 4
+MOST_TRIGRAMS_COUNTED = 60
 BATCH = 500
 # Longer than any transaction that accepts receipts, and than the clocks of two servers differ: a
 # receipt must not appear before the place that the index has reached.
@@ -74,11 +75,18 @@ async def has_trigrams(st: Statements) -> bool:
     return bool(await st.fetch(_HAS_TRIGRAMS[st.dialect]))
 
 
-def trigram_query(q: str) -> str:
-    """The query of FTS5 for rows with the trigrams of a text of three characters or more."""
-    trigrams = dict.fromkeys(q[start : start + 3] for start in range(len(q) - 2))
-    quoted = ['"{}"'.format(one.replace('"', '""')) for one in trigrams]
-    return " AND ".join(quoted[:MOST_TRIGRAMS])
+def trigram_query(q: str, texts: Sequence[str]) -> str:
+    """The query of FTS5 for rows with the trigrams of a text of three characters or more.
+
+    Only those that are the rarest in `texts`: FTS5 reads every row of each, and a few rare ones
+    leave few rows.
+    """
+    lowered = [one.lower() for one in texts]
+    trigrams = list(dict.fromkeys(q[start : start + 3] for start in range(len(q) - 2)))
+    trigrams = trigrams[:MOST_TRIGRAMS_COUNTED]
+    trigrams.sort(key=lambda trigram: sum(trigram.lower() in one for one in lowered))
+    quoted = ['"{}"'.format(one.replace('"', '""')) for one in trigrams[:MOST_TRIGRAMS]]
+    return " AND ".join(quoted)
 
 
 async def search_limits(st: Statements, scope: Sequence[ProjectId]) -> list[tuple[ProjectId, int]]:
