@@ -124,7 +124,7 @@ async def _newest_keys(
     count: int,
 ) -> tuple[Key, ...]:
     ranges, q = _ranges(of, filters, scope), (filters.q or "").strip()
-    condition = row_contains(of, q) if q else ANY_ROW
+    condition = row_contains(st.dialect, of, q) if q else ANY_ROW
     if filters.internal_reference is not None and of is EVENT_LIST:
         ranges = reference_ranges(scope, filters.internal_reference)
         condition = _both(condition, _kind_condition(filters))

@@ -14,10 +14,9 @@ import json
 from dataclasses import dataclass
 
 from domain.ids import ProjectId
-from store.db.sql import Statements
+from store.db.sql import Dialect, Statements
 from store.receipts.list_ranges import (
     EVENT_LIST,
-    INCIDENT_LIST,
     Bounds,
     Condition,
     Key,
@@ -33,15 +32,11 @@ from store.receipts.search_index import SHORTEST_INDEXED, has_trigrams, search_l
 # of 200 rows; the first part shows whether it is worth reading.
 CHECKED_FIRST, CHECKED_NEXT = 500, 5_000
 _CONTAINS = """
-  (lower({r}.internal_reference) LIKE lower(CAST(:pattern AS TEXT)) ESCAPE '/'
-  OR lower({r}.provider_event_id) LIKE lower(CAST(:pattern AS TEXT)) ESCAPE '/'
-  OR {r}.event_id = CAST(:q AS TEXT)
+  ({like_reference} OR {like_provider_id} OR {r}.event_id = CAST(:q AS TEXT)
   OR {r}.event_id IN (SELECT event_id FROM incidents WHERE id = CAST(:q AS TEXT)))"""
-_RECEIPT_CONTAINS = _CONTAINS.format(r="r")
-_ROW_CONTAINS = {
-    EVENT_LIST: _CONTAINS.format(r="t"),
-    INCIDENT_LIST: f"""
-EXISTS (SELECT 1 FROM receipts AS r WHERE r.event_id = t.event_id AND {_RECEIPT_CONTAINS})""",  # noqa: S608 - constants only
+_LIKE = {
+    "sqlite": "lower({0}) LIKE lower(CAST(:pattern AS TEXT)) ESCAPE '/'",
+    "postgresql": "{0} ILIKE CAST(:pattern AS TEXT) ESCAPE '/'",
 }
 _TEXTS = {
     "sqlite": """
@@ -69,15 +64,15 @@ WHERE s.text ILIKE :pattern ESCAPE '/'
   AND s.project_id = ANY(ARRAY(SELECT json_array_elements_text(CAST(:scope AS json))))""",
 }
 _UNINDEXED = {
-    "sqlite": f"""
+    "sqlite": """
 SELECT r.event_id FROM json_each(:limits) AS given CROSS JOIN receipts AS r
 WHERE r.project_id = json_extract(given.value, '$[0]')
-  AND r.accepted_at >= json_extract(given.value, '$[1]') AND {_RECEIPT_CONTAINS}""",  # noqa: S608 - constants only
-    "postgresql": f"""
+  AND r.accepted_at >= json_extract(given.value, '$[1]') AND {contains}""",
+    "postgresql": """
 SELECT r.event_id FROM json_array_elements(CAST(:limits AS json)) AS given(value)
 CROSS JOIN LATERAL (SELECT * FROM receipts AS u WHERE u.project_id = (given.value ->> 0)
   AND u.accepted_at >= CAST(given.value ->> 1 AS BIGINT) OFFSET 0) AS r
-WHERE {_RECEIPT_CONTAINS}""",  # noqa: S608 - constants only
+WHERE {contains}""",
 }
 
 
@@ -103,11 +98,15 @@ class Checked:
     is_all: bool
 
 
-def row_contains(of: ListedTable, q: str) -> Condition:
+def row_contains(dialect: Dialect, of: ListedTable, q: str) -> Condition:
     """The condition that the texts of a row's receipt contain `q`."""
     # The escape character of the pattern is a slash.
     escaped = q.replace("/", "//").replace("%", "/%").replace("_", "/_")
-    return Condition(_ROW_CONTAINS[of], {"q": q, "pattern": f"%{escaped}%"})
+    sql = _contains(dialect, "t")
+    if of is not EVENT_LIST:
+        receipts = f"receipts AS r WHERE r.event_id = t.event_id AND {_contains(dialect, 'r')}"
+        sql = f"EXISTS (SELECT 1 FROM {receipts})"  # noqa: S608 - constants only
+    return Condition(sql, {"q": q, "pattern": f"%{escaped}%"})
 
 
 async def search(st: Statements, of: Search, *, count: int) -> tuple[Key, ...]:
@@ -121,7 +120,7 @@ async def search(st: Statements, of: Search, *, count: int) -> tuple[Key, ...]:
         if not checked.keys:
             break
     if len(of.q) < SHORTEST_INDEXED or not await has_trigrams(st):
-        contains = row_contains(of.of, of.q)
+        contains = row_contains(st.dialect, of.of, of.q)
         scanned = await newest(st, of.of, of.ranges, of.bounds, of_each=count, condition=contains)
         return scanned.keys[:count]
     candidates = await _candidates(st, of, checked.texts)
@@ -132,7 +131,7 @@ async def _check(st: Statements, of: Search, *, of_each: int) -> Checked:
     """Check the newest rows of each range, as far down as all ranges were read."""
     window = await newest(st, of.of, of.ranges, of.bounds, of_each=of_each)
     keys = [key for key in window.keys if key >= (window.complete_from or key)]
-    contains = row_contains(of.of, of.q)
+    contains = row_contains(st.dialect, of.of, of.q)
     sql, values = bind(
         _TEXTS[st.dialect].format(table=of.of.name, id=of.of.id, contains=contains.sql),
         {"ids": json.dumps([key.id for key in keys]), **contains.values},
@@ -149,11 +148,22 @@ async def _candidates(st: Statements, of: Search, texts: tuple[str, ...]) -> Con
     id.
     """
     scope = sorted({ProjectId(values[0]) for values in of.ranges.values})
+    unindexed = _UNINDEXED[st.dialect].format(contains=_contains(st.dialect, "r"))
     return Condition(
-        f"{_WHOLE_IDS} UNION {_INDEXED[st.dialect]} UNION {_UNINDEXED[st.dialect]}",
+        f"{_WHOLE_IDS} UNION {_INDEXED[st.dialect]} UNION {unindexed}",
         {
-            **row_contains(of.of, of.q).values,
+            **row_contains(st.dialect, of.of, of.q).values,
             "limits": json.dumps(await search_limits(st, scope)),
             "trigrams": trigram_query(of.q, texts[:CHECKED_FIRST]),
         },
+    )
+
+
+def _contains(dialect: Dialect, receipt: str) -> str:
+    like_reference, like_provider_id = (
+        _LIKE[dialect].format(f"{receipt}.{name}")
+        for name in ("internal_reference", "provider_event_id")
+    )
+    return _CONTAINS.format(
+        r=receipt, like_reference=like_reference, like_provider_id=like_provider_id
     )
