@@ -28,9 +28,8 @@ from store.receipts.list_ranges import (
 )
 from store.receipts.search_index import SHORTEST_INDEXED, has_trigrams, search_limits, trigram_query
 
-# Checked before the index is asked. A text that fills a page from the second part is in about one
-# of 200 rows; the first part shows whether it is worth reading.
-CHECKED_FIRST, CHECKED_NEXT = 500, 5_000
+# Checked before the index is asked. What the first part holds tells how many rows fill a page.
+CHECKED_FIRST, CHECKED_AT_MOST = 500, 5_000
 _CONTAINS = """
   ({like_reference} OR {like_provider_id} OR {r}.event_id = CAST(:q AS TEXT)
   OR {r}.event_id IN (SELECT event_id FROM incidents WHERE id = CAST(:q AS TEXT)))"""
@@ -113,12 +112,14 @@ async def search(st: Statements, of: Search, *, count: int) -> tuple[Key, ...]:
     """The newest `count` keys of rows whose texts contain the text."""
     if not of.ranges.values:
         return ()
-    for rows in (CHECKED_FIRST, CHECKED_NEXT):
+    rows = CHECKED_FIRST
+    while rows <= CHECKED_AT_MOST:
         checked = await _check(st, of, of_each=max(count, rows // len(of.ranges.values)))
         if checked.is_all or len(checked.keys) >= count:
             return checked.keys[:count]
-        if not checked.keys:
-            break
+        # Half as many more than fill the page if the others are alike; at least twice as many.
+        needed = 3 * count * len(checked.texts) // (2 * max(1, len(checked.keys)))
+        rows = max(2 * rows, needed if checked.keys else CHECKED_AT_MOST + 1)
     if len(of.q) < SHORTEST_INDEXED or not await has_trigrams(st):
         contains = row_contains(st.dialect, of.of, of.q)
         scanned = await newest(st, of.of, of.ranges, of.bounds, of_each=count, condition=contains)
