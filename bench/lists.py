@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bench.figures import check_bound, p95
 from bench.fill_lists import YEAR_MS, Filled, fill_lists
+from domain.errors import TooSlow
 from domain.receipts import Provider
 from domain.values.timestamps import from_unix_ms
 from store.db.database import Database
@@ -178,13 +179,18 @@ async def read_sample(database: Database, filled: Filled) -> Sample:
 
 
 async def took_ms(database: Database, query: Query) -> list[float]:
-    """The milliseconds of each run, without the wait for a connection."""
+    """The milliseconds of each run, without the wait for a connection.
+
+    A run that the time limit ends counts with the time that it took.
+    """
     took: list[float] = []
     for _ in range(RUNS):
-        async with database.searching("bench") as session:
-            began = time.perf_counter()
-            await query(session)
-            took.append((time.perf_counter() - began) * 1000)
+        began = time.perf_counter()
+        with suppress(TooSlow):
+            async with database.searching("bench") as session:
+                began = time.perf_counter()
+                await query(session)
+        took.append((time.perf_counter() - began) * 1000)
     return took
 
 
