@@ -5,6 +5,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 AUDIT := .venv/audit/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+# It exists while something is installed. pip cannot repair what an interrupted run left half-installed.
+UNFINISHED := .venv/unfinished
 
 .PHONY: up test faults fuzz audit sbom check lint types bench install install-test lock clean help
 
@@ -23,7 +25,7 @@ up: install
 	@exec $(BIN)/makegood up
 
 test: install-test
-	@bash tests/install_chromium.sh
+	@bash tests/install_programs.sh
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 faults: install-test
@@ -58,23 +60,29 @@ install-test: .venv/installed-test
 .venv/bin/python:
 	@if [ -z "$(PYTHON)" ]; then echo 'Makegood needs Python 3.11 or newer, and none was found on PATH: install one, or name it: make PYTHON=/path/to/python3.11' >&2; exit 1; fi
 	@echo "==> Creating .venv with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo 'No venv module: install your system'"'"'s python3-venv package, then run make again' >&2; exit 1; }
+	@rm -rf .venv && mkdir .venv && touch $(UNFINISHED)
+	@$(PYTHON) -m venv .venv && rm $(UNFINISHED) || { rm -rf .venv; echo 'No venv module: install your system'"'"'s python3-venv package, then run make again' >&2; exit 1; }
 
 # The stamp of a file's content, so that a second `make up` has nothing to do.
 .venv/installed-run: requirements/run.txt pyproject.toml | .venv/bin/python
+	@if [ -e $(UNFINISHED) ]; then echo '==> The last installation was interrupted: creating .venv again'; \
+	rm -rf .venv && $(MAKE) --no-print-directory .venv/bin/python; fi
+	@touch $(UNFINISHED)
 	@echo '==> Installing what Makegood runs on (requirements/run.txt, every file checked against its hash)'
 	@$(PIP) --require-hashes -r requirements/run.txt
 	@$(PIP) --no-build-isolation --no-deps --editable '.[embedded]'
-	@touch $@
+	@rm $(UNFINISHED) && touch $@
 
 .venv/installed-test: .venv/installed-run requirements/test.txt
+	@if [ -e $(UNFINISHED) ]; then rm -f .venv/installed-run && $(MAKE) --no-print-directory .venv/installed-run; fi
+	@touch $(UNFINISHED)
 	@echo '==> Installing what the tests need (requirements/test.txt, every file checked against its hash)'
 	@$(PIP) --require-hashes -r requirements/test.txt
-	@touch $@
+	@rm $(UNFINISHED) && touch $@
 
 .venv/audit/installed: requirements/audit.txt | .venv/bin/python
 	@echo '==> Installing the tools of audit and sbom (requirements/audit.txt, every file checked against its hash)'
-	@$(BIN)/python -m venv .venv/audit
+	@$(BIN)/python -m venv --clear .venv/audit
 	@$(AUDIT)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/audit.txt
 	@touch $@
 

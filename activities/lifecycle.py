@@ -31,11 +31,11 @@ from store.audit.log import record
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.db.sql import SessionStatements, Statements
-from store.receipts.deadlines import fail_due_repair, open_due_incident
+from store.receipts.deadlines import NotYet, fail_due_repair, open_due_incident
 from store.receipts.repairs import SEEN, Begun, RepairRefused, begin_repair
+from store.receipts.results import result_is_stored
 from store.receipts.state import load_snapshot
 from store.receipts.timeline import note
-from store.receipts.transitions import NotYet, result_is_stored
 
 RECEIPT_UNKNOWN = "receipt_unknown"
 # Matches ids of Makegood and short names. A signal sent by hand may name anything, even an address.

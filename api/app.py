@@ -30,7 +30,8 @@ from api.console.routes import console_router
 from api.console.sign_in.oidc_provider import OidcProvider
 from api.health.heartbeat import ApiHeartbeat
 from api.health.routes import Health, health_router
-from api.http.metrics import Counts
+from api.http.compression import CompressionMiddleware
+from api.http.metrics import OTHER, Counts
 from api.http.problems import Header, Problems, headers_of, status_of
 from api.http.request_headers import error_media_type
 from api.http.security_headers import always
@@ -123,6 +124,8 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
         app.include_router(router)
     routes = [route for router in routers for route in router.routes]
     _add_problem_handlers(app, problems, counts, routes=routes)
+    app.add_middleware(CompressionMiddleware)
+    # Added last, so it is the outer one.
     app.add_middleware(
         ErrorBoundaryMiddleware,
         ingest_paths=frozenset(app.ingest),
@@ -230,7 +233,7 @@ def _add_problem_handlers(
         return respond(request, refusal.code, body, headers_of(refusal))
 
     def respond(request: Request, code: Code, body: bytes, headers: list[Header]) -> Response:
-        counts.refused["other", code.value] += 1
+        counts.refused.labels(OTHER, code.value).inc()
         accept = request.headers.get("accept")
         media_type = error_media_type(None if accept is None else accept.encode("latin-1"))
         response = Response(body, status_code=status_of(code))
@@ -265,4 +268,6 @@ def _methods_at(routes: Sequence[BaseRoute], request: Request) -> str:
     matching = (
         route for route in routes if isinstance(route, APIRoute) and route.path_regex.match(path)
     )
-    return ", ".join(sorted({method for route in matching for method in route.methods or ()}))
+    methods = {method for route in matching for method in route.methods or ()}
+    # `api.middleware` answers HEAD like GET.
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))

@@ -8,6 +8,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from time import monotonic
 from types import FrameType
 
 import structlog
@@ -25,6 +26,7 @@ from operations.inputs import JudgeRepairUrl
 from store.crypto.encryption import Sealer
 from store.crypto.root_secret import SecretUnknown, refuse_unknown_secret
 from store.db.database import Database
+from store.db.pool_limits import API_WRITERS
 from store.ingest.connection import open_ingest_connection
 from store.ingest.group_commit import Committer
 
@@ -32,9 +34,25 @@ GRACEFUL_SECONDS = 2  # less than a supervisor waits
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2_048
 
+# Stopping takes less. `timeout` and process managers send a second signal in a row.
+IGNORE_SIGNALS_SECONDS = 10.0
+
 log = structlog.get_logger(__name__)
 
 WatchedLoop = Callable[[], AbstractContextManager[None]]
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server. A second signal within 10 s of the first does not cut requests off."""
+
+    _stopped_at: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._stopped_at is None:
+            self._stopped_at = monotonic()
+            super().handle_exit(sig, frame)
+        elif monotonic() - self._stopped_at > IGNORE_SIGNALS_SECONDS:
+            self.force_exit = True
 
 
 def run_api(
@@ -53,7 +71,7 @@ async def _serve(
     settings: Settings, judge_repair_url: JudgeRepairUrl, watched_loop: WatchedLoop
 ) -> int:
     secret_key, previous = settings.read_secret_key(), settings.read_previous_secret_key()
-    database = Database.open(settings.database_url_or_default)
+    database = Database.open(settings.database_url_or_default, writers=API_WRITERS)
     parts = AppDependencies(
         database=database,
         sealer=Sealer(secret_key, previous),
@@ -64,9 +82,7 @@ async def _serve(
     )
     try:
         await refuse_unknown_secret(database, parts.sealer)
-        server = uvicorn.Server(
-            server_config(create_app(parts), host=settings.host, port=settings.port)
-        )
+        server = _Server(server_config(create_app(parts), host=settings.host, port=settings.port))
         # After it has stopped, uvicorn raises the signal again for the previous handler.
         # The default handler would terminate the process here.
         for number in (signal.SIGINT, signal.SIGTERM):

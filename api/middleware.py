@@ -1,10 +1,11 @@
 """The middleware around all routes except the two POSTs of ingest.
 
-It has three tasks:
+It has four tasks:
 
 1. Every response gets a `Request-Id` and the security headers.
 2. A request body has at most 64 KiB, independent of the code that reads it.
-3. An unhandled exception becomes a logged 500 in the contract's shape.
+3. HEAD is answered like GET, without the body. Uptime monitors send it.
+4. An unhandled exception becomes a logged 500 in the contract's shape.
 
 It is bare ASGI, because every other request passes through it.
 """
@@ -15,15 +16,15 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.metrics import Counts
+from api.http.metrics import OTHER, Counts
 from api.http.problems import Header, Problems, headers_of, status_of
 from api.http.request_body import ClientGone
 from api.http.request_headers import (
     MAXIMUM_BODY_BYTES,
-    Headers,
+    RequestHead,
     check_content_length,
     error_media_type,
-    read_headers,
+    read_request_head,
 )
 from api.http.security_headers import STRICT
 from api.ingest.endpoint import new_request_id
@@ -47,21 +48,25 @@ class ErrorBoundaryMiddleware:
         self._app, self._ingest_paths = app, ingest_paths
         self._always = always
         self._problems, self._counts = problems, counts
+        self._durations = counts.durations.labels(OTHER)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         began = perf_counter()
-        headers = read_headers(scope["headers"])
-        response = _Response(send, new_request_id(), self._problems, headers, self._always)
+        head = read_request_head(scope["headers"])
+        if scope["method"] == "HEAD":
+            # A copy: the server must still see HEAD, for which it sends no body.
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
+        response = _Response(send, new_request_id(), self._problems, head, self._always)
         scope.setdefault("state", {})["request_id"] = response.request_id
         try:
             if scope["path"] in self._ingest_paths:
                 detail = "This path supports POST only. Send receipts and results by POST."
                 await self._refuse(response, Code.METHOD_NOT_ALLOWED, detail, [(b"allow", b"POST")])
             else:
-                check_content_length(headers.get(b"content-length"))
+                check_content_length(head.content_length)
                 await self._app(scope, _capped(receive), response.send)
         except Refusal as refusal:
             await self._refuse(response, refusal.code, refusal.detail, headers_of(refusal))
@@ -73,12 +78,12 @@ class ErrorBoundaryMiddleware:
             logger.exception("request failed", request_id=request_id, path=scope["path"])
             detail = "An internal error occurred. Report the request_id if it persists."
             await self._refuse(response, Code.INTERNAL_ERROR, detail, [])
-        self._counts.durations["other"].observe(perf_counter() - began)
+        self._durations.observe(perf_counter() - began)
 
     async def _refuse(
         self, response: "_Response", code: Code, detail: str, extra: list[Header]
     ) -> None:
-        self._counts.refused["other", code.value] += 1
+        self._counts.refused.labels(OTHER, code.value).inc()
         await response.send_problem(code, detail, extra)
 
 
@@ -90,12 +95,12 @@ class _Response:
         send: Send,
         request_id: str,
         problems: Problems,
-        headers: Headers,
+        head: RequestHead,
         always: tuple[Header, ...],
     ) -> None:
         self.request_id = request_id
         self._always = always
-        self._send, self._problems, self._headers = send, problems, headers
+        self._send, self._problems, self._head = send, problems, head
         self._has_begun = False
 
     async def send(self, message: Message) -> None:
@@ -113,12 +118,20 @@ class _Response:
             return
         body = self._problems.body(code, request_id=self.request_id, detail=detail)
         sent = [
-            (b"content-type", error_media_type(self._headers.get(b"accept"))),
+            (b"content-type", error_media_type(self._head.accept)),
             (b"content-length", str(len(body)).encode()),
             *extra,
         ]
         await self.send({"type": "http.response.start", "status": status_of(code), "headers": sent})
         await self._send({"type": "http.response.body", "body": body})
+
+
+def _without_body(send: Send) -> Send:
+    async def sent(message: Message) -> None:
+        is_body = message["type"] == "http.response.body"
+        await send({**message, "body": b""} if is_body else message)
+
+    return sent
 
 
 def _capped(receive: Receive) -> Receive:

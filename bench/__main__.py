@@ -11,7 +11,17 @@ from importlib import import_module
 
 from tests.support.processes import ROOT, python
 
-PROGRAMS = ("ingest", "syncs", "dispatch", "lag", "waiting", "neighbours", "outage_credit", "lists")
+PROGRAMS = (
+    "ingest",
+    "syncs",
+    "dispatch",
+    "lag",
+    "waiting",
+    "neighbours",
+    "outage_credit",
+    "libraries",
+    "lists",
+)
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from domain.ids import ProjectId
 from store.db.database import Database
 from store.db.sql import SessionStatements
-from store.receipts.search_index import index_batch, projects_behind
+from store.receipts.lists.search_index import index_batch, projects_behind
 
 PROJECTS = 20
 ROWS_AT_ONCE = 50_000

@@ -39,7 +39,7 @@ from bench.processes import (
 )
 from bench.watch import connected, wait_until
 from store.db.database import Database
-from store.schema import tables
+from store.schema.tables import INCIDENTS, RECEIPTS
 
 RECEIPTS_PER_SECOND = 20.0
 DEADLINES_PER_SECOND = 10.0
@@ -47,8 +47,6 @@ DEADLINE_SECONDS = 3.0
 MOST_START_MS = 500.0
 MOST_INCIDENT_MS = 1_000.0
 MOST_MAIL_MS = 3_000.0
-RECEIPTS = tables.Receipt.metadata.tables["receipts"]
-INCIDENTS = tables.Incident.metadata.tables["incidents"]
 
 
 async def send(

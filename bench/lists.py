@@ -35,8 +35,8 @@ from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.migrate import migrate
 from store.receipts import queries
+from store.receipts.lists.search_index import has_trigrams
 from store.receipts.queries import ListFilters
-from store.receipts.search_index import has_trigrams
 from tests.support.postgres import running_postgres
 
 RUNS = 20

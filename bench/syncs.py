@@ -47,7 +47,7 @@ SELECT 'fsync=' || current_setting('fsync')
 
 
 def load(installation: Installation, *, seconds: float, limit: int = 1_000_000) -> dict[str, float]:
-    """Run one slice of receipts, none of which may be refused."""
+    """Run one slice of receipts. None of them may be refused."""
     arguments = (
         "--key",
         installation.api_key,

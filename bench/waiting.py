@@ -44,7 +44,7 @@ from bench.processes import (
 from bench.watch import connected, wait_for_first_tasks, wait_until
 from store.db.database import Database
 from store.receipts.outbox import count as count_outbox
-from store.schema import tables
+from store.schema.tables import INCIDENTS, RECEIPTS
 
 WAITING = (5_000, 20_000)
 WAITING_SMALL = (500, 2_000)
@@ -58,8 +58,6 @@ CALLS = 20
 OPEN_INCIDENTS = 100
 SETTLE_SECONDS = 3.0
 STARTS_PER_SECOND = 12  # at least, on a machine with other work to do
-INCIDENTS = tables.Incident.metadata.tables["incidents"]
-RECEIPTS = tables.Receipt.metadata.tables["receipts"]
 
 
 async def wait_until_dispatched(database: Database, *, quiet: bool = False) -> None:

@@ -12,6 +12,7 @@ from cli.up.probes import answers_http
 from cli.up.run import reachable_host
 from config.secret_files import SettingsError
 from config.settings import Settings, load_settings
+from domain.errors import Unavailable
 
 FRESH_SECONDS = 10.0
 
@@ -27,7 +28,6 @@ async def worker_problem(settings: Settings, *, host_name: str) -> str | None:
     """Why the workers on `host_name` are unhealthy; None when one is alive and polls Temporal."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from domain.errors import Unavailable
     from store.db.database import Database
     from store.status.heartbeats import read_beats
 

@@ -8,22 +8,23 @@ It opens the store, builds `Operations`, runs the action and closes the store. A
 import asyncio
 import os
 import platform
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from cli.output import CommandFailed, ExitCode, command_failure, first_line_of
 from cli.settings import read_settings
 from domain.audit import CLI, Actor
+from domain.errors import NotFound, Refusal, TooSlow, Unavailable
 
 if TYPE_CHECKING:
     from config.settings import Settings
+    from domain.ids import ProjectId
+    from domain.projects import Project
     from operations.composition import Operations
     from store.crypto.encryption import Sealer
     from store.db.database import Database
 
 T = TypeVar("T")
-# A JSON object as REST returns it; values are of any JSON type.
-Json = Mapping[str, Any]
 
 
 def operate(action: "Callable[[Operations], Awaitable[T]]") -> T:
@@ -51,7 +52,6 @@ async def with_open_store(settings: "Settings", action: "Callable[[Database], Aw
     """`with_store` for callers on an event loop."""
     from sqlalchemy.exc import DBAPIError
 
-    from domain.errors import Refusal, TooSlow, Unavailable
     from store.crypto.root_secret import SecretUnknown
 
     try:
@@ -80,18 +80,18 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
     """
     from operations.composition import Operations
 
-    async def judge(url: str) -> str:
+    async def judge(url: str, *, livemode: bool) -> str:
         # Imported here: few commands save a URL, and the HTTP library is slow to import.
         from egress.transport import judge_url
 
-        return await judge_url(url, allow=settings.egress_allow)
+        return await judge_url(url, allow=settings.egress_of(livemode=livemode))
 
     return Operations.build(database=database, sealer=read_sealer(settings), judge_repair_url=judge)
 
 
 def cli_actor() -> Actor:
     """The audit-log actor: the operating system's user on this machine. `USER` is not trusted."""
-    import pwd
+    import pwd  # POSIX only
 
     try:
         name = pwd.getpwuid(os.getuid()).pw_name
@@ -114,13 +114,11 @@ def read_sealer(settings: "Settings") -> "Sealer":
         raise CommandFailed(str(error)) from None
 
 
-async def find_project(operations: "Operations", name_or_id: str) -> Json:
+async def find_project(operations: "Operations", name_or_id: str) -> "Project":
     """The project with this id or name.
 
     Raises: CommandFailed when there is none.
     """
-    from domain.errors import NotFound
-
     try:
         return await operations.projects.find_project(name_or_id)
     except NotFound:
@@ -131,16 +129,12 @@ async def find_project(operations: "Operations", name_or_id: str) -> Json:
         raise CommandFailed(message, ExitCode.NOT_FOUND) from None
 
 
-async def find_project_id(operations: "Operations", name_or_id: str | None) -> str | None:
+async def find_project_id(operations: "Operations", name_or_id: str | None) -> "ProjectId | None":
     """The project's id; None when no project is given, which means all.
 
     Raises: CommandFailed when it does not exist.
     """
-    return (
-        None
-        if name_or_id is None
-        else str((await find_project(operations, name_or_id))["project_id"])
-    )
+    return None if name_or_id is None else (await find_project(operations, name_or_id)).id
 
 
 async def _with_open_store(settings: "Settings", action: "Callable[[Database], Awaitable[T]]") -> T:

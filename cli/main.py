@@ -5,8 +5,8 @@ commands. A command that ends by itself never opens a Temporal client: the SDK c
 while the interpreter exits.
 """
 
-import logging
 import sys
+from typing import Annotated
 
 import typer
 
@@ -25,8 +25,8 @@ from cli.commands import (
 )
 from cli.commands import info as about
 from cli.commands import root_secret as secret_key
-from cli.demo import run as demo
-from cli.doctor import run as doctor
+from cli.demo import command as demo
+from cli.doctor import command as doctor
 from cli.output import CommandFailed, print_notice
 
 # Plain tracebacks: the framed ones print local variables, which can be secrets.
@@ -37,6 +37,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        about.version()
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """The options of `makegood` itself. Each acts in its own callback."""
+    del version
+
 
 for _part in (services, backup, doctor, demo, trigger, about):
     _part.register(app)
@@ -56,8 +76,6 @@ for _name, _group in (
 
 def main() -> None:
     """Run the command line and exit the process."""
-    # Commands print what they found. Without a handler, Python prints the store's warnings too.
-    logging.getLogger("store").addHandler(logging.NullHandler())
     try:
         app(prog_name="makegood")
     except CommandFailed as failure:

@@ -85,24 +85,19 @@ def print_rows(
     *,
     as_json: bool,
 ) -> None:
-    """Print a table of the columns, never truncated; or the whole `answer` as JSON."""
+    """Print a table of the columns, never truncated; or the whole `answer` as JSON.
+
+    On a terminal the table fits its width. Elsewhere each row is one line, for programs.
+    """
     if as_json:
         return print_json(answer)
     names = tuple(columns)
+    headings = [name.upper().replace("_", " ") for name in names]
     lines = [tuple(format_value(row.get(name)) for name in names) for row in rows]
-    widths = [
-        max(len(name), *(len(line[i]) for line in lines)) if lines else len(name)
-        for i, name in enumerate(names)
-    ]
-    heading = "  ".join(
-        name.upper().replace("_", " ").ljust(width)
-        for name, width in zip(names, widths, strict=True)
-    )
-    typer.echo(typer.style(heading.rstrip(), bold=True))
-    for line in lines:
-        typer.echo(
-            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        )
+    if sys.stdout.isatty():
+        _print_table(headings, lines)
+    else:
+        _print_lines(headings, lines)
 
 
 def print_end_of_list(rows: Sequence[object], what: str) -> None:
@@ -134,11 +129,31 @@ def format_value(value: object) -> str:
             return printable(str(value))
 
 
-def join_states(states: Sequence[str] | None) -> str | None:
-    """The states as one comma-separated filter; None for all."""
-    return ",".join(states) if states else None
-
-
 def print_notice(message: str) -> None:
     """Print one or more lines to stderr."""
     print("\n".join(printable(line) for line in message.split("\n")), file=sys.stderr, flush=True)
+
+
+def _print_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Print a table as wide as the terminal. Longer cells continue on the next line."""
+    # Imported here: most commands print no table, and the library is slow to import.
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(Text(heading), overflow="fold")
+    for line in lines:
+        # A `Text` is printed as it is. The library interprets markup and emoji in a `str`.
+        table.add_row(*(Text(cell) for cell in line))
+    Console(highlight=False, emoji=False, markup=False).print(table)
+
+
+def _print_lines(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Print a line for each row, with the columns aligned."""
+    widths = [max(map(len, column)) for column in zip(headings, *lines, strict=True)]
+    for line in (headings, *lines):
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())

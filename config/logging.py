@@ -1,6 +1,6 @@
 """Configures logging: one JSON object for each line (or text for people), ids as fields.
 
-API and worker call this once at start. Callers must never log bodies, keys or signatures.
+API and worker configure it once at start. Callers must never log bodies, keys or signatures.
 """
 
 import logging
@@ -49,7 +49,7 @@ def configure_logging(level: LogLevel, log_format: LogFormat, *, role: str) -> N
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            # ExtraAdder: the fields of records from `logging`, which store and libraries use.
+            # ExtraAdder: the fields of records from `logging`, which libraries use.
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _without_colors, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -60,6 +60,15 @@ def configure_logging(level: LogLevel, log_format: LogFormat, *, role: str) -> N
     logging.basicConfig(handlers=[handler], level=_LEVELS[level], force=True)
     for name, least in _QUIETER.items():
         logging.getLogger(name).setLevel(max(least, _LEVELS[level]))
+
+
+def silence_logging() -> None:
+    """Write no logs of Makegood: commands print what they found. Services configure them later."""
+    structlog.configure(processors=[_drop])
+
+
+def _drop(_: object, __: str, ___: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    raise structlog.DropEvent
 
 
 def _rendering(log_format: LogFormat) -> tuple[structlog.typing.Processor, ...]:

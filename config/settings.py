@@ -6,6 +6,7 @@ as not set. Only `cli` reads this; everything below it is handed plain values. I
 file and never opens a connection.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,6 +32,7 @@ from config.fields import (
     LogLevel,
     MailAddress,
     Namespace,
+    Network,
     Networks,
     Port,
     Rate,
@@ -48,12 +50,22 @@ SECRET_FIELDS = (
     "secret_key",
     "secret_key_previous",
     "database_url",
+    "database_direct_url",
     "smtp_url",
     "oidc_client_secret",
     "temporal_api_key",
 )
+PAIRS = (
+    ("oidc_issuer", "oidc_client_id"),
+    ("temporal_tls_client_cert", "temporal_tls_client_key"),
+)
 SECRET_KEY_FILE_NAME = "secret_key"  # noqa: S105 - the name of a file, not a secret
 PREVIOUS_SECRET_KEY_FILE_NAME = "secret_key.previous"  # noqa: S105 - the name of a file too
+
+
+def _aliased(*names: str) -> Any:
+    """A field without a prefix in its variables' names; `Any` is what `Field` returns."""
+    return Field(default=None, validation_alias=AliasChoices(*names))
 
 
 class Settings(BaseSettings):
@@ -74,6 +86,7 @@ class Settings(BaseSettings):
     temporal_ui_port: Port = 8233
     smtp_port: Port = 2525
     database_url: DatabaseUrl | None = None
+    database_direct_url: DatabaseUrl | None = None
     smtp_url: SmtpUrl | None = None
     mail_from: MailAddress = "makegood@localhost"
     public_url: WebOrigin | None = None
@@ -81,6 +94,7 @@ class Settings(BaseSettings):
     secret_key: RootSecretText | None = None
     secret_key_previous: RootSecretText | None = None
     egress_allow: Networks = ()
+    egress_allow_test: Networks = ()  # further ranges, for test projects only
     trusted_proxies: Networks = ()
     oidc_issuer: IssuerUrl | None = None
     oidc_client_id: str | None = None
@@ -103,21 +117,16 @@ class Settings(BaseSettings):
     temporal_namespace: Namespace = Field(default="default", validation_alias="TEMPORAL_NAMESPACE")
     temporal_api_key: HeaderSecret | None = Field(default=None, validation_alias="TEMPORAL_API_KEY")
     temporal_tls: bool | None = Field(default=None, validation_alias="TEMPORAL_TLS")
-    temporal_tls_server_name: str | None = Field(
-        default=None, validation_alias="TEMPORAL_TLS_SERVER_NAME"
-    )
+    temporal_tls_server_name: str | None = _aliased("TEMPORAL_TLS_SERVER_NAME")
     # The second name of each is the one that Temporal's own tools read.
-    temporal_tls_ca_cert: Path | None = Field(
-        default=None,
-        validation_alias=AliasChoices("TEMPORAL_TLS_CA_CERT", "TEMPORAL_TLS_SERVER_CA_CERT_PATH"),
+    temporal_tls_ca_cert: Path | None = _aliased(
+        "TEMPORAL_TLS_CA_CERT", "TEMPORAL_TLS_SERVER_CA_CERT_PATH"
     )
-    temporal_tls_client_cert: Path | None = Field(
-        default=None,
-        validation_alias=AliasChoices("TEMPORAL_TLS_CLIENT_CERT", "TEMPORAL_TLS_CLIENT_CERT_PATH"),
+    temporal_tls_client_cert: Path | None = _aliased(
+        "TEMPORAL_TLS_CLIENT_CERT", "TEMPORAL_TLS_CLIENT_CERT_PATH"
     )
-    temporal_tls_client_key: Path | None = Field(
-        default=None,
-        validation_alias=AliasChoices("TEMPORAL_TLS_CLIENT_KEY", "TEMPORAL_TLS_CLIENT_KEY_PATH"),
+    temporal_tls_client_key: Path | None = _aliased(
+        "TEMPORAL_TLS_CLIENT_KEY", "TEMPORAL_TLS_CLIENT_KEY_PATH"
     )
 
     @classmethod
@@ -134,18 +143,12 @@ class Settings(BaseSettings):
 
     @property
     def database_url_or_default(self) -> str:
-        """The store: `DATABASE_URL`, else the SQLite file in the data directory.
-
-        It may contain a password, so never log it.
-        """
+        """The store: `DATABASE_URL`, else a file in the data directory. It may hold a password."""
         return _revealed(self.database_url) or f"sqlite:///{self.data_dir / 'makegood.db'}"
 
     @property
     def smtp_url_or_default(self) -> str:
-        """The mail server: `SMTP_URL`, else the built-in mailbox.
-
-        It may contain a password, so never log it.
-        """
+        """The mail server: `SMTP_URL`, else the built-in mailbox. It may hold a password."""
         return _revealed(self.smtp_url) or f"smtp://127.0.0.1:{self.smtp_port}"
 
     @property
@@ -159,10 +162,12 @@ class Settings(BaseSettings):
 
     @property
     def temporal_target(self) -> str:
-        """Temporal's `host:port`: `TEMPORAL_ADDRESS`, else the dev server that `makegood up`
-        starts.
-        """
+        """Temporal's `host:port`: `TEMPORAL_ADDRESS`, else that of `makegood up`."""
         return self.temporal_address or f"127.0.0.1:{self.temporal_port}"
+
+    def egress_of(self, *, livemode: bool) -> tuple[Network, ...]:
+        """The ranges that repair URLs of a live or a test project may lead to."""
+        return self.egress_allow if livemode else (*self.egress_allow, *self.egress_allow_test)
 
     @property
     def mailbox_dir(self) -> Path:
@@ -181,10 +186,8 @@ class Settings(BaseSettings):
 
     @property
     def uses_temporal_tls(self) -> bool:
-        """Whether to use TLS to Temporal: `TEMPORAL_TLS`, else true if any other TLS setting is
-        given.
-
-        These are a certificate, a server name or an API key.
+        """Whether to use TLS to Temporal: `TEMPORAL_TLS`, else true if another TLS setting or an
+        API key is given.
         """
         if self.temporal_tls is not None:
             return self.temporal_tls
@@ -224,29 +227,24 @@ class Settings(BaseSettings):
         return one_line(value)
 
     @model_validator(mode="after")
-    def _oidc_client_is_whole(self) -> Self:
-        if (self.oidc_issuer is None) != (self.oidc_client_id is None):
-            raise ValueError(
-                "MAKEGOOD_OIDC_ISSUER and MAKEGOOD_OIDC_CLIENT_ID must be given together"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _client_certificate_is_whole(self) -> Self:
-        if (self.temporal_tls_client_cert is None) != (self.temporal_tls_client_key is None):
-            raise ValueError(
-                "TEMPORAL_TLS_CLIENT_CERT and TEMPORAL_TLS_CLIENT_KEY must be given together"
-            )
+    def _pairs_are_whole(self) -> Self:
+        for one, other in PAIRS:
+            if (getattr(self, one) is None) != (getattr(self, other) is None):
+                names = f"{environment_name(one)} and {environment_name(other)}"
+                raise ValueError(f"{names} must be given together")
         return self
 
 
-def load_settings() -> Settings:
-    """The settings of this process.
+def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process; `variables` replace those of the environment.
 
     Raises: SettingsError with a line for every variable that is wrong.
     """
     try:
-        return Settings()
+        fields = {environment_name(name): name for name in Settings.model_fields}
+        # Any: pydantic parses the text of each field.
+        replaced: dict[str, Any] = {fields[name]: text for name, text in (variables or {}).items()}
+        return Settings(**replaced)
     except ValidationError as error:
         problems = error.errors(include_input=False)
         lines = (_problem_line(problem["loc"], problem["msg"]) for problem in problems)
@@ -293,7 +291,8 @@ def _revealed(value: SecretStr | None) -> str | None:
 
 def _problem_line(location: tuple[int | str, ...], message: str) -> str:
     """One line for a wrong setting. For an alias, pydantic already reports the variable's name."""
-    message = message.removeprefix("Value error, ")
+    # Pydantic puts these before the messages of our own validators.
+    message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if not location:
         return message
     first = str(location[0])

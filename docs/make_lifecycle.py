@@ -176,7 +176,7 @@ def _cell(position: LifecycleState, row: dict[LifecycleState, Transition]) -> st
     if move is None:
         return ""
     if move.refusal is not None:
-        return f"`{move.refusal.value}`"
+        return f"`{move.refusal.code.value}`"
     words = [] if move.to is position else [f"→ **{move.to.value}**"]
     words += ["noted"] if move.noted else []
     words += [f"`{move.flag.value}`"] if move.flag else []

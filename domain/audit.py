@@ -148,6 +148,15 @@ def details_text(details: Mapping[str, object]) -> str:
     return _json(details).decode()
 
 
+def read_details(text: str) -> dict[str, object]:
+    """The details that were stored. If the row was tampered with, its text under `text`."""
+    try:
+        details = json.loads(text)
+    except ValueError:
+        details = None
+    return details if isinstance(details, dict) else {"text": text}
+
+
 def sealed_text(sequence: int, last_hash: str) -> bytes:
     """The bytes that the seal at the end of the log covers."""
     return f"{sequence}:{last_hash}".encode()

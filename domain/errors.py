@@ -19,6 +19,7 @@
     ├── RepairUrlMissing        repair_url_missing
     ├── ValidationFailed        validation_error
     ├── NotFound                not_found
+    │   └── ReceiptNotYetKnown  not_found
     └── Unavailable             unavailable
         ├── TooManyUnknownKeys  unavailable
         └── TooSlow             unavailable
@@ -83,6 +84,7 @@ class Refusal(Exception):
     ) -> None:
         self.detail = detail or " ".join((type(self).__doc__ or "").split())
         self.errors = errors
+        # The same request may succeed after this time: the response is `retryable`.
         self.retry_after_seconds = retry_after_seconds
         super().__init__(self.detail)
 
@@ -201,6 +203,12 @@ class NotFound(Refusal):
     """There is no such thing in this project."""
 
     code = Code.NOT_FOUND
+
+
+class ReceiptNotYetKnown(NotFound):
+    """No receipt of this project matches this provider's id. The result may have overtaken its
+    receipt: send the receipt first, and the same result again.
+    """
 
 
 class Unavailable(Refusal):

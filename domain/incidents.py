@@ -90,6 +90,10 @@ class TimelineKind(StrEnum):
     FLAGGED = "flagged"
 
 
+# The fields of timeline entries that hold an instant. The database stores their text.
+TIMELINE_INSTANTS = frozenset({"deadline_at", "down_from", "repeated_at", "timeout_at"})
+
+
 @dataclass(frozen=True, slots=True)
 class Incident:
     id: IncidentId
@@ -143,7 +147,11 @@ class Repair:
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """One entry of a receipt's timeline. `fields` depend on its kind and hold JSON values only."""
+    """One entry of a receipt's timeline.
+
+    `fields` depend on its kind and hold JSON values; those that `TIMELINE_INSTANTS` names are
+    aware instants.
+    """
 
     at: datetime
     kind: TimelineKind

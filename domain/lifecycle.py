@@ -10,8 +10,8 @@
     closed            closed      resolved    - or ended       end
 
 1. `transition` is the only way from one state to the next. It does no I/O and reads no clock.
-2. The store performs what it returns as compare-and-sets, and the workflow follows the stored
-   state.
+2. `store.receipts.transitions.apply_transition` writes what it returns as compare-and-sets, and
+   the workflow follows the stored state.
 3. A pair that cannot happen raises `IllegalTransition` and changes nothing.
 
 The picture in `docs/how-recovery-works.md` is drawn from this table.
@@ -20,7 +20,7 @@ The picture in `docs/how-recovery-works.md` is drawn from this table.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from domain.errors import Code
+from domain.errors import IncidentAlreadyResolved, NotWaiting, Refusal
 from domain.incidents import IncidentState, RepairState
 from domain.receipts import Flag, ReceiptState
 
@@ -61,13 +61,19 @@ class Trigger(StrEnum):
 class Transition:
     """The result of a trigger: the next state, or a refusal with nothing changed.
 
-    `noted`: the timeline gets an entry. `flag` is set on the receipt.
+    `noted`: the timeline gets an entry. `flag` is set on the receipt. `refusal` answers an
+    operator's request.
     """
 
     to: LifecycleState
     noted: bool = False
     flag: Flag | None = None
-    refusal: Code | None = None
+    refusal: type[Refusal] | None = None
+
+    def raise_refusal(self) -> None:
+        """Raise the refusal, if there is one."""
+        if self.refusal is not None:
+            raise self.refusal
 
 
 class IllegalTransition(Exception):
@@ -77,61 +83,121 @@ class IllegalTransition(Exception):
         super().__init__(f"{trigger.value} cannot happen in state {state.value}")
 
 
-W, A, O, C, R, V, X = LifecycleState  # noqa: E741 - one letter for each column of the table below
-OPEN_STATES = frozenset({O, C, R})
-END_STATES = frozenset({A, V, X})
-REPAIRING_STATES = frozenset({C, R})
+WAITING, APPLIED, OPEN, CALLING, AWAITING_RESULT, RECOVERED, CLOSED = LifecycleState
+OPEN_STATES = frozenset({OPEN, CALLING, AWAITING_RESULT})
+END_STATES = frozenset({APPLIED, RECOVERED, CLOSED})
+REPAIRING_STATES = frozenset({CALLING, AWAITING_RESULT})
 
-_DOUBLE_APPLIED, _DOUBLE_RECOVERED = (
-    Transition(A, True, Flag.DOUBLE_APPLICATION),
-    Transition(V, True, Flag.DOUBLE_APPLICATION),
-)
-_CONTRADICTED_APPLIED, _CONTRADICTED_RECOVERED = (
-    Transition(A, True, Flag.CONTRADICTION),
-    Transition(V, True, Flag.CONTRADICTION),
-)
-_LATE = Transition(X, True, Flag.LATE_SUCCESS)
-
-
-def _stay(*states: LifecycleState) -> dict[LifecycleState, Transition]:
-    return {state: Transition(state) for state in states}
-
-
-def _note(*states: LifecycleState) -> dict[LifecycleState, Transition]:
-    return {state: Transition(state, noted=True) for state in states}
-
-
-def _to(target: LifecycleState, *states: LifecycleState) -> dict[LifecycleState, Transition]:
-    return {state: Transition(target) for state in states}
-
-
-def _refuse(code: Code, *states: LifecycleState) -> dict[LifecycleState, Transition]:
-    return {state: Transition(state, refusal=code) for state in states}
-
-
+# For each trigger: from which state, to which state. A pair that is missing cannot happen.
 TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
     # Results that the app sends.
-    Trigger.SUCCESS: _to(A, W)
-    | _to(V, O, C, R)
-    | {A: Transition(A), V: _DOUBLE_RECOVERED, X: _LATE},
-    Trigger.SUCCESS_TO_NOTE: _note(O, C, R),
-    Trigger.SUCCESS_BY_REPLAY: _to(V, O, C, R) | {V: _DOUBLE_RECOVERED, X: _LATE},
-    Trigger.FAILED: _to(O, W)
-    | _note(O, C, R, X)
-    | {A: _CONTRADICTED_APPLIED, V: _CONTRADICTED_RECOVERED},
-    Trigger.FAILED_AFTER_SUCCESS: {X: Transition(X, True, Flag.CONTRADICTION)},
-    Trigger.FAILED_BY_ACTIVE_REPLAY: _to(O, C, R),
-    Trigger.REPEATED: _stay(A, V, X),
+    Trigger.SUCCESS: {
+        WAITING: Transition(APPLIED),
+        APPLIED: Transition(APPLIED),
+        OPEN: Transition(RECOVERED),
+        CALLING: Transition(RECOVERED),
+        AWAITING_RESULT: Transition(RECOVERED),
+        RECOVERED: Transition(RECOVERED, noted=True, flag=Flag.DOUBLE_APPLICATION),
+        CLOSED: Transition(CLOSED, noted=True, flag=Flag.LATE_SUCCESS),
+    },
+    Trigger.SUCCESS_TO_NOTE: {
+        OPEN: Transition(OPEN, noted=True),
+        CALLING: Transition(CALLING, noted=True),
+        AWAITING_RESULT: Transition(AWAITING_RESULT, noted=True),
+    },
+    Trigger.SUCCESS_BY_REPLAY: {
+        OPEN: Transition(RECOVERED),
+        CALLING: Transition(RECOVERED),
+        AWAITING_RESULT: Transition(RECOVERED),
+        RECOVERED: Transition(RECOVERED, noted=True, flag=Flag.DOUBLE_APPLICATION),
+        CLOSED: Transition(CLOSED, noted=True, flag=Flag.LATE_SUCCESS),
+    },
+    Trigger.FAILED: {
+        WAITING: Transition(OPEN),
+        APPLIED: Transition(APPLIED, noted=True, flag=Flag.CONTRADICTION),
+        OPEN: Transition(OPEN, noted=True),
+        CALLING: Transition(CALLING, noted=True),
+        AWAITING_RESULT: Transition(AWAITING_RESULT, noted=True),
+        RECOVERED: Transition(RECOVERED, noted=True, flag=Flag.CONTRADICTION),
+        CLOSED: Transition(CLOSED, noted=True),
+    },
+    Trigger.FAILED_AFTER_SUCCESS: {
+        CLOSED: Transition(CLOSED, noted=True, flag=Flag.CONTRADICTION),
+    },
+    Trigger.FAILED_BY_ACTIVE_REPLAY: {
+        CALLING: Transition(OPEN),
+        AWAITING_RESULT: Transition(OPEN),
+    },
+    Trigger.REPEATED: {
+        APPLIED: Transition(APPLIED),
+        RECOVERED: Transition(RECOVERED),
+        CLOSED: Transition(CLOSED),
+    },
     # Deadlines and callback attempts. They may come late: a receipt in a later state ignores them.
-    Trigger.DEADLINE_PASSED: _to(O, W) | _stay(A, O, C, R, V, X),
-    Trigger.CALLBACK_ACCEPTED: _to(R, C) | _stay(O, R, V, X),
-    Trigger.CALLBACK_ENDED: _to(O, C) | _stay(O, R, V, X),
-    Trigger.REPAIR_DEADLINE_PASSED: _to(O, R) | _stay(O, C, V, X),
+    Trigger.DEADLINE_PASSED: {
+        WAITING: Transition(OPEN),
+        APPLIED: Transition(APPLIED),
+        OPEN: Transition(OPEN),
+        CALLING: Transition(CALLING),
+        AWAITING_RESULT: Transition(AWAITING_RESULT),
+        RECOVERED: Transition(RECOVERED),
+        CLOSED: Transition(CLOSED),
+    },
+    Trigger.CALLBACK_ACCEPTED: {
+        OPEN: Transition(OPEN),
+        CALLING: Transition(AWAITING_RESULT),
+        AWAITING_RESULT: Transition(AWAITING_RESULT),
+        RECOVERED: Transition(RECOVERED),
+        CLOSED: Transition(CLOSED),
+    },
+    Trigger.CALLBACK_ENDED: {
+        OPEN: Transition(OPEN),
+        CALLING: Transition(OPEN),
+        AWAITING_RESULT: Transition(AWAITING_RESULT),
+        RECOVERED: Transition(RECOVERED),
+        CLOSED: Transition(CLOSED),
+    },
+    Trigger.REPAIR_DEADLINE_PASSED: {
+        OPEN: Transition(OPEN),
+        CALLING: Transition(CALLING),
+        AWAITING_RESULT: Transition(OPEN),
+        RECOVERED: Transition(RECOVERED),
+        CLOSED: Transition(CLOSED),
+    },
     # Requests of an operator.
-    Trigger.REPROCESS: _to(C, O) | _stay(W, C, R) | _refuse(Code.INCIDENT_RESOLVED, A, V, X),
-    Trigger.ACKNOWLEDGE: _stay(O, C, R) | _refuse(Code.INCIDENT_RESOLVED, V, X),
-    Trigger.RESOLVE: _to(X, O, C, R) | _refuse(Code.INCIDENT_RESOLVED, A, V, X),
-    Trigger.EXPIRE: _stay(W) | _refuse(Code.NOT_WAITING, A, O, C, R, V, X),
+    Trigger.REPROCESS: {
+        WAITING: Transition(WAITING),
+        APPLIED: Transition(APPLIED, refusal=IncidentAlreadyResolved),
+        OPEN: Transition(CALLING),
+        CALLING: Transition(CALLING),
+        AWAITING_RESULT: Transition(AWAITING_RESULT),
+        RECOVERED: Transition(RECOVERED, refusal=IncidentAlreadyResolved),
+        CLOSED: Transition(CLOSED, refusal=IncidentAlreadyResolved),
+    },
+    Trigger.ACKNOWLEDGE: {
+        OPEN: Transition(OPEN),
+        CALLING: Transition(CALLING),
+        AWAITING_RESULT: Transition(AWAITING_RESULT),
+        RECOVERED: Transition(RECOVERED, refusal=IncidentAlreadyResolved),
+        CLOSED: Transition(CLOSED, refusal=IncidentAlreadyResolved),
+    },
+    Trigger.RESOLVE: {
+        APPLIED: Transition(APPLIED, refusal=IncidentAlreadyResolved),
+        OPEN: Transition(CLOSED),
+        CALLING: Transition(CLOSED),
+        AWAITING_RESULT: Transition(CLOSED),
+        RECOVERED: Transition(RECOVERED, refusal=IncidentAlreadyResolved),
+        CLOSED: Transition(CLOSED, refusal=IncidentAlreadyResolved),
+    },
+    Trigger.EXPIRE: {
+        WAITING: Transition(WAITING),
+        APPLIED: Transition(APPLIED, refusal=NotWaiting),
+        OPEN: Transition(OPEN, refusal=NotWaiting),
+        CALLING: Transition(CALLING, refusal=NotWaiting),
+        AWAITING_RESULT: Transition(AWAITING_RESULT, refusal=NotWaiting),
+        RECOVERED: Transition(RECOVERED, refusal=NotWaiting),
+        CLOSED: Transition(CLOSED, refusal=NotWaiting),
+    },
 }
 
 

@@ -1,12 +1,22 @@
-"""The project: its settings, repair URL and alert addresses; and its API keys with their scopes."""
+"""The project: its settings, repair URL and alert destinations; and its API keys with their
+scopes.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum
 from typing import Final, Literal
 
+from domain.alerts import AlertChannel, AlertDestination
 from domain.ids import KeyId, ProjectId
 from domain.results import LateResult
+
+
+class Mode(StrEnum):
+    """Whether a project is for tests or for production."""
+
+    TEST = "test"
+    LIVE = "live"
 
 
 class Scope(StrEnum):
@@ -32,9 +42,22 @@ class Project:
     timeout_minutes: float
     late_result: LateResult
     snapshots: bool
-    alert_emails: tuple[str, ...]
+    alert_destinations: tuple[AlertDestination, ...]
     is_suspended: bool
     created_at: datetime
+
+    @property
+    def alert_emails(self) -> tuple[str, ...]:
+        """The addresses of its e-mail destinations, in their order."""
+        return tuple(
+            destination.target
+            for destination in self.alert_destinations
+            if destination.channel == AlertChannel.EMAIL and destination.target is not None
+        )
+
+    @property
+    def mode(self) -> Mode:
+        return Mode.LIVE if self.livemode else Mode.TEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +117,7 @@ class ProjectChanges:
     """New values for some of a project's fields.
 
     `repair_url` None removes it. Any given value, even the same one, clears `repair_url_gone`.
+    `alert_emails` replaces the e-mail destinations, and leaves those of other channels.
     """
 
     name: str | Untouched = UNSET

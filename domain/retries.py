@@ -1,7 +1,8 @@
 """Decides whether a repair callback is attempted again, and when.
 
 The contract: 2xx is success. Network errors, 408, 429 and 5xx are retried on the schedule. Every
-other status ends the series, and 410 also marks the URL as gone. Pure: the caller passes the random
+other status ends the series, and 410 also marks the URL as gone. `Retry-After` of a 429 or 503 can
+lengthen a delay, to at most one hour. Pure: the caller passes the random
 draw, sends and waits. Called by the callback activity after each attempt.
 """
 
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 LONGEST_RETRY_AFTER_SECONDS = 3600
+# The statuses whose `Retry-After` is applied (contract, "Repair callback").
+RETRY_AFTER_STATUSES = (429, 503)
 
 
 class ErrorClass(StrEnum):
@@ -90,7 +93,7 @@ def judge_exchange(
     delay_seconds = delay_before_attempt(
         attempt_number + 1, schedule=schedule, jitter=jitter, draw=draw
     )
-    if status == 429 and outcome.retry_after_seconds is not None:
+    if status in RETRY_AFTER_STATUSES and outcome.retry_after_seconds is not None:
         # Never sooner than requested. A shorter Retry-After does not shorten the schedule.
         delay_seconds = max(
             delay_seconds, min(outcome.retry_after_seconds, LONGEST_RETRY_AFTER_SECONDS)
@@ -110,7 +113,7 @@ def delay_before_attempt(
 
 
 def longest_delays(schedule: tuple[int, ...], jitter: float) -> tuple[float, ...]:
-    """The longest delays in seconds after attempt 1, 2, …, unless a 429 asks for more.
+    """The longest delays in seconds after attempt 1, 2, …, unless a `Retry-After` asks for more.
 
     The last one holds for all further attempts. The arguments are those of `delay_before_attempt`.
     """

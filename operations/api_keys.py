@@ -1,18 +1,27 @@
-"""The operations on API keys: list, create, revoke. A key's text is in the response once."""
+"""The operations on API keys: list, create, revoke. A key's text is returned once."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.ids import KeyId, ProjectId
+from domain.projects import Key
 from domain.values.timestamps import to_iso_or_none
 from operations.audit_writer import AuditWriter
 from operations.inputs import NewKey
-from operations.serializers import key_view
-from operations.validation import Json, known_id, validated
+from operations.validation import known_id, validated
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.projects import api_keys, projects
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedKey:
+    """A new key. `api_key` is its text, which is returned only here."""
+
+    key: Key
+    api_key: str
 
 
 class ApiKeyOperations:
@@ -29,13 +38,12 @@ class ApiKeyOperations:
         self._database, self._audit, self._sealer = database, audit, sealer
         self._on_change = on_change
 
-    async def list_keys(self, project_id: str) -> Json:
+    async def list_keys(self, project_id: str) -> list[Key]:
         """The project's keys, including revoked ones. Raises: NotFound."""
         project = ProjectId(known_id(project_id))
         async with self._database.reading() as session:
             await projects.read_project(session, project)
-            found = await api_keys.list_keys(session, project)
-        return {"data": [key_view(key) for key in found]}
+            return await api_keys.list_keys(session, project)
 
     async def create_key(
         self,
@@ -45,8 +53,8 @@ class ApiKeyOperations:
         actor: Actor,
         scopes: Sequence[str] = ("ingest",),
         expires_in_days: int | str | None = None,
-    ) -> Json:
-        """Create a key, whose text is shown only in this response.
+    ) -> CreatedKey:
+        """Create a key, whose text is returned only here.
 
         `expires_in_days` None means that the key does not expire. Text, as a form sends it, is
         parsed.
@@ -76,9 +84,9 @@ class ApiKeyOperations:
             await self._audit.record(
                 session, actor, action, subject, project_id=project_id, details=details
             )
-        return {**key_view(key), "api_key": api_key}
+        return CreatedKey(key, api_key)
 
-    async def revoke_key(self, project_id: str, key_id: str, *, actor: Actor) -> Json:
+    async def revoke_key(self, project_id: str, key_id: str, *, actor: Actor) -> Key:
         """Revoke the key. Other processes refuse it within 5 s. Raises: NotFound."""
         async with self._database.transaction() as session:
             now = await self._database.now(session)
@@ -88,4 +96,4 @@ class ApiKeyOperations:
             action, subject = AuditAction.KEY_REVOKED, Subject(SubjectType.KEY, revoked.id)
             await self._audit.record(session, actor, action, subject, project_id=project_id)
         self._on_change(revoked.project_id)
-        return key_view(revoked)
+        return revoked

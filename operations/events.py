@@ -5,20 +5,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.errors import Forbidden, NotFound
 from domain.ids import EventId
+from domain.incidents import TimelineEntry
 from operations.audit_writer import AuditWriter
-from operations.lists import (
-    ALL_PROJECTS,
-    DEFAULT_LIMIT,
-    ListFilters,
-    page_view,
-    project_or_none,
-    store_filters,
-)
-from operations.serializers import event_view, full_event_view, timeline_view
-from operations.validation import Json, known_id
+from operations.lists import ALL_PROJECTS, DEFAULT_LIMIT, checked_filters, project_or_none
+from operations.validation import known_id
 from store.db.database import Database
+from store.db.paging import Page
 from store.db.sql import SessionStatements
 from store.receipts import operator_actions, queries
+from store.receipts.queries import EventFull, EventRow, ListFilters
 from store.receipts.timeline import read_timeline
 
 
@@ -29,24 +24,18 @@ class EventOperations:
         self._database, self._audit = database, audit
 
     async def list_events(
-        self,
-        project_id: str | None,
-        filters: ListFilters,
-        limit: int = DEFAULT_LIMIT,
-        cursor: str | None = None,
-    ) -> Json:
+        self, filters: ListFilters, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+    ) -> Page[EventRow]:
         """A page of events, newest first.
 
         Raises: ValidationFailed for an ill-formed filter, or a cursor that this service did not
             issue.
         """
-        async with self._database.searching(project_id or ALL_PROJECTS) as session:
-            narrowed = store_filters(project_id, filters)
-            page = await queries.list_events(session, narrowed, limit=limit, cursor=cursor)
-        rows = [event_view(row.receipt, row.incident) for row in page.rows]
-        return page_view(rows, page.next_cursor)
+        async with self._database.searching(filters.project_id or ALL_PROJECTS) as session:
+            checked = checked_filters(filters)
+            return await queries.list_events(session, checked, limit=limit, cursor=cursor)
 
-    async def read_event(self, project_id: str | None, event_id: str) -> Json:
+    async def read_event(self, project_id: str | None, event_id: str) -> EventFull:
         """The event with its newest repairs and timeline entries. Raises: NotFound."""
         async with self._database.reading(project_id or ALL_PROJECTS) as session:
             event = await queries.read_event(
@@ -54,7 +43,7 @@ class EventOperations:
             )
         if event is None:
             raise event_not_found()
-        return full_event_view(event.receipt, event.incident, event.repairs, event.timeline)
+        return event
 
     async def read_timeline(
         self,
@@ -62,7 +51,7 @@ class EventOperations:
         event_id: str,
         limit: int = DEFAULT_LIMIT,
         cursor: str | None = None,
-    ) -> Json:
+    ) -> Page[TimelineEntry]:
         """A page of the event's timeline, newest first.
 
         Raises: NotFound; ValidationFailed for a cursor that this service did not issue.
@@ -70,10 +59,9 @@ class EventOperations:
         async with self._database.reading(project_id or ALL_PROJECTS) as session:
             row = await load_event(session, project_id, event_id)
             page = await read_timeline(session, row.receipt, limit=limit, cursor=cursor)
-        rows = [timeline_view(entry) for entry in reversed(page.entries)]
-        return page_view(rows, page.next_cursor)
+        return Page(page.entries[::-1], page.next_cursor)
 
-    async def expire(self, project_id: str | None, event_id: str, *, actor: Actor) -> Json:
+    async def expire(self, project_id: str | None, event_id: str, *, actor: Actor) -> EventRow:
         """Set a test receipt's deadline to now.
 
         Raises: NotFound; Forbidden in a live project; NotWaiting.
@@ -94,13 +82,10 @@ class EventOperations:
                 subject,
                 project_id=receipt.project_id,
             )
-            after = await load_event(session, project_id, event_id)
-        return event_view(after.receipt, after.incident)
+            return await load_event(session, project_id, event_id)
 
 
-async def load_event(
-    session: AsyncSession, project_id: str | None, event_id: str
-) -> queries.EventRow:
+async def load_event(session: AsyncSession, project_id: str | None, event_id: str) -> EventRow:
     """The receipt with its incident. Raises: NotFound."""
     row = await queries.read_event_row(
         session, project_or_none(project_id), EventId(known_id(event_id))

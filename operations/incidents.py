@@ -1,24 +1,21 @@
 """The operations on incidents: list, read, reprocess, resolve, acknowledge, count."""
 
+from collections.abc import Mapping
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.errors import NotFound
-from domain.ids import IncidentId, ProjectId
+from domain.ids import IncidentId, ProjectId, ReplayId
+from domain.incidents import Incident
 from operations.audit_writer import AuditWriter
-from operations.lists import (
-    ALL_PROJECTS,
-    DEFAULT_LIMIT,
-    ListFilters,
-    page_view,
-    project_or_none,
-    store_filters,
-)
-from operations.serializers import incident_view
-from operations.validation import Json, ResolveBody, known_id, validated
+from operations.lists import ALL_PROJECTS, DEFAULT_LIMIT, checked_filters, project_or_none
+from operations.validation import ResolveBody, known_id, validated
 from store.db.database import Database
+from store.db.paging import Page
 from store.db.sql import SessionStatements
 from store.receipts import operator_actions, queries, repairs
+from store.receipts.queries import Counts, IncidentRow, ListFilters
 
 
 class IncidentOperations:
@@ -28,29 +25,26 @@ class IncidentOperations:
         self._database, self._audit = database, audit
 
     async def list_incidents(
-        self,
-        project_id: str | None,
-        filters: ListFilters,
-        limit: int = DEFAULT_LIMIT,
-        cursor: str | None = None,
-    ) -> Json:
+        self, filters: ListFilters, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+    ) -> Page[IncidentRow]:
         """A page of incidents, newest first.
 
         Raises: ValidationFailed for an ill-formed filter, or a cursor that this service did not
             issue.
         """
-        async with self._database.searching(project_id or ALL_PROJECTS) as session:
-            narrowed = store_filters(project_id, filters)
-            page = await queries.list_incidents(session, narrowed, limit=limit, cursor=cursor)
-        return page_view([incident_view(row.incident) for row in page.rows], page.next_cursor)
+        async with self._database.searching(filters.project_id or ALL_PROJECTS) as session:
+            checked = checked_filters(filters)
+            return await queries.list_incidents(session, checked, limit=limit, cursor=cursor)
 
-    async def read_incident(self, project_id: str | None, incident_id: str) -> Json:
+    async def read_incident(self, project_id: str | None, incident_id: str) -> Incident:
         """The incident. Raises: NotFound."""
         async with self._database.reading(project_id or ALL_PROJECTS) as session:
-            return incident_view((await _load(session, project_id, incident_id)).incident)
+            return (await _load(session, project_id, incident_id)).incident
 
-    async def reprocess(self, project_id: str | None, incident_id: str, *, actor: Actor) -> Json:
-        """Request a repair. While a repair runs, return its id and start nothing.
+    async def reprocess(
+        self, project_id: str | None, incident_id: str, *, actor: Actor
+    ) -> ReplayId:
+        """Request a repair and return its id. While a repair runs, return its id instead.
 
         Raises: NotFound, IncidentAlreadyResolved, RepairUrlMissing.
         """
@@ -61,14 +55,15 @@ class IncidentOperations:
             repair = await repairs.request_repair(
                 SessionStatements(session), event_id, now, requested_by=actor.requested_by
             )
-            details: Json = {"event_id": event_id, "replay_id": repair.replay_id}
-            details |= {} if repair.is_new else {"adopted": True}
-            await self._record(session, actor, AuditAction.REPROCESS_REQUESTED, row, details)
-        return {"replay_id": repair.replay_id, "incident_id": incident_id}
+            details: dict[str, object] = {"event_id": event_id, "replay_id": repair.replay_id}
+            adopted = {} if repair.is_new else {"adopted": True}
+            action = AuditAction.REPROCESS_REQUESTED
+            await self._record(session, actor, action, row, details | adopted)
+        return repair.replay_id
 
     async def resolve(
         self, project_id: str | None, incident_id: str, reason: str, *, actor: Actor
-    ) -> Json:
+    ) -> Incident:
         """Resolve the incident manually, with a reason.
 
         Raises: NotFound, IncidentAlreadyResolved, ValidationFailed.
@@ -84,9 +79,11 @@ class IncidentOperations:
                 requested_by=actor.requested_by,
             )
             await self._record(session, actor, AuditAction.INCIDENT_RESOLVED, row)
-            return incident_view((await _load(session, project_id, incident_id)).incident)
+            return (await _load(session, project_id, incident_id)).incident
 
-    async def acknowledge(self, project_id: str | None, incident_id: str, *, actor: Actor) -> Json:
+    async def acknowledge(
+        self, project_id: str | None, incident_id: str, *, actor: Actor
+    ) -> Incident:
         """Record that somebody is investigating. Raises: NotFound, IncidentAlreadyResolved."""
         async with self._database.transaction(project_id or ALL_PROJECTS) as session:
             row = await _load(session, project_id, incident_id)
@@ -97,7 +94,7 @@ class IncidentOperations:
                 requested_by=actor.requested_by,
             )
             await self._record(session, actor, AuditAction.INCIDENT_ACKNOWLEDGED, row)
-            return incident_view((await _load(session, project_id, incident_id)).incident)
+            return (await _load(session, project_id, incident_id)).incident
 
     async def counts(
         self,
@@ -105,7 +102,7 @@ class IncidentOperations:
         within: tuple[ProjectId, ...] | None = None,
         *,
         asked_by: str = ALL_PROJECTS,
-    ) -> Json:
+    ) -> Counts:
         """The numbers of waiting receipts and unresolved incidents, for the console's navigation.
 
         `within` lists the projects that the user belongs to, None for all.
@@ -114,21 +111,15 @@ class IncidentOperations:
         """
         async with self._database.searching(asked_by) as session:
             now = await self._database.now(session)
-            counted = await queries.counts(session, project_or_none(project_id), now, within=within)
-        return {
-            "waiting": counted.waiting,
-            "open": counted.open,
-            "repairing": counted.repairing,
-            "repaired_this_week": counted.repaired_this_week,
-        }
+            return await queries.counts(session, project_or_none(project_id), now, within=within)
 
     async def _record(
         self,
         session: AsyncSession,
         actor: Actor,
         action: AuditAction,
-        row: queries.IncidentRow,
-        details: Json | None = None,
+        row: IncidentRow,
+        details: Mapping[str, object] | None = None,
     ) -> None:
         await self._audit.record(
             session,
@@ -140,9 +131,7 @@ class IncidentOperations:
         )
 
 
-async def _load(
-    session: AsyncSession, project_id: str | None, incident_id: str
-) -> queries.IncidentRow:
+async def _load(session: AsyncSession, project_id: str | None, incident_id: str) -> IncidentRow:
     row = await queries.read_incident(
         session, project_or_none(project_id), IncidentId(known_id(incident_id))
     )

@@ -4,14 +4,13 @@ Nothing here resolves a name. A function that the caller passes in judges whethe
 be called.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from domain.errors import FieldError, ValidationFailed
-from domain.projects import UNSET, Project, ProjectChanges, Scope
+from domain.projects import UNSET, Mode, Project, ProjectChanges, Scope
 from domain.receipts import MAXIMUM_TIMEOUT_MINUTES, MINIMUM_TIMEOUT_MINUTES
 from domain.results import LateResult
 from egress.policy import UnsafeUrl, public_refusal_message
@@ -23,9 +22,15 @@ LONGEST_NAME = 100
 LONGEST_LIFE_DAYS = 3_650
 URL_POINTER = "/repair_url"
 
-# Returns the URL in its stored, canonical form. Raises `UnsafeUrl` when its shape is not allowed,
-# or an address that it resolves to.
-JudgeRepairUrl = Callable[[str], Awaitable[str]]
+
+class JudgeRepairUrl(Protocol):
+    """Judges the repair URL of a live or a test project.
+
+    Returns it in its stored, canonical form. Raises `UnsafeUrl` when its shape is not allowed, or
+    an address that it resolves to.
+    """
+
+    async def __call__(self, url: str, /, *, livemode: bool) -> str: ...
 
 
 def _deliverable(text: str) -> str:
@@ -87,7 +92,7 @@ class NewProject(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: Name
-    mode: Annotated[str, StringConstraints(pattern="^(test|live)$")]
+    mode: Mode
     repair_url: str | None
     alert_emails: AlertEmails
     timeout_minutes: Minutes
@@ -118,7 +123,7 @@ async def judged_changes(
     repair_url = patch.repair_url
     if "repair_url" in given and repair_url is not None:
         try:
-            repair_url = await judged_url(repair_url, judge=judge)
+            repair_url = await judged_url(repair_url, livemode=project.livemode, judge=judge)
         except ValidationFailed as refusal:
             errors.extend(refusal.errors)
     if errors:
@@ -133,13 +138,13 @@ async def judged_changes(
     )
 
 
-async def judged_url(url: str, *, judge: JudgeRepairUrl) -> str:
+async def judged_url(url: str, *, livemode: bool, judge: JudgeRepairUrl) -> str:
     """The repair URL in its stored form.
 
     Raises: ValidationFailed. Its message does not reveal what the name resolves to.
     """
     try:
-        return await judge(url)
+        return await judge(url, livemode=livemode)
     except UnsafeUrl:
         error = FieldError(URL_POINTER, "not_allowed", public_refusal_message(url))
         raise ValidationFailed(errors=(error,)) from None

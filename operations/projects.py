@@ -1,16 +1,17 @@
 """The operations on projects: list, read, create, change, suspend, delete.
 
-A response contains a secret once, when it is created.
+A secret is returned once, when it is created.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.errors import FieldError, ValidationFailed
 from domain.ids import ProjectId
-from domain.projects import Project
+from domain.projects import CreatedProject, Mode, Project
 from domain.receipts import DEFAULT_TIMEOUT_MINUTES
 from domain.values.text import sanitize
 from operations.audit_writer import AuditWriter
@@ -22,14 +23,24 @@ from operations.inputs import (
     judged_url,
 )
 from operations.resolve_limit import ResolveLimit
-from operations.serializers import created_project_view, project_view
 from operations.validation import Json, known_id, timeout_errors, validated
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.projects import deletion, projects
 
-# The names of the secrets that a response shows, for the audit log.
+# The names of the secrets that are returned, for the audit log.
 _SHOWN = ("api_key", "signing_secret")
+
+_SPELLINGS = {"alert_destinations": "alert_emails"}
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedProject:
+    """A deleted project. `receipts_ended` counts the open receipts that the deletion ended."""
+
+    project_id: ProjectId
+    name: str
+    receipts_ended: int
 
 
 class ProjectOperations:
@@ -52,22 +63,20 @@ class ProjectOperations:
         self._judge, self._on_change = judge_repair_url, on_change
         self._resolve_limit = ResolveLimit()
 
-    async def find_project(self, name_or_id: str) -> Json:
+    async def find_project(self, name_or_id: str) -> Project:
         """The project with this id or name. Raises: NotFound."""
         async with self._database.reading() as session:
-            return project_view(await projects.find_project(session, sanitize(name_or_id)))
+            return await projects.find_project(session, sanitize(name_or_id))
 
-    async def list_projects(self, among: Collection[ProjectId] | None = None) -> Json:
+    async def list_projects(self, among: Collection[ProjectId] | None = None) -> list[Project]:
         """The newest 1,000 projects, oldest first; `among` None means all projects."""
         async with self._database.reading() as session:
-            found = await projects.list_projects(session, among=among)
-        return {"data": [project_view(project) for project in found]}
+            return await projects.list_projects(session, among=among)
 
-    async def read_project(self, project_id: str) -> Json:
+    async def read_project(self, project_id: str) -> Project:
         """The project. Raises: NotFound."""
         async with self._database.reading() as session:
-            project = await projects.read_project(session, ProjectId(known_id(project_id)))
-        return project_view(project)
+            return await projects.read_project(session, ProjectId(known_id(project_id)))
 
     async def create_project(
         self,
@@ -79,8 +88,8 @@ class ProjectOperations:
         alert_emails: Sequence[str] = (),
         timeout_minutes: float = DEFAULT_TIMEOUT_MINUTES,
         scopes: Sequence[str] = ("ingest",),
-    ) -> Json:
-        """Create a project with its first key and signing secret, shown only in this response.
+    ) -> CreatedProject:
+        """Create a project with its first key and signing secret, which are returned only here.
 
         Raises: ValidationFailed.
         """
@@ -101,7 +110,7 @@ class ProjectOperations:
                 session,
                 self._sealer,
                 name=new.name,
-                livemode=new.mode == "live",
+                livemode=new.mode is Mode.LIVE,
                 repair_url=repair_url,
                 alert_emails=tuple(dict.fromkeys(new.alert_emails)),
                 timeout_minutes=new.timeout_minutes,
@@ -116,9 +125,9 @@ class ProjectOperations:
             }
             action, project_id = AuditAction.PROJECT_CREATED, created.project.id
             await self._record(session, actor, action, project_id, details)
-        return created_project_view(created)
+        return created
 
-    async def change_project(self, project_id: str, changes: Json, *, actor: Actor) -> Json:
+    async def change_project(self, project_id: str, changes: Json, *, actor: Actor) -> Project:
         """Change the project; `changes` is the body of REST's PATCH.
 
         Raises: NotFound, RateLimited, ValidationFailed.
@@ -138,9 +147,9 @@ class ProjectOperations:
             )
             await self._record(session, actor, action, project.id, details)
         self._on_change(project.id)
-        return project_view(changed)
+        return changed
 
-    async def set_suspended(self, project_id: str, *, suspended: bool, actor: Actor) -> Json:
+    async def set_suspended(self, project_id: str, *, suspended: bool, actor: Actor) -> Project:
         """Suspend or resume the project. Raises: NotFound."""
         async with self._database.transaction() as session:
             now = await self._database.now(session)
@@ -150,11 +159,11 @@ class ProjectOperations:
             suspend, resume = AuditAction.PROJECT_SUSPENDED, AuditAction.PROJECT_RESUMED
             await self._record(session, actor, suspend if suspended else resume, changed.id)
         self._on_change(changed.id)
-        return project_view(changed)
+        return changed
 
     async def delete_project(
         self, project_id: str, *, confirmation: str, actor: Actor, end_open: bool = False
-    ) -> Json:
+    ) -> DeletedProject:
         """Delete the project permanently; `confirmation` must be its name.
 
         `end_open` ends the project's open receipts. The result has their number.
@@ -172,20 +181,16 @@ class ProjectOperations:
             action, details = AuditAction.PROJECT_DELETED, {"receipts_ended": ended}
             await self._record(session, actor, action, project.id, details)
         self._on_change(project.id)
-        return {
-            "project_id": project.id,
-            "name": project.name,
-            "deleted": True,
-            "receipts_ended": ended,
-        }
+        return DeletedProject(project.id, project.name, ended)
 
     async def _judged(self, new: NewProject) -> str | None:
         """The new project's repair URL in its stored form. Raises: ValidationFailed."""
-        errors = timeout_errors(new.timeout_minutes, livemode=new.mode == "live")
+        errors = timeout_errors(new.timeout_minutes, livemode=new.mode is Mode.LIVE)
         repair_url = new.repair_url
         if repair_url is not None:
             try:
-                repair_url = await judged_url(repair_url, judge=self._judge)
+                livemode = new.mode == "live"
+                repair_url = await judged_url(repair_url, livemode=livemode, judge=self._judge)
             except ValidationFailed as refusal:
                 errors.extend(refusal.errors)
         if errors:
@@ -207,6 +212,7 @@ class ProjectOperations:
 
 
 def _changed_fields(before: Project, after: Project) -> list[str]:
-    """The names of the settings whose value differs."""
-    old, new = project_view(before), project_view(after)
-    return [name for name in new if old[name] != new[name]]
+    """The names of the settings whose value differs, as REST spells them."""
+    names = [field.name for field in fields(Project)]
+    changed = [name for name in names if getattr(before, name) != getattr(after, name)]
+    return [_SPELLINGS.get(name, name) for name in changed]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from domain.temporal_problems import ProblemKind
+from domain.temporal.problems import ProblemKind
 from domain.values.clocks import clock_complaint
 from domain.values.text import one_line
 from store.maintenance.metrics import FailingAlerts

@@ -7,14 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.ids import EventId, ProjectId
-from domain.runs import StuckRun
+from domain.temporal.runs import StuckRun
 from operations.audit_writer import AuditWriter
 from operations.events import load_event
 from operations.lists import MAXIMUM_LIMIT
-from operations.serializers import event_view
-from operations.validation import Json, known_id
+from operations.validation import known_id
 from store.db.database import Database
 from store.receipts import stuck_runs
+from store.receipts.queries import EventRow
 
 
 class RunOperations:
@@ -23,7 +23,7 @@ class RunOperations:
     def __init__(self, database: Database, audit: AuditWriter) -> None:
         self._database, self._audit = database, audit
 
-    async def restart(self, project_id: str | None, event_id: str, *, actor: Actor) -> Json:
+    async def restart(self, project_id: str | None, event_id: str, *, actor: Actor) -> EventRow:
         """Request that the receipt's run is terminated and started again.
 
         Nothing changes when a restart is already requested. Raises: NotFound.
@@ -34,7 +34,7 @@ class RunOperations:
             await self._request_restart(
                 session, event.receipt.event_id, event.receipt.project_id, found, actor
             )
-        return event_view(event.receipt, event.incident)
+        return event
 
     async def restart_stuck(self, *, after: str | None, actor: Actor) -> list[str]:
         """Request a restart of the next stuck runs of all projects, at most 100.

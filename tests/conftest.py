@@ -1,4 +1,4 @@
-"""What every test may ask for: an empty, migrated database on both engines, the sealer, a project.
+"""Fixtures of every test: an empty, migrated database, the sealer, a project.
 
 A test with `database`, or anything made from it, runs twice: on SQLite and on PostgreSQL. Each
 database is a copy of one that was migrated once a session.
@@ -14,6 +14,7 @@ import pytest
 import structlog
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 from domain.projects import CreatedProject, Scope
 from store.crypto.encryption import Sealer
@@ -21,27 +22,37 @@ from store.db.database import Database
 from store.migrate import migrate
 from tests.support.postgres import TEMPLATE, Postgres, running_postgres
 
-# What starts whole installations. Such tests wait for deadlines and measure starts, so that no more
-# than two run at a time: each of these groups has a process of its own, before anything else has,
-# and what remains stands
-# back for them.
+# Tests that start whole installations wait for deadlines. At most two run at a time: each group has
+# a process of its own and starts first. All other tests but the timed ones have lower priority.
 GROUPS = {
     "faults": ("tests/faults/",),
     "installations": (
-        "tests/cli/up/test_run.py",
         "tests/cli/demo/test_run.py",
         "tests/test_product.py",
         "tests/test_production.py",
         "tests/console/test_story.py",
     ),
 }
-STANDS_BACK = 10
+# What is measured or bounded here is time on the clock: these run alone, when all others are done.
+TIMED = "timed"
+TIMED_TESTS = (
+    "tests/activities/alerts/test_ends.py::test_silent_server",
+    "tests/activities/alerts/test_slots.py",
+    "tests/api/test_neighbours.py",
+    "tests/cli/up/test_run.py",
+    "tests/faults/test_races.py",
+    "tests/store/db/test_locks.py",
+    "tests/worker/loops/test_stuck_runs.py::test_refused_receipts",
+    "tests/workflows/test_purposes.py",
+)
+NICENESS = 10
 SECRET_KEY = "the root secret of the tests, long enough"
 
 
 def pytest_configure() -> None:
-    """A suite begun in a script's background, or by nohup, is deaf to some signals,
-    and so would be every program that its tests send them to: a caught signal is not inherited.
+    """Restore the signals that a suite in the background, or under nohup, ignores.
+
+    Programs that the tests start would inherit that. A caught signal is not inherited.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -56,21 +67,24 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The groups come first, each as one, so that each of the first processes begins with one of
-    them.
+    """Put the groups first, each as a whole and in the order of its paths; the timed tests last.
+
+    So each of the first processes starts with a group.
     """
-    order = list(GROUPS)
-    items.sort(
-        key=lambda item: (
-            order.index(group) if (group := group_of(item.nodeid)) in GROUPS else len(order)
-        )
-    )
+    paths = [path for group in GROUPS.values() for path in group]
+
+    def rank_of(item: pytest.Item) -> int:
+        if group_of(item.nodeid) == TIMED:
+            return len(paths) + 1
+        return next((i for i, path in enumerate(paths) if item.nodeid.startswith(path)), len(paths))
+
+    items.sort(key=rank_of)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A process that has come to what remains stands back."""
+    """Tests outside the groups run at lower priority."""
     if group_of(item.nodeid) not in GROUPS:
-        os.nice(STANDS_BACK - os.nice(0))
+        os.nice(NICENESS - os.nice(0))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -80,7 +94,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 
 class Groups(LoadScopeScheduling):
-    """Hands out whole groups and files."""
+    """Hands out whole groups and files, and the timed tests to the last process that is left."""
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """The library's; then the process that waits to be alone may be it."""
+        crashed = super().remove_node(node)
+        for other in self.nodes:
+            self._reschedule(other)
+        return crashed
+
+    def _reschedule(self, node: WorkerController) -> None:
+        others = [other for other in self.nodes if other is not node]
+        if list(self.workqueue) != [TIMED] or not others or node.shutting_down:
+            super()._reschedule(node)
+        elif not all(other.shutting_down for other in others):
+            node.shutdown()
+        # Else it is the last: it goes on when the others have ended.
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)
@@ -88,6 +117,8 @@ class Groups(LoadScopeScheduling):
 
 def group_of(nodeid: str) -> str:
     """The group that the test belongs to, or else its file."""
+    if nodeid.startswith(TIMED_TESTS):
+        return TIMED
     return next(
         (name for name, paths in GROUPS.items() if nodeid.startswith(paths)),
         nodeid.partition("::")[0],
@@ -129,7 +160,7 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """The address of an empty, migrated database: the test runs once on each engine."""
+    """The address of an empty, migrated database: the test runs on SQLite and on PostgreSQL."""
     fixture = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
     url: str = request.getfixturevalue(fixture)
     return url

@@ -1,4 +1,4 @@
-"""Dockerfile and docker-compose.yml, as far as they can be proved without a Docker engine."""
+"""Dockerfile and docker-compose.yml, as far as they can be proved without Docker."""
 
 import json
 import re
@@ -129,13 +129,13 @@ def test_schema_and_migrations_come_before_those_that_need_them() -> None:
 
 @pytest.mark.parametrize("service", sorted(OURS))
 def test_ours_run_read_only_and_without_privileges(service: str) -> None:
-    told = SERVICES[service]
+    defined = SERVICES[service]
 
-    assert told["read_only"] is True
-    assert told["tmpfs"] == ["/tmp"]
-    assert told["cap_drop"] == ["ALL"]
-    assert told["security_opt"] == ["no-new-privileges:true"]
-    assert told["environment"] == SERVICES["api-1"]["environment"]
+    assert defined["read_only"] is True
+    assert defined["tmpfs"] == ["/tmp"]
+    assert defined["cap_drop"] == ["ALL"]
+    assert defined["security_opt"] == ["no-new-privileges:true"]
+    assert defined["environment"] == SERVICES["api-1"]["environment"]
 
 
 def test_named_volumes_and_configs_are_declared() -> None:
@@ -172,8 +172,8 @@ def test_settings_accept_the_environment_of_the_services(monkeypatch: pytest.Mon
 
 
 def test_image_runs_the_api_as_an_ordinary_user() -> None:
-    told = instructions()
-    last = {name: rest for name, rest in told}
+    lines = instructions()
+    last = {name: rest for name, rest in lines}
 
     assert last["USER"] == "10001:10001"
     assert json.loads(last["ENTRYPOINT"]) == ["makegood"]
@@ -182,7 +182,7 @@ def test_image_runs_the_api_as_an_ordinary_user() -> None:
         json.loads(last["HEALTHCHECK"].partition("CMD ")[2])
         == SERVICES["api-1"]["healthcheck"]["test"][1:]
     )
-    assert [name for name, _ in told].index("USER") > [rest for _, rest in told].index(
+    assert [name for name, _ in lines].index("USER") > [rest for _, rest in lines].index(
         "--from=build /opt/makegood /opt/makegood"
     )
 

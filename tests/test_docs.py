@@ -82,9 +82,9 @@ def test_every_setting_has_its_line_and_no_other_is_named() -> None:
 )
 def test_documented_default_is_the_settings_own(field: str) -> None:
     default = Settings.model_fields[field].default
-    told = str(default).lower() if isinstance(default, bool) else str(default)
+    shown = str(default).lower() if isinstance(default, bool) else str(default)
 
-    assert f"| `{environment_name(field)}` | `{told}` |" in read("reference/settings.md")
+    assert f"| `{environment_name(field)}` | `{shown}` |" in read("reference/settings.md")
 
 
 def test_every_error_code_has_its_line() -> None:
@@ -100,14 +100,14 @@ def test_errors_page_is_made_from_the_code() -> None:
 def test_example_of_an_error_is_what_a_body_without_fields_gets() -> None:
     example = re.search(r"```json\n(.*?)```", read("reference/errors.md"), re.DOTALL)
     assert example is not None
-    told = json.loads(example[1])
+    example_body = json.loads(example[1])
 
     with pytest.raises(ValidationFailed) as refused:
         validated(ReceiptBody, {})
 
     made = json.loads(Problems("https://…").body_of(refused.value, request_id="req_…"))
-    assert told | {"detail": made["detail"], "errors": made["errors"]} == made
-    assert told["errors"][0] in made["errors"]
+    assert example_body | {"detail": made["detail"], "errors": made["errors"]} == made
+    assert example_body["errors"][0] in made["errors"]
 
 
 def test_readme_keeps_the_secrets_of_production_where_compose_reads_them() -> None:

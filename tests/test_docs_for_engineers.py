@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_architecture import INSIDE, PACKAGES
+from tests.support.source_files import PACKAGES
+from tests.test_architecture import INSIDE
+from tests.test_docs import program
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -46,6 +48,15 @@ def test_package_map_has_a_row_for_every_folder() -> None:
     not_in_text = {row for row in INSIDE if row.startswith("cli/")}
 
     assert {*PACKAGES, *INSIDE, "store/migrations"} - not_in_text - set(rows) == set()
+
+
+def test_picture_of_the_imports_is_drawn_from_the_code() -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+
+    drawn = program("make_imports").page_with_picture(page)
+
+    assert set(program("make_imports").PACKAGES) == set(PACKAGES)
+    assert page == drawn, "run .venv/bin/python docs/make_imports.py"
 
 
 def test_index_links_to_every_page() -> None:

@@ -86,13 +86,13 @@ def _starts_what_was_accepted_while_temporal_was_away(shop: Product) -> None:
     wait_until(
         lambda: shop.http.get("/readyz").status_code == 503,
         seconds=30,
-        what="not ready without the engine",
+        what="not ready without Temporal",
     )
     shop.start("temporal")
     wait_until(
         lambda: shop.http.get("/readyz").status_code == 200,
         seconds=60,
-        what="ready with the engine back",
+        what="ready after Temporal is back",
     )
     wait_until(
         lambda: count_of_workflows(shop) >= before + 50, seconds=60, what="every workflow started"

@@ -55,8 +55,8 @@ def production(
     environments = {name: {**_environment(name), **addresses} for name in (*OURS, "migrate")}
     for name, port in zip(OURS, api_ports, strict=False):
         environments[name]["MAKEGOOD_PORT"] = str(port)
-    engine = Settings(data_dir=directory, temporal_port=temporal, temporal_ui_port=temporal_ui)
-    command = start_dev_command(find_temporal_program(directory), engine)
+    settings = Settings(data_dir=directory, temporal_port=temporal, temporal_ui_port=temporal_ui)
+    command = start_dev_command(find_temporal_program(directory), settings)
     mailbox = {"MAKEGOOD_DATA_DIR": str(directory), "MAKEGOOD_SMTP_PORT": str(smtp)}
     with ExitStack() as stack:
         stack.enter_context(running(*command, environment=temporal_environment()))
@@ -151,7 +151,7 @@ def test_worker_killed_before_a_deadline_leaves_it_to_the_other(
         return found
 
     opened = wait_until(
-        lambda: (told := event())["state"] == "incident" and told,
+        lambda: (shown := event())["state"] == "incident" and shown,
         seconds=40,
         what="the incident is open",
     )
@@ -163,10 +163,10 @@ def test_worker_killed_before_a_deadline_leaves_it_to_the_other(
 
 
 def test_no_secret_is_in_the_output(production: Production, key: str) -> None:
-    told = "".join(service.output for service in production.services.values())
+    output = "".join(service.output for service in production.services.values())
 
-    assert SECRET_KEY not in told
-    assert key not in told
+    assert SECRET_KEY not in output
+    assert key not in output
 
 
 def test_sigterm_ends_each_with_exit_code_0(production: Production) -> None:
@@ -189,7 +189,7 @@ def _environment(service: str) -> dict[str, str]:
         return demanded.get(match["name"]) or match["rest"].removeprefix(":-")
 
     return {
-        name: VARIABLE.sub(value, told) for name, told in SERVICES[service]["environment"].items()
+        name: VARIABLE.sub(value, text) for name, text in SERVICES[service]["environment"].items()
     }
 
 

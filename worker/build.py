@@ -15,12 +15,14 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from activities.alerts.delivery import Mailer
+from activities.alerts.channels import Channels
+from activities.alerts.email import EmailChannel, Mailer
 from activities.alerts.email_message import MailWriter
 from activities.alerts.send import AlertActivities
 from activities.callback.send import CallbackActivities, CallbackRules, RuntimeSources, Transport
 from activities.lifecycle import LifecycleActivities
 from activities.slots import CallbackLimits, CallbackSlots
+from domain.alerts import AlertChannel
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from worker.loops.alert_retries import alert_retry_loop
@@ -57,7 +59,8 @@ HEARTBEAT_THROTTLE = timedelta(seconds=2)
 class WorkerDependencies:
     """The dependencies of a worker.
 
-    `outage_seconds` 0: deadlines count also while ingest is down.
+    `outage_seconds` 0: deadlines count also while ingest is down. `direct_database_url`: the server
+    behind a pooler, to listen on.
     """
 
     database: Database
@@ -73,6 +76,7 @@ class WorkerDependencies:
     reconcile_seconds: float = 5
     callback_limits: CallbackLimits = field(default_factory=CallbackLimits)
     owns_namespace: bool = False
+    direct_database_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +187,12 @@ def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> 
     workflow_client = ReceiptWorkflowClient(
         None, public_url=dependencies.public_url, owns_namespace=dependencies.owns_namespace
     )
-    writer = MailWriter(mail_from=dependencies.mail_from, public_url=dependencies.public_url)
-    alerts = AlertActivities(dependencies.database, writer=writer, mailer=dependencies.mailer)
+    alerts = AlertActivities(
+        dependencies.database,
+        sealer=dependencies.sealer,
+        channels=alert_channels(dependencies),
+        public_url=dependencies.public_url,
+    )
     reconciler = Reconciler(
         dependencies.database.for_loops(),
         workflow_client,
@@ -213,6 +221,14 @@ def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> 
         slots,
         every_seconds=dependencies.reconcile_seconds,
     )
+
+
+def alert_channels(dependencies: WorkerDependencies) -> Channels:
+    """Every channel that sends alerts, one line for each."""
+    writer = MailWriter(mail_from=dependencies.mail_from)
+    return {
+        AlertChannel.EMAIL: EmailChannel(dependencies.mailer, writer),
+    }
 
 
 def build_worker(
@@ -261,9 +277,9 @@ def build_worker(
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
     )
-    listened_url = (
-        dependencies.database.url if dependencies.database.dialect == "postgresql" else None
-    )
+    database, listened_url = dependencies.database, None
+    if database.dialect == "postgresql":
+        listened_url = dependencies.direct_database_url or database.url
     return BuiltWorker(
         temporal=temporal,
         store_services=store_services,

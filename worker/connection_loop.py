@@ -19,7 +19,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.errors import Unavailable
-from domain.temporal_problems import ProblemKind
+from domain.temporal.problems import ProblemKind
 from worker.build import StoreServices, WorkerDependencies, build_worker
 from worker.health.canary import build_canary_worker, run_canary
 from worker.health.heartbeat import Heartbeat

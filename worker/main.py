@@ -28,7 +28,7 @@ from activities.slots import CallbackLimits
 from config.logging import configure_logging
 from config.secret_files import read_certificate
 from config.settings import Settings
-from domain.temporal_problems import ProblemKind
+from domain.temporal.problems import ProblemKind
 from egress.transport import bundled_authorities
 from store.crypto.encryption import Sealer
 from store.crypto.root_secret import SecretUnknown, refuse_unknown_secret
@@ -80,6 +80,7 @@ def build_dependencies(settings: Settings) -> WorkerDependencies:
     Raises:
         SettingsError, ValueError: a setting is missing or wrong.
     """
+    direct_url = settings.database_direct_url
     timeout_seconds = min(settings.callback_timeout_seconds, LONGEST_CALLBACK_SECONDS)
     return WorkerDependencies(
         database=Database.open(settings.database_url_or_default, writes_on_loop=True),
@@ -88,6 +89,7 @@ def build_dependencies(settings: Settings) -> WorkerDependencies:
         transport=partial(
             exchange,
             allow=settings.egress_allow,
+            allow_test=settings.egress_allow_test,
             timeout_seconds=timeout_seconds,
             ssl_context=bundled_authorities(),
         ),
@@ -104,6 +106,7 @@ def build_dependencies(settings: Settings) -> WorkerDependencies:
             per_project=settings.callbacks_per_project, per_host=settings.callbacks_per_host
         ),
         owns_namespace=settings.temporal_address is None,
+        direct_database_url=None if direct_url is None else direct_url.get_secret_value(),
     )
 
 

@@ -25,7 +25,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.errors import Unavailable
-from domain.temporal_problems import ProblemKind
+from domain.temporal.problems import ProblemKind
 from store.db.database import Database
 from store.status.heartbeats import NAMESPACE_FACT, read_beats, read_fact
 from store.status.installation import (

@@ -7,8 +7,6 @@ Ids, instants and finite sets only, because operators read histories. Sent by
 from dataclasses import dataclass
 from datetime import datetime
 
-from temporalio.common import SearchAttributeKey
-
 from activities.messages import RequestMark
 from domain.ids import EventId
 from domain.lifecycle import LifecycleState
@@ -16,16 +14,6 @@ from domain.results import ResultStatus
 
 TASK_QUEUE = "makegood"
 RECEIPT_WORKFLOW = "receipt"
-
-MG_PROJECT = SearchAttributeKey.for_keyword("MgProject")
-MG_MODE = SearchAttributeKey.for_keyword("MgMode")
-MG_STATE = SearchAttributeKey.for_keyword("MgState")
-MG_PROVIDER = SearchAttributeKey.for_keyword("MgProvider")
-MG_EVENT_TYPE = SearchAttributeKey.for_keyword("MgEventType")
-MG_EFFECT = SearchAttributeKey.for_keyword("MgEffect")
-MG_INCIDENT_ID = SearchAttributeKey.for_keyword("MgIncidentId")
-MG_PROVIDER_EVENT_ID = SearchAttributeKey.for_keyword("MgProviderEventId")
-MG_DEADLINE = SearchAttributeKey.for_datetime("MgDeadline")
 
 
 def workflow_id(event_id: EventId) -> str:

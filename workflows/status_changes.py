@@ -12,7 +12,7 @@ from temporalio.common import SearchAttributeUpdate, TypedSearchAttributes
 
 from activities.messages import ReceiptStatus
 from domain.lifecycle import OPEN_STATES, LifecycleState, states_at
-from workflows.messages import MG_DEADLINE, MG_INCIDENT_ID, MG_STATE
+from workflows.search_attributes import MG_DEADLINE, MG_INCIDENT_ID, MG_STATE
 
 
 def next_deadline(status: ReceiptStatus) -> datetime:

@@ -1,3 +1,4 @@
-"""Sending alerts: `send` is the activity, the other files render a mail and hand it to the SMTP
-server.
+"""Sending alerts: `send` is the activity, `delivery` sends one alert, `message` writes it.
+
+`channels` is what all channels have in common, `email` the one that there is.
 """

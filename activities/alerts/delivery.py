@@ -1,19 +1,25 @@
-"""Delivers one alert: check that it is still wanted, send the mail, store the outcome.
+"""Delivers one alert: check that it is still wanted, send it by its channel, store the outcome.
 
 Called by `activities.alerts.send`, which claims the alerts.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 import structlog
 
-from activities.alerts.email_format import OutgoingMail
-from activities.alerts.email_message import MailWriter
-from activities.alerts.email_smtp import MailNotSent
-from activities.alerts.in_flight import TimedOutAddresses
+from activities.alerts.channels import (
+    AlertMessage,
+    AlertNotDelivered,
+    Channel,
+    Channels,
+    TargetRefused,
+)
+from activities.alerts.in_flight import TimedOutDestinations
+from activities.alerts.message import write_message, write_plain_message
+from domain.alerts import is_destination_id
+from domain.errors import Unavailable
 from domain.incidents import AlertEnd, AlertKind, IncidentState
 from domain.values.timestamps import to_unix_ms
 from store.alerts.delivery import (
@@ -22,11 +28,12 @@ from store.alerts.delivery import (
     record_alert_failed,
     record_alert_sent,
 )
+from store.alerts.destinations import read_secret_target
+from store.crypto.encryption import Sealer
 from store.db.database import Database
-from store.people.email_addresses import AddressRefused
 from store.status.heartbeats import ALERT_SENT_FACT, write_fact
 
-# Longer than the mailer's own limit. With the time for a slot and for the record, shorter than the
+# Longer than a channel's own limit. With the time for a slot and for the record, shorter than the
 # activity's start-to-close timeout.
 SEND_SECONDS = 13
 FIRST_RETRY_SECONDS = 5
@@ -34,12 +41,11 @@ LONGEST_RETRY_SECONDS = 600
 # For so long, an alert is sent even if its incident has ended meanwhile, so that people get the
 # whole story in order.
 OVER_AFTER = timedelta(minutes=10)
-# The shortest interval between two records that this process has sent mail.
+# The shortest interval between two records that this process has sent alerts.
 SENT_FACT_SECONDS = 30.0
 
 TIMED_OUT = "TimeoutError"
-Mailer = Callable[[OutgoingMail], Awaitable[None]]
-# None: sent. A text: the error, without an address; the alert is retried. An end: it is not
+# None: sent. A text: the error, without a target; the alert is retried. An end: it is not
 # retried.
 Outcome = str | tuple[AlertEnd, str | None] | None
 log = structlog.get_logger(__name__)
@@ -52,18 +58,20 @@ class AlertDelivery:
         self,
         database: Database,
         *,
-        writer: MailWriter,
-        mailer: Mailer,
-        timed_out: TimedOutAddresses,
+        sealer: Sealer,
+        channels: Channels,
+        public_url: str,
+        timed_out: TimedOutDestinations,
     ) -> None:
         self._database = database
-        self._writer = writer
-        self._mailer = mailer
+        self._sealer = sealer
+        self._channels = channels
+        self._public_url = public_url
         self._timed_out = timed_out
         self._sent_fact_at = 0.0
 
     async def send(self, alert: AlertDue, at: datetime) -> Outcome:
-        """Send the mail unless nobody wants it any more. A failure is an outcome, never raised.
+        """Send the alert unless nobody wants it any more. A failure is an outcome, never raised.
 
         Raises:
             Unavailable: the store is unavailable, and nothing was sent.
@@ -95,7 +103,7 @@ class AlertDelivery:
         """Why the alert must not be sent any more; None if it must be sent."""
         if alert.facts is None:
             return None
-        if not alert.facts.still_wants(alert.destination):
+        if not alert.facts.still_wants(alert.channel, alert.destination):
             return AlertEnd.ADDRESS_REMOVED
         is_over = alert.facts.incident.state is IncidentState.RESOLVED
         is_of_incident = alert.kind in {AlertKind.INCIDENT_OPENED, AlertKind.REPAIR_FAILED}
@@ -108,47 +116,82 @@ class AlertDelivery:
     async def _send(self, alert: AlertDue, at: datetime) -> Outcome:
         fields = {"alert_id": alert.alert_id, "incident_id": alert.incident_id, "kind": alert.kind}
         try:
-            async with asyncio.timeout(SEND_SECONDS):
-                await self._send_full_or_plain(alert, at)
-        except AddressRefused:
+            outcome = await self._attempt(alert, at)
+        except Unavailable:
+            raise
+        except TargetRefused:
             log.warning("alert_address_refused", **fields)
             return AlertEnd.ADDRESS_REFUSED, None
-        except MailNotSent as failure:
+        except AlertNotDelivered as failure:
             self._timed_out.note(alert, is_silent=failure.is_silent)
             log.warning("alert_failed", **fields, error=str(failure), final=failure.is_permanent)
             return (AlertEnd.REFUSED, str(failure)) if failure.is_permanent else str(failure)
-        except TimeoutError:
-            self._timed_out.note(alert, is_silent=True)
-            log.warning("alert_failed", **fields, error=TIMED_OUT)
-            return TIMED_OUT
         except Exception as failure:
-            # The edge of one alert: a mail that cannot be sent is retried and does not block
-            # others.
+            # The edge of one alert: one that cannot be sent is retried and does not block others.
             log.exception("alert_broken", **fields)
             return type(failure).__name__
-        self._timed_out.note(alert, is_silent=False)
-        log.info("alert_sent", **fields)
+        if outcome is None:
+            self._timed_out.note(alert, is_silent=False)
+            log.info("alert_sent", **fields)
+        return outcome
+
+    async def _attempt(self, alert: AlertDue, at: datetime) -> Outcome:
+        """Send the alert by its channel, or find that its destination was removed.
+
+        Raises:
+            TargetRefused, AlertNotDelivered: as `Channel.send`; with `TIMED_OUT` after
+                `SEND_SECONDS`.
+        """
+        channel, target = self._channel(alert), await self._target(alert)
+        if target is None:
+            return AlertEnd.ADDRESS_REMOVED, None
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._send_full_or_plain(channel, alert, target, at)
+        except TimeoutError:
+            raise AlertNotDelivered(TIMED_OUT, is_silent=True) from None
         return None
 
-    async def _send_full_or_plain(self, alert: AlertDue, at: datetime) -> None:
-        """Send the full mail. Send the plain one if the full one fails to render or is refused."""
+    def _channel(self, alert: AlertDue) -> Channel:
+        """The channel of the alert.
+
+        Raises:
+            AlertNotDelivered: only a newer version has it, and may send the alert later.
+        """
+        channel = self._channels.get(alert.channel)
+        if channel is None:
+            raise AlertNotDelivered("unknown channel")
+        return channel
+
+    async def _target(self, alert: AlertDue) -> str | None:
+        """What the channel sends to; None when the destination was removed."""
+        if not is_destination_id(alert.destination):
+            return alert.destination
+        async with self._database.reading() as session:
+            return await read_secret_target(session, self._sealer, alert)
+
+    async def _send_full_or_plain(
+        self, channel: Channel, alert: AlertDue, target: str, at: datetime
+    ) -> None:
+        """Send the full message, or the plain one if the full one is not written or is refused."""
+        plain = write_plain_message(alert, at=at, public_url=self._public_url)
         try:
-            mail = self._writer.write(alert, at=at)
-        except AddressRefused:
-            raise
+            await channel.send(self._full_message(alert, at) or plain, target)
+        except AlertNotDelivered as failure:
+            if not failure.is_content_refused:
+                raise
+            await channel.send(plain, target)
+
+    def _full_message(self, alert: AlertDue, at: datetime) -> AlertMessage | None:
+        """The full message; None if it cannot be written."""
+        try:
+            return write_message(alert, at=at, public_url=self._public_url)
         except Exception:
-            # The edge of one mail: a value that breaks the template must not stop the alert.
+            # The edge of one message: a value that breaks it must not stop the alert.
             log.exception(
                 "alert_unwritable", alert_id=alert.alert_id, incident_id=alert.incident_id
             )
-            await self._mailer(self._writer.write_plainly(alert, at=at))
-            return
-        try:
-            await self._mailer(mail)
-        except MailNotSent as failure:
-            if not failure.is_content_refused:
-                raise
-            await self._mailer(self._writer.write_plainly(alert, at=at))
+            return None
 
 
 def retry_seconds(tries: int) -> int:

@@ -3,7 +3,7 @@
 It keeps no connection and logs no address. The server's URL is
 `smtp://user:pass@host:587?starttls=required` or `smtps://…`. `starttls` is `auto` (used when
 offered, the default), `required` or `never`. Built by `worker.main`, called by
-`activities.alerts.send`.
+`activities.alerts.email`.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import aiosmtplib
 
+from activities.alerts.channels import AlertNotDelivered
 from activities.alerts.email_format import OutgoingMail
 
 STEP_SECONDS = 10
@@ -32,27 +33,6 @@ _CONNECTION_CODES = frozenset({500, 501, 502, 503, 521, 530, 534, 535, 538})
 # full mailbox or disk, a system that accepts nothing now or is misconfigured, an account that must
 # sign in again.
 _TEMPORARY = re.compile(r"4\.|5\.2\.2\b|5\.3\.[1235]\b|5\.7\.(8|9|1[1-4])\b")
-
-
-class MailNotSent(Exception):
-    """The server did not accept the mail. The text names the kind of failure and no address.
-
-    `is_permanent`: the server will never accept it. `is_content_refused`: the server accepted the
-    addresses but not the contents. `is_silent`: it did not answer in time.
-    """
-
-    def __init__(
-        self,
-        failure: str,
-        *,
-        is_permanent: bool = False,
-        is_content_refused: bool = False,
-        is_silent: bool = False,
-    ) -> None:
-        super().__init__(failure)
-        self.is_permanent = is_permanent
-        self.is_content_refused = is_content_refused
-        self.is_silent = is_silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +84,7 @@ class SmtpMailer:
         A cancellation closes the connection and waits for nothing.
 
         Raises:
-            MailNotSent: the server did not accept it within `STEP_SECONDS` for each step and
+            AlertNotDelivered: the server did not accept it within `STEP_SECONDS` for each step and
                 `exchange_seconds` in all.
         """
         client = self._client()
@@ -124,7 +104,7 @@ class SmtpMailer:
             raise _not_sent(refusal, code, message, is_final=is_final, is_data=is_data) from None
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as failure:
             is_silent = isinstance(failure, TimeoutError)
-            raise MailNotSent(type(failure).__name__, is_silent=is_silent) from None
+            raise AlertNotDelivered(type(failure).__name__, is_silent=is_silent) from None
         finally:
             client.close()
 
@@ -150,10 +130,10 @@ def is_permanent(code: int, message: str) -> bool:
 
 def _not_sent(
     refusal: Exception, code: int, message: str, *, is_final: bool, is_data: bool = False
-) -> MailNotSent:
+) -> AlertNotDelivered:
     # The server's own text may repeat the address, so it is left out.
     kind, is_over = f"{type(refusal).__name__} {code}", is_final and is_permanent(code, message)
-    return MailNotSent(kind, is_permanent=is_over, is_content_refused=is_over and is_data)
+    return AlertNotDelivered(kind, is_permanent=is_over, is_content_refused=is_over and is_data)
 
 
 async def _quit(client: aiosmtplib.SMTP) -> None:

@@ -1,10 +1,10 @@
-"""State of one process while it sends mail, kept in memory.
+"""State of one process while it sends alerts, kept in memory.
 
 1. `AlertsInFlight`: the alerts that it is sending.
-2. `TimedOutAddresses`: addresses whose mails timed out lately. With the first, it keeps one project
-   from using every slot.
-3. `PendingRecords`: outcomes that the store has not accepted yet. It keeps a mail from being sent
-   twice while the store is unavailable.
+2. `TimedOutDestinations`: destinations whose alerts timed out lately. With the first, it keeps one
+   project from using every slot.
+3. `PendingRecords`: outcomes that the store has not accepted yet. It keeps an alert from being
+   sent twice while the store is unavailable.
 
 Used by `activities.alerts.send`.
 """
@@ -25,10 +25,10 @@ from store.alerts.delivery import AlertDue
 log = structlog.get_logger(__name__)
 
 
-class TimedOutAddresses:
-    """The addresses whose mails timed out lately, by project.
+class TimedOutDestinations:
+    """The destinations whose alerts timed out lately, by project.
 
-    An address is forgotten `forget_seconds` after its last timeout.
+    A destination is forgotten `forget_seconds` after its last timeout.
     """
 
     def __init__(self, *, forget_seconds: float) -> None:
@@ -36,20 +36,20 @@ class TimedOutAddresses:
         self._timed_out_at: dict[tuple[str, str], float] = {}  # monotonic clock
 
     def note(self, alert: AlertDue, *, is_silent: bool) -> None:
-        """Record whether the mail server answered for the alert's address, whatever its answer."""
+        """Record whether the channel got an answer for the alert, whatever it was."""
         if is_silent:
             self._timed_out_at[alert.project_id, alert.destination] = time.monotonic()
         else:
             self._timed_out_at.pop((alert.project_id, alert.destination), None)
 
     def by_project(self) -> dict[str, frozenset[str]]:
-        """The addresses, by project."""
+        """The destinations, by project."""
         since = time.monotonic() - self._forget_seconds
         self._timed_out_at = {key: at for key, at in self._timed_out_at.items() if at >= since}
         found: defaultdict[str, set[str]] = defaultdict(set)
-        for project_id, address in self._timed_out_at:
-            found[project_id].add(address)
-        return {project_id: frozenset(addresses) for project_id, addresses in found.items()}
+        for project_id, destination in self._timed_out_at:
+            found[project_id].add(destination)
+        return {project_id: frozenset(names) for project_id, names in found.items()}
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class AlertsInFlight:
     ) -> Places:
         """The slots in use now, for a claim. `of_each` is the limit of one project.
 
-        The slots of addresses that timed out are shared with the other sender, `beside`.
+        The slots of destinations that timed out are shared with the other sender, `beside`.
         """
         sending = self.alerts.values()
         both = [*sending, *beside.alerts.values()]

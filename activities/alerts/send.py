@@ -1,12 +1,12 @@
-"""Sends alerts: leases those that are due, sends each by SMTP, and records its outcome.
+"""Sends alerts: leases those that are due, sends each by its channel, and records its outcome.
 
 1. The workflow runs it in the background of its wait. The alert loop sends what is left.
 2. A lease keeps two senders from sending the same alert.
 3. If the store is unavailable, the outcome is retried for 10 minutes. Until it is stored, this
    process does not send the alert again.
-4. A process that dies between sending and recording leaves a duplicate with the same Message-ID.
+4. A process that dies between sending and recording leaves a duplicate that can be recognised.
 
-Built by `worker.main`.
+Built by `worker.build`.
 """
 
 import asyncio
@@ -17,27 +17,24 @@ from datetime import datetime
 import structlog
 from temporalio import activity
 
-from activities.alerts.delivery import (
-    AlertDelivery,
-    Mailer,
-    Outcome,
-)
-from activities.alerts.email_message import MailWriter
-from activities.alerts.in_flight import AlertsInFlight, PendingRecords, TimedOutAddresses
+from activities.alerts.channels import Channels
+from activities.alerts.delivery import AlertDelivery, Outcome
+from activities.alerts.in_flight import AlertsInFlight, PendingRecords, TimedOutDestinations
 from activities.messages import AlertsSent, SendAlerts
 from domain.errors import Unavailable
 from domain.ids import IncidentId
 from store.alerts.claims import claim_alerts
 from store.alerts.delivery import AlertDue
 from store.alerts.facts import read_facts
+from store.crypto.encryption import Sealer
 from store.db.database import Database
 
 # Longer than a send takes, so that a lease expires only if its process is gone.
 LEASE_SECONDS = 30
 # Of the loop. The workflows' activities have as many again. A process never sends more than both.
 ALERTS_AT_ONCE = 8
-# Of one project, so that a mail server that does not answer leaves slots for other projects. A
-# project's addresses that did not answer share one slot until they do. Those of all projects
+# Of one project, so that a receiver that does not answer leaves slots for other projects. A
+# project's destinations that did not answer share one slot until they do. Those of all projects
 # together get at most half.
 MAX_PER_PROJECT = ALERTS_AT_ONCE // 2
 # While slots are free, the loop polls for newly due alerts. Alerts that end together are followed
@@ -53,7 +50,7 @@ MAX_UNRECORDED = 4 * ALERTS_AT_ONCE
 # Pause before the first claim after a store outage, so that other senders store their outcomes
 # first.
 RECOVERY_SECONDS = 1.0
-# Longer than an address waits for its turn among many that do not answer.
+# Longer than a destination waits for its turn among many that do not answer.
 FORGET_TIMEOUT_SECONDS = 3_600
 
 log = structlog.get_logger(__name__)
@@ -62,13 +59,19 @@ log = structlog.get_logger(__name__)
 class AlertActivities:
     """The activity that sends an incident's alerts, and the alert loop's `deliver`."""
 
-    def __init__(self, database: Database, *, writer: MailWriter, mailer: Mailer) -> None:
+    def __init__(
+        self, database: Database, *, sealer: Sealer, channels: Channels, public_url: str
+    ) -> None:
         self._database = database
         self._slots = asyncio.Semaphore(ALERTS_AT_ONCE)
         self._of_workflows, self._of_loop = AlertsInFlight(), AlertsInFlight()
-        self._timed_out = TimedOutAddresses(forget_seconds=FORGET_TIMEOUT_SECONDS)
+        self._timed_out = TimedOutDestinations(forget_seconds=FORGET_TIMEOUT_SECONDS)
         self._delivery = AlertDelivery(
-            database, writer=writer, mailer=mailer, timed_out=self._timed_out
+            database,
+            sealer=sealer,
+            channels=channels,
+            public_url=public_url,
+            timed_out=self._timed_out,
         )
         self._unrecorded = PendingRecords(keep_seconds=RECORD_RETRY_SECONDS)
         self._is_store_away = False

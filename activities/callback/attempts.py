@@ -39,7 +39,7 @@ from store.receipts.attempts import (
     release_attempt,
 )
 from store.receipts.queries import read_repair
-from store.receipts.stalled_repairs import store_callback_delays
+from store.receipts.reconcile.stalled_repairs import store_callback_delays
 from store.receipts.state import load_snapshot
 
 # Three heartbeat intervals of a worker.
@@ -242,4 +242,9 @@ class AttemptRecords:
             body=body,
         )
         fixed = (("Content-Type", "application/json"), ("Request-Id", receipt.request_id))
-        return OutgoingRequest(url=project.repair_url, headers=(*fixed, *signed), body=body)
+        return OutgoingRequest(
+            url=project.repair_url,
+            headers=(*fixed, *signed),
+            body=body,
+            livemode=project.livemode,
+        )

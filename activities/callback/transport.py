@@ -27,6 +27,10 @@ from egress.transport import (
     parse_permitted_url,
 )
 
+# The HTTP date without a zone, which means GMT (RFC 9110, 5.6.7).
+_ASCTIME = re.compile(
+    r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} [0-9]{4}"
+)
 _FIXED_HEADERS = (("User-Agent", "Makegood"), ("Accept", "*/*"))
 
 
@@ -37,12 +41,15 @@ class OutgoingRequest:
     url: str
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     body: bytes = field(repr=False)
+    # Of the project: which addresses are open depends on it.
+    livemode: bool = True
 
 
 async def exchange(
     request: OutgoingRequest,
     *,
     allow: tuple[Network, ...],
+    allow_test: tuple[Network, ...] = (),
     timeout_seconds: float = EXCHANGE_SECONDS,
     max_body_bytes: int = MAXIMUM_ANSWER_BYTES,
     ssl_context: ssl.SSLContext | None = None,
@@ -50,13 +57,15 @@ async def exchange(
 ) -> ExchangeOutcome:
     """The endpoint's response, or the class of the failure. A network failure is never raised.
 
+    `allow_test` are further ranges for test projects.
     `timeout_seconds` bounds everything from the name's resolution to the last byte read. A response
     that is incomplete or does not end in time is a failure, whatever its status. A response longer
     than `max_body_bytes` counts; the rest of it is not read. Without an `ssl_context`, one is made
     with the bundled certificate authorities.
     """
+    permitted = allow if request.livemode else (*allow, *allow_test)
     transport = GuardedTransport(
-        allow=allow,
+        allow=permitted,
         keeps_body=False,
         timeout_seconds=timeout_seconds,
         max_body_bytes=max_body_bytes,
@@ -66,7 +75,7 @@ async def exchange(
     started = time.monotonic()
     try:
         # Parsed by the egress guard before httpx parses it.
-        url = parse_permitted_url(request.url, allow).canonical
+        url = parse_permitted_url(request.url, permitted).canonical
         async with httpx.AsyncClient(
             transport=transport, trust_env=False, follow_redirects=False
         ) as client:
@@ -96,7 +105,9 @@ def read_retry_after(text: str | None, *, now: datetime) -> int | None:
         return int(digits) if len(digits) <= 9 else 10**9
     try:
         asked_at = parsedate_to_datetime(text)
-        # A date without a zone is no HTTP date: the subtraction raises a TypeError.
+        if _ASCTIME.fullmatch(text):
+            asked_at = asked_at.replace(tzinfo=UTC)
+        # Another date without a zone is no HTTP date: the subtraction raises a TypeError.
         return max(0, math.ceil((asked_at - now).total_seconds()))
     except (ValueError, OverflowError, TypeError):
         return None

@@ -18,10 +18,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import datetime
 
 from api.auth.rate_limit import RateLimit
-from api.http.request_headers import Headers, bearer_token
+from api.http.request_headers import bearer_token
 from domain.errors import Forbidden, SubscriptionRequired, TooManyUnknownKeys, Unauthorized
 from domain.ids import KeyId, ProjectId
 from domain.projects import AuthenticatedKey, Scope
@@ -184,13 +183,15 @@ class Authenticator:
     def __init__(self, *, keys: ApiKeyCache, limit: RateLimit) -> None:
         self._keys, self._limit = keys, limit
 
-    async def authorize(self, headers: Headers, *scopes: Scope) -> AuthenticatedKey:
+    async def authorize(self, authorization: bytes | None, *scopes: Scope) -> AuthenticatedKey:
         """The caller, if their key has one of these scopes and their project may send now.
+
+        `authorization` is the header; None if the request has none.
 
         Raises: Unauthorized, Forbidden, SubscriptionRequired, RateLimited, TooManyUnknownKeys,
             Unavailable.
         """
-        caller = await self._keys.caller(bearer_token(headers.get(b"authorization")))
+        caller = await self._keys.caller(bearer_token(authorization))
         if caller.key.scopes.isdisjoint(scopes):
             names = " or ".join(scope.value for scope in scopes)
             raise Forbidden(f"This call needs a key with the scope {names}.")
@@ -198,12 +199,6 @@ class Authenticator:
             raise SubscriptionRequired
         self._limit.take(caller.project.id)
         return caller
-
-
-def is_in_force(caller: AuthenticatedKey, now: datetime) -> bool:
-    """Whether the key is neither revoked nor expired."""
-    expires_at = caller.key.expires_at
-    return caller.key.revoked_at is None and (expires_at is None or expires_at > now)
 
 
 def _ignore_failure(lookup: "asyncio.Task[AuthenticatedKey | None]") -> None:

@@ -1,6 +1,8 @@
 """Loads an API key from the store, for the key cache."""
 
-from api.auth.api_keys import Digests, FindKey, is_in_force
+from datetime import datetime
+
+from api.auth.api_keys import Digests, FindKey
 from domain.projects import AuthenticatedKey
 from store.db.database import Database
 from store.projects import api_keys
@@ -17,3 +19,9 @@ def key_finder(database: Database) -> FindKey:
             return caller
 
     return find
+
+
+def is_in_force(caller: AuthenticatedKey, now: datetime) -> bool:
+    """Whether the key is neither revoked nor expired."""
+    expires_at = caller.key.expires_at
+    return caller.key.revoked_at is None and (expires_at is None or expires_at > now)

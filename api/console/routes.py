@@ -1,13 +1,30 @@
-"""All addresses of the console, each with its access level (`api.console.access`).
+"""All addresses of the console, each with its access rule (`api.console.access`).
 
 `api.app` includes this router. It is not part of the OpenAPI document.
 """
 
-from fastapi import APIRouter
+from collections.abc import Awaitable, Callable
 
-from api.console.access import AccessLevel
-from api.console.base import Console, Handler, console_route
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from api.console.access import (
+    ADMINISTRATOR,
+    ANYONE,
+    EVENT_OPERATOR,
+    EVENT_VIEWER,
+    INCIDENT_OPERATOR,
+    INCIDENT_VIEWER,
+    PROJECT_OWNER,
+    PROJECT_VIEWER,
+    SIGNED_IN,
+    AccessRule,
+    check_origin,
+)
+from api.console.base import Console
 from api.console.composition import ConsoleDependencies
+from api.console.dependencies import confirm_form, provide
+from api.console.error_pages import ConsoleRoute
 from api.console.pages.account import AccountPages
 from api.console.pages.audit import AuditPages
 from api.console.pages.events import EventPages
@@ -20,17 +37,23 @@ from api.console.pages.projects import ProjectPages
 from api.console.pages.second_factor import SecondFactorPages
 from api.console.pages.sign_in import SignInPages
 
-RouteSpec = tuple[str, str, Handler, AccessLevel]
+# The handler of a page or form. Its parameters are dependencies and path parameters.
+Handler = Callable[..., Awaitable[Response]]
+RouteSpec = tuple[str, str, Handler, AccessRule]
 
 
 def console_router(parts: ConsoleDependencies) -> APIRouter:
     """The router of all pages and forms of the console."""
     console = Console(parts)
-    routes = _routes(console)
-    levels = {(method, path): level for method, path, _, level in routes}
-    router = APIRouter(route_class=console_route(console, levels), include_in_schema=False)
-    for method, path, handler, _ in routes:
-        router.add_api_route(path, handler, methods=[method])
+    router = APIRouter(
+        route_class=ConsoleRoute,
+        include_in_schema=False,
+        dependencies=[provide(console), Depends(check_origin)],
+    )
+    for method, path, handler, rule in _routes(console):
+        # The step-up of a sensitive action follows the access rule.
+        proof = [] if method == "GET" or rule is ANYONE else [Depends(confirm_form)]
+        router.add_api_route(path, handler, methods=[method], dependencies=[rule, *proof])
     return router
 
 
@@ -44,93 +67,93 @@ def _routes(console: Console) -> tuple[RouteSpec, ...]:
     incidents, events, projects = IncidentPages(console), EventPages(console), ProjectPages(console)
     mailbox, audit = MailboxPages(console), AuditPages(console)
     return (
-        ("GET", "/", home.home, AccessLevel.SIGNED_IN),
-        ("GET", "/static/{name}", home.static_file, AccessLevel.PUBLIC),
-        ("GET", "/rail", home.rail, AccessLevel.SIGNED_IN),
-        ("GET", "/login", sign_in.sign_in, AccessLevel.PUBLIC),
-        ("GET", "/login/link", sign_in.link, AccessLevel.PUBLIC),
-        ("GET", "/login/password", sign_in.choose_password, AccessLevel.SIGNED_IN),
-        ("GET", "/login/code", second_factor.ask_code, AccessLevel.PUBLIC),
-        ("GET", "/login/oidc", oidc.begin, AccessLevel.PUBLIC),
-        ("GET", "/login/oidc/callback", oidc.finish, AccessLevel.PUBLIC),
-        ("GET", "/join", members.invitation, AccessLevel.PUBLIC),
-        ("GET", "/account", account.sessions, AccessLevel.SIGNED_IN),
-        ("GET", "/account/security", second_factor.security, AccessLevel.SIGNED_IN),
-        ("GET", "/account/totp", second_factor.enrol, AccessLevel.SIGNED_IN),
-        ("GET", "/account/totp/qr.svg", second_factor.qr, AccessLevel.SIGNED_IN),
-        ("GET", "/incidents", incidents.listing, AccessLevel.SIGNED_IN),
-        ("GET", "/incidents/{incident_id}", incidents.one, AccessLevel.VIEWER),
-        ("GET", "/events", events.listing, AccessLevel.SIGNED_IN),
-        ("GET", "/events/{event_id}", events.one, AccessLevel.VIEWER),
-        ("GET", "/projects", projects.listing, AccessLevel.SIGNED_IN),
-        ("GET", "/projects/{project_id}", projects.one, AccessLevel.VIEWER),
+        ("GET", "/", home.home, SIGNED_IN),
+        ("GET", "/static/{name}", home.static_file, ANYONE),
+        ("GET", "/rail", home.rail, SIGNED_IN),
+        ("GET", "/login", sign_in.sign_in, ANYONE),
+        ("GET", "/login/link", sign_in.link, ANYONE),
+        ("GET", "/login/password", sign_in.choose_password, SIGNED_IN),
+        ("GET", "/login/code", second_factor.ask_code, ANYONE),
+        ("GET", "/login/oidc", oidc.begin, ANYONE),
+        ("GET", "/login/oidc/callback", oidc.finish, ANYONE),
+        ("GET", "/join", members.invitation, ANYONE),
+        ("GET", "/account", account.sessions, SIGNED_IN),
+        ("GET", "/account/security", second_factor.security, SIGNED_IN),
+        ("GET", "/account/totp", second_factor.enrol, SIGNED_IN),
+        ("GET", "/account/totp/qr.svg", second_factor.qr, SIGNED_IN),
+        ("GET", "/incidents", incidents.listing, SIGNED_IN),
+        ("GET", "/incidents/{incident_id}", incidents.one, INCIDENT_VIEWER),
+        ("GET", "/events", events.listing, SIGNED_IN),
+        ("GET", "/events/{event_id}", events.one, EVENT_VIEWER),
+        ("GET", "/projects", projects.listing, SIGNED_IN),
+        ("GET", "/projects/{project_id}", projects.one, PROJECT_VIEWER),
         # The page checks ownership itself, because the project is in its filter.
-        ("GET", "/audit", audit.listing, AccessLevel.SIGNED_IN),
-        ("GET", "/mailbox", mailbox.listing, AccessLevel.ADMINISTRATOR),
-        ("GET", "/mailbox/{name}", mailbox.one, AccessLevel.ADMINISTRATOR),
-        ("GET", "/mailbox/{name}/html", mailbox.html_part, AccessLevel.ADMINISTRATOR),
-        ("POST", "/login", sign_in.check_password, AccessLevel.PUBLIC),
-        ("POST", "/login/link", sign_in.redeem_link, AccessLevel.PUBLIC),
-        ("POST", "/login/password", sign_in.set_password, AccessLevel.SIGNED_IN),
-        ("POST", "/login/code", second_factor.check_code, AccessLevel.PUBLIC),
-        ("POST", "/logout", sign_in.sign_out, AccessLevel.SIGNED_IN),
-        ("POST", "/join", members.accept, AccessLevel.PUBLIC),
-        ("POST", "/account/sessions/end-others", account.end_others, AccessLevel.SIGNED_IN),
-        ("POST", "/account/sessions/{session_id}/end", account.end_one, AccessLevel.SIGNED_IN),
-        ("POST", "/account/totp", second_factor.begin, AccessLevel.SIGNED_IN),
-        ("POST", "/account/totp/confirm", second_factor.confirm, AccessLevel.SIGNED_IN),
-        ("POST", "/account/totp/remove", second_factor.remove, AccessLevel.SIGNED_IN),
-        ("POST", "/account/recovery-codes", second_factor.renew_codes, AccessLevel.SIGNED_IN),
-        ("POST", "/incidents/{incident_id}/reprocess", incidents.reprocess, AccessLevel.OPERATOR),
+        ("GET", "/audit", audit.listing, SIGNED_IN),
+        ("GET", "/mailbox", mailbox.listing, ADMINISTRATOR),
+        ("GET", "/mailbox/{name}", mailbox.one, ADMINISTRATOR),
+        ("GET", "/mailbox/{name}/html", mailbox.html_part, ADMINISTRATOR),
+        ("POST", "/login", sign_in.check_password, ANYONE),
+        ("POST", "/login/link", sign_in.redeem_link, ANYONE),
+        ("POST", "/login/password", sign_in.set_password, SIGNED_IN),
+        ("POST", "/login/code", second_factor.check_code, ANYONE),
+        ("POST", "/logout", sign_in.sign_out, SIGNED_IN),
+        ("POST", "/join", members.accept, ANYONE),
+        ("POST", "/account/sessions/end-others", account.end_others, SIGNED_IN),
+        ("POST", "/account/sessions/{session_id}/end", account.end_one, SIGNED_IN),
+        ("POST", "/account/totp", second_factor.begin, SIGNED_IN),
+        ("POST", "/account/totp/confirm", second_factor.confirm, SIGNED_IN),
+        ("POST", "/account/totp/remove", second_factor.remove, SIGNED_IN),
+        ("POST", "/account/recovery-codes", second_factor.renew_codes, SIGNED_IN),
+        ("POST", "/incidents/{incident_id}/reprocess", incidents.reprocess, INCIDENT_OPERATOR),
         (
             "POST",
             "/incidents/{incident_id}/acknowledge",
             incidents.acknowledge,
-            AccessLevel.OPERATOR,
+            INCIDENT_OPERATOR,
         ),
-        ("POST", "/incidents/{incident_id}/resolve", incidents.resolve, AccessLevel.OPERATOR),
-        ("POST", "/events/{event_id}/expire", events.expire, AccessLevel.OPERATOR),
-        ("POST", "/events/{event_id}/restart", events.restart, AccessLevel.OPERATOR),
-        ("POST", "/projects", projects.create, AccessLevel.ADMINISTRATOR),
-        ("POST", "/projects/{project_id}", projects.save, AccessLevel.OWNER),
-        ("POST", "/projects/{project_id}/delete", projects.delete, AccessLevel.OWNER),
-        ("POST", "/projects/{project_id}/keys", projects.create_key, AccessLevel.OWNER),
+        ("POST", "/incidents/{incident_id}/resolve", incidents.resolve, INCIDENT_OPERATOR),
+        ("POST", "/events/{event_id}/expire", events.expire, EVENT_OPERATOR),
+        ("POST", "/events/{event_id}/restart", events.restart, EVENT_OPERATOR),
+        ("POST", "/projects", projects.create, ADMINISTRATOR),
+        ("POST", "/projects/{project_id}", projects.save, PROJECT_OWNER),
+        ("POST", "/projects/{project_id}/delete", projects.delete, PROJECT_OWNER),
+        ("POST", "/projects/{project_id}/keys", projects.create_key, PROJECT_OWNER),
         (
             "POST",
             "/projects/{project_id}/keys/{key_id}/revoke",
             projects.revoke_key,
-            AccessLevel.OWNER,
+            PROJECT_OWNER,
         ),
         (
             "POST",
             "/projects/{project_id}/signing-secret",
             projects.rotate_signing_secret,
-            AccessLevel.OWNER,
+            PROJECT_OWNER,
         ),
         (
             "POST",
             "/projects/{project_id}/signing-secret/finish",
             projects.finish_rotation,
-            AccessLevel.OWNER,
+            PROJECT_OWNER,
         ),
-        ("POST", "/projects/{project_id}/members", members.invite, AccessLevel.OWNER),
+        ("POST", "/projects/{project_id}/members", members.invite, PROJECT_OWNER),
         (
             "POST",
             "/projects/{project_id}/members/{user_id}/role",
             members.change_role,
-            AccessLevel.OWNER,
+            PROJECT_OWNER,
         ),
         (
             "POST",
             "/projects/{project_id}/members/{user_id}/remove",
             members.remove,
-            AccessLevel.OWNER,
+            PROJECT_OWNER,
         ),
         (
             "POST",
             "/projects/{project_id}/invitations/{invitation_id}/withdraw",
             members.withdraw,
-            AccessLevel.OWNER,
+            PROJECT_OWNER,
         ),
-        ("POST", "/audit/export", audit.export, AccessLevel.SIGNED_IN),
+        ("POST", "/audit/export", audit.export, SIGNED_IN),
     )

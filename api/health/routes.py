@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 
 from api.auth.api_keys import Authenticator
 from api.http.metrics import Counts, StoreGauges, render
-from api.http.request_headers import read_headers
+from api.http.request_headers import read_request_head
 from api.http.single_flight import SingleFlight
 from domain.errors import Unavailable
 from domain.projects import Scope
@@ -42,9 +42,9 @@ from store.db.database import Database
 from store.db.durability import Flaw, find_flaws
 from store.maintenance import metrics as gauges
 from store.maintenance.metrics import FailingAlerts
-from store.migrate import read_revision, revisions
 from store.receipts.outage_credit import read_pending_credit
 from store.receipts.stuck_runs import count_stuck
+from store.revisions import read_revision, revisions
 from store.status import heartbeats
 from store.status.heartbeats import Beat
 
@@ -231,8 +231,8 @@ def health_router(
         """Metrics for Prometheus, for clients on this host or with a key of scope `read`."""
         if not is_metrics_open and not is_own_machine(request):
             # The figures cover the whole installation, so the scope `ingest` is not enough.
-            headers = read_headers(request.scope["headers"])
-            await authenticator.authorize(headers, Scope.READ, Scope.ADMIN)
+            head = read_request_head(request.scope["headers"])
+            await authenticator.authorize(head.authorization, Scope.READ, Scope.ADMIN)
         return Response(render(counts, await health.gauges()), media_type=METRICS_TYPE)
 
     return router

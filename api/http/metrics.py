@@ -1,23 +1,25 @@
-"""The metrics of this process for Prometheus: plain counters, rendered when they are scraped.
+"""The metrics of this process for Prometheus, as counters and histograms of its client library.
 
 An application has one `Counts`, which `api.ingest.endpoint` and `api.middleware` update. Gauges of
 the store (open incidents, outbox) are read by `api.health.routes` at each scrape, as `StoreGauges`.
 """
 
-from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
 )
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+INGEST_ENDPOINTS = ("receipt", "result")
+# All requests but those of ingest.
+OTHER = "other"
 DURATION_BOUNDS_SECONDS = (
     0.001,
     0.0025,
@@ -35,44 +37,56 @@ DURATION_BOUNDS_SECONDS = (
 )
 
 
-class Durations:
-    """A histogram of seconds."""
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(DURATION_BOUNDS_SECONDS) + 1)
-        self.sum_seconds = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(DURATION_BOUNDS_SECONDS, seconds)] += 1
-        self.sum_seconds += seconds
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Cumulative counts by upper bound, in Prometheus's format."""
-        total, buckets = 0, []
-        bounds = (*map(str, DURATION_BOUNDS_SECONDS), "+Inf")
-        for bound, count in zip(bounds, self.counts, strict=True):
-            total += count
-            buckets.append((bound, float(total)))
-        return buckets
-
-
 class Counts:
-    """Counters since this process started."""
+    """Counters since this process started, in a registry of their own."""
 
     def __init__(self) -> None:
-        self.accepted: Counter[str] = Counter()  # by endpoint
-        self.replayed: Counter[str] = Counter()  # by endpoint
-        self.refused: Counter[tuple[str, str]] = Counter()  # by endpoint and code
-        self.durations: dict[str, Durations] = {
-            "receipt": Durations(),
-            "result": Durations(),
-            "other": Durations(),
-        }
+        # Otherwise each counter has a second series with the time of its creation.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # not annotated
+        self.registry = CollectorRegistry()
+        self.accepted = Counter(
+            "makegood_accepted",
+            "Receipts and results answered with 202.",
+            ("endpoint",),
+            registry=self.registry,
+        )
+        self.replayed = Counter(
+            "makegood_replayed",
+            "Stored responses that were sent again.",
+            ("endpoint",),
+            registry=self.registry,
+        )
+        self.refused = Counter(
+            "makegood_refused",
+            "Requests refused, by code.",
+            ("endpoint", "code"),
+            registry=self.registry,
+        )
+        self.durations = Histogram(
+            "makegood_request_duration_seconds",
+            "Time from first byte to response.",
+            ("endpoint",),
+            buckets=DURATION_BOUNDS_SECONDS,
+            registry=self.registry,
+        )
+        self._show_zeros()
+
+    def _show_zeros(self) -> None:
+        for endpoint in INGEST_ENDPOINTS:
+            self.accepted.labels(endpoint)
+            self.replayed.labels(endpoint)
+        for endpoint in (*INGEST_ENDPOINTS, OTHER):
+            self.durations.labels(endpoint)
 
     @property
     def accepted_total(self) -> int:
         """Receipts and results answered with 202."""
-        return sum(self.accepted.values())
+        name = "makegood_accepted_total"
+        values = (
+            self.registry.get_sample_value(name, {"endpoint": endpoint})
+            for endpoint in INGEST_ENDPOINTS
+        )
+        return int(sum(value or 0 for value in values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,44 +102,20 @@ class StoreGauges:
 
 def render(counts: Counts, gauges: StoreGauges | None) -> bytes:
     """The metrics page in Prometheus's text format."""
-    registry = CollectorRegistry()
-    registry.register(_Families(counts, gauges))
-    return generate_latest(registry)
+    store = CollectorRegistry()
+    store.register(_StoreFamilies(gauges))
+    return generate_latest(counts.registry) + generate_latest(store)
 
 
-class _Families(Collector):
-    def __init__(self, counts: Counts, gauges: StoreGauges | None) -> None:
-        self._counts, self._gauges = counts, gauges
+class _StoreFamilies(Collector):
+    def __init__(self, gauges: StoreGauges | None) -> None:
+        self._gauges = gauges
 
     def collect(self) -> Iterator[Metric]:
-        yield _by_endpoint(
-            "makegood_accepted", "Receipts and results answered with 202.", self._counts.accepted
-        )
-        yield _by_endpoint(
-            "makegood_replayed", "Stored responses that were sent again.", self._counts.replayed
-        )
-        refused = CounterMetricFamily(
-            "makegood_refused", "Requests refused, by code.", labels=("endpoint", "code")
-        )
-        for labels, count in self._counts.refused.items():
-            refused.add_metric(labels, count)
-        yield refused
-        name, text = "makegood_request_duration_seconds", "Time from first byte to response."
-        durations = HistogramMetricFamily(name, text, labels=("endpoint",))
-        for endpoint, observed in self._counts.durations.items():
-            durations.add_metric((endpoint,), observed.buckets(), observed.sum_seconds)
-        yield durations
         is_up, text = float(self._gauges is not None), "Whether the store answered this scrape."
         yield GaugeMetricFamily("makegood_store_up", text, is_up)
         if self._gauges is not None:
             yield from _store_families(self._gauges)
-
-
-def _by_endpoint(name: str, text: str, counts: Counter[str]) -> Metric:
-    family = CounterMetricFamily(name, text, labels=("endpoint",))
-    for endpoint in ("receipt", "result"):
-        family.add_metric((endpoint,), counts[endpoint])
-    return family
 
 
 _GAUGES = {

@@ -157,7 +157,8 @@ PROBLEM_TYPES: dict[Code, ProblemType] = {
         False,
         "The object does not exist in this project. Examples: a result without a receipt, "
         "the repair of another event, an unknown URL path.",
-        "Check the id and the key's project. Send a result only after its receipt.",
+        "Check the id and the key's project. Send the receipt first, then enqueue the job. "
+        "A response with `Retry-After` may have overtaken its receipt: send the result again.",
     ),
     Code.METHOD_NOT_ALLOWED: ProblemType(
         405,
@@ -191,9 +192,15 @@ class Problems:
         self._types = {code: f"{public_url}/docs/errors/{code.value}" for code in Code}
 
     def body(
-        self, code: Code, *, request_id: str, detail: str, errors: tuple[FieldError, ...] = ()
+        self,
+        code: Code,
+        *,
+        request_id: str,
+        detail: str,
+        errors: tuple[FieldError, ...] = (),
+        has_retry_after: bool = False,
     ) -> bytes:
-        """The document's bytes."""
+        """The document's bytes. A response with `Retry-After` is always retryable."""
         problem_type = PROBLEM_TYPES[code]
         document: dict[str, object] = {
             "type": self._types[code],
@@ -202,7 +209,7 @@ class Problems:
             "detail": detail,
             "code": code.value,
             "request_id": request_id,
-            "retryable": problem_type.is_retryable,
+            "retryable": problem_type.is_retryable or has_retry_after,
         }
         if errors:
             document["errors"] = [
@@ -214,7 +221,11 @@ class Problems:
     def body_of(self, refusal: Refusal, *, request_id: str) -> bytes:
         """The document of a refusal."""
         return self.body(
-            refusal.code, request_id=request_id, detail=refusal.detail, errors=refusal.errors
+            refusal.code,
+            request_id=request_id,
+            detail=refusal.detail,
+            errors=refusal.errors,
+            has_retry_after=refusal.retry_after_seconds is not None,
         )
 
 

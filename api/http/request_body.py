@@ -20,7 +20,7 @@ from math import isinf
 from pydantic_core import from_json
 from starlette.types import Receive
 
-from api.http.request_headers import MAXIMUM_BODY_BYTES, Headers, check_content_length
+from api.http.request_headers import MAXIMUM_BODY_BYTES, RequestHead, check_content_length
 from domain.errors import FieldError, PayloadTooLarge, TooManyFields, ValidationFailed
 from operations.validation import Json
 
@@ -67,12 +67,14 @@ class RawMember:
         return str(content)
 
 
-async def read_body(headers: Headers, receive: Receive, *, most: int = MAXIMUM_BODY_BYTES) -> bytes:
+async def read_body(
+    head: RequestHead, receive: Receive, *, most: int = MAXIMUM_BODY_BYTES
+) -> bytes:
     """The raw body, of at most `most` bytes.
 
     Raises: PayloadTooLarge, ClientGone.
     """
-    check_content_length(headers.get(b"content-length"), most=most)
+    check_content_length(head.content_length, most=most)
     message = await receive()
     body: bytes = message.get("body", b"")
     if message["type"] == "http.request" and not message.get("more_body"):
@@ -196,9 +198,7 @@ def _read_strictly(body: bytes) -> Json:
     try:
         content = from_json(body, allow_inf_nan=False)
     except ValueError:
-        raise _malformed(
-            "invalid_json", "The body must be one well-formed JSON object in UTF-8."
-        ) from None
+        raise _malformed("invalid_json", _advice_on(body)) from None
     if not isinstance(content, dict):
         raise _malformed("wrong_type", "The body must be a JSON object.")
     if _has_infinity(content):
@@ -210,6 +210,15 @@ def _read_strictly(body: bytes) -> Json:
     if len(content) > MAXIMUM_FIELDS:
         raise TooManyFields
     return content
+
+
+def _advice_on(body: bytes) -> str:
+    """The message on a body that is no JSON. A body in Latin-1 is JSON to its sender."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return f"The body is not UTF-8: the byte at position {error.start} is invalid."
+    return "The body must be one well-formed JSON object in UTF-8."
 
 
 def _capped(body: bytes, most: int) -> bytes:

@@ -1,10 +1,12 @@
-"""Checks the request headers that the contract has rules for. Pure.
+"""Reads the request headers that the contract has rules for, once per request, and checks them.
 
-`api.ingest.endpoint` calls it for every receipt and result. The checks are cached by header value,
-because a client sends the same values in each request.
+`api.ingest.endpoint` does so for every receipt and result. It checks each field at its place in the
+contract's order. The checks are cached by header value, because a client sends the same values in
+each request.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 
 from api.http.problems import JSON_MEDIA_TYPE, PROBLEM_MEDIA_TYPE
@@ -21,19 +23,39 @@ MAXIMUM_BODY_BYTES = 64 * 1024
 MAXIMUM_RESULT_BYTES = 1024 * 1024
 MAXIMUM_IDEMPOTENCY_KEY_CHARACTERS = 255
 
-Headers = dict[bytes, bytes]
+# Named in a refusal, which never repeats other text that was sent.
+_KNOWN_CODINGS = {b"gzip", b"x-gzip", b"deflate", b"br", b"zstd", b"compress"}
 
 
-def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """The headers by lowercase name. Repeated headers are joined with a comma (RFC 9110, 5.3)."""
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """The headers with rules, as they were sent and not checked. None: the header is absent."""
+
+    authorization: bytes | None
+    accept: bytes | None
+    content_type: bytes | None
+    content_encoding: bytes | None
+    content_length: bytes | None
+    idempotency_key: bytes | None
+
+
+def read_request_head(raw: Iterable[tuple[bytes, bytes]]) -> RequestHead:
+    """The head of a request from its headers by lowercase name, as ASGI passes them.
+
+    Repeated headers are joined with a comma (RFC 9110, 5.3).
+    """
     pairs = list(raw)
     headers = dict(pairs)
-    if len(headers) == len(pairs):
-        return headers
-    joined: Headers = {}
-    for name, value in pairs:
-        joined[name] = joined[name] + b", " + value if name in joined else value
-    return joined
+    if len(headers) != len(pairs):
+        headers = _joined(pairs)
+    return RequestHead(
+        authorization=headers.get(b"authorization"),
+        accept=headers.get(b"accept"),
+        content_type=headers.get(b"content-type"),
+        content_encoding=headers.get(b"content-encoding"),
+        content_length=headers.get(b"content-length"),
+        idempotency_key=headers.get(b"idempotency-key"),
+    )
 
 
 @lru_cache(maxsize=256)
@@ -76,13 +98,18 @@ def check_content_type(content_type: bytes | None, content_encoding: bytes | Non
     charsets = [
         part.partition(b"=")[2].strip(b'"') for part in parameters if part.startswith(b"charset=")
     ]
-    is_plain = (content_encoding or b"identity").strip().lower() in (b"identity", b"")
-    if (
-        name != JSON_MEDIA_TYPE
-        or not is_plain
-        or any(charset not in (b"utf-8", b"utf8") for charset in charsets)
-    ):
+    if name != JSON_MEDIA_TYPE:
         raise UnsupportedMediaType
+    coding = (content_encoding or b"identity").strip().lower()
+    if coding not in (b"identity", b""):
+        named = f" {coding.decode()}" if coding in _KNOWN_CODINGS else ""
+        raise UnsupportedMediaType(
+            f"The Content-Encoding{named} is not supported: send the JSON uncompressed."
+        )
+    if any(charset not in (b"utf-8", b"utf8") for charset in charsets):
+        raise UnsupportedMediaType(
+            "The charset of the Content-Type is not supported: send the JSON in UTF-8."
+        )
 
 
 def check_content_length(content_length: bytes | None, *, most: int = MAXIMUM_BODY_BYTES) -> None:
@@ -122,6 +149,13 @@ def bearer_token(authorization: bytes | None) -> str | None:
         return token.strip().decode("ascii") or None
     except UnicodeDecodeError:
         return None
+
+
+def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    joined: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        joined[name] = joined[name] + b", " + value if name in joined else value
+    return joined
 
 
 def _ranges(accept: bytes) -> dict[bytes, bool]:

@@ -26,12 +26,12 @@ from api.http.request_body import ClientGone, read_body, read_object
 from api.http.request_headers import (
     MAXIMUM_BODY_BYTES,
     MAXIMUM_RESULT_BYTES,
-    Headers,
+    RequestHead,
     check_accept,
     check_content_type,
     error_media_type,
     idempotency_key,
-    read_headers,
+    read_request_head,
 )
 from api.http.security_headers import STRICT
 from api.ingest.lenient_fields import TOLERATED_IN_RECEIPT, TOLERATED_IN_RESULT, UNSEALED_NOTE
@@ -97,40 +97,43 @@ class IngestEndpoint:
         self._authenticator, self._payload_encryption = authenticator, payload_encryption
         self._commit, self._parse_value = commit, parse_value
         self._count_unserved = count_unserved
-        self._problems, self._counts = problems, counts
-        self._durations = counts.durations[endpoint]
+        self._problems, self._refused_counts = problems, counts.refused
+        # The counter of a label is looked up once: the look-up costs more than the count.
+        self._accepted = counts.accepted.labels(endpoint)
+        self._replayed = counts.replayed.labels(endpoint)
+        self._durations = counts.durations.labels(endpoint)
         self._always = (*always, *STRICT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = perf_counter()
         request_id = new_request_id()
-        headers = read_headers(scope["headers"])
+        head = read_request_head(scope["headers"])
         try:
-            reply = await self._reply(headers, receive, request_id)
+            reply = await self._reply(head, receive, request_id)
         except Refusal as refusal:
-            reply = self._refused(refusal, headers, request_id)
+            reply = self._refused(refusal, head, request_id)
         except ClientGone:
             return
         except Exception:
             # A process edge: the caller always gets a response, and the bug is always logged.
             logger.exception("ingest failed", endpoint=self._endpoint, request_id=request_id)
-            reply = self._failed(headers, request_id)
+            reply = self._failed(head, request_id)
         if reply.code is None:
-            self._counts.accepted[self._endpoint] += 1
+            self._accepted.inc()
         else:
-            self._counts.refused[self._endpoint, reply.code.value] += 1
+            self._refused_counts.labels(self._endpoint, reply.code.value).inc()
         reply.headers.extend(((b"request-id", request_id.encode()), *self._always))
         start = {"type": "http.response.start", "status": reply.status, "headers": reply.headers}
         await send(start)
         await send({"type": "http.response.body", "body": reply.body})
         self._durations.observe(perf_counter() - began)
 
-    async def _reply(self, headers: Headers, receive: Receive, request_id: str) -> Reply:
-        caller = await self._authorize(headers)
-        check_accept(headers.get(b"accept"))
-        check_content_type(headers.get(b"content-type"), headers.get(b"content-encoding"))
-        body = await read_body(headers, receive, most=MAXIMUM_BYTES[self._endpoint])
-        key = idempotency_key(headers.get(b"idempotency-key"))
+    async def _reply(self, head: RequestHead, receive: Receive, request_id: str) -> Reply:
+        caller = await self._authorize(head)
+        check_accept(head.accept)
+        check_content_type(head.content_type, head.content_encoding)
+        body = await read_body(head, receive, most=MAXIMUM_BYTES[self._endpoint])
+        key = idempotency_key(head.idempotency_key)
         value, sealed = self._parse(body, caller.project, request_id), None
         if isinstance(value, NewReceipt) and value.payload is not None:
             value, sealed = await self._seal_payload(value, value.payload)
@@ -143,7 +146,7 @@ class IngestEndpoint:
             render=partial(self._problems.body_of, request_id=request_id),
             sealed=sealed,
         )
-        return self._committed(await self._commit(request), headers)
+        return self._committed(await self._commit(request), head)
 
     async def _seal_payload(
         self, receipt: NewReceipt, payload: str
@@ -163,14 +166,14 @@ class IngestEndpoint:
             )
             return replace(receipt, payload=None, payload_note=UNSEALED_NOTE), None
 
-    async def _authorize(self, headers: Headers) -> projects.AuthenticatedKey:
+    async def _authorize(self, head: RequestHead) -> projects.AuthenticatedKey:
         """The caller.
 
         A request that fails because the store does not answer is evidence of an outage. Too many
         unknown keys are not.
         """
         try:
-            return await self._authenticator.authorize(headers, projects.Scope.INGEST)
+            return await self._authenticator.authorize(head.authorization, projects.Scope.INGEST)
         except TooManyUnknownKeys:
             raise
         except Unavailable:
@@ -190,35 +193,35 @@ class IngestEndpoint:
                 is_stored=refusal.code is Code.VALIDATION_ERROR,
             )
 
-    def _committed(self, response: StoredResponse, headers: Headers) -> Reply:
+    def _committed(self, response: StoredResponse, head: RequestHead) -> Reply:
         is_accepted = response.status < 400
-        media_type = JSON_MEDIA_TYPE if is_accepted else error_media_type(headers.get(b"accept"))
+        media_type = JSON_MEDIA_TYPE if is_accepted else error_media_type(head.accept)
         sent: list[Header] = [
             (b"content-type", media_type),
             (b"content-length", str(len(response.body)).encode()),
         ]
         if response.is_replayed:
             sent.append(REPLAYED)
-            self._counts.replayed[self._endpoint] += 1
+            self._replayed.inc()
         code = None if is_accepted else _code_of(response.status)
         return Reply(response.status, sent, response.body, code)
 
-    def _refused(self, refusal: Refusal, headers: Headers, request_id: str) -> Reply:
+    def _refused(self, refusal: Refusal, head: RequestHead, request_id: str) -> Reply:
         body = self._problems.body_of(refusal, request_id=request_id)
-        return _problem(refusal.code, headers_of(refusal), body, headers)
+        return _problem(refusal.code, headers_of(refusal), body, head)
 
-    def _failed(self, headers: Headers, request_id: str) -> Reply:
+    def _failed(self, head: RequestHead, request_id: str) -> Reply:
         detail = "An internal error occurred. Send the same request with the same key again."
         body = self._problems.body(Code.INTERNAL_ERROR, request_id=request_id, detail=detail)
-        return _problem(Code.INTERNAL_ERROR, [], body, headers)
+        return _problem(Code.INTERNAL_ERROR, [], body, head)
 
 
 def new_request_id() -> str:
     return f"req_{uuid_utils.uuid7().hex}"
 
 
-def _problem(code: Code, extra: list[Header], body: bytes, headers: Headers) -> Reply:
-    type_header = (b"content-type", error_media_type(headers.get(b"accept")))
+def _problem(code: Code, extra: list[Header], body: bytes, head: RequestHead) -> Reply:
+    type_header = (b"content-type", error_media_type(head.accept))
     length = (b"content-length", str(len(body)).encode())
     return Reply(status_of(code), [type_header, length, *extra], body, code)
 

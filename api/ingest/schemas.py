@@ -4,8 +4,7 @@ A body is validated once. The conversion applies the project's mode and defaults
 is expected and never repeat input. Models never leave `api`.
 """
 
-import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -31,6 +30,7 @@ from domain.receipts import (
 )
 from domain.results import NewResult, ResultStatus
 from domain.values.text import LONGEST
+from domain.values.timestamps import parse_instant
 from operations.validation import (
     UNKNOWN_ID,
     Json,
@@ -41,23 +41,13 @@ from operations.validation import (
     validated,
 )
 
-# Hour 24, leap seconds and offsets of a day or more are refused, because Python versions parse them
-# differently.
-_INSTANT = re.compile(
-    r"\d{4}-?\d{2}-?\d{2}[Tt ](?:[01]\d|2[0-3]).*(?:[Zz]|[+-]\d{2}:?(?:\d{2})?)", re.ASCII
-)
-
 
 def _parse_instant(value: object) -> datetime:
     """The UTC instant of an ISO 8601 text with a time zone."""
     if not isinstance(value, str):
         raise PydanticCustomError("wrong_type", "Must be a string.")
-    try:
-        at = datetime.fromisoformat(value) if _INSTANT.fullmatch(value) else None
-        if at is not None and at.tzinfo is not None:
-            return at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
+    if (at := parse_instant(value)) is not None:
+        return at
     message = "Must be an ISO 8601 instant with a time zone, such as 2026-11-23T11:13:55Z."
     raise PydanticCustomError("invalid_format", message)
 

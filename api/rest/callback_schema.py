@@ -4,9 +4,9 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from api.rest.response_models import At, EventIdText, IncidentIdText, ReplayIdText
 from domain.incidents import Reason
 from domain.receipts import EffectType, EventType, Provider
+from operations.responses.base import At, EventIdText, IncidentIdText, ReplayIdText
 
 # The name, the description, and whether every callback has the header.
 SIGNATURE_HEADERS: tuple[tuple[str, str, bool], ...] = (

@@ -14,7 +14,8 @@ from starlette.requests import Request
 
 from api.auth.api_keys import Authenticator
 from api.http.request_body import read_body, read_object
-from api.http.request_headers import check_content_type, read_headers
+from api.http.request_headers import check_content_type, read_request_head
+from api.rest.query_names import check_query_names, query_names
 from domain.projects import AuthenticatedKey, Scope
 from operations.composition import Operations
 from operations.validation import Json
@@ -39,8 +40,11 @@ def _operations(request: Request) -> Operations:
 
 def _caller_with(scope: Scope) -> Callable[[Request], Awaitable[AuthenticatedKey]]:
     async def authorize(request: Request) -> AuthenticatedKey:
-        headers = read_headers(request.scope["headers"])
-        return await _context(request).authenticator.authorize(headers, scope)
+        head = read_request_head(request.scope["headers"])
+        caller = await _context(request).authenticator.authorize(head.authorization, scope)
+        if request.query_params:
+            check_query_names(request.query_params, known=query_names(request.scope["route"]))
+        return caller
 
     return authorize
 
@@ -56,6 +60,6 @@ async def json_body(request: Request) -> Json:
 
     Raises: UnsupportedMediaType, PayloadTooLarge, ValidationFailed, TooManyFields.
     """
-    headers = read_headers(request.scope["headers"])
-    check_content_type(headers.get(b"content-type"), headers.get(b"content-encoding"))
-    return read_object(await read_body(headers, request.receive))
+    head = read_request_head(request.scope["headers"])
+    check_content_type(head.content_type, head.content_encoding)
+    return read_object(await read_body(head, request.receive))

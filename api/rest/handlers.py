@@ -1,8 +1,8 @@
 """The handlers of the REST API for operators and programs, under `/api/v1`.
 
-Each handler calls one operation of `operations.composition`. Its first parameter is the caller, so
-that FastAPI checks the key before everything else. The docstrings are the texts of the API
-reference.
+Each handler calls one operation of `operations.composition` and responds with a model of
+`operations.responses`. Its first parameter is the caller, so that FastAPI checks the key before
+everything else. The docstrings are the texts of the API reference.
 """
 
 from typing import Annotated
@@ -21,10 +21,14 @@ from api.rest.parameters import (
 from domain.audit import AuditAction
 from domain.incidents import IncidentState
 from domain.receipts import ReceiptState
-from operations.audit import AuditFilters
 from operations.events import refuse_live
 from operations.lists import DEFAULT_LIMIT
-from operations.validation import Json, Reference, ResolveBody, validated
+from operations.responses.audit import AuditList
+from operations.responses.events import Event, EventList, FullEvent, TimelinePage
+from operations.responses.incidents import Incident, IncidentList, RepairRequested
+from operations.responses.projects import Project
+from operations.validation import Reference, ResolveBody, validated
+from store.audit.log import AuditFilters
 
 
 async def list_events(
@@ -34,15 +38,15 @@ async def list_events(
     state: Annotated[ReceiptState | None, Query()] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
-) -> Json:
+) -> EventList:
     """Events, newest first. Scope `read`."""
-    filters = query.filters(state)
-    return await operations.events.list_events(caller.project.id, filters, limit, cursor)
+    filters = query.filters(caller.project.id, state)
+    return EventList.of(await operations.events.list_events(filters, limit, cursor))
 
 
-async def read_event(caller: Reader, operations: OperationsParameter, event_id: str) -> Json:
+async def read_event(caller: Reader, operations: OperationsParameter, event_id: str) -> FullEvent:
     """An event with its incident, its newest repairs and timeline entries. Scope `read`."""
-    return await operations.events.read_event(caller.project.id, event_id)
+    return FullEvent.of(await operations.events.read_event(caller.project.id, event_id))
 
 
 async def read_timeline(
@@ -51,30 +55,31 @@ async def read_timeline(
     event_id: str,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
-) -> Json:
+) -> TimelinePage:
     """The timeline of an event, newest entry first. Scope `read`."""
-    return await operations.events.read_timeline(caller.project.id, event_id, limit, cursor)
+    page = await operations.events.read_timeline(caller.project.id, event_id, limit, cursor)
+    return TimelinePage.of(page)
 
 
 async def expire(
     caller: Operator, operations: OperationsParameter, event_id: str, request: Request
-) -> Json:
+) -> Event:
     """Set the deadline of a receipt to now. Test projects only. Scope `operate`."""
     # Refused before the look-up, which is the last check.
     refuse_live(caller.project.livemode)
     actor = actor_of(request, caller.key.id)
-    return await operations.events.expire(caller.project.id, event_id, actor=actor)
+    return Event.of(await operations.events.expire(caller.project.id, event_id, actor=actor))
 
 
 async def restart(
     caller: Operator, operations: OperationsParameter, event_id: str, request: Request
-) -> Json:
+) -> Event:
     """Terminate a stuck workflow of a receipt and start it again.
 
     The new run continues from the stored state. Scope `operate`.
     """
     actor = actor_of(request, caller.key.id)
-    return await operations.runs.restart(caller.project.id, event_id, actor=actor)
+    return Event.of(await operations.runs.restart(caller.project.id, event_id, actor=actor))
 
 
 async def list_incidents(
@@ -84,59 +89,69 @@ async def list_incidents(
     state: Annotated[IncidentState | None, Query()] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
-) -> Json:
+) -> IncidentList:
     """Incidents, newest first. Scope `read`."""
-    filters = query.filters(state)
-    return await operations.incidents.list_incidents(caller.project.id, filters, limit, cursor)
+    filters = query.filters(caller.project.id, state)
+    return IncidentList.of(await operations.incidents.list_incidents(filters, limit, cursor))
 
 
-async def read_incident(caller: Reader, operations: OperationsParameter, incident_id: str) -> Json:
+async def read_incident(
+    caller: Reader, operations: OperationsParameter, incident_id: str
+) -> Incident:
     """An incident. Scope `read`."""
-    return await operations.incidents.read_incident(caller.project.id, incident_id)
+    return Incident.of(await operations.incidents.read_incident(caller.project.id, incident_id))
 
 
 async def reprocess(
     caller: Operator, operations: OperationsParameter, incident_id: str, request: Request
-) -> Json:
+) -> RepairRequested:
     """Start a repair, which calls the repair URL.
 
     If a repair is already running, the response has its `replay_id` and no new repair starts.
     Scope `operate`.
     """
     actor = actor_of(request, caller.key.id)
-    return await operations.incidents.reprocess(caller.project.id, incident_id, actor=actor)
+    replay_id = await operations.incidents.reprocess(caller.project.id, incident_id, actor=actor)
+    return RepairRequested(replay_id=replay_id, incident_id=incident_id)
 
 
 async def resolve(
     caller: Operator, operations: OperationsParameter, incident_id: str, request: Request
-) -> Json:
+) -> Incident:
     """Resolve an incident manually, with a reason. A running repair ends. Scope `operate`."""
     reason = validated(ResolveBody, await json_body(request)).reason
     actor = actor_of(request, caller.key.id)
-    return await operations.incidents.resolve(caller.project.id, incident_id, reason, actor=actor)
+    incident = await operations.incidents.resolve(
+        caller.project.id, incident_id, reason, actor=actor
+    )
+    return Incident.of(incident)
 
 
 async def acknowledge(
     caller: Operator, operations: OperationsParameter, incident_id: str, request: Request
-) -> Json:
+) -> Incident:
     """Record that somebody is investigating an incident. Scope `operate`."""
     actor = actor_of(request, caller.key.id)
-    return await operations.incidents.acknowledge(caller.project.id, incident_id, actor=actor)
+    incident = await operations.incidents.acknowledge(caller.project.id, incident_id, actor=actor)
+    return Incident.of(incident)
 
 
-async def read_project(caller: Admin, operations: OperationsParameter) -> Json:
+async def read_project(caller: Admin, operations: OperationsParameter) -> Project:
     """The project of this key. Scope `admin`."""
-    return await operations.projects.read_project(caller.project.id)
+    return Project.of(await operations.projects.read_project(caller.project.id))
 
 
-async def change_project(caller: Admin, operations: OperationsParameter, request: Request) -> Json:
+async def change_project(
+    caller: Admin, operations: OperationsParameter, request: Request
+) -> Project:
     """Change settings of the project. Omitted settings keep their value.
 
     Saving a repair URL resolves its name. Scope `admin`.
     """
     changes = await json_body(request)
     actor = actor_of(request, caller.key.id)
-    return await operations.projects.change_project(caller.project.id, changes, actor=actor)
+    project = await operations.projects.change_project(caller.project.id, changes, actor=actor)
+    return Project.of(project)
 
 
 async def list_audit(
@@ -151,7 +166,13 @@ async def list_audit(
     created_before: CreatedBefore = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
-) -> Json:
+) -> AuditList:
     """The project's audit log, newest entry first. Scope `admin`."""
-    filters = AuditFilters(actor, action, created_after, created_before)
-    return await operations.audit.list_audit(caller.project.id, filters, limit, cursor)
+    filters = AuditFilters(
+        project_id=caller.project.id,
+        actor=actor,
+        action=action,
+        created_after=created_after,
+        created_before=created_before,
+    )
+    return AuditList.of(await operations.audit.list_audit(filters, limit, cursor))

@@ -210,8 +210,9 @@ def _ingest(
     refusals = {str(status): problem for status, problem in problem_responses(*codes).items()}
     for status, problem in refusals.items():
         problem["headers"] = _headers("Request-Id", *_HEADERS_OF.get(status, ()))
-    # For `idempotency_in_progress`.
-    refusals["409"]["headers"] |= _headers("Retry-After")
+    # For `idempotency_in_progress`, and for a result that may have overtaken its receipt.
+    for status in {"404", "409"} & refusals.keys():
+        refusals[status]["headers"] |= _headers("Retry-After")
     accepted = {
         "description": "Stored on disk.",
         "headers": {**_headers("Request-Id"), "Idempotent-Replayed": replayed},
@@ -278,7 +279,10 @@ def _callback() -> Json:
                 "description": "The repair fails at once. 408 and 429 are repeated instead. "
                 "410 also marks the repair URL as gone."
             },
-            "5XX": {"description": "The callback is repeated after 1 min, 10 min, 1 h and 6 h."},
+            "5XX": {
+                "description": "The callback is repeated after 1 min, 10 min, 1 h and 6 h. "
+                "`Retry-After` of 429 and 503 is applied, at most 1 h."
+            },
         },
     }
 

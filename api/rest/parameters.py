@@ -5,9 +5,11 @@ from typing import Annotated, Any
 from fastapi import Depends, Query
 
 from api.ingest.schemas import WireInstant
+from domain.ids import ProjectId
 from domain.receipts import EffectType, EventType, Provider
-from operations.lists import MAXIMUM_LIMIT, ListFilters
+from operations.lists import MAXIMUM_LIMIT
 from operations.validation import Reference
+from store.receipts.queries import ListFilters
 
 Limit = Annotated[int, Query(ge=1, le=MAXIMUM_LIMIT)]
 Cursor = Annotated[Reference | None, Query(description="The `next_cursor` of the previous page.")]
@@ -44,9 +46,10 @@ class ListQuery:
             "q": q,
         }
 
-    def filters(self, state: str | None) -> ListFilters:
-        """The filters with the list's state."""
-        return ListFilters(state=state, **self._fields)
+    def filters(self, project_id: ProjectId, state: str | None) -> ListFilters:
+        """The filters with the caller's project and the list's state; None for all states."""
+        states = () if state is None else (state,)
+        return ListFilters(project_id=project_id, states=states, **self._fields)
 
 
 ListQueryParameters = Annotated[ListQuery, Depends()]

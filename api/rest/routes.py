@@ -8,10 +8,13 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from api.rest import handlers
-from api.rest import response_models as models
 from api.rest.response_models import problem_responses
 from domain.errors import Code
 from operations.inputs import ProjectPatch
+from operations.responses.audit import AuditList
+from operations.responses.events import Event, EventList, FullEvent, TimelinePage
+from operations.responses.incidents import Incident, IncidentList, RepairRequested
+from operations.responses.projects import Project
 from operations.validation import ResolveBody
 
 EVERY_CALL = (
@@ -19,6 +22,7 @@ EVERY_CALL = (
     Code.SUBSCRIPTION_REQUIRED,
     Code.FORBIDDEN,
     Code.RATE_LIMITED,
+    Code.VALIDATION_ERROR,
     Code.METHOD_NOT_ALLOWED,
     Code.INTERNAL_ERROR,
     Code.UNAVAILABLE,
@@ -27,7 +31,6 @@ WITH_BODY = (
     Code.UNSUPPORTED_MEDIA_TYPE,
     Code.PAYLOAD_TOO_LARGE,
     Code.TOO_MANY_FIELDS,
-    Code.VALIDATION_ERROR,
 )
 
 
@@ -52,15 +55,14 @@ ROUTES = (
         "/events",
         handlers.list_events,
         "List events",
-        models.EventList,
-        (Code.VALIDATION_ERROR,),
+        EventList,
     ),
     Route(
         "GET",
         "/events/{event_id}",
         handlers.read_event,
         "Read an event",
-        models.FullEvent,
+        FullEvent,
         (Code.NOT_FOUND,),
     ),
     Route(
@@ -68,15 +70,15 @@ ROUTES = (
         "/events/{event_id}/timeline",
         handlers.read_timeline,
         "Read an event's timeline",
-        models.TimelinePage,
-        (Code.NOT_FOUND, Code.VALIDATION_ERROR),
+        TimelinePage,
+        (Code.NOT_FOUND,),
     ),
     Route(
         "POST",
         "/events/{event_id}/expire",
         handlers.expire,
         "Let a receipt expire",
-        models.Event,
+        Event,
         (Code.NOT_FOUND, Code.NOT_WAITING),
     ),
     Route(
@@ -84,7 +86,7 @@ ROUTES = (
         "/events/{event_id}/restart",
         handlers.restart,
         "Restart a workflow",
-        models.Event,
+        Event,
         (Code.NOT_FOUND,),
         status=202,
     ),
@@ -93,15 +95,14 @@ ROUTES = (
         "/incidents",
         handlers.list_incidents,
         "List incidents",
-        models.IncidentList,
-        (Code.VALIDATION_ERROR,),
+        IncidentList,
     ),
     Route(
         "GET",
         "/incidents/{incident_id}",
         handlers.read_incident,
         "Read an incident",
-        models.Incident,
+        Incident,
         (Code.NOT_FOUND,),
     ),
     Route(
@@ -109,7 +110,7 @@ ROUTES = (
         "/incidents/{incident_id}/reprocess",
         handlers.reprocess,
         "Reprocess",
-        models.RepairRequested,
+        RepairRequested,
         (Code.NOT_FOUND, Code.INCIDENT_RESOLVED, Code.REPAIR_URL_MISSING),
         status=202,
     ),
@@ -118,7 +119,7 @@ ROUTES = (
         "/incidents/{incident_id}/resolve",
         handlers.resolve,
         "Resolve manually",
-        models.Incident,
+        Incident,
         (Code.NOT_FOUND, Code.INCIDENT_RESOLVED, *WITH_BODY),
         body=ResolveBody,
     ),
@@ -127,16 +128,16 @@ ROUTES = (
         "/incidents/{incident_id}/acknowledge",
         handlers.acknowledge,
         "Acknowledge",
-        models.Incident,
+        Incident,
         (Code.NOT_FOUND, Code.INCIDENT_RESOLVED),
     ),
-    Route("GET", "/project", handlers.read_project, "Read the project", models.Project),
+    Route("GET", "/project", handlers.read_project, "Read the project", Project),
     Route(
         "PATCH",
         "/project",
         handlers.change_project,
         "Change the project",
-        models.Project,
+        Project,
         WITH_BODY,
         body=ProjectPatch,
     ),
@@ -145,8 +146,7 @@ ROUTES = (
         "/audit",
         handlers.list_audit,
         "List the audit log",
-        models.AuditList,
-        (Code.VALIDATION_ERROR,),
+        AuditList,
     ),
 )
 

@@ -1,20 +1,23 @@
 """`makegood audit`: lists, verifies and exports the audit log."""
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.local_operations import Json, cli_actor, find_project_id, operate
+from cli.local_operations import cli_actor, find_project_id, operate
 from cli.options import CursorOption, JsonFlag, LimitOption, ProjectOption
 from cli.output import CommandFailed, ExitCode, print_record, print_rows
 from domain.audit import AuditAction
+from domain.values.timestamps import parse_instant
 
 if TYPE_CHECKING:
-    from operations.audit import AuditFilters
+    from domain.audit import AuditEntry
     from operations.composition import Operations
+    from store.audit.log import AuditFilters
+    from store.db.paging import Page
 
 app = typer.Typer(help="The audit log: who did what, from where, to what.", no_args_is_help=True)
 COLUMNS = ("at", "actor", "action", "subject_id", "project_id", "address", "details")
@@ -42,14 +45,16 @@ def list_some(
     as_json: JsonFlag = False,
 ) -> None:
     """List entries, newest first."""
+    from operations.responses.audit import AuditList
+
     filters = _filters(actor, action, after, before)
 
-    async def act(operations: "Operations") -> Json:
-        return await operations.audit.list_audit(
-            await find_project_id(operations, project), filters, limit=limit, cursor=cursor
-        )
+    async def act(operations: "Operations") -> "Page[AuditEntry]":
+        project_id = await find_project_id(operations, project)
+        in_project = replace(filters, project_id=project_id)
+        return await operations.audit.list_audit(in_project, limit=limit, cursor=cursor)
 
-    answer = operate(act)
+    answer = AuditList.of(operate(act)).to_json()
     print_rows(answer, answer["data"], COLUMNS, as_json=as_json)
 
 
@@ -88,14 +93,15 @@ def export(
     before: BeforeOption = None,
 ) -> None:
     """Print the entries as JSON Lines, oldest first; the export is itself an entry."""
+    from operations.responses.audit import json_lines
+
     filters = _filters(actor, action, after, before)
 
     async def act(operations: "Operations") -> None:
         project_id = await find_project_id(operations, project)
-        async for lines in await operations.audit.export_audit(
-            project_id, filters, actor=cli_actor()
-        ):
-            sys.stdout.write(lines.decode())
+        in_project = replace(filters, project_id=project_id)
+        async for entries in await operations.audit.export_audit(in_project, actor=cli_actor()):
+            sys.stdout.write(json_lines(entries, with_chain=True).decode())
         sys.stdout.flush()
 
     operate(act)
@@ -104,19 +110,22 @@ def export(
 def _filters(
     actor: str | None, action: AuditAction | None, after: str | None, before: str | None
 ) -> "AuditFilters":
-    from operations.audit import AuditFilters
+    """The filters, for every project. Raises: CommandFailed."""
+    from store.audit.log import AuditFilters
 
-    return AuditFilters(actor, action, _instant("--after", after), _instant("--before", before))
+    return AuditFilters(
+        project_id=None,
+        actor=actor,
+        action=action,
+        created_after=_instant("--after", after),
+        created_before=_instant("--before", before),
+    )
 
 
 def _instant(option: str, text: str | None) -> datetime | None:
     if text is None:
         return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
+    if (at := parse_instant(text)) is None:
         raise CommandFailed(
             f"{option}: expected an ISO 8601 instant with a zone, such as 2026-11-23T11:13:55Z",
             ExitCode.USAGE,

@@ -47,7 +47,7 @@ def backup(file: NewFileArgument, force: ForceFlag = False, as_json: JsonFlag = 
     """
     from store.maintenance.backup import back_up
     from store.maintenance.backup_file import BackupWriter, written_whole
-    from store.migrate import revisions
+    from store.revisions import revisions
 
     if file.exists() and not force:
         raise CommandFailed(
@@ -80,7 +80,7 @@ def restore(file: FileArgument, as_json: JsonFlag = False) -> None:
     nothing.
     """
     from store.maintenance.backup_file import BackupReader
-    from store.migrate import revisions
+    from store.revisions import revisions
 
     if not file.is_file():
         raise CommandFailed(f"there is no file {file}", ExitCode.NOT_FOUND)
@@ -125,7 +125,7 @@ def _restore_file(
 
 
 def _has_tables(settings: "Settings", *, revision: str) -> bool:
-    from store.migrate import migration_state
+    from store.revisions import migration_state
 
     current, _ = migration_state(settings.database_url_or_default)
     if current not in {None, revision}:

@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.local_operations import Json, cli_actor, find_project_id, operate
+from cli.local_operations import cli_actor, find_project_id, operate
 from cli.options import CursorOption, JsonFlag, LimitOption, ProjectOption
-from cli.output import join_states, print_record, print_rows
+from cli.output import print_record, print_rows
 from domain.incidents import IncidentState
 
 if TYPE_CHECKING:
+    from domain.incidents import Incident
     from operations.composition import Operations
+    from store.db.paging import Page
+    from store.receipts.queries import IncidentRow
 
 app = typer.Typer(help="Incidents: payments whose effect is missing.", no_args_is_help=True)
 COLUMNS = ("id", "state", "reason", "event_id", "opened_at", "acknowledged_at", "resolution")
@@ -34,27 +37,22 @@ def list_some(
     as_json: JsonFlag = False,
 ) -> None:
     """List incidents, newest first."""
+    from operations.responses.incidents import IncidentList
+    from store.receipts.queries import ListFilters
 
-    async def act(operations: "Operations") -> Json:
-        from operations.lists import ListFilters
-
-        filters = ListFilters(state=join_states(state), q=q)
+    async def act(operations: "Operations") -> "Page[IncidentRow]":
         project_id = await find_project_id(operations, project)
-        return await operations.incidents.list_incidents(
-            project_id, filters, limit=limit, cursor=cursor
-        )
+        filters = ListFilters(project_id=project_id, states=tuple(state or ()), q=q)
+        return await operations.incidents.list_incidents(filters, limit=limit, cursor=cursor)
 
-    answer = operate(act)
+    answer = IncidentList.of(operate(act)).to_json()
     print_rows(answer, answer["data"], COLUMNS, as_json=as_json)
 
 
 @app.command("show")
 def show(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
     """Print one incident."""
-    print_record(
-        operate(lambda operations: operations.incidents.read_incident(None, incident_id)),
-        as_json=as_json,
-    )
+    _act(lambda operations: operations.incidents.read_incident(None, incident_id), as_json=as_json)
 
 
 @app.command("reprocess")
@@ -62,10 +60,13 @@ def reprocess(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
     """Call the app's repair URL, signed, so that it applies the effect. Prints the running repair
     if there is one.
     """
-    _act(
-        lambda operations: operations.incidents.reprocess(None, incident_id, actor=cli_actor()),
-        as_json=as_json,
+    from operations.responses.incidents import RepairRequested
+
+    replay_id = operate(
+        lambda operations: operations.incidents.reprocess(None, incident_id, actor=cli_actor())
     )
+    requested = RepairRequested(replay_id=replay_id, incident_id=incident_id)
+    print_record(requested.to_json(), as_json=as_json)
 
 
 @app.command("acknowledge")
@@ -92,5 +93,8 @@ def resolve(
     )
 
 
-def _act(action: "Callable[[Operations], Awaitable[Json]]", *, as_json: bool) -> None:
-    print_record(operate(action), as_json=as_json)
+def _act(action: "Callable[[Operations], Awaitable[Incident]]", *, as_json: bool) -> None:
+    """Run the action and print the incident that it returns."""
+    from operations.responses import incidents as responses
+
+    print_record(responses.Incident.of(operate(action)).to_json(), as_json=as_json)

@@ -10,7 +10,7 @@ import typer
 
 from cli.options import JsonFlag
 from cli.output import format_value, print_json, print_record
-from cli.settings import read_settings
+from cli.settings import read_own_settings, read_settings
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def config(as_json: JsonFlag = False) -> None:
     """Print every setting with its value and source; secrets are masked."""
-    rows = effective_settings(read_settings())
+    rows = effective_settings(read_settings(), own=read_own_settings())
     if as_json:
         return print_json({"settings": rows})
     width = max(len(str(row["name"])) for row in rows)
@@ -62,14 +62,18 @@ def version(as_json: JsonFlag = False) -> None:
     )
 
 
-def effective_settings(settings: "Settings") -> list[dict[str, object]]:
-    """A row for each setting: its variable, its value (secrets masked) and its source."""
+def effective_settings(settings: "Settings", *, own: "Settings") -> list[dict[str, object]]:
+    """A row for each setting: its variable, its value (secrets masked) and its source.
+
+    `own` are the settings without those of the instance that runs in the data directory.
+    """
     from config.settings import SECRET_FIELDS, environment_name
 
     rows: list[dict[str, object]] = []
     for name in type(settings).model_fields:
-        is_given = name in settings.model_fields_set
         value = getattr(settings, name)
+        is_own = getattr(own, name) == value
+        source = "environment" if name in own.model_fields_set else "default"
         if name in SECRET_FIELDS:
             shown: object = None if value is None else "********"
         else:
@@ -78,7 +82,7 @@ def effective_settings(settings: "Settings") -> list[dict[str, object]]:
             {
                 "name": environment_name(name),
                 "value": shown,
-                "source": "environment" if is_given else "default",
+                "source": source if is_own else "instance",
             }
         )
     return rows

@@ -4,12 +4,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.commands.projects import ScopeName, Scopes
-from cli.local_operations import Json, cli_actor, find_project, operate
+from cli.commands.projects import Scopes
+from cli.local_operations import cli_actor, find_project, operate
 from cli.options import JsonFlag, ProjectArgument
 from cli.output import print_notice, print_record, print_rows
+from domain.projects import Scope
 
 if TYPE_CHECKING:
+    from domain.projects import Key
+    from operations.api_keys import CreatedKey
     from operations.composition import Operations
 
 app = typer.Typer(help="API keys of a project.", no_args_is_help=True)
@@ -38,11 +41,13 @@ def create(
     """Create an API key and print it; it is not shown again. Default scope: send receipts and
     results.
     """
-    names = [scope.value for scope in scopes or (ScopeName.INGEST,)]
+    from operations.responses.projects import KeyWithText
+
+    wanted = scopes or [Scope.INGEST]
     created = operate(
-        lambda operations: _create(operations, project, label, names, expires_in_days)
+        lambda operations: _create(operations, project, label, wanted, expires_in_days)
     )
-    print_record(created, as_json=as_json)
+    print_record(KeyWithText.of(created).to_json(), as_json=as_json)
     if not as_json:
         print_notice("Store the API key now: it is not shown again.")
 
@@ -50,7 +55,9 @@ def create(
 @app.command("list")
 def list_all(project: ProjectArgument, as_json: JsonFlag = False) -> None:
     """List a project's keys, including revoked ones."""
-    answer = operate(lambda operations: _list(operations, project))
+    from operations.responses.projects import KeyList
+
+    answer = KeyList.of(operate(lambda operations: _list(operations, project))).to_json()
     print_rows(answer, answer["data"], COLUMNS, as_json=as_json)
 
 
@@ -71,12 +78,12 @@ async def _create(
     operations: "Operations",
     name_or_id: str,
     label: str,
-    scopes: list[str],
+    scopes: list[Scope],
     expires_in_days: int | None,
-) -> Json:
+) -> "CreatedKey":
     project = await find_project(operations, name_or_id)
     return await operations.api_keys.create_key(
-        project["project_id"],
+        project.id,
         label=label,
         scopes=scopes,
         expires_in_days=expires_in_days,
@@ -84,11 +91,11 @@ async def _create(
     )
 
 
-async def _list(operations: "Operations", name_or_id: str) -> Json:
+async def _list(operations: "Operations", name_or_id: str) -> "list[Key]":
     project = await find_project(operations, name_or_id)
-    return await operations.api_keys.list_keys(project["project_id"])
+    return await operations.api_keys.list_keys(project.id)
 
 
 async def _revoke(operations: "Operations", name_or_id: str, key_id: str) -> None:
     project = await find_project(operations, name_or_id)
-    await operations.api_keys.revoke_key(project["project_id"], key_id, actor=cli_actor())
+    await operations.api_keys.revoke_key(project.id, key_id, actor=cli_actor())

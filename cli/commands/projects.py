@@ -1,12 +1,11 @@
 """`makegood project`: creates, changes, suspends and deletes projects, directly on the store."""
 
-from collections.abc import Mapping
-from enum import StrEnum
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.local_operations import Json, cli_actor, find_project, operate
+from cli.local_operations import cli_actor, find_project, operate
 from cli.options import JsonFlag, ProjectArgument
 from cli.output import (
     CommandFailed,
@@ -16,10 +15,16 @@ from cli.output import (
     print_record,
     print_rows,
 )
+from domain.projects import Mode, Scope
+from domain.receipts import DEFAULT_TIMEOUT_MINUTES
 from domain.results import LateResult
 
 if TYPE_CHECKING:
+    from domain.projects import Project
     from operations.composition import Operations
+    from operations.projects import DeletedProject
+    from operations.responses.projects import ProjectInRotation
+    from operations.signing_secrets import CreatedSigningSecret
 
 app = typer.Typer(help="Projects and their settings.", no_args_is_help=True)
 COLUMNS = (
@@ -33,22 +38,6 @@ COLUMNS = (
 )
 
 
-class Mode(StrEnum):
-    """Whether a project is for tests or for production."""
-
-    TEST = "test"
-    LIVE = "live"
-
-
-class ScopeName(StrEnum):
-    """What an API key may do."""
-
-    INGEST = "ingest"
-    READ = "read"
-    OPERATE = "operate"
-    ADMIN = "admin"
-
-
 RepairUrl = Annotated[str | None, typer.Option(help="The app's repair endpoint, https.")]
 AlertEmails = Annotated[
     list[str] | None,
@@ -58,7 +47,7 @@ TimeoutMinutes = Annotated[
     float | None, typer.Option(help="Default time in which a result must arrive.")
 ]
 Scopes = Annotated[
-    list[ScopeName] | None,
+    list[Scope] | None,
     typer.Option("--scope", help="What the key may do; can be repeated. Default: ingest."),
 ]
 
@@ -76,19 +65,21 @@ def create(
     as_json: JsonFlag = False,
 ) -> None:
     """Create a project and print its first API key and signing secret; neither is shown again."""
-    fields: dict[str, Any] = {
-        "name": name,
-        "mode": mode.value,
-        "repair_url": repair_url,
-    }  # JSON values
-    fields["alert_emails"] = list(alert_emails or ())
-    fields["scopes"] = [scope.value for scope in scopes or (ScopeName.INGEST,)]
-    if timeout_minutes is not None:
-        fields["timeout_minutes"] = timeout_minutes
+    from operations.responses.projects import CreatedProject
+
+    timeout = DEFAULT_TIMEOUT_MINUTES if timeout_minutes is None else timeout_minutes
     created = operate(
-        lambda operations: operations.projects.create_project(**fields, actor=cli_actor())
+        lambda operations: operations.projects.create_project(
+            name=name,
+            mode=mode,
+            repair_url=repair_url,
+            alert_emails=alert_emails or (),
+            timeout_minutes=timeout,
+            scopes=scopes or (Scope.INGEST,),
+            actor=cli_actor(),
+        )
     )
-    print_record(created, as_json=as_json)
+    print_record(CreatedProject.of(created).to_json(), as_json=as_json)
     if not as_json:
         print_notice("Store the API key and the signing secret now: they are not shown again.")
 
@@ -96,7 +87,10 @@ def create(
 @app.command("list")
 def list_all(as_json: JsonFlag = False) -> None:
     """List the newest 1,000 projects."""
-    answer = operate(lambda operations: operations.projects.list_projects())
+    from operations.responses.projects import ProjectList
+
+    listed = operate(lambda operations: operations.projects.list_projects())
+    answer = ProjectList.of(listed).to_json()
     print_rows(answer, answer["data"], COLUMNS, as_json=as_json)
     print_end_of_list(answer["data"], "projects")
 
@@ -104,7 +98,8 @@ def list_all(as_json: JsonFlag = False) -> None:
 @app.command("show")
 def show(project: ProjectArgument, as_json: JsonFlag = False) -> None:
     """Print a project's settings, and during a secret rotation the end of the signature overlap."""
-    print_record(operate(lambda operations: _show(operations, project)), as_json=as_json)
+    shown = operate(lambda operations: _show(operations, project))
+    print_record(shown.to_json(), as_json=as_json)
 
 
 @app.command("set")
@@ -147,25 +142,19 @@ def set_fields(
             "nothing to change: give at least one setting, see `makegood project set --help`",
             ExitCode.USAGE,
         )
-    print_record(operate(lambda operations: _change(operations, project, changes)), as_json=as_json)
+    _act(lambda operations: _change(operations, project, changes), as_json=as_json)
 
 
 @app.command("suspend")
 def suspend(project: ProjectArgument, as_json: JsonFlag = False) -> None:
     """Refuse the project's requests (402) until it is resumed. Accepted receipts go on."""
-    print_record(
-        operate(lambda operations: _suspend(operations, project, is_suspended=True)),
-        as_json=as_json,
-    )
+    _act(lambda operations: _suspend(operations, project, is_suspended=True), as_json=as_json)
 
 
 @app.command("resume")
 def resume(project: ProjectArgument, as_json: JsonFlag = False) -> None:
     """Accept the project's requests again."""
-    print_record(
-        operate(lambda operations: _suspend(operations, project, is_suspended=False)),
-        as_json=as_json,
-    )
+    _act(lambda operations: _suspend(operations, project, is_suspended=False), as_json=as_json)
 
 
 @app.command("delete")
@@ -186,10 +175,10 @@ def delete(
     """Delete a project for good: revokes its keys, destroys its secrets and data key; the worker
     erases its receipts.
     """
-    print_record(
-        operate(lambda operations: _delete(operations, project, confirm, end_open=end_open)),
-        as_json=as_json,
-    )
+    from operations.responses.projects import Deletion
+
+    deleted = operate(lambda operations: _delete(operations, project, confirm, end_open=end_open))
+    print_record(Deletion.of(deleted).to_json(), as_json=as_json)
 
 
 @app.command("rotate-secret")
@@ -197,7 +186,10 @@ def rotate_secret(project: ProjectArgument, as_json: JsonFlag = False) -> None:
     """Add the next signing secret and print it once. Callbacks carry both signatures for 24 h, then
     only the new one.
     """
-    print_record(operate(lambda operations: _rotate(operations, project)), as_json=as_json)
+    from operations.responses.projects import SigningSecret
+
+    created = operate(lambda operations: _rotate(operations, project))
+    print_record(SigningSecret.of(created).to_json(), as_json=as_json)
     if not as_json:
         print_notice(
             "Store the signing secret now: it is not shown again. End the overlap early with"
@@ -210,47 +202,52 @@ def finish_rotation(project: ProjectArgument, as_json: JsonFlag = False) -> None
     """End the signature overlap now, once the app has the new secret. Only the new secret signs
     from then on.
     """
-    print_record(operate(lambda operations: _finish_rotation(operations, project)), as_json=as_json)
+    _act(lambda operations: _finish_rotation(operations, project), as_json=as_json)
 
 
-async def _show(operations: "Operations", name_or_id: str) -> Json:
+def _act(action: "Callable[[Operations], Awaitable[Project]]", *, as_json: bool) -> None:
+    """Run the action and print the project that it returns."""
+    from operations.responses import projects as responses
+
+    print_record(responses.Project.of(operate(action)).to_json(), as_json=as_json)
+
+
+async def _show(operations: "Operations", name_or_id: str) -> "ProjectInRotation":
+    from operations.responses.projects import ProjectInRotation
+
     project = await find_project(operations, name_or_id)
-    rotation = await operations.signing_secrets.read_rotation(project["project_id"])
-    return {**project, "signature_overlap_ends_at": rotation["overlap_ends_at"]}
+    ends_at = await operations.signing_secrets.read_rotation(project.id)
+    return ProjectInRotation.of(project, ends_at)
 
 
-async def _change(operations: "Operations", name_or_id: str, changes: Mapping[str, Any]) -> Json:
+async def _change(
+    operations: "Operations", name_or_id: str, changes: Mapping[str, Any]
+) -> "Project":
     project = await find_project(operations, name_or_id)
-    return await operations.projects.change_project(
-        project["project_id"], dict(changes), actor=cli_actor()
-    )
+    return await operations.projects.change_project(project.id, dict(changes), actor=cli_actor())
 
 
-async def _suspend(operations: "Operations", name_or_id: str, *, is_suspended: bool) -> Json:
+async def _suspend(operations: "Operations", name_or_id: str, *, is_suspended: bool) -> "Project":
     project = await find_project(operations, name_or_id)
     return await operations.projects.set_suspended(
-        project["project_id"], suspended=is_suspended, actor=cli_actor()
+        project.id, suspended=is_suspended, actor=cli_actor()
     )
 
 
 async def _delete(
     operations: "Operations", name_or_id: str, confirmation: str, *, end_open: bool
-) -> Json:
+) -> "DeletedProject":
     project = await find_project(operations, name_or_id)
     return await operations.projects.delete_project(
-        project["project_id"], confirmation=confirmation, end_open=end_open, actor=cli_actor()
+        project.id, confirmation=confirmation, end_open=end_open, actor=cli_actor()
     )
 
 
-async def _rotate(operations: "Operations", name_or_id: str) -> Json:
+async def _rotate(operations: "Operations", name_or_id: str) -> "CreatedSigningSecret":
     project = await find_project(operations, name_or_id)
-    return await operations.signing_secrets.rotate_signing_secret(
-        project["project_id"], actor=cli_actor()
-    )
+    return await operations.signing_secrets.rotate_signing_secret(project.id, actor=cli_actor())
 
 
-async def _finish_rotation(operations: "Operations", name_or_id: str) -> Json:
+async def _finish_rotation(operations: "Operations", name_or_id: str) -> "Project":
     project = await find_project(operations, name_or_id)
-    return await operations.signing_secrets.finish_rotation(
-        project["project_id"], actor=cli_actor()
-    )
+    return await operations.signing_secrets.finish_rotation(project.id, actor=cli_actor())

@@ -1,19 +1,20 @@
 """`makegood receipt`: sends a receipt over HTTP; lists, shows, expires and restarts stored ones."""
 
 import json
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.local_operations import Json, cli_actor, find_project_id, operate
+from cli.commands.http_sender import send as post
+from cli.local_operations import cli_actor, find_project_id, operate
 from cli.options import CursorOption, JsonFlag, KeyOption, LimitOption, ProjectOption, UrlOption
 from cli.output import (
     CommandFailed,
     ExitCode,
     format_value,
-    join_states,
     print_json,
     print_record,
     print_rows,
@@ -23,6 +24,9 @@ from domain.values.timestamps import to_iso
 
 if TYPE_CHECKING:
     from operations.composition import Operations
+    from operations.responses.events import TimelineEntry
+    from store.db.paging import Page
+    from store.receipts.queries import EventRow
 
 app = typer.Typer(help="Receipts: payment events that an app accepted.", no_args_is_help=True)
 COLUMNS = (
@@ -68,8 +72,6 @@ def send(
     as_json: JsonFlag = False,
 ) -> None:
     """Send a receipt over HTTP, as an app does after it accepted an event."""
-    from cli.commands.http_sender import send as post
-
     fields = {
         "provider": provider.value,
         "provider_event_id": provider_event_id,
@@ -111,38 +113,41 @@ def list_some(
     as_json: JsonFlag = False,
 ) -> None:
     """List receipts, newest first."""
+    from operations.responses.events import EventList
+    from store.receipts.queries import ListFilters
 
-    async def act(operations: "Operations") -> Json:
-        from operations.lists import ListFilters
-
+    async def act(operations: "Operations") -> "Page[EventRow]":
         filters = ListFilters(
-            state=join_states(state),
-            provider=provider and provider.value,
-            event_type=event_type and event_type.value,
-            effect_type=effect_type and effect_type.value,
+            project_id=await find_project_id(operations, project),
+            states=tuple(state or ()),
+            provider=provider,
+            event_type=event_type,
+            effect_type=effect_type,
             internal_reference=reference,
             q=q,
         )
-        project_id = await find_project_id(operations, project)
-        return await operations.events.list_events(project_id, filters, limit=limit, cursor=cursor)
+        return await operations.events.list_events(filters, limit=limit, cursor=cursor)
 
-    answer = operate(act)
+    answer = EventList.of(operate(act)).to_json()
     print_rows(answer, answer["data"], COLUMNS, as_json=as_json)
 
 
 @app.command("show")
 def show(event_id: EventArgument, as_json: JsonFlag = False) -> None:
     """Print one receipt with its incident, newest repairs and newest timeline entries."""
-    event = operate(lambda operations: operations.events.read_event(None, event_id))
+    from operations.responses.events import FullEvent
+
+    event = FullEvent.of(operate(lambda operations: operations.events.read_event(None, event_id)))
     if as_json:
-        return print_json(event)
+        return print_json(event.to_json())
     print_record(
-        {name: value for name, value in event.items() if name not in NOT_IN_RECORD}, as_json=False
+        {name: value for name, value in event.to_json().items() if name not in NOT_IN_RECORD},
+        as_json=False,
     )
     typer.echo("\n" + typer.style("TIMELINE", bold=True))
-    if len(event["timeline"]) == ENTRIES_SHOWN:
+    if len(event.timeline) == ENTRIES_SHOWN:
         typer.echo(f"The newest {ENTRIES_SHOWN}. All of them: makegood receipt timeline {event_id}")
-    _print_entries(event["timeline"])
+    _print_entries(event.timeline)
 
 
 @app.command("timeline")
@@ -153,32 +158,32 @@ def timeline(
     as_json: JsonFlag = False,
 ) -> None:
     """List the timeline of one receipt, newest first, page by page."""
-    page = operate(
-        lambda operations: operations.events.read_timeline(None, event_id, limit, cursor)
+    from operations.responses.events import TimelinePage
+
+    page = TimelinePage.of(
+        operate(lambda operations: operations.events.read_timeline(None, event_id, limit, cursor))
     )
     if as_json:
-        return print_json(page)
-    _print_entries(page["data"])
-    if page["next_cursor"]:
-        typer.echo(f"Older entries: --cursor {page['next_cursor']}")
+        return print_json(page.to_json())
+    _print_entries(page.data)
+    if page.next_cursor:
+        typer.echo(f"Older entries: --cursor {page.next_cursor}")
 
 
 @app.command("expire")
 def expire(event_id: EventArgument, as_json: JsonFlag = False) -> None:
     """Expire the deadline of a test project's receipt now."""
-    print_record(
-        operate(lambda operations: operations.events.expire(None, event_id, actor=cli_actor())),
+    _act(
+        lambda operations: operations.events.expire(None, event_id, actor=cli_actor()),
         as_json=as_json,
     )
 
 
-def _print_entries(entries: list[Json]) -> None:
+def _print_entries(entries: "list[TimelineEntry]") -> None:
     for entry in entries:
-        fields = {name: value for name, value in entry.items() if name not in ("at", "kind")}
-        typer.echo(
-            f"{format_value(entry['at'])}  {format_value(entry['kind']):<22} "
-            f" {format_value(fields)}".rstrip()
-        )
+        fields = entry.to_json()
+        at, kind = format_value(fields.pop("at")), format_value(fields.pop("kind"))
+        typer.echo(f"{at}  {kind:<22}  {format_value(fields)}".rstrip())
 
 
 @app.command("restart")
@@ -198,11 +203,10 @@ def restart(
         raise CommandFailed("give one EVENT_ID, or --stuck for all", ExitCode.USAGE)
     if event_id is not None:
         chosen = event_id
-        print_record(
-            operate(lambda operations: operations.runs.restart(None, chosen, actor=cli_actor())),
+        return _act(
+            lambda operations: operations.runs.restart(None, chosen, actor=cli_actor()),
             as_json=as_json,
         )
-        return
     restarted = operate(_restart_stuck)
     if as_json:
         return print_json({"restarted": len(restarted), "event_ids": restarted})
@@ -210,6 +214,13 @@ def restart(
         f"{len(restarted)} workflows will be restarted; `makegood doctor` reports when none is"
         " stuck"
     )
+
+
+def _act(action: "Callable[[Operations], Awaitable[EventRow]]", *, as_json: bool) -> None:
+    """Run the action and print the event that it returns."""
+    from operations.responses.events import Event
+
+    print_record(Event.of(operate(action)).to_json(), as_json=as_json)
 
 
 async def _restart_stuck(operations: "Operations") -> list[str]:

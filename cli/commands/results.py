@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from cli.commands.http_sender import send as post
 from cli.options import JsonFlag, KeyOption, UrlOption
 from cli.output import CommandFailed, ExitCode
 from domain.receipts import EffectType, Provider
@@ -46,8 +47,6 @@ def send(
     as_json: JsonFlag = False,
 ) -> None:
     """Send a result over HTTP."""
-    from cli.commands.http_sender import send as post
-
     if not (event_id or provider_event_id or stripe_event_id):
         raise CommandFailed(
             "identify the event: give --event-id, --provider-event-id or --stripe-event-id",

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.local_operations import Json, cli_actor, read_sealer, with_store
+from cli.local_operations import cli_actor, read_sealer, with_store
 from cli.options import JsonFlag
 from cli.output import CommandFailed, ExitCode, print_notice, print_record
 from cli.settings import read_settings, read_whole_settings
+from domain.audit import AuditAction, Subject, SubjectType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,8 +94,7 @@ def drop(
     print_record({"dropped": found.has_previous}, as_json=as_json)
 
 
-def _rotate_store(settings: "Settings") -> Json:
-    from domain.audit import AuditAction, Subject, SubjectType
+def _rotate_store(settings: "Settings") -> dict[str, object]:
     from store.audit.log import record
     from store.crypto.encryption import SealBroken
     from store.crypto.root_secret import NotEverywhere, rotate
@@ -129,7 +129,6 @@ def _record_drop(settings: "Settings", found: "SecretStatus") -> None:
     """Record the drop before the file is deleted. If the deletion fails, the next `drop` repeats
     it.
     """
-    from domain.audit import AuditAction, Subject, SubjectType
     from store.audit.log import record
 
     sealer, actor = read_sealer(settings), cli_actor()
@@ -172,7 +171,7 @@ def _status(settings: "Settings") -> "SecretStatus":
     return with_store(settings, act)
 
 
-def _status_record(found: "SecretStatus", settings: "Settings") -> Json:
+def _status_record(found: "SecretStatus", settings: "Settings") -> dict[str, object]:
     return {
         "in_force": found.in_force,
         "rotated": found.is_rotated,

@@ -5,15 +5,16 @@ Each builds one service from the settings and exits with its exit code.
 """
 
 import gc
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from cli.options import JsonFlag
 from cli.output import CommandFailed, ExitCode, first_line_of, print_record
-from cli.settings import read_settings, read_whole_settings
+from cli.settings import read_own_settings, read_settings, read_whole_settings
 
 RevisionOption = Annotated[
     str | None,
@@ -41,7 +42,7 @@ def up() -> None:
     """
     from cli.up.run import run_up
 
-    raise typer.Exit(run_up(read_settings()))
+    _exit(run_up(read_own_settings()))
 
 
 def api() -> None:
@@ -53,10 +54,10 @@ def api() -> None:
 
     settings = read_whole_settings()
 
-    async def judge(url: str) -> str:
-        return await judge_url(url, allow=settings.egress_allow)
+    async def judge(url: str, *, livemode: bool) -> str:
+        return await judge_url(url, allow=settings.egress_of(livemode=livemode))
 
-    raise typer.Exit(run_api(settings, judge_repair_url=judge, watched_loop=watched_loop))
+    _exit(run_api(settings, judge_repair_url=judge, watched_loop=watched_loop))
 
 
 def worker() -> None:
@@ -67,7 +68,7 @@ def worker() -> None:
         from cli.up.watchdog import watched_loop
         from worker.main import run_worker
 
-    raise typer.Exit(run_worker(read_whole_settings(), watched_loop=watched_loop))
+    _exit(run_worker(read_whole_settings(), watched_loop=watched_loop))
 
 
 def mailbox() -> None:
@@ -76,7 +77,7 @@ def mailbox() -> None:
     """
     from cli.up.mailbox_server import run_mailbox
 
-    raise typer.Exit(run_mailbox(read_settings()))
+    raise typer.Exit(run_mailbox(read_own_settings()))
 
 
 def migrate(as_json: JsonFlag = False, to: RevisionOption = None) -> None:
@@ -85,8 +86,9 @@ def migrate(as_json: JsonFlag = False, to: RevisionOption = None) -> None:
     """
     from sqlalchemy.exc import SQLAlchemyError
 
-    from store.migrate import RevisionUnknown, StoreIsNewer, migration_state
+    from store.migrate import RevisionUnknown, StoreIsNewer
     from store.migrate import migrate as migrate_store
+    from store.revisions import migration_state
 
     settings = read_settings()
     if settings.database_url is None:
@@ -104,6 +106,13 @@ def migrate(as_json: JsonFlag = False, to: RevisionOption = None) -> None:
             f" {first_line_of(error)}"
         ) from None
     print_record({"before": before, "now": after, "changed": before != after}, as_json=as_json)
+
+
+def _exit(code: int) -> NoReturn:
+    """Exit with the code, which a second signal during the exit must not change."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise typer.Exit(code)
 
 
 @contextmanager

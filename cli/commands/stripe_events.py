@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from domain.receipts import EventType
+
 API_VERSION = "2025-09-30.clover"
 ID_ALPHABET = string.ascii_letters + string.digits
 
@@ -185,13 +187,16 @@ def _dispute(facts: SampleFacts) -> Json:
 
 # For each type: the builder of the object, and `previous_attributes` of an update.
 _SAMPLES: Mapping[str, tuple[Callable[[SampleFacts], Json], Json | None]] = {
-    "checkout.session.completed": (_checkout_session, None),
-    "invoice.paid": (_invoice, None),
-    "customer.subscription.deleted": (lambda facts: _subscription(facts, status="canceled"), None),
-    "customer.subscription.updated": (
+    EventType.CHECKOUT_SESSION_COMPLETED: (_checkout_session, None),
+    EventType.INVOICE_PAID: (_invoice, None),
+    EventType.CUSTOMER_SUBSCRIPTION_DELETED: (
+        lambda facts: _subscription(facts, status="canceled"),
+        None,
+    ),
+    EventType.CUSTOMER_SUBSCRIPTION_UPDATED: (
         lambda facts: _subscription(facts, status="active"),
         {"items": {"object": "list", "data": [{"object": "subscription_item", "quantity": 3}]}},
     ),
-    "charge.refunded": (_charge, {"amount_refunded": 0, "refunded": False}),
-    "charge.dispute.created": (_dispute, None),
+    EventType.CHARGE_REFUNDED: (_charge, {"amount_refunded": 0, "refunded": False}),
+    EventType.CHARGE_DISPUTE_CREATED: (_dispute, None),
 }

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from cli.local_operations import (
-    Json,
     build_operations,
     cli_actor,
     find_project,
@@ -19,7 +18,9 @@ from cli.settings import read_settings
 from domain.users import Role
 
 if TYPE_CHECKING:
+    from domain.ids import ProjectId
     from operations.people.composition import People
+    from operations.people.members import Membership
     from store.db.database import Database
 
 _T = TypeVar("_T")
@@ -57,7 +58,9 @@ def link(user: OptionalUser = None, as_json: JsonFlag = False) -> None:
 @app.command("list")
 def list_all(as_json: JsonFlag = False) -> None:
     """List the newest 1,000 users with their role in each project."""
-    answer = _with_people(lambda people: people.accounts.list_users())
+    from operations.responses.people import UserList
+
+    answer = UserList.of(_with_people(lambda people: people.accounts.list_users())).to_json()
     columns = ("user_id", "email", "has_password", "administrator", "roles")
     print_rows(answer, answer["data"], columns, as_json=as_json)
     print_end_of_list(answer["data"], "users")
@@ -68,15 +71,15 @@ def create(
     email: EmailArgument, administrator: Administrator = False, as_json: JsonFlag = False
 ) -> None:
     """Create an account without projects, and print its first sign-in link."""
-    created = dict(
-        _with_people(
-            lambda people: people.accounts.create_user(
-                email, is_administrator=administrator, actor=cli_actor()
-            )
+    from operations.responses.people import CreatedUser
+
+    created = _with_people(
+        lambda people: people.accounts.create_user(
+            email, is_administrator=administrator, actor=cli_actor()
         )
     )
-    url = _link(created.pop("token"))
-    print_record({**created, "url": url}, as_json=as_json)
+    shown = CreatedUser.of(created.user, is_administrator=administrator, url=_link(created.token))
+    print_record(shown.to_json(), as_json=as_json)
 
 
 @app.command("grant")
@@ -84,13 +87,9 @@ def grant(
     user: UserArgument, project: ProjectArgument, role: RoleArgument, as_json: JsonFlag = False
 ) -> None:
     """Give a user a role in a project, replacing the previous one. They must sign in again."""
-    print_record(
-        _with_people_in_project(
-            project,
-            lambda people, project_id: people.members.grant(
-                project_id, user, role.value, actor=cli_actor()
-            ),
-        ),
+    _change_membership(
+        project,
+        lambda people, project_id: people.members.grant(project_id, user, role, actor=cli_actor()),
         as_json=as_json,
     )
 
@@ -98,11 +97,9 @@ def grant(
 @app.command("revoke")
 def revoke(user: UserArgument, project: ProjectArgument, as_json: JsonFlag = False) -> None:
     """Remove a user from a project. The last owner cannot be removed."""
-    print_record(
-        _with_people_in_project(
-            project,
-            lambda people, project_id: people.members.revoke(project_id, user, actor=cli_actor()),
-        ),
+    _change_membership(
+        project,
+        lambda people, project_id: people.members.revoke(project_id, user, actor=cli_actor()),
         as_json=as_json,
     )
 
@@ -110,36 +107,22 @@ def revoke(user: UserArgument, project: ProjectArgument, as_json: JsonFlag = Fal
 @app.command("promote")
 def promote(user: UserArgument, as_json: JsonFlag = False) -> None:
     """Make a user an administrator: owner of every project."""
-    print_record(
-        _with_people(
-            lambda people: people.accounts.set_administrator(
-                user, is_administrator=True, actor=cli_actor()
-            )
-        ),
-        as_json=as_json,
-    )
+    _set_administrator(user, is_administrator=True, as_json=as_json)
 
 
 @app.command("demote")
 def demote(user: UserArgument, as_json: JsonFlag = False) -> None:
     """Remove administrator rights from a user. The last administrator cannot be demoted."""
-    print_record(
-        _with_people(
-            lambda people: people.accounts.set_administrator(
-                user, is_administrator=False, actor=cli_actor()
-            )
-        ),
-        as_json=as_json,
-    )
+    _set_administrator(user, is_administrator=False, as_json=as_json)
 
 
 @app.command("delete")
 def delete(user: UserArgument, as_json: JsonFlag = False) -> None:
     """Delete an account with its memberships and sessions. Timelines keep its actions."""
-    print_record(
-        _with_people(lambda people: people.accounts.delete_user(user, actor=cli_actor())),
-        as_json=as_json,
-    )
+    from operations.responses.people import User
+
+    deleted = _with_people(lambda people: people.accounts.delete_user(user, actor=cli_actor()))
+    print_record(User.of(deleted).to_json(), as_json=as_json)
 
 
 @app.command("reset-totp")
@@ -147,16 +130,19 @@ def reset_totp(user: UserArgument, as_json: JsonFlag = False) -> None:
     """Turn off the authenticator app of a user who also lost the recovery codes. Verify the user's
     identity first.
     """
-    print_record(
-        _with_people(lambda people: people.accounts.reset_totp(user, actor=cli_actor())),
-        as_json=as_json,
-    )
+    from operations.responses.people import UserWithoutTotp
+
+    reset = _with_people(lambda people: people.accounts.reset_totp(user, actor=cli_actor()))
+    print_record(UserWithoutTotp.of(reset).to_json(), as_json=as_json)
 
 
 @app.command("sessions")
 def sessions(user: UserArgument, as_json: JsonFlag = False) -> None:
     """List a user's sessions."""
-    answer = _with_people(lambda people: people.sessions.list_sessions_of(user))
+    from operations.responses.people import SessionList
+
+    listed = _with_people(lambda people: people.sessions.list_sessions_of(user))
+    answer = SessionList.of(listed).to_json()
     print_rows(
         answer,
         answer["data"],
@@ -168,14 +154,26 @@ def sessions(user: UserArgument, as_json: JsonFlag = False) -> None:
 @app.command("sign-out")
 def sign_out(user: UserArgument, as_json: JsonFlag = False) -> None:
     """End all sessions of a user and revoke their unused sign-in links."""
-    print_record(
-        _with_people(lambda people: people.sessions.end_sessions_of(user, actor=cli_actor())),
-        as_json=as_json,
-    )
+    from operations.responses.people import SignedOutUser
+
+    ended = _with_people(lambda people: people.sessions.end_sessions_of(user, actor=cli_actor()))
+    print_record(SignedOutUser.of(ended).to_json(), as_json=as_json)
 
 
 def _link(token: str) -> str:
     return f"{read_settings().public_url_or_default}/login/link?token={token}"
+
+
+def _set_administrator(user: str, *, is_administrator: bool, as_json: bool) -> None:
+    from operations.responses.people import UserRights
+
+    changed = _with_people(
+        lambda people: people.accounts.set_administrator(
+            user, is_administrator=is_administrator, actor=cli_actor()
+        )
+    )
+    shown = UserRights.of(changed, is_administrator=is_administrator)
+    print_record(shown.to_json(), as_json=as_json)
 
 
 def _with_people(action: "Callable[[People], Awaitable[_T]]") -> _T:
@@ -190,18 +188,21 @@ def _with_people(action: "Callable[[People], Awaitable[_T]]") -> _T:
     return with_store(settings, act)
 
 
-def _with_people_in_project(
-    name_or_id: str, action: "Callable[[People, str], Awaitable[Json]]"
-) -> Json:
-    """Run the action with the id of the named project."""
+def _change_membership(
+    name_or_id: str,
+    action: "Callable[[People, ProjectId], Awaitable[Membership]]",
+    *,
+    as_json: bool,
+) -> None:
+    """Run the action with the id of the named project, and print the new membership."""
     from operations.people.composition import People
+    from operations.responses.people import UserInProject
 
     settings = read_settings()
 
-    async def act(database: "Database") -> Json:
+    async def act(database: "Database") -> "Membership":
         project = await find_project(build_operations(settings, database), name_or_id)
-        return await action(
-            People.build(database, read_sealer(settings)), str(project["project_id"])
-        )
+        return await action(People.build(database, read_sealer(settings)), project.id)
 
-    return with_store(settings, act)
+    changed = with_store(settings, act)
+    print_record(UserInProject.of(changed).to_json(), as_json=as_json)

@@ -8,18 +8,19 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+import httpx
 
 from cli.demo.processes import DemoProcess, free_ports, run_process
+from cli.local_operations import build_operations, cli_actor, with_open_store
 from cli.output import CommandFailed
-
-if TYPE_CHECKING:
-    from config.settings import Settings
-    from store.db.database import Database
+from config.settings import Settings
+from domain.projects import CreatedProject, Mode, Scope
+from store.db.database import Database
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 30
@@ -29,8 +30,6 @@ ALERT_EMAIL = "operator@example.com"
 
 async def is_running(url: str) -> bool:
     """Whether a Makegood API answers at the URL."""
-    import httpx
-
     try:
         async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=3) as client:
             answer = await client.get("/livez")
@@ -40,13 +39,11 @@ async def is_running(url: str) -> bool:
 
 
 @asynccontextmanager
-async def temporary_instance() -> AsyncIterator["Settings"]:
+async def temporary_instance() -> AsyncIterator[Settings]:
     """Run a new instance during the block; yields its settings.
 
     Raises: CommandFailed when it does not become ready.
     """
-    from config.settings import Settings
-
     api, temporal, temporal_ui, smtp = free_ports(4)
     with tempfile.TemporaryDirectory(prefix="makegood-demo-") as directory:
         data_dir = Path(directory) / "data"
@@ -85,33 +82,30 @@ async def temporary_instance() -> AsyncIterator["Settings"]:
             yield settings
 
 
-async def make_project(settings: "Settings", *, name: str) -> Mapping[str, Any]:
-    """Create a test project in the instance's store, with a key of all scopes. Values are of any
-    JSON type.
+async def make_project(settings: Settings, *, name: str) -> CreatedProject:
+    """Create a test project in the instance's store, with a key of all scopes.
 
     Raises: CommandFailed when the store cannot be reached from here.
     """
-    from cli.local_operations import build_operations, cli_actor, with_open_store
 
-    async def make(database: "Database") -> Mapping[str, Any]:
+    async def make(database: Database) -> CreatedProject:
         return await build_operations(settings, database).projects.create_project(
             name=name,
-            mode="test",
+            mode=Mode.TEST,
             actor=cli_actor(),
             # No demo mail goes to a real mail server.
             alert_emails=[ALERT_EMAIL] if settings.smtp_url is None else [],
             timeout_minutes=0.5,
-            scopes=["ingest", "read", "operate", "admin"],
+            scopes=list(Scope),
         )
 
     return await with_open_store(settings, make)
 
 
-async def retire_project(settings: "Settings", project_id: str) -> None:
+async def retire_project(settings: Settings, project_id: str) -> None:
     """Suspend the project: its key is refused, and doctor no longer checks its repair URL."""
-    from cli.local_operations import build_operations, cli_actor, with_open_store
 
-    async def retire(database: "Database") -> None:
+    async def retire(database: Database) -> None:
         await build_operations(settings, database).projects.set_suspended(
             project_id, suspended=True, actor=cli_actor()
         )
@@ -120,8 +114,6 @@ async def retire_project(settings: "Settings", project_id: str) -> None:
 
 
 async def _wait_until_ready(url: str, up: DemoProcess) -> None:
-    import httpx
-
     try:
         async with (
             asyncio.timeout(READY_SECONDS),

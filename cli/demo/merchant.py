@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import httpx
 
 from cli.demo.instance import POLL_SECONDS, ROOT
 from cli.demo.processes import DemoProcess, free_ports, run_process
 from cli.output import CommandFailed
-
-if TYPE_CHECKING:
-    import httpx
 
 CLIENT = ROOT / "sdks" / "python"
 READY_SECONDS = 15
@@ -28,7 +27,7 @@ class Merchant:
     url: str
     stripe_secret: str
     process: DemoProcess
-    _client: "httpx.AsyncClient"
+    _client: httpx.AsyncClient
 
     @property
     def repair_url(self) -> str:
@@ -61,8 +60,6 @@ async def demo_merchant(
 
     Raises: CommandFailed when it does not start, or when this installation does not contain it.
     """
-    import httpx
-
     if not (CLIENT / "makegood_client.py").exists():
         raise CommandFailed(
             "the demo merchant needs sdks/python: run the demo from a checkout of the repository"
@@ -101,9 +98,7 @@ def merchant_port() -> int:
     return free_ports(1)[0]
 
 
-async def _wait_until_ready(merchant: Merchant, client: "httpx.AsyncClient") -> None:
-    import httpx
-
+async def _wait_until_ready(merchant: Merchant, client: httpx.AsyncClient) -> None:
     try:
         async with asyncio.timeout(READY_SECONDS):
             while True:

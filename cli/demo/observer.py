@@ -9,15 +9,14 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+import httpx
 import typer
 
 from cli.output import CommandFailed
 from domain.values.text import printable
-
-if TYPE_CHECKING:
-    import httpx
+from store.maintenance.mailbox import list_mails, read_mail
 
 T = TypeVar("T")
 POLL_SECONDS = 0.1
@@ -40,7 +39,7 @@ class Step:
 class Observer:
     """Polls for steps and records them; `mailbox` is None when mail goes to an external server."""
 
-    client: "httpx.AsyncClient"
+    client: httpx.AsyncClient
     mailbox: Path | None
     began: float
     is_quiet: bool
@@ -109,8 +108,6 @@ class Observer:
 
     async def subject_of_mail(self, *words: str) -> str | None:
         """The subject of a mail that contains all these words; None while there is none."""
-        from store.maintenance.mailbox import list_mails, read_mail
-
         if self.mailbox is None:
             return None
         for summary in list_mails(self.mailbox, limit=50):

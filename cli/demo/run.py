@@ -8,43 +8,31 @@ import asyncio
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
 
+import httpx
 import typer
 
-from cli.options import JsonFlag
+from cli.demo.instance import is_running, make_project, retire_project, temporary_instance
+from cli.demo.merchant import demo_merchant, merchant_port
+from cli.demo.observer import Observer
+from cli.demo.stories import Stage, run_stories
 from cli.output import CommandFailed, print_json
-from cli.settings import read_settings
-
-if TYPE_CHECKING:
-    import httpx
-
-    from cli.demo.observer import Observer
-    from config.settings import Settings
+from config.settings import Settings
+from domain.projects import CreatedProject
 
 TOTAL_SECONDS = 60
 
 
-def register(app: typer.Typer) -> None:
-    """Put the command under the application."""
-    app.command("demo")(demo)
+def run_demo(settings: Settings, *, is_fresh: bool, as_json: bool) -> None:
+    """Run the four stories and print their steps.
 
-
-def demo(
-    fresh: Annotated[
-        bool,
-        typer.Option("--fresh", help="Start a temporary instance, even if one is running here."),
-    ] = False,
-    as_json: JsonFlag = False,
-) -> None:
-    """Demonstrate payment, incident, e-mail, repair and recovery with a demo merchant, in under a
-    minute.
+    Raises: CommandFailed when an expected step does not happen.
     """
     began = time.monotonic()
-    observer = asyncio.run(_demo(read_settings(), began=began, is_fresh=fresh, is_quiet=as_json))
+    observer = asyncio.run(_demo(settings, began=began, is_fresh=is_fresh, is_quiet=as_json))
     seconds = round(time.monotonic() - began, 1)
     if as_json:
         steps = [
@@ -56,9 +44,7 @@ def demo(
         typer.echo(f"\nAll {len(observer.steps)} steps were observed in {seconds} s.")
 
 
-async def _demo(
-    settings: "Settings", *, began: float, is_fresh: bool, is_quiet: bool
-) -> "Observer":
+async def _demo(settings: Settings, *, began: float, is_fresh: bool, is_quiet: bool) -> Observer:
     try:
         async with (
             asyncio.timeout(TOTAL_SECONDS),
@@ -72,12 +58,8 @@ async def _demo(
 
 
 @asynccontextmanager
-async def _instance(
-    settings: "Settings", *, is_fresh: bool
-) -> "AsyncIterator[tuple[Settings, bool]]":
+async def _instance(settings: Settings, *, is_fresh: bool) -> AsyncIterator[tuple[Settings, bool]]:
     """Yields the settings of the instance, and whether it is a temporary one."""
-    from cli.demo.instance import is_running, temporary_instance
-
     if not is_fresh and await is_running(settings.public_url_or_default):
         yield settings, False
         return
@@ -85,17 +67,10 @@ async def _instance(
         yield own, True
 
 
-async def _run(
-    settings: "Settings", *, began: float, is_temporary: bool, is_quiet: bool
-) -> "Observer":
-    import httpx
-
-    from cli.demo.instance import make_project, retire_project
-    from cli.demo.observer import Observer
-
+async def _run(settings: Settings, *, began: float, is_temporary: bool, is_quiet: bool) -> Observer:
     url = settings.public_url_or_default
-    project = await make_project(settings, name=f"demo-{secrets.token_hex(3)}")
-    headers = {"Authorization": f"Bearer {project['api_key']}", "Accept": "application/json"}
+    created = await make_project(settings, name=f"demo-{secrets.token_hex(3)}")
+    headers = {"Authorization": f"Bearer {created.api_key}", "Accept": "application/json"}
     try:
         async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as client:
             observer = Observer(
@@ -104,35 +79,31 @@ async def _run(
             observer.begin_story(
                 f"Makegood at {url}" + (", started for this demo" if is_temporary else "")
             )
-            await _run_with_merchant(observer, url, project)
+            await _run_with_merchant(observer, url, created)
     finally:
         if not is_temporary:
-            await asyncio.shield(retire_project(settings, project["project_id"]))
+            await asyncio.shield(retire_project(settings, created.project.id))
     return observer
 
 
-# Any: JSON values.
-async def _run_with_merchant(observer: "Observer", url: str, project: Mapping[str, Any]) -> None:
-    from cli.demo.merchant import demo_merchant, merchant_port
-    from cli.demo.stories import Stage, run_stories
-
+async def _run_with_merchant(observer: Observer, url: str, created: CreatedProject) -> None:
     with tempfile.TemporaryDirectory(prefix="makegood-merchant-") as directory:
         merchant_process = demo_merchant(
             makegood_url=url,
-            api_key=project["api_key"],
-            signing_secret=project["signing_secret"],
+            api_key=created.api_key,
+            signing_secret=created.signing_secret,
             port=merchant_port(),
             directory=Path(directory),
         )
         async with merchant_process as merchant:
             await _save_repair_url(observer.client, url, merchant.repair_url)
             observer.record_step(
-                f"test project {project['name']} has the repair URL {merchant.repair_url}"
+                f"test project {created.project.name} has the repair URL {merchant.repair_url}"
             )
             await run_stories(Stage(merchant, observer))
 
 
-async def _save_repair_url(client: "httpx.AsyncClient", url: str, repair_url: str) -> None:
+async def _save_repair_url(client: httpx.AsyncClient, url: str, repair_url: str) -> None:
     """Save the URL over REST: the running API validates it with its own settings.
 
     Raises: CommandFailed when it refuses.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cli.commands.stripe_events import body_of, stripe_event
+from cli.commands.trigger import post_event
 from cli.demo.merchant import Merchant
 from cli.demo.observer import Json, Observer
 from cli.output import CommandFailed
@@ -99,8 +100,6 @@ async def _late_result(stage: Stage) -> None:
 
 async def _pay(stage: Stage, event_type: str) -> str:
     """Send a Stripe event to the merchant; returns the event id of its receipt."""
-    from cli.commands.trigger import post_event
-
     reference, at = f"order-{secrets.token_hex(4)}", int(time.time())
     body = body_of(stripe_event(event_type, reference=reference, at=at))
     status = post_event(

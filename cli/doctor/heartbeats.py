@@ -2,17 +2,13 @@
 store.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from cli.doctor.findings import Finding, Verdict, fail, ok, warn
 from domain.values.clocks import clock_complaint
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from store.db.database import Database
-    from store.status.heartbeats import Beat
+from store.db.database import Database
+from store.status.heartbeats import CLOCK, ENDED, Beat, read_beats
 
 # Signatures and deadlines use the database's clock; TLS, sign-in and logs use this host's.
 SMALL_SKEW_SECONDS = 2.0
@@ -21,10 +17,8 @@ LARGE_SKEW_SECONDS = 60.0
 FRESH_BEAT_SECONDS = 10.0
 
 
-async def check_clock(database: "Database") -> Finding:
+async def check_clock(database: Database) -> Finding:
     """Compare this host's clock, and those of the running processes, with the database's."""
-    from store.status.heartbeats import read_beats
-
     if database.dialect == "sqlite":
         return ok("the host's own: SQLite has no clock")
     async with database.reading() as session:
@@ -35,10 +29,8 @@ async def check_clock(database: "Database") -> Finding:
     return judge_clocks((here - there).total_seconds(), beats)
 
 
-async def check_worker(database: "Database") -> Finding:
+async def check_worker(database: Database) -> Finding:
     """Check the heartbeats of the workers."""
-    from store.status.heartbeats import read_beats
-
     async with database.reading() as session:
         return judge_beats(await read_beats(session, await database.now(session)))
 
@@ -59,10 +51,8 @@ def judge_skew(seconds: float) -> Finding:
     return ok(detail)
 
 
-def judge_clocks(seconds: float, beats: "Sequence[Beat]") -> Finding:
+def judge_clocks(seconds: float, beats: Sequence[Beat]) -> Finding:
     """The finding for this host's clock and for the clocks that API and worker processes report."""
-    from store.status.heartbeats import CLOCK, ENDED
-
     here = judge_skew(seconds)
     if here.verdict is Verdict.FAIL:
         return here
@@ -81,7 +71,7 @@ def judge_clocks(seconds: float, beats: "Sequence[Beat]") -> Finding:
     return here
 
 
-def judge_beats(beats: "Sequence[Beat]") -> Finding:
+def judge_beats(beats: Sequence[Beat]) -> Finding:
     """The finding for the workers' heartbeats."""
     start = "start `makegood worker`, or everything with `makegood up`"
     workers = [beat for beat in beats if beat.role == "worker"]

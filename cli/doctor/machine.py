@@ -11,13 +11,12 @@ import stat
 import sys
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cli.doctor.findings import Check, Finding, fail, ok, warn
+from cli.up.temporal_binary import find_installed_program
+from config.secret_files import SettingsError
+from config.settings import Settings
 from egress.policy import REFUSED_RANGES, Network
-
-if TYPE_CHECKING:
-    from config.settings import Settings
 
 OLDEST_PYTHON = (3, 11)
 LITTLE_DISK_BYTES = 2 * 1024**3
@@ -27,7 +26,7 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 METADATA = ip_network("169.254.169.254/32")
 
 
-def machine_checks(settings: "Settings") -> tuple[Check, ...]:
+def machine_checks(settings: Settings) -> tuple[Check, ...]:
     """The checks in the order of the output."""
 
     async def python() -> Finding:
@@ -68,7 +67,7 @@ def check_python(version: tuple[int, ...]) -> Finding:
     return ok(f"Python {platform.python_version()}")
 
 
-def check_data_directory(settings: "Settings") -> Finding:
+def check_data_directory(settings: Settings) -> Finding:
     """Whether the directory exists, is writable, and is closed to other users."""
     path = settings.data_dir
     if not path.is_dir():
@@ -95,10 +94,8 @@ def check_data_directory(settings: "Settings") -> Finding:
     return ok(f"{path}, mode {mode:o}")
 
 
-def check_secret_key(settings: "Settings") -> Finding:
+def check_secret_key(settings: Settings) -> Finding:
     """Whether there is a root secret, and whether its file is closed to other users."""
-    from config.secret_files import SettingsError
-
     try:
         settings.read_secret_key()
     except SettingsError as error:
@@ -134,10 +131,8 @@ def check_disk(data_dir: Path) -> Finding:
     return ok(detail)
 
 
-def check_temporal_program(settings: "Settings") -> Finding:
+def check_temporal_program(settings: Settings) -> Finding:
     """Whether `makegood up` would find the Temporal CLI without a download."""
-    from cli.up.temporal_binary import find_installed_program
-
     if settings.temporal_address is not None:
         return ok("not needed: TEMPORAL_ADDRESS is set")
     program = find_installed_program(settings.data_dir)
@@ -149,9 +144,12 @@ def check_temporal_program(settings: "Settings") -> Finding:
     return ok(program)
 
 
-def check_egress(settings: "Settings") -> Finding:
+def check_egress(settings: Settings) -> Finding:
     """Whether MAKEGOOD_EGRESS_ALLOW allows addresses that should stay refused."""
     ranges = settings.egress_allow
+    if not ranges and settings.egress_allow_test:
+        detail = ", ".join(str(network) for network in settings.egress_allow_test)
+        return ok(f"{detail} for test projects only: repair URLs of live projects must be public")
     if not ranges:
         return ok("none: repair URLs must be public")
     detail = ", ".join(str(network) for network in ranges)

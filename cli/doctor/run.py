@@ -6,18 +6,16 @@ It changes nothing and sends no mail. The checks are in `machine_checks`, `store
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import typer
 
 from cli.doctor.findings import Check, Finding, Verdict, fail
-from cli.options import JsonFlag
+from cli.doctor.machine import machine_checks
+from cli.doctor.services import service_checks
+from cli.doctor.store import opened_store, store_checks
 from cli.output import ExitCode, print_json
-from cli.settings import read_settings
+from config.settings import Settings
 from domain.values.text import printable
-
-if TYPE_CHECKING:
-    from config.settings import Settings
 
 CHECK_SECONDS = 20
 COLOURS = {
@@ -27,29 +25,18 @@ COLOURS = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    """Put the command under the application."""
-    app.command("doctor")(doctor)
-
-
-def doctor(as_json: JsonFlag = False) -> None:
-    """Check this installation: machine, store, API, worker, Temporal, mail, repair URLs; one fix
-    for each problem.
-    """
-    findings = asyncio.run(_run_all(read_settings()))
+def run_doctor(settings: Settings, *, as_json: bool) -> ExitCode:
+    """Run every check and print the findings; returns the exit code."""
+    findings = asyncio.run(_run_all(settings))
     is_well = not any(finding.verdict is Verdict.FAIL for _, finding in findings)
     if as_json:
         print_json({"ok": is_well, "checks": [_row(name, finding) for name, finding in findings]})
     else:
         _print(findings)
-    raise typer.Exit(ExitCode.OK if is_well else ExitCode.FAILED)
+    return ExitCode.OK if is_well else ExitCode.FAILED
 
 
-async def _run_all(settings: "Settings") -> list[tuple[str, Finding]]:
-    from cli.doctor.machine import machine_checks
-    from cli.doctor.services import service_checks
-    from cli.doctor.store import opened_store, store_checks
-
+async def _run_all(settings: Settings) -> list[tuple[str, Finding]]:
     async with opened_store(settings) as store:
         checks = (
             *machine_checks(settings),

@@ -3,19 +3,18 @@
 import asyncio
 import socket
 import ssl
-from typing import TYPE_CHECKING
 
+import aiosmtplib
+import httpx
+
+from activities.alerts.email_smtp import parse_mail_server
 from cli.doctor.findings import Check, Finding, fail, ok, warn
-
-if TYPE_CHECKING:
-    import httpx
-
-    from config.settings import Settings
+from config.settings import Settings
 
 CONNECT_SECONDS = 5
 
 
-def service_checks(settings: "Settings") -> tuple[Check, ...]:
+def service_checks(settings: Settings) -> tuple[Check, ...]:
     """The checks in the order of the output."""
 
     async def api() -> Finding:
@@ -32,8 +31,6 @@ def service_checks(settings: "Settings") -> tuple[Check, ...]:
 
 async def check_api(url: str) -> Finding:
     """Whether the API answers, and whether it is ready."""
-    import httpx
-
     try:
         async with httpx.AsyncClient(
             base_url=url, trust_env=False, timeout=CONNECT_SECONDS
@@ -58,7 +55,7 @@ async def check_api(url: str) -> Finding:
     return ok(f"{url} is ready")
 
 
-async def check_temporal(settings: "Settings") -> Finding:
+async def check_temporal(settings: Settings) -> Finding:
     """Whether the address accepts connections, and TLS if configured. The worker's heartbeat
     reports the rest.
     """
@@ -91,12 +88,8 @@ async def check_temporal(settings: "Settings") -> Finding:
     return ok(f"{settings.temporal_target} accepts connections")
 
 
-async def check_mail(settings: "Settings") -> Finding:
+async def check_mail(settings: Settings) -> Finding:
     """Whether the mail server answers, supports what the URL requires, and accepts the password."""
-    import aiosmtplib
-
-    from activities.alerts.email_smtp import parse_mail_server
-
     is_built_in = settings.smtp_url is None
     fix = (
         "run `makegood up`"
@@ -137,7 +130,7 @@ async def check_mail(settings: "Settings") -> Finding:
     return ok(f"{reached}{', encrypted' if is_encrypted else ''}")
 
 
-def _tls(settings: "Settings") -> ssl.SSLContext | None:
+def _tls(settings: Settings) -> ssl.SSLContext | None:
     if not settings.uses_temporal_tls:
         return None
     context = ssl.create_default_context(cafile=settings.temporal_tls_ca_cert)
@@ -147,7 +140,7 @@ def _tls(settings: "Settings") -> ssl.SSLContext | None:
     return context
 
 
-def _failed_checks(answer: "httpx.Response") -> str:
+def _failed_checks(answer: httpx.Response) -> str:
     """The failed checks of a /readyz response. Unknown checks only follow from the failed ones."""
     try:
         checks = answer.json()["checks"]

@@ -5,34 +5,43 @@ alerts, outages.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cli.doctor.findings import Check, Finding, fail, ok, warn
 from cli.doctor.heartbeats import check_clock, check_worker
 from cli.output import first_line_of
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from config.settings import Settings
-    from domain.projects import Project
-    from store.db.database import Database
-    from store.db.durability import Flaw
+from config.secret_files import SettingsError
+from config.settings import Settings
+from domain.errors import Unavailable
+from domain.projects import Project
+from domain.temporal.runs import CAUSE_TEXTS, StuckCause
+from egress.policy import UnsafeUrl
+from egress.transport import judge_url
+from operations.readiness import CheckStatus, judge_alerts, outage_credit_warning
+from store.crypto.encryption import Sealer
+from store.crypto.root_secret import SecretUnknown, secret_status
+from store.db.database import Database
+from store.db.durability import Flaw, find_flaws
+from store.db.paging import LISTED_AT_MOST
+from store.maintenance.metrics import read_failing_alerts
+from store.projects.projects import list_projects
+from store.receipts.outage_credit import read_pending_credit
+from store.receipts.stuck_runs import count_stuck, stuck_runs
+from store.revisions import migration_state, revisions
 
 NO_STORE = "the store is not ready"
 FIX_STORE = "fix the problem of `Store` first"
 
 
 @asynccontextmanager
-async def opened_store(settings: "Settings") -> "AsyncIterator[Database | None]":
+async def opened_store(settings: Settings) -> AsyncIterator[Database | None]:
     """The open store; None when there is none yet, because opening SQLite would create an empty
     file.
     """
-    from store.db.database import Database
-
     if settings.database_url is None and not (settings.data_dir / "makegood.db").exists():
         yield None
         return
@@ -43,7 +52,7 @@ async def opened_store(settings: "Settings") -> "AsyncIterator[Database | None]"
         await database.close()
 
 
-def store_checks(settings: "Settings", database: "Database | None") -> tuple[Check, ...]:
+def store_checks(settings: Settings, database: Database | None) -> tuple[Check, ...]:
     """The checks in the order of the output."""
 
     async def store() -> Finding:
@@ -67,14 +76,10 @@ def store_checks(settings: "Settings", database: "Database | None") -> tuple[Che
     )
 
 
-def check_migrations(settings: "Settings") -> Finding:
+def check_migrations(settings: Settings) -> Finding:
     """Whether the database is reachable and its tables are those of this version. Blocks: call it
     in a thread.
     """
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from store.migrate import migration_state, revisions
-
     try:
         current, newest = migration_state(settings.database_url_or_default)
     except (OSError, SQLAlchemyError) as error:
@@ -96,7 +101,7 @@ def check_migrations(settings: "Settings") -> Finding:
     return ok(f"reachable, tables at {current}")
 
 
-def judge_flaws(flaws: "Sequence[Flaw]") -> Finding:
+def judge_flaws(flaws: Sequence[Flaw]) -> Finding:
     """The finding for settings that weaken durability. A setting that our own commits override is a
     warning.
     """
@@ -118,12 +123,8 @@ def judge_flaws(flaws: "Sequence[Flaw]") -> Finding:
 
 
 async def _with_store(
-    database: "Database | None", check: "Callable[[Database], Awaitable[Finding]]"
+    database: Database | None, check: Callable[[Database], Awaitable[Finding]]
 ) -> Finding:
-    from sqlalchemy.exc import DBAPIError
-
-    from domain.errors import Unavailable
-
     if database is None:
         return fail(NO_STORE, fix=FIX_STORE)
     try:
@@ -132,11 +133,7 @@ async def _with_store(
         return fail(NO_STORE, fix=FIX_STORE)
 
 
-async def _check_sealed(database: "Database", settings: "Settings") -> Finding:
-    from config.secret_files import SettingsError
-    from store.crypto.encryption import Sealer
-    from store.crypto.root_secret import SecretUnknown, secret_status
-
+async def _check_sealed(database: Database, settings: Settings) -> Finding:
     status_command = "makegood secret status"
     try:
         sealer = Sealer(settings.read_secret_key(), settings.read_previous_secret_key())
@@ -182,12 +179,7 @@ async def _check_sealed(database: "Database", settings: "Settings") -> Finding:
     return warn("nothing needs the previous secret key", fix=status_command)
 
 
-async def _check_durability(database: "Database") -> Finding:
-    from sqlalchemy.exc import DBAPIError
-
-    from domain.errors import Unavailable
-    from store.db.durability import find_flaws
-
+async def _check_durability(database: Database) -> Finding:
     async with database.watching() as session:
         flaws = await find_flaws(session)
     try:
@@ -201,10 +193,7 @@ async def _check_durability(database: "Database") -> Finding:
     return judge_flaws(flaws)
 
 
-async def _check_credit(database: "Database") -> Finding:
-    from operations.readiness import outage_credit_warning
-    from store.receipts.outage_credit import read_pending_credit
-
+async def _check_credit(database: Database) -> Finding:
     async with database.reading() as session:
         pending = await read_pending_credit(session, await database.now(session))
     if pending is None:
@@ -221,10 +210,7 @@ async def _check_credit(database: "Database") -> Finding:
     )
 
 
-async def _check_alerts(database: "Database") -> Finding:
-    from operations.readiness import CheckStatus, judge_alerts
-    from store.maintenance.metrics import read_failing_alerts
-
+async def _check_alerts(database: Database) -> Finding:
     async with database.reading() as session:
         found = await read_failing_alerts(session, await database.now(session))
     judged = judge_alerts(found)
@@ -237,10 +223,7 @@ async def _check_alerts(database: "Database") -> Finding:
     return warn(judged.detail, fix=fix) if found.failing or found.ended else ok(judged.detail)
 
 
-async def _check_runs(database: "Database") -> Finding:
-    from domain.runs import CAUSE_TEXTS, StuckCause
-    from store.receipts.stuck_runs import count_stuck, stuck_runs
-
+async def _check_runs(database: Database) -> Finding:
     async with database.reading() as session:
         count, first = await count_stuck(session), await stuck_runs(session, after=None, limit=1)
     if not first:
@@ -252,10 +235,7 @@ async def _check_runs(database: "Database") -> Finding:
     )
 
 
-async def _check_repair_urls(database: "Database", settings: "Settings") -> Finding:
-    from store.db.paging import LISTED_AT_MOST
-    from store.projects.projects import list_projects
-
+async def _check_repair_urls(database: Database, settings: Settings) -> Finding:
     async with database.reading() as session:
         projects = await list_projects(session, is_working=True)
     if not projects:
@@ -273,17 +253,14 @@ async def _check_repair_urls(database: "Database", settings: "Settings") -> Find
     return ok(f"{which}{len(projects)} may be called")
 
 
-async def _repair_problem(project: "Project", settings: "Settings") -> tuple[str, str] | None:
+async def _repair_problem(project: Project, settings: Settings) -> tuple[str, str] | None:
     """The project's name and the problem; None when its repair URL may be called."""
-    from egress.policy import UnsafeUrl
-    from egress.transport import judge_url
-
     if project.repair_url is None:
         return project.name, "it has no repair URL, so Reprocess is refused"
     if project.repair_url_gone:
         return project.name, "its repair URL answered 410 Gone"
     try:
-        await judge_url(project.repair_url, allow=settings.egress_allow)
+        await judge_url(project.repair_url, allow=settings.egress_of(livemode=project.livemode))
     except UnsafeUrl as error:
         return project.name, str(error)
     return None

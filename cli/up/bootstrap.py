@@ -1,12 +1,13 @@
 """Bootstraps a store for `makegood up`: creates a sign-in link, and on the first run a project with
 a key.
 
-`cli.up.run` prints the result. Neither value is logged; the key cannot be shown again.
+`cli.up.run` prints the result. No value is logged; key and secret cannot be shown again.
 """
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cli.local_operations import build_operations, cli_actor, read_sealer
 from config.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,16 +20,18 @@ ALERT_EMAIL = "you@example.com"
 
 @dataclass(frozen=True, slots=True)
 class BootstrapResult:
-    """A single-use sign-in token, and the new project's key; None when projects existed already."""
+    """A single-use sign-in token, and the new project's key and signing secret; None when projects
+    existed already.
+    """
 
     login_token: str
     api_key: str | None
+    signing_secret: str | None = None
 
 
 async def bootstrap_store(settings: Settings) -> BootstrapResult:
     """Create a sign-in link on each call, and the default project when the store has no project."""
     # Imported here: `makegood up` starts its children before it needs the store.
-    from cli.local_operations import build_operations, cli_actor, read_sealer
     from operations.people.composition import People
     from store.db.database import Database
 
@@ -37,19 +40,20 @@ async def bootstrap_store(settings: Settings) -> BootstrapResult:
         login_token = await People.build(database, read_sealer(settings)).accounts.create_link(
             None, actor=cli_actor()
         )
-        api_key = await _first_api_key(
+        api_key, signing_secret = await _first_secrets(
             build_operations(settings, database), catches_mail=settings.smtp_url is None
         )
-        return BootstrapResult(login_token=login_token, api_key=api_key)
+        return BootstrapResult(login_token, api_key, signing_secret)
     finally:
         await database.close()
 
 
-async def _first_api_key(operations: "Operations", *, catches_mail: bool) -> str | None:
-    from cli.local_operations import cli_actor
-
-    if (await operations.projects.list_projects())["data"]:
-        return None
+async def _first_secrets(
+    operations: "Operations", *, catches_mail: bool
+) -> tuple[str, str] | tuple[None, None]:
+    """The API key and the signing secret of the default project, if it is created now."""
+    if await operations.projects.list_projects():
+        return None, None
     created = await operations.projects.create_project(
         name=PROJECT_NAME,
         mode="test",
@@ -58,4 +62,4 @@ async def _first_api_key(operations: "Operations", *, catches_mail: bool) -> str
         alert_emails=[ALERT_EMAIL] if catches_mail else [],
         scopes=["ingest"],
     )
-    return str(created["api_key"])
+    return created.api_key, created.signing_secret

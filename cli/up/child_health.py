@@ -7,11 +7,12 @@ Each check returns a problem or None and never raises. The supervisor calls them
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cli.up.child import LivenessCheck
 from cli.up.probes import answers_http, greets_by_smtp, speaks_http2
+from domain.errors import Unavailable
 
 if TYPE_CHECKING:
     from store.status.heartbeats import Beat
@@ -30,10 +31,18 @@ class LivenessLimits:
 
 
 DEFAULT_LIMITS = LivenessLimits()
+# A hung API refuses receipts. With the probe's own timeout it is killed within 15 s.
+API_INTERVAL_SECONDS = 3.0
+API_FAILING_SECONDS = 9.0
 
 
 def api_liveness(host: str, port: int, limits: LivenessLimits) -> LivenessCheck:
     """Fails while `/livez` is not answered. `/livez` depends on no other service."""
+    limits = replace(
+        limits,
+        interval_seconds=min(limits.interval_seconds, API_INTERVAL_SECONDS),
+        failing_seconds=min(limits.failing_seconds, API_FAILING_SECONDS),
+    )
     return _answer_check(
         lambda: answers_http(host, port, "/livez"), "/livez is not answered", limits
     )
@@ -57,7 +66,6 @@ def worker_liveness(database_url: str, limits: LivenessLimits) -> LivenessCheck:
     async def problem(group: int) -> str | None:
         from sqlalchemy.exc import SQLAlchemyError
 
-        from domain.errors import Unavailable
         from store.db.database import Database
         from store.status.heartbeats import read_beats
 

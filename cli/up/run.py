@@ -26,6 +26,8 @@ from cli.up.child_health import (
     worker_liveness,
 )
 from cli.up.data_directory import DataDirectoryError, ensure_secret_key, locked
+from cli.up.instance_file import announced
+from cli.up.open_loopback import NOTE, with_open_loopback
 from cli.up.ports import PortsError, check_ports, needed_ports
 from cli.up.probes import answers_http, greets_by_smtp, temporal_is_healthy
 from cli.up.supervisor import PREPARED, Supervisor
@@ -50,6 +52,7 @@ def run_up(settings: Settings, *, limits: LivenessLimits = DEFAULT_LIMITS) -> in
     """Run everything until SIGINT or SIGTERM; returns the exit code."""
     started_at = time.monotonic()
     os.umask(0o077)
+    settings = with_open_loopback(settings)
     try:
         with locked(settings.data_dir):
             check_ports(needed_ports(settings))
@@ -59,7 +62,8 @@ def run_up(settings: Settings, *, limits: LivenessLimits = DEFAULT_LIMITS) -> in
                     " copy, do not share it"
                 )
             settings.read_secret_key()
-            return asyncio.run(_Up(settings, started_at).run(child_specs(settings, limits)))
+            with announced(settings):
+                return asyncio.run(_Up(settings, started_at).run(child_specs(settings, limits)))
     except (
         DataDirectoryError,
         PortsError,
@@ -81,7 +85,7 @@ def child_specs(settings: Settings, limits: LivenessLimits) -> tuple[ChildSpec, 
     specs: list[ChildSpec] = []
     if settings.temporal_address is None:
         specs.append(_temporal(settings, limits))
-    environment = _child_environment()
+    environment = _child_environment(settings)
     if settings.smtp_url is None:
         specs.append(_mailbox(settings, environment, limits))
     temporal = ("temporal",) if settings.temporal_address is None else ()
@@ -138,10 +142,12 @@ def welcome(
         f"  API and console   {url}\n"
         f"  API docs          {url}/docs\n"
         f"  Temporal UI       {temporal}\n"
-        f"  Mail              {mail}\n\n"
+        f"  Mail              {mail}\n"
+        f"{NOTE if settings.egress_allow_test else ''}\n"
         f"Sign in with this link; it works once:\n  {url}/login/link?token={result.login_token}\n\n"
         "Send a first receipt, then watch its incident open in the console after half a minute:\n"
         f"{key_note}{_first_call(url, result.api_key, run_id)}\n\n"
+        f"{_signing_secret_note(result)}"
         "Ctrl-C stops everything; stored data stays.\n"
     )
 
@@ -225,9 +231,15 @@ def _makegood_command(command: str) -> tuple[str, ...]:
     return sys.executable, "-P", "-m", "cli.main", command
 
 
-def _child_environment() -> Mapping[str, str]:
-    # The lines are read in a terminal, as they are written.
-    return {"MAKEGOOD_LOG_FORMAT": "console", **os.environ, "PYTHONUNBUFFERED": "1"}
+def _child_environment(settings: Settings) -> Mapping[str, str]:
+    open_ranges = ",".join(map(str, settings.egress_allow_test))
+    return {
+        # The lines are read in a terminal, as they are written.
+        "MAKEGOOD_LOG_FORMAT": "console",
+        **os.environ,
+        "MAKEGOOD_EGRESS_ALLOW_TEST": open_ranges,
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def _first_call(url: str, api_key: str | None, run_id: str) -> str:
@@ -246,6 +258,15 @@ def _first_call(url: str, api_key: str | None, run_id: str) -> str:
         f'    -H "Idempotency-Key: first-{run_id}" \\\n'
         '    -H "Content-Type: application/json" -H "Accept: application/json" \\\n'
         f"    -d '{body}'"
+    )
+
+
+def _signing_secret_note(result: BootstrapResult) -> str:
+    if result.signing_secret is None:
+        return ""
+    return (
+        "Your repair endpoint checks callbacks with this signing secret, shown only now:\n"
+        f"  MAKEGOOD_SIGNING_SECRET={result.signing_secret}\n\n"
     )
 
 

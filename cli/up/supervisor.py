@@ -19,7 +19,8 @@ from cli.up.child import DEATHS_BEFORE_GIVING_UP, ChildSpec, Restarts, wait_for_
 
 PROBE_INTERVAL_SECONDS = 0.05
 STILL_WAITING_SECONDS = 10.0
-# The time to stop everything; orchestrators usually allow 10 s.
+# The time to stop everything; orchestrators usually allow 10 s. `timeout` and process managers send
+# SIGTERM twice in a row: until then, a further signal changes nothing.
 STOP_SECONDS = 9.0
 LAST_LINES = 20
 MAX_LINE_BYTES = 65_536
@@ -61,7 +62,6 @@ class Supervisor:
         self._children = tuple(_Child(spec) for spec in specs)
         self._prepared = asyncio.Event()
         self._stop = asyncio.Event()
-        self._kill_now = asyncio.Event()
         self._lifeline, self._lifeline_write_end = os.pipe()
 
     async def run(
@@ -91,9 +91,7 @@ class Supervisor:
         return self._exit_code([outcome for outcome in outcomes if isinstance(outcome, Exception)])
 
     def stop(self) -> None:
-        """Stop the children in order; a second call kills them at once."""
-        if self._stop.is_set():
-            self._kill_now.set()
+        """Stop the children in order, within `STOP_SECONDS`; a further call changes nothing."""
         self._stop.set()
         # Releases tasks that wait for a child; they check `_stop` next.
         for child in self._children:
@@ -244,20 +242,14 @@ class Supervisor:
 
     async def _end_children(self, child_tasks: list[asyncio.Task[None]]) -> None:
         deadline = asyncio.get_running_loop().time() + STOP_SECONDS
-        kill_now = asyncio.create_task(self._kill_now.wait())
         for child, child_task in reversed(list(zip(self._children, child_tasks, strict=True))):
             child.signal(signal.SIGTERM)
             left = max(0.0, deadline - asyncio.get_running_loop().time())
-            await asyncio.wait(
-                {child_task, kill_now},
-                timeout=min(child.spec.stop_seconds, left),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            await asyncio.wait({child_task}, timeout=min(child.spec.stop_seconds, left))
             if not child_task.done():
                 self._print_line(f"{child.spec.name} did not stop in time and was killed")
                 child.signal(signal.SIGKILL)
                 await asyncio.wait({child_task})
-        kill_now.cancel()
 
 
 async def _become_ready(child: _Child) -> None:

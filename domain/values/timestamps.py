@@ -2,9 +2,29 @@
 store.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Hour 24, leap seconds and offsets of a day or more are refused, because Python versions parse them
+# differently.
+_INSTANT = re.compile(
+    r"\d{4}-?\d{2}-?\d{2}[Tt ](?:[01]\d|2[0-3]).*(?:[Zz]|[+-]\d{2}:?(?:\d{2})?)", re.ASCII
+)
+
+
+def parse_instant(text: str) -> datetime | None:
+    """The UTC instant of an ISO 8601 text with a time zone; None for any other text.
+
+    RFC 3339 (5.6) allows the lowercase letters `t` and `z` too.
+    """
+    if not _INSTANT.fullmatch(text):
+        return None
+    try:
+        at = datetime.fromisoformat(text.upper())
+        return None if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def to_iso(at: datetime) -> str:

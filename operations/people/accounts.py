@@ -1,16 +1,42 @@
 """The operations on accounts: list, create, delete, links, administrators, second factor."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Actor, AuditAction, Subject, SubjectType
-from domain.ids import UserId
-from domain.users import User
+from domain.ids import ProjectId, UserId
+from domain.users import Role, User
 from domain.values.text import sanitize
 from operations.audit_writer import AuditWriter
-from operations.serializers import user_view
-from operations.validation import Json
 from store.db.database import Database
 from store.people import members, second_factor, users
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user with their rights."""
+
+    user: User
+    is_administrator: bool
+    roles: Mapping[ProjectId, Role]
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedAccount:
+    """A new user. `token` is that of their first sign-in link, returned only here."""
+
+    user: User
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class TotpReset:
+    """A user without a second factor. `was_on`: they had one."""
+
+    user: User
+    was_on: bool
 
 
 class AccountOperations:
@@ -19,24 +45,20 @@ class AccountOperations:
     def __init__(self, database: Database, audit: AuditWriter) -> None:
         self._database, self._audit = database, audit
 
-    async def list_users(self) -> Json:
+    async def list_users(self) -> list[Account]:
         """The newest 1,000 users, with their role in each project."""
         async with self._database.reading() as session:
             administrators = await members.list_administrators(session)
             found = await users.list_users(session)
             roles = await members.read_roles(session, [user.user_id for user in found])
-        rows = [
-            {
-                **user_view(user),
-                "administrator": user.user_id in administrators,
-                "roles": dict(roles[user.user_id]),
-            }
-            for user in found
+        return [
+            Account(user, user.user_id in administrators, roles[user.user_id]) for user in found
         ]
-        return {"data": rows}
 
-    async def create_user(self, email: str, *, is_administrator: bool, actor: Actor) -> Json:
-        """Create an account. The result has the token of its first sign-in link.
+    async def create_user(
+        self, email: str, *, is_administrator: bool, actor: Actor
+    ) -> CreatedAccount:
+        """Create an account and its first sign-in link.
 
         Raises: ValidationFailed.
         """
@@ -51,7 +73,7 @@ class AccountOperations:
             subject = user_subject(user.user_id)
             for action in actions:
                 await self._audit.record(session, actor, action, subject, now=now)
-        return {**user_view(user), "administrator": is_administrator, "token": token}
+        return CreatedAccount(user, token)
 
     async def create_link(self, email_or_id: str | None, *, actor: Actor) -> str:
         """Create a sign-in link that works once, and return its token.
@@ -70,7 +92,7 @@ class AccountOperations:
             await self._audit.record(session, actor, action, subject, now=now)
         return token
 
-    async def delete_user(self, email_or_id: str, *, actor: Actor) -> Json:
+    async def delete_user(self, email_or_id: str, *, actor: Actor) -> User:
         """Delete the account.
 
         Raises: NotFound; ValidationFailed for the last administrator, or the last owner of a
@@ -92,11 +114,11 @@ class AccountOperations:
                     details={"role": role.value},
                 )
             await self._audit.record(session, actor, AuditAction.USER_DELETED, subject, now=now)
-        return user_view(user)
+        return user
 
     async def set_administrator(
         self, email_or_id: str, *, is_administrator: bool, actor: Actor
-    ) -> Json:
+    ) -> User:
         """Make the user an administrator, or remove that right.
 
         Raises: NotFound; ValidationFailed for the last administrator.
@@ -113,9 +135,9 @@ class AccountOperations:
             if is_change:
                 subject = user_subject(user.user_id)
                 await self._audit.record(session, actor, action, subject, now=now)
-        return {**user_view(user), "administrator": is_administrator}
+        return user
 
-    async def reset_totp(self, email_or_id: str, *, actor: Actor) -> Json:
+    async def reset_totp(self, email_or_id: str, *, actor: Actor) -> TotpReset:
         """Remove the user's second factor: they sign in without a code. Raises: NotFound."""
         async with self._database.transaction() as session:
             user = await find_user(session, email_or_id)
@@ -123,7 +145,7 @@ class AccountOperations:
             if was_on:
                 action, subject = AuditAction.SECOND_FACTOR_RESET, user_subject(user.user_id)
                 await self._audit.record(session, actor, action, subject)
-        return {**user_view(user), "totp_removed": was_on}
+        return TotpReset(user, was_on)
 
 
 def user_subject(user_id: UserId | None) -> Subject:

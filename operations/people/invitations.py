@@ -12,8 +12,7 @@ from domain.users import Invitation, Role, User
 from operations.audit_writer import AuditWriter
 from operations.people.accounts import user_subject
 from operations.people.members import parse_role
-from operations.serializers import invitation_view
-from operations.validation import Json, known_id
+from operations.validation import known_id
 from store.db.database import Database
 from store.people import invitations, members, users
 
@@ -64,12 +63,11 @@ class InvitationOperations:
             subject = Subject(SubjectType.INVITATION, invitation)
             await self._audit.record(session, actor, action, subject, project_id=project)
 
-    async def find_invitation(self, token: str) -> Json | None:
+    async def find_invitation(self, token: str) -> Invitation | None:
         """The invitation of this link's token; None when the link is not valid."""
         async with self._database.reading() as session:
             now = await self._database.now(session)
-            found = await invitations.find_invitation(session, token=token, now=now)
-        return None if found is None else invitation_view(found)
+            return await invitations.find_invitation(session, token=token, now=now)
 
     async def join(self, token: str, *, as_user: UserId | None, actor: Actor) -> User:
         """Accept the invitation and return the new member.

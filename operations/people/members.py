@@ -3,18 +3,36 @@
 Every change is recorded under its project, so that the project's owners see it.
 """
 
+from dataclasses import dataclass
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Actor, AuditAction
 from domain.errors import FieldError, NotFound, ValidationFailed
 from domain.ids import ProjectId, UserId
-from domain.users import Role
+from domain.users import Invitation, Member, Role, User
 from operations.audit_writer import AuditWriter
 from operations.people.accounts import find_user, user_subject
-from operations.serializers import invitation_view, member_view, user_view
-from operations.validation import Json, known_id
+from operations.validation import known_id
 from store.db.database import Database
 from store.people import invitations, members
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectMembers:
+    """The members of a project, and its open invitations."""
+
+    members: list[Member]
+    invitations: list[Invitation]
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A user's role in a project; `role` None when they are not a member any more."""
+
+    user: User
+    project_id: ProjectId
+    role: Role | None
 
 
 class MemberOperations:
@@ -23,19 +41,18 @@ class MemberOperations:
     def __init__(self, database: Database, audit: AuditWriter) -> None:
         self._database, self._audit = database, audit
 
-    async def list_members(self, project_id: str) -> Json:
+    async def list_members(self, project_id: str) -> ProjectMembers:
         """The project's members and open invitations."""
         project = ProjectId(known_id(project_id))
         async with self._database.reading() as session:
             now = await self._database.now(session)
             found = await members.list_members(session, project)
             invited = await invitations.list_invitations(session, project, now=now)
-        return {
-            "data": [member_view(one) for one in found],
-            "invitations": [invitation_view(one) for one in invited],
-        }
+        return ProjectMembers(found, invited)
 
-    async def grant(self, project_id: str, email_or_id: str, role: str, *, actor: Actor) -> Json:
+    async def grant(
+        self, project_id: str, email_or_id: str, role: str, *, actor: Actor
+    ) -> Membership:
         """Give the user this role.
 
         Raises: NotFound; ValidationFailed for an unknown role or the last owner.
@@ -44,7 +61,7 @@ class MemberOperations:
         async with self._database.transaction() as session:
             user = await find_user(session, email_or_id)
             await self._grant(session, actor, ProjectId(known_id(project_id)), user.user_id, wanted)
-        return {**user_view(user), "project_id": project_id, "role": wanted.value}
+        return Membership(user, ProjectId(project_id), wanted)
 
     async def change_role(self, project_id: str, user_id: str, role: str, *, actor: Actor) -> None:
         """Give a member another role.
@@ -67,7 +84,7 @@ class MemberOperations:
         async with self._database.transaction() as session:
             await self._revoke(session, actor, project, user)
 
-    async def revoke(self, project_id: str, email_or_id: str, *, actor: Actor) -> Json:
+    async def revoke(self, project_id: str, email_or_id: str, *, actor: Actor) -> Membership:
         """Remove the member, named by address or id.
 
         Raises: NotFound; ValidationFailed for the last owner.
@@ -75,7 +92,7 @@ class MemberOperations:
         async with self._database.transaction() as session:
             user = await find_user(session, email_or_id)
             await self._revoke(session, actor, ProjectId(known_id(project_id)), user.user_id)
-        return {**user_view(user), "project_id": project_id, "role": None}
+        return Membership(user, ProjectId(project_id), None)
 
     async def _grant(
         self, session: AsyncSession, actor: Actor, project: ProjectId, user_id: UserId, role: Role

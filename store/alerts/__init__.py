@@ -1,3 +1,3 @@
 """Alerts: leased to senders (`claims`), recorded as sent or failed (`delivery`), their contents
-(`facts`).
+(`facts`), and where they go (`destinations`).
 """

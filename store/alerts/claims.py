@@ -28,8 +28,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, IncidentId, ReplayId
 from domain.incidents import AlertKind
-from store.alerts.delivery import ALERTS, PROJECTS, AlertDue
+from store.alerts.delivery import AlertDue
 from store.schema import tables
+from store.schema.tables import ALERTS, PROJECTS
 
 FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
 # One slot in four is reserved for retries, however many alerts are new.
@@ -227,6 +228,7 @@ def _alert_due(row: Row[Any]) -> AlertDue:
     return AlertDue(
         alert_id=row.id,
         kind=AlertKind(row.kind) if row.kind in set(AlertKind) else row.kind,
+        channel=row.channel,
         destination=row.destination,
         event_id=EventId(row.event_id),
         incident_id=IncidentId(row.incident_id),

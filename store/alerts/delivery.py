@@ -2,13 +2,11 @@
 
 The transaction of a transition inserts the rows (`store.receipts.rows.alerts`), and
 `store.alerts.claims` leases them to a sender. If a process dies between sending and recording, the
-row is claimed again: delivery is at least once, with the same `Message-ID`. An ended alert was
-never sent and is not retried. `store.alerts.facts` reads the contents of the mail.
+row is claimed again: delivery is at least once. An ended alert was never sent and is not retried.
+`store.alerts.facts` reads the contents of an alert.
 """
 
 import hashlib
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 from sqlalchemy import Row, func, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.alerts import AlertDestination
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import (
     UNREACHED_ENDS,
@@ -27,14 +26,12 @@ from domain.incidents import (
 )
 from domain.receipts import Receipt
 from domain.values.text import sanitize
-from store.db.sql import SessionStatements
+from store.db.sql import SessionStatements, Statements
 from store.people.email_addresses import same_address
-from store.receipts.rows.alerts import insert_alert
+from store.receipts.rows.alerts import Recipient, insert_alert, read_recipients
 from store.receipts.timeline import add_timeline
-from store.schema import tables
+from store.schema.tables import ALERTS
 
-ALERTS = tables.Alert.metadata.tables["alerts"]
-PROJECTS = tables.Project.metadata.tables["projects"]
 # Counted from the first failure.
 TRIED_FOR = timedelta(days=1)
 # One notice for each failing destination and day, however many alerts fail.
@@ -43,36 +40,41 @@ NOTICE_EVERY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class AlertFacts:
-    """The contents of a mail beside ids.
+    """The contents of an alert beside ids.
 
-    `cause` is that of the repair which the mail reports; `failing` is the address that a notice is
-    about.
+    `destinations` are those that the project has now. `cause` is that of the repair which the alert
+    reports; `failing` names the destination that a notice is about.
     """
 
     incident: Incident
     receipt: Receipt
     project_name: str
-    alert_emails: tuple[str, ...]
+    destinations: tuple[AlertDestination, ...]
     cause: RepairCause | None
     failing: str | None
 
-    def still_wants(self, destination: str) -> bool:
+    def still_wants(self, channel: str, destination: str) -> bool:
         """Whether the project still lists this destination."""
-        return any(same_address(destination, wanted) for wanted in self.alert_emails)
+        return any(
+            channel == wanted.channel and same_address(destination, wanted.name)
+            for wanted in self.destinations
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class AlertDue:
-    """A leased alert. `kind` is an `AlertKind`, or the text of a newer version; `tries` counts the
-    failures so far.
+    """A leased alert. `tries` counts the failures so far.
 
-    `replay_id` is the repair that it reports, `about` the digest of the destination that a notice
-    is about; None for other kinds. `facts` is None when they were not read or are unreadable: the
-    mail then has ids only.
+    `kind` is an `AlertKind` and `channel` an `AlertChannel`, or the texts of a newer version.
+    `destination` is the target, or the destination's id if the target is a secret. `replay_id` is
+    the repair that it reports, `about` the digest of the destination that a notice is about; None
+    for other kinds. `facts` is None when they were not read or are unreadable: the alert then has
+    ids only.
     """
 
     alert_id: int
     kind: str
+    channel: str
     destination: str
     event_id: EventId
     incident_id: IncidentId
@@ -85,7 +87,7 @@ class AlertDue:
 
 
 async def record_alert_sent(session: AsyncSession, alert_id: int, now: datetime) -> None:
-    """Record that the mail server accepted the alert; a second time changes nothing."""
+    """Record that the channel accepted the alert; a second time changes nothing."""
     sent = update(ALERTS).where(ALERTS.c.id == alert_id, ALERTS.c.sent_at.is_(None))
     sent = sent.values(sent_at=now, ended_at=None, end_reason=None)
     row = (await session.execute(sent.returning(ALERTS))).first()
@@ -163,26 +165,28 @@ async def _notify_others(session: AsyncSession, row: Row[Any], now: datetime) ->
     is_notice = text("kind = 'destination_failing'")
     if await session.scalar(select(ALERTS.c.id).where(*is_recent, is_notice).limit(1)) is not None:
         return
-    others = await _other_destinations(session, row)
-    for destination in others:
+    st = SessionStatements(session)
+    for recipient in await _other_recipients(st, row):
         await insert_alert(
-            SessionStatements(session),
+            st,
             project_id=ProjectId(row.project_id),
             incident_id=IncidentId(row.incident_id),
             event_id=EventId(row.event_id),
             kind=AlertKind.DESTINATION_FAILING,
             about=about,
-            destination=destination,
+            recipient=recipient,
             now=now,
         )
 
 
-async def _other_destinations(session: AsyncSession, row: Row[Any]) -> Sequence[str]:
-    wanted = await session.scalar(
-        select(PROJECTS.c.alert_emails).where(PROJECTS.c.id == row.project_id)
-    )
-    emails = dict.fromkeys(json.loads(wanted or "[]"))
-    return [address for address in emails if not same_address(address, row.destination)]
+async def _other_recipients(st: Statements, row: Row[Any]) -> list[Recipient]:
+    wanted = await read_recipients(st, ProjectId(row.project_id), AlertKind.DESTINATION_FAILING)
+    return [
+        recipient
+        for recipient in wanted
+        if recipient.channel != row.channel
+        or not same_address(recipient.destination, row.destination)
+    ]
 
 
 def _is_pending(alert_id: int) -> tuple[Any, ...]:

@@ -1,19 +1,16 @@
-"""Reads the contents of a mail beside ids, one alert at a time, so that an unreadable one does not
-affect the others.
-"""
+"""Reads the contents of an alert beside ids, one alert at a time.
 
-import json
+So an unreadable one does not affect the others.
+"""
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.incidents import RepairCause
 from store.alerts.delivery import AlertDue, AlertFacts, destination_digest
+from store.alerts.destinations import read_destinations
 from store.receipts.queries import read_incident
-from store.schema import tables
-
-PROJECTS = tables.Project.metadata.tables["projects"]
-REPAIRS = tables.Repair.metadata.tables["repairs"]
+from store.schema.tables import PROJECTS, REPAIRS
 
 
 async def read_facts(session: AsyncSession, alert: AlertDue) -> AlertFacts:
@@ -28,11 +25,9 @@ async def read_facts(session: AsyncSession, alert: AlertDue) -> AlertFacts:
         raise LookupError(
             f"alert {alert.alert_id} refers to {alert.incident_id}, which is not stored"
         )
-    of_project = select(PROJECTS.c.name, PROJECTS.c.alert_emails).where(
-        PROJECTS.c.id == found.incident.project_id
-    )
-    project = (await session.execute(of_project)).first()
-    emails = tuple(json.loads(project.alert_emails)) if project else ()
+    project_id = found.incident.project_id
+    name = await session.scalar(select(PROJECTS.c.name).where(PROJECTS.c.id == project_id))
+    destinations = (await read_destinations(session, [project_id]))[project_id]
     cause = None
     if alert.replay_id is not None:
         cause = await session.scalar(
@@ -41,10 +36,10 @@ async def read_facts(session: AsyncSession, alert: AlertDue) -> AlertFacts:
     return AlertFacts(
         incident=found.incident,
         receipt=found.receipt,
-        project_name=project.name if project else "",
-        alert_emails=emails,
+        project_name=name or "",
+        destinations=destinations,
         cause=None if cause is None else RepairCause(cause),
         failing=next(
-            (address for address in emails if destination_digest(address) == alert.about), None
+            (one.name for one in destinations if destination_digest(one.name) == alert.about), None
         ),
     )

@@ -35,11 +35,9 @@ from store.crypto.encryption import RootSecret, Sealer
 from store.crypto.root_secret import SecretUnknown, root_in_force
 from store.db.database import Database
 from store.db.paging import Page
-from store.schema import tables
 from store.schema.mappers import audit_entry_from
+from store.schema.tables import AUDIT_HEAD, AUDIT_LOG
 
-LOG = tables.AuditLog.metadata.tables["audit_log"]
-HEAD = tables.AuditHead.metadata.tables["audit_head"]
 AUDIT_LOCK = 72_338_001  # an arbitrary number that only Makegood uses
 ENTRIES_AT_ONCE = 500
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -47,16 +45,18 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class AuditFilters:
-    """The filters of a list; None means no filter. `after` and `before` exclude the instant itself.
+    """The filters of a list; None means no filter. `created_after` and `created_before` exclude the
+    instant itself.
 
-    `actor` is an actor's id. `cli` matches every user of the command line.
+    `project_id` is always given, because None means the whole log. `actor` is an actor's id. `cli`
+    matches every user of the command line.
     """
 
-    project_id: ProjectId | None = None
+    project_id: ProjectId | None
     actor: str | None = None
     action: str | None = None
-    after: datetime | None = None
-    before: datetime | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +101,10 @@ async def record(
         row |= {"sequence": sequence, "previous_hash": last_hash}
         last_hash = chain_hash(row)
         at = from_unix_ms(to_unix_ms(now))
-        await session.execute(insert(LOG).values({**row, "at": at, "hash": last_hash}))
+        await session.execute(insert(AUDIT_LOG).values({**row, "at": at, "hash": last_hash}))
     seal = (await _root_that_seals(session, sealer)).audit_seal(sealed_text(sequence, last_hash))
     head = {"sequence": sequence, "hash": last_hash, "seal": seal}
-    await session.execute((update(HEAD) if end.has_head else insert(HEAD)).values(head))
+    await session.execute((update(AUDIT_HEAD) if end.has_head else insert(AUDIT_HEAD)).values(head))
 
 
 async def list_audit(
@@ -114,10 +114,10 @@ async def list_audit(
 
     Raises: ValidationFailed for any other cursor.
     """
-    query = _filtered(filters).order_by(LOG.c.sequence.desc()).limit(limit + 1)
+    query = _filtered(filters).order_by(AUDIT_LOG.c.sequence.desc()).limit(limit + 1)
     if cursor is not None:
         query = query.where(
-            LOG.c.sequence < await _sequence_of(session, cursor, filters.project_id)
+            AUDIT_LOG.c.sequence < await _sequence_of(session, cursor, filters.project_id)
         )
     entries = [audit_entry_from(row) for row in await session.execute(query)]
     return Page(tuple(entries[:limit]), entries[limit - 1].hash if len(entries) > limit else None)
@@ -130,11 +130,13 @@ async def read_audit(database: Database, filters: AuditFilters) -> AsyncIterator
     """
     name = filters.project_id or ""
     async with database.reading(name) as session:
-        last = await session.scalar(select(func.max(LOG.c.sequence))) or 0
+        last = await session.scalar(select(func.max(AUDIT_LOG.c.sequence))) or 0
     for before in range(0, last, ENTRIES_AT_ONCE):
-        chunk = LOG.c.sequence.between(before + 1, min(before + ENTRIES_AT_ONCE, last))
+        chunk = AUDIT_LOG.c.sequence.between(before + 1, min(before + ENTRIES_AT_ONCE, last))
         async with database.reading(name) as session:
-            rows = await session.execute(_filtered(filters).where(chunk).order_by(LOG.c.sequence))
+            rows = await session.execute(
+                _filtered(filters).where(chunk).order_by(AUDIT_LOG.c.sequence)
+            )
             entries = [audit_entry_from(row) for row in rows]
         if entries:
             yield entries
@@ -152,10 +154,14 @@ async def _root_that_seals(session: AsyncSession, sealer: Sealer) -> RootSecret:
 
 
 async def _end(session: AsyncSession, sealer: Sealer) -> _End:
-    head = (await session.execute(select(HEAD).order_by(HEAD.c.sequence.desc()).limit(1))).first()
+    head = (
+        await session.execute(select(AUDIT_HEAD).order_by(AUDIT_HEAD.c.sequence.desc()).limit(1))
+    ).first()
     last = (
         await session.execute(
-            select(LOG.c.sequence, LOG.c.hash).order_by(LOG.c.sequence.desc()).limit(1)
+            select(AUDIT_LOG.c.sequence, AUDIT_LOG.c.hash)
+            .order_by(AUDIT_LOG.c.sequence.desc())
+            .limit(1)
         )
     ).first()
     if head is None or last is None:
@@ -194,25 +200,27 @@ def _row(
 def _filtered(filters: AuditFilters) -> Select[tuple[object, ...]]:
     conditions: list[ColumnElement[bool]] = []
     if filters.project_id is not None:
-        conditions.append(LOG.c.project_id == filters.project_id)
+        conditions.append(AUDIT_LOG.c.project_id == filters.project_id)
     if filters.actor is not None:
-        is_actor = LOG.c.actor == filters.actor
+        is_actor = AUDIT_LOG.c.actor == filters.actor
         conditions.append(
-            or_(is_actor, LOG.c.actor.startswith(f"{CLI}:")) if filters.actor == CLI else is_actor
+            or_(is_actor, AUDIT_LOG.c.actor.startswith(f"{CLI}:"))
+            if filters.actor == CLI
+            else is_actor
         )
     if filters.action is not None:
-        conditions.append(LOG.c.action == filters.action)
-    if filters.after is not None:
-        conditions.append(LOG.c.at > filters.after)
-    if filters.before is not None:
-        conditions.append(LOG.c.at < filters.before)
-    return select(LOG).where(*conditions)
+        conditions.append(AUDIT_LOG.c.action == filters.action)
+    if filters.created_after is not None:
+        conditions.append(AUDIT_LOG.c.at > filters.created_after)
+    if filters.created_before is not None:
+        conditions.append(AUDIT_LOG.c.at < filters.created_before)
+    return select(AUDIT_LOG).where(*conditions)
 
 
 async def _sequence_of(session: AsyncSession, cursor: str, project_id: ProjectId | None) -> int:
-    query = select(LOG.c.sequence).where(LOG.c.hash == cursor)
+    query = select(AUDIT_LOG.c.sequence).where(AUDIT_LOG.c.hash == cursor)
     if project_id is not None:
-        query = query.where(LOG.c.project_id == project_id)
+        query = query.where(AUDIT_LOG.c.project_id == project_id)
     sequence: int | None = await session.scalar(query) if _HASH.fullmatch(cursor) else None
     if sequence is None:
         raise ValidationFailed(

@@ -21,9 +21,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Chain, Stored, sealed_text
-from store.audit.log import ENTRIES_AT_ONCE, HEAD, LOG
+from store.audit.log import ENTRIES_AT_ONCE
 from store.crypto.encryption import Sealer
 from store.db.database import Database
+from store.schema.tables import AUDIT_HEAD, AUDIT_LOG
 
 _NUMBERS = {"sequence", "at"}
 
@@ -52,7 +53,9 @@ async def verify_audit(
     """
     chain, is_met = Chain(), expect is None
     async with database.reading() as session:
-        query = select(*(_raw(column, session) for column in LOG.columns)).order_by(LOG.c.sequence)
+        query = select(*(_raw(column, session) for column in AUDIT_LOG.columns)).order_by(
+            AUDIT_LOG.c.sequence
+        )
         found = await session.stream(query, execution_options={"yield_per": ENTRIES_AT_ONCE})
         async for stored in found.mappings():
             row = _readable(stored)
@@ -70,7 +73,7 @@ async def verify_audit(
 
 async def _problem_of_end(session: AsyncSession, sealer: Sealer, chain: Chain) -> str | None:
     """The problem of the end of the log, after a valid chain."""
-    query = select(*(_raw(column, session) for column in HEAD.columns))
+    query = select(*(_raw(column, session) for column in AUDIT_HEAD.columns))
     heads = [_readable(stored) for stored in (await session.execute(query)).mappings()]
     if not heads and chain.sequence == 0:
         return None

@@ -25,8 +25,8 @@ from domain.ids import KeyId, ProjectId, UserId
 from domain.projects import Key
 from store.crypto.encryption import RootSecret, SealBroken, Sealer
 from store.db.database import Database
-from store.schema import tables
 from store.schema.mappers import key_from
+from store.schema.tables import API_KEYS, PROJECTS, TOTP_FACTORS, USERS
 from store.status.heartbeats import (
     ENDED,
     INGEST,
@@ -38,10 +38,6 @@ from store.status.heartbeats import (
     write_fact_once,
 )
 
-KEYS = tables.ApiKey.metadata.tables["api_keys"]
-PROJECTS = tables.Project.metadata.tables["projects"]
-FACTORS = tables.TotpFactor.metadata.tables["totp_factors"]
-USERS = tables.User.metadata.tables["users"]
 SECRET_FACT = "root_secret"  # noqa: S105 - the name of a fact
 # A process without a heartbeat for longer has stopped: it writes one every 2 s.
 ALIVE_SECONDS = 10.0
@@ -169,17 +165,17 @@ async def rotate(session: AsyncSession, sealer: Sealer, now: datetime) -> int:
     before = await root_in_force(session, sealer)
     await _refuse_unless_known_everywhere(session, sealer, now)
     if before is not sealer.current:
-        is_unnamed = KEYS.c.digested_with.is_(None)
+        is_unnamed = API_KEYS.c.digested_with.is_(None)
         await session.execute(
-            update(KEYS).where(is_unnamed).values(digested_with=before.fingerprint)
+            update(API_KEYS).where(is_unnamed).values(digested_with=before.fingerprint)
         )
     await write_fact(session, SECRET_FACT, sealer.current.fingerprint)
     # The rows are locked. Otherwise a project deleted meanwhile would get its data key back, and a
     # new authenticator app would get the data key of the old one.
     projects = select(PROJECTS.c.id, PROJECTS.c.data_key).where(_has_data_key())
-    factors = select(FACTORS.c.user_id.label("id"), FACTORS.c.data_key)
+    factors = select(TOTP_FACTORS.c.user_id.label("id"), TOTP_FACTORS.c.data_key)
     rewrapped = await _rewrap(session, sealer, projects, PROJECTS.c.id)
-    return rewrapped + await _rewrap(session, sealer, factors, FACTORS.c.user_id)
+    return rewrapped + await _rewrap(session, sealer, factors, TOTP_FACTORS.c.user_id)
 
 
 async def _rewrap(
@@ -215,11 +211,11 @@ async def secret_status(session: AsyncSession, sealer: Sealer, now: datetime) ->
         for row in rows
         if row.id not in unopened and not _opens(in_force, row.data_key, row.id)
     )
-    of_people = select(FACTORS.c.user_id, FACTORS.c.data_key, USERS.c.email).order_by(
-        FACTORS.c.user_id
+    of_people = select(TOTP_FACTORS.c.user_id, TOTP_FACTORS.c.data_key, USERS.c.email).order_by(
+        TOTP_FACTORS.c.user_id
     )
     factors = (
-        await session.execute(of_people.outerjoin(USERS, USERS.c.id == FACTORS.c.user_id))
+        await session.execute(of_people.outerjoin(USERS, USERS.c.id == TOTP_FACTORS.c.user_id))
     ).all()
     broken = {
         row.user_id
@@ -227,12 +223,13 @@ async def secret_status(session: AsyncSession, sealer: Sealer, now: datetime) ->
         if not any(_opens(root, row.data_key, row.user_id) for root in sealer.roots)
     }
     is_valid = and_(
-        KEYS.c.revoked_at.is_(None), or_(KEYS.c.expires_at.is_(None), KEYS.c.expires_at > now)
+        API_KEYS.c.revoked_at.is_(None),
+        or_(API_KEYS.c.expires_at.is_(None), API_KEYS.c.expires_at > now),
     )
     old_keys = await session.execute(
-        select(KEYS)
-        .where(is_valid, KEYS.c.digested_with != in_force.fingerprint)
-        .order_by(KEYS.c.id)
+        select(API_KEYS)
+        .where(is_valid, API_KEYS.c.digested_with != in_force.fingerprint)
+        .order_by(API_KEYS.c.id)
     )
     return SecretStatus(
         in_force=in_force.fingerprint,
@@ -258,7 +255,7 @@ async def redigest_keys(session: AsyncSession, sealer: Sealer, used: Mapping[Key
     # the same order in every process, against deadlocks
     for key_id, digest in sorted(used.items()):
         values = {"digest": digest, "digested_with": sealer.current.fingerprint}
-        await session.execute(update(KEYS).where(KEYS.c.id == key_id).values(values))
+        await session.execute(update(API_KEYS).where(API_KEYS.c.id == key_id).values(values))
 
 
 async def _refuse_unless_known_everywhere(

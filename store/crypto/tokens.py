@@ -10,7 +10,16 @@ import secrets
 
 import uuid_utils
 
-from domain.ids import EventId, IncidentId, KeyId, ProjectId, ReplayId, ResultId, UserId
+from domain.ids import (
+    DestinationId,
+    EventId,
+    IncidentId,
+    KeyId,
+    ProjectId,
+    ReplayId,
+    ResultId,
+    UserId,
+)
 from domain.security import api_keys as keys
 
 TOKEN_BYTES = 32
@@ -42,6 +51,11 @@ def new_key_id() -> KeyId:
 
 def new_user_id() -> UserId:
     return UserId(_new_id("usr_"))
+
+
+def new_destination_id() -> DestinationId:
+    """The id of an alert destination."""
+    return DestinationId(_new_id("dst_"))
 
 
 def new_invitation_id() -> str:

@@ -6,7 +6,7 @@ Each process of the API, the worker and the command line opens one `Database`; a
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -19,16 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.errors import Unavailable
 from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.db import pool_limits as limits
+from store.db.engines import Generation, postgres_engine, snapshots, sqlite_engine
 from store.db.outage_log import OutageLog
-from store.db.pools import (
-    Generation,
-    Pool,
-    postgres_engine,
-    postgres_pool,
-    snapshots,
-    sqlite_engine,
-    sqlite_pool,
-)
+from store.db.pools import Pool, postgres_pool, sqlite_pool
 from store.db.postgres import STATEMENT_SECONDS
 from store.db.sql import Dialect, SessionStatements, Statements
 
@@ -53,10 +46,10 @@ class Clock:
             case "sqlite":
                 at = from_unix_ms(to_unix_ms(datetime.now(UTC)))
             case "postgresql":
-                rows = await statements.fetch(
+                ((now_ms,),) = await statements.fetch(
                     "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
                 )
-                at = from_unix_ms(rows[0][0])
+                at = from_unix_ms(now_ms)
         return at + self.skew
 
 
@@ -96,11 +89,12 @@ class Database:
         clock: Clock | None = None,
         statement_seconds: int = STATEMENT_SECONDS,
         writes_on_loop: bool = False,
+        writers: int = limits.WRITING.connections,
     ) -> Self:
         """Open a store at `sqlite:///path` or `postgresql://…`. It connects on first use.
 
         `writes_on_loop`: on SQLite the event loop itself writes. This costs less, but the loop
-        waits for the disk.
+        waits for the disk. `writers`: how many sessions write at once, on PostgreSQL.
 
         Raises: ValueError when the URL is of neither form.
         """
@@ -108,7 +102,7 @@ class Database:
         pools = (
             _sqlite_pools(sqlite_path(url), on_loop=writes_on_loop)
             if is_sqlite
-            else _postgres_pools(url, statement_seconds)
+            else _postgres_pools(url, statement_seconds, writers)
         )
         return cls(url=url, clock=clock or Clock(), pools=pools)
 
@@ -238,7 +232,7 @@ def _sqlite_pools(path: Path, *, on_loop: bool) -> Pools:
     )
 
 
-def _postgres_pools(url: str, statement_seconds: float) -> Pools:
+def _postgres_pools(url: str, statement_seconds: float, writers: int) -> Pools:
     generation, outages = Generation(), OutageLog()
 
     def pool(of: limits.PoolLimits, *, writes: bool = False) -> Pool:
@@ -248,7 +242,7 @@ def _postgres_pools(url: str, statement_seconds: float) -> Pools:
 
     looping = pool(limits.LOOPING, writes=True)
     return Pools(
-        writing=pool(limits.WRITING, writes=True),
+        writing=pool(replace(limits.WRITING, connections=writers), writes=True),
         reading=pool(limits.READING),
         searching=pool(limits.SEARCHING),
         key_lookup=pool(limits.KEY_LOOKUP),

@@ -4,14 +4,15 @@ Every caller only gets `Unavailable`, so this is where an operator finds the rea
 is down, a file that is no database, a role without rights. Used by `store.db.pools`.
 """
 
-import logging
 import time
+
+import structlog
 
 REPEAT_SECONDS = 60.0
 REASON_CHARACTERS = 300
 FIX = "start the database, or correct MAKEGOOD_DATABASE_URL or MAKEGOOD_DATA_DIR"
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class OutageLog:
@@ -28,10 +29,10 @@ class OutageLog:
         self._logged_at = now
         lines = str(error).strip().splitlines() or [""]
         reason = f"{type(error).__name__}: {lines[0]}"[:REASON_CHARACTERS]
-        log.warning("the store is unavailable", extra={"reason": reason, "fix": FIX})
+        log.warning("store_unavailable", reason=reason, fix=FIX)
 
     def succeeded(self) -> None:
         """Log the end of an outage that was logged."""
         if self._logged_at is not None:
             self._logged_at = None
-            log.info("the store is available again")
+            log.info("store_available")

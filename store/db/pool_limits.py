@@ -31,14 +31,16 @@ class PoolLimits:
         return min(max(used_seconds * self.cooldown_factor, least), most)
 
 
-# On PostgreSQL an API process has at most 18 connections, the ingest connection included. A worker
-# has at most 14, its listener's included. A session that waits for a locked row holds a connection,
-# so it waits no longer than ingest does.
-WRITING = PoolLimits(connections=6, lock_seconds=5)
-READING = PoolLimits(connections=3, permit_seconds=3)
+# On PostgreSQL an API process has at most 12 connections, the ingest connection included. A worker
+# has at most 13, its listener's included. Six processes of both fit into a server's default of 100.
+# A session that waits for a locked row holds a connection, so it waits no longer than ingest does.
+# In a worker, more than the activities that wait for a row (`worker.temporal.activity_slots`).
+WRITING = PoolLimits(connections=5, lock_seconds=5)
+API_WRITERS = 2
+READING = PoolLimits(connections=2, permit_seconds=3)
 SEARCHING = PoolLimits(connections=3, permit_seconds=2, each=2, limit_seconds=2, cooldown_factor=3)
-# One of the two is reserved for keys that are in use (`api.auth.api_keys`).
-KEY_LOOKUP = PoolLimits(connections=2, permit_seconds=5, limit_seconds=2)
+# Unknown keys are looked up one at a time (`api.auth.api_keys`), so one in use waits for one.
+KEY_LOOKUP = PoolLimits(connections=1, permit_seconds=5, limit_seconds=2)
 HEARTBEAT = PoolLimits(connections=1, permit_seconds=5, limit_seconds=10)
 WATCHING = PoolLimits(connections=1, permit_seconds=2, limit_seconds=2)
 MEASURING = PoolLimits(connections=1, permit_seconds=2, limit_seconds=1)

@@ -34,8 +34,8 @@ from store.ingest.idempotency_keys import (
 from store.ingest.insert_receipts import NewRow, insert_receipts
 from store.ingest.requests import IngestRequest, PreRejected, StoredResponse, Verdict
 from store.receipts.matching import match_event
+from store.receipts.results import apply_result
 from store.receipts.timeline import note
-from store.receipts.transitions import apply_result
 
 ACCEPTED = 202
 CONFLICT = 409
@@ -99,7 +99,7 @@ async def _lock_receipts(
     """
     if st.dialect == "postgresql" and skips_locked:
         locked = await st.fetch(f"{_LOCK} SKIP LOCKED", event_ids)
-        return set[str](event_ids) - {row[0] for row in locked}
+        return set[str](event_ids) - {event_id for (event_id,) in locked}
     if st.dialect == "postgresql" and len(event_ids) > 1:
         await st.fetch(_LOCK, event_ids)
     return set()

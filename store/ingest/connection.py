@@ -18,8 +18,8 @@ import asyncpg
 
 from domain.errors import Unavailable
 from store.db.database import dialect_of, sqlite_path
+from store.db.engines import SQLITE_PRAGMAS
 from store.db.errors import BROKEN, Follows, judge
-from store.db.pools import SQLITE_PRAGMAS
 from store.db.postgres import Connection, connect_postgres
 from store.db.sql import PostgresStatements, SqliteStatements, Statements
 from store.db.sqlite import FileMark, begin_writing, connect, mark_of
@@ -180,18 +180,29 @@ class PostgresIngestConnection:
 
     @asynccontextmanager
     async def transaction(self, *, short_lock_timeout: bool = False) -> AsyncIterator[Statements]:
-        limit = f"; SET LOCAL lock_timeout = '{SHORT_LOCK_TIMEOUT}'" if short_lock_timeout else ""
-        async with self.autocommit() as statements:
-            connection = await self._connect()
+        timeout = SHORT_LOCK_TIMEOUT if short_lock_timeout else LOCK_TIMEOUT
+        async with self._guarded() as connection:
+            is_set = not (short_lock_timeout or connection.is_pooled)  # for the session
+            limit = "" if is_set else f"; SET LOCAL lock_timeout = '{timeout}'"
             await connection.execute(f"BEGIN{limit}")
-            yield statements
+            yield PostgresStatements(connection)
             await connection.execute("COMMIT")
 
     @asynccontextmanager
-    async def autocommit(self) -> AsyncIterator[Statements]:
+    async def autocommit(self) -> AsyncIterator[Statements | None]:
+        """None behind a pooler: the lock timeout of a session may be another client's there."""
+        if (await self._connect()).is_pooled:
+            yield None
+            return
+        async with self._guarded() as connection:
+            yield PostgresStatements(connection)
+
+    @asynccontextmanager
+    async def _guarded(self) -> AsyncIterator[Connection]:
+        """The connection; after an error it is rolled back, or dropped."""
         connection = await self._connect()
         try:
-            yield PostgresStatements(connection)
+            yield connection
         except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError) as error:
             await self._abandon(connection)
             # The context names the relation in every language of the server's messages.
@@ -209,7 +220,8 @@ class PostgresIngestConnection:
     async def _connect(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
             connection = await connect_postgres(self._url)
-            await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+            if not connection.is_pooled:
+                await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
             self._connection = connection
         return self._connection
 

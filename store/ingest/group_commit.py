@@ -17,9 +17,10 @@ credit depends on.
 """
 
 import asyncio
-import logging
 from collections import deque
 from enum import Enum, auto
+
+import structlog
 
 from domain.errors import IdempotencyInProgress, Refusal, Unavailable
 from store.db.database import Clock
@@ -39,7 +40,7 @@ SKIP_SECONDS = 60.0
 # The total wait for locks of requests that are retried one by one. The rest is refused.
 LOCKS_SECONDS = 1.0
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class _Outcome(Enum):
@@ -216,8 +217,8 @@ class Committer:
             return batch, _Outcome.LOCKED
         except Exception as error:  # a process edge: an error fails a request, never the loop
             if not is_store_failure(error):
-                fields = {"error": type(error).__name__, "requests": len(batch)}
-                log.info("receipts go through a transaction", extra=fields)
+                error_class = type(error).__name__
+                log.info("fast_insert_failed", error=error_class, requests=len(batch))
                 return batch, _Outcome.DONE
             self._in_flight.refuse_unavailable(batch, _unavailable(error, len(batch)))
             return [], _Outcome.DONE
@@ -275,7 +276,7 @@ class Committer:
         if is_transient(error):
             error = _unavailable(error, 1)
         elif not isinstance(error, Refusal):
-            log.error("a request could not be stored", exc_info=error)
+            log.error("request_not_stored", error=type(error).__name__, exc_info=error)
         self._in_flight.respond(pending, error)
         return _Outcome.DONE
 
@@ -291,6 +292,5 @@ class Committer:
 
 
 def _unavailable(error: Exception, requests: int) -> Unavailable:
-    fields = {"error": type(error).__name__, "requests": requests}
-    log.warning("the store could not commit", extra=fields)
+    log.warning("commit_failed", error=type(error).__name__, requests=requests)
     return Unavailable(retry_after_seconds=RETRY_AFTER_SECONDS)

@@ -6,9 +6,9 @@ between its batches.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 
+import structlog
 import uuid_utils
 
 from domain.outage import beat_interval
@@ -17,7 +17,7 @@ from store.ingest.connection import IngestConnection
 from store.ingest.outage_evidence import write_ingest_heartbeat
 from store.ingest.outcomes import IngestOutcomes
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class IngestHeartbeat:
@@ -73,10 +73,7 @@ class IngestHeartbeat:
                     )
                 if outage is not None:
                     seconds = (outage.up_at - outage.down_from) // 1000
-                    log.warning(
-                        "an outage of ingest is credited",
-                        extra={"outage": outage.id, "seconds": seconds},
-                    )
+                    log.warning("outage_recorded", outage=outage.id, seconds=seconds)
             self._log_failing(is_refusing, "refuses")
         # a process edge: a later heartbeat succeeds, or this is an outage
         except Exception as error:
@@ -84,5 +81,5 @@ class IngestHeartbeat:
 
     def _log_failing(self, is_failing: bool, reason: str) -> None:
         if is_failing and not self._is_failing:
-            log.warning("ingest does not commit: no heartbeat", extra={"reason": reason})
+            log.warning("ingest_heartbeat_missing", reason=reason)
         self._is_failing = is_failing

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from domain.ids import EventId
 from domain.receipts import NewReceipt
+from domain.temporal.outbox import OutboxKind
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import Statements, Value
 
@@ -30,9 +31,9 @@ INSERT INTO receipts ({_RECEIPT_COLUMNS})
 VALUES ($1, $2, $3, 'waiting', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, '', $14, $15)
 ON CONFLICT (project_id, provider, provider_event_id, effect_type) DO NOTHING
 RETURNING 1"""  # noqa: S608 - constants only
-_SQLITE_OUTBOX = (
-    "INSERT INTO outbox (event_id, kind, fields, created_at) VALUES ($1, 'start', '{}', $2)"
-)
+_SQLITE_OUTBOX = f"""
+INSERT INTO outbox (event_id, kind, fields, created_at)
+VALUES ($1, '{OutboxKind.START}', '{{}}', $2)"""  # noqa: S608 - constants only
 
 # It may be an autocommitted statement, so it sets its durability itself, as
 # `store.db.postgres.DURABLE`.
@@ -67,7 +68,7 @@ given AS (
   RETURNING event_id, accepted_at, timeout_at
 ), enqueued AS (
   INSERT INTO outbox (event_id, kind, fields, created_at)
-  SELECT event_id, 'start', '{{}}', accepted_at FROM inserted
+  SELECT event_id, '{OutboxKind.START}', '{{}}', accepted_at FROM inserted
 )
 SELECT k.subject, i.timeout_at
 FROM keys k LEFT JOIN inserted i ON i.event_id = k.subject"""  # noqa: S608 - constants only
@@ -136,8 +137,9 @@ async def _insert_together(
     millisecond = timedelta(milliseconds=1)
     columns = list(zip(*(_columns(row) for row in rows), strict=True))
     found = await st.fetch(_POSTGRES, skew // millisecond, retention // millisecond, *columns)
-    claimed = frozenset(row[0] for row in found)
-    return InsertOutcome(claimed, {row[0]: row[1] for row in found if row[1] is not None})
+    timeouts = {event_id: timeout_at_ms for event_id, timeout_at_ms in found}
+    new = {event_id: at_ms for event_id, at_ms in timeouts.items() if at_ms is not None}
+    return InsertOutcome(frozenset(timeouts), new)
 
 
 def _identity(row: NewRow) -> tuple[Value, ...]:

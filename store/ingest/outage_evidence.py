@@ -28,7 +28,7 @@ WRITTEN = (
     "repairs",
     "alerts",
 )
-READ = ("projects", "api_keys", "outages")
+READ = ("projects", "alert_destinations", "api_keys", "outages")
 _LOCKS = (
     f"LOCK TABLE {', '.join(WRITTEN)} IN ROW EXCLUSIVE MODE",
     f"LOCK TABLE {', '.join(READ)} IN ACCESS SHARE MODE",
@@ -76,8 +76,8 @@ async def _record_outage(st: Statements, now_ms: int, *, outage_seconds: int) ->
         return None
     # Ingest may have accepted requests for up to one heartbeat interval since it is up again.
     accepted_until = now_ms - beat_interval(outage_seconds) // timedelta(milliseconds=1)
-    rows = await st.fetch(_INSERT_OUTAGE, down_from, now_ms, accepted_until)
-    return Outage(id=rows[0][0], down_from=down_from, up_at=now_ms, accepted_until=accepted_until)
+    ((outage_id,),) = await st.fetch(_INSERT_OUTAGE, down_from, now_ms, accepted_until)
+    return Outage(id=outage_id, down_from=down_from, up_at=now_ms, accepted_until=accepted_until)
 
 
 async def _down_from(st: Statements, now_ms: int, *, outage_seconds: int) -> int | None:

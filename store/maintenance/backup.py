@@ -7,7 +7,7 @@ processes. Called by `cli.commands.backup`. A backup does not disturb a running 
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any
 
@@ -41,9 +41,9 @@ from store.maintenance.backup_file import (
     fingerprint,
 )
 from store.schema import tables
+from store.schema.tables import ALERTS, OUTBOX, TABLES
 from store.status.heartbeats import INGEST, NAMESPACE_FACT, read_beats, write_fact
 
-TABLES: Mapping[str, Table] = tables.Project.metadata.tables
 # A closed session or a used link must not become valid again.
 # The search index is made again from the receipts.
 LEFT_OUT = frozenset(
@@ -246,10 +246,9 @@ async def _make_due(session: AsyncSession) -> None:
     """Clear leases, whose holders are gone, and make unsent alerts due: the mail server may work
     now.
     """
-    outbox, alerts = TABLES["outbox"], TABLES["alerts"]
-    await session.execute(update(outbox).values(claimed_until=None))
+    await session.execute(update(OUTBOX).values(claimed_until=None))
     await session.execute(
-        update(alerts).where(alerts.c.sent_at.is_(None)).values(due_at=alerts.c.created_at)
+        update(ALERTS).where(ALERTS.c.sent_at.is_(None)).values(due_at=ALERTS.c.created_at)
     )
 
 

@@ -18,14 +18,9 @@ from domain.values.timestamps import from_unix_ms
 from store.receipts import outbox
 from store.receipts.stuck_runs import count_stuck
 from store.schema import tables
+from store.schema.tables import ALERTS, ATTEMPTS, INCIDENTS, OUTBOX, PROJECTS, RECEIPTS
 from store.status.heartbeats import ALERT_SENT_FACT, read_fact
 
-RECEIPTS = tables.Receipt.metadata.tables["receipts"]
-INCIDENTS = tables.Incident.metadata.tables["incidents"]
-ALERTS = tables.Alert.metadata.tables["alerts"]
-PROJECTS = tables.Project.metadata.tables["projects"]
-OUTBOX = tables.Outbox.metadata.tables["outbox"]
-ATTEMPTS = tables.Attempt.metadata.tables["attempts"]
 FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
 # The limit of counts in messages: an exact number beyond it is of no use.
 COUNTED = 1_000

@@ -15,14 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from store.ingest.idempotency_keys import RESPONSE_RETENTION
 from store.people.sessions import IDLE_LIFETIME
-from store.schema import tables
-from store.schema.mappers import RECEIPTS
+from store.schema.tables import IDEMPOTENCY, INVITATIONS, LOGIN_LINKS, RECEIPTS, SESSIONS, THROTTLES
 
-IDEMPOTENCY = tables.Idempotency.metadata.tables["idempotency"]
-LINKS = tables.LoginLink.metadata.tables["login_links"]
-INVITATIONS = tables.Invitation.metadata.tables["invitations"]
-SESSIONS = tables.Session.metadata.tables["sessions"]
-THROTTLES = tables.Throttle.metadata.tables["throttles"]
 PAYLOAD_RETENTION = timedelta(days=30)
 
 
@@ -135,7 +129,7 @@ def _locked(chosen: Select[Any]) -> Select[Any]:
 
 
 async def _purge_login_links(session: AsyncSession, now: datetime, limit: int, skip: int) -> int:
-    return await _purge_links(session, LINKS, now, limit, skip)
+    return await _purge_links(session, LOGIN_LINKS, now, limit, skip)
 
 
 async def _purge_invitations(session: AsyncSession, now: datetime, limit: int, skip: int) -> int:

@@ -16,11 +16,8 @@ from domain.users import User
 from store.people.email_addresses import spellings
 from store.people.sessions import end_sessions
 from store.people.users import spend_links
-from store.schema import tables
 from store.schema.mappers import user_from
-
-USERS = tables.User.metadata.tables["users"]
-IDENTITIES = tables.Identity.metadata.tables["identities"]
+from store.schema.tables import IDENTITIES, USERS
 
 
 async def find_identity(session: AsyncSession, *, issuer: str, subject: str) -> User | None:

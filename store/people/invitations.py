@@ -19,10 +19,8 @@ from store.db.paging import LISTED_AT_MOST
 from store.people.email_addresses import sign_in_address
 from store.people.members import lock_project
 from store.people.users import address_problem
-from store.schema import tables
+from store.schema.tables import INVITATIONS, PROJECTS
 
-PROJECTS = tables.Project.metadata.tables["projects"]
-INVITATIONS = tables.Invitation.metadata.tables["invitations"]
 INVITATION_LIFETIME = timedelta(days=7)
 
 

@@ -16,9 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.security.login_backoff import Limit, wait_after
 from domain.values.timestamps import to_unix_ms
-from store.schema import tables
-
-THROTTLES = tables.Throttle.metadata.tables["throttles"]
+from store.schema.tables import THROTTLES
 
 
 @dataclass(frozen=True, slots=True)

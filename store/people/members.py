@@ -17,20 +17,22 @@ from domain.ids import EventId, IncidentId, ProjectId, UserId
 from domain.users import Access, Member, Role
 from store.db.paging import LISTED_AT_MOST
 from store.people.sessions import end_sessions
-from store.schema import tables
-from store.schema.mappers import RECEIPTS
-
-USERS = tables.User.metadata.tables["users"]
-PROJECTS = tables.Project.metadata.tables["projects"]
-INCIDENTS = tables.Incident.metadata.tables["incidents"]
-MEMBERS = tables.Member.metadata.tables["members"]
-ADMINISTRATORS = tables.Administrator.metadata.tables["administrators"]
-INVITATIONS = tables.Invitation.metadata.tables["invitations"]
-# The tables of an account's credentials, apart from its password.
-FACTORS = tuple(
-    tables.User.metadata.tables[name]
-    for name in ("login_links", "totp_factors", "recovery_codes", "identities")
+from store.schema.tables import (
+    ADMINISTRATORS,
+    IDENTITIES,
+    INCIDENTS,
+    INVITATIONS,
+    LOGIN_LINKS,
+    MEMBERS,
+    PROJECTS,
+    RECEIPTS,
+    RECOVERY_CODES,
+    TOTP_FACTORS,
+    USERS,
 )
+
+# The tables of an account's credentials, apart from its password.
+FACTORS = (LOGIN_LINKS, TOTP_FACTORS, RECOVERY_CODES, IDENTITIES)
 
 
 async def read_access(session: AsyncSession, user_id: UserId) -> Access:

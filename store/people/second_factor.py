@@ -25,14 +25,11 @@ from domain.values.timestamps import to_unix_ms
 from store.crypto.encryption import SealBroken, Sealer
 from store.crypto.root_secret import root_of_new_data_key
 from store.crypto.tokens import token_digest
-from store.schema import tables
+from store.schema.tables import RECOVERY_CODES, SESSIONS, TOTP_FACTORS
 
-FACTORS = tables.TotpFactor.metadata.tables["totp_factors"]
-CODES = tables.RecoveryCode.metadata.tables["recovery_codes"]
-SESSIONS = tables.Session.metadata.tables["sessions"]
 STEP_SECONDS = 30
 STEPS_AROUND = (0, -1, 1)
-RECOVERY_CODES = 10
+RECOVERY_CODE_COUNT = 10
 RECOVERY_CODE_BYTES = 10
 
 
@@ -77,15 +74,15 @@ async def confirm_totp(
     ):
         return None
     await session.execute(
-        update(FACTORS).where(FACTORS.c.user_id == user_id).values(confirmed_at=now)
+        update(TOTP_FACTORS).where(TOTP_FACTORS.c.user_id == user_id).values(confirmed_at=now)
     )
     return await renew_recovery_codes(session, user_id, now=now)
 
 
 async def has_totp(session: AsyncSession, user_id: UserId) -> bool:
     """Whether the user must give a code to sign in."""
-    confirmed = select(FACTORS.c.user_id).where(
-        FACTORS.c.user_id == user_id, FACTORS.c.confirmed_at.is_not(None)
+    confirmed = select(TOTP_FACTORS.c.user_id).where(
+        TOTP_FACTORS.c.user_id == user_id, TOTP_FACTORS.c.confirmed_at.is_not(None)
     )
     return (await session.scalar(confirmed)) is not None
 
@@ -107,13 +104,13 @@ async def renew_recovery_codes(
     session: AsyncSession, user_id: UserId, *, now: datetime
 ) -> tuple[str, ...]:
     """Replace the recovery codes by ten new ones, each valid once."""
-    codes = tuple(_new_recovery_code() for _ in range(RECOVERY_CODES))
-    await session.execute(delete(CODES).where(CODES.c.user_id == user_id))
+    codes = tuple(_new_recovery_code() for _ in range(RECOVERY_CODE_COUNT))
+    await session.execute(delete(RECOVERY_CODES).where(RECOVERY_CODES.c.user_id == user_id))
     rows = [
         {"user_id": user_id, "digest": _recovery_digest(user_id, code), "created_at": now}
         for code in codes
     ]
-    await session.execute(insert(CODES), rows)
+    await session.execute(insert(RECOVERY_CODES), rows)
     return codes
 
 
@@ -121,8 +118,8 @@ async def count_recovery_codes(session: AsyncSession, user_id: UserId) -> int:
     """The number of unused recovery codes."""
     left = (
         select(func.count())
-        .select_from(CODES)
-        .where(CODES.c.user_id == user_id, CODES.c.used_at.is_(None))
+        .select_from(RECOVERY_CODES)
+        .where(RECOVERY_CODES.c.user_id == user_id, RECOVERY_CODES.c.used_at.is_(None))
     )
     return int(await session.scalar(left) or 0)
 
@@ -130,8 +127,8 @@ async def count_recovery_codes(session: AsyncSession, user_id: UserId) -> int:
 async def remove_totp(session: AsyncSession, user_id: UserId) -> bool:
     """Remove the second factor; False when the user had none."""
     was_on = await has_totp(session, user_id)
-    await session.execute(delete(CODES).where(CODES.c.user_id == user_id))
-    await session.execute(delete(FACTORS).where(FACTORS.c.user_id == user_id))
+    await session.execute(delete(RECOVERY_CODES).where(RECOVERY_CODES.c.user_id == user_id))
+    await session.execute(delete(TOTP_FACTORS).where(TOTP_FACTORS.c.user_id == user_id))
     return was_on
 
 
@@ -158,7 +155,9 @@ async def _begin_again(
     secret, data_key = pyotp.random_base32(), root.new_data_key(user_id)
     sealed = sealer.seal(data_key, **_sealed_location(user_id), plaintext=secret.encode())
     await session.execute(
-        delete(FACTORS).where(FACTORS.c.user_id == user_id, FACTORS.c.confirmed_at.is_(None))
+        delete(TOTP_FACTORS).where(
+            TOTP_FACTORS.c.user_id == user_id, TOTP_FACTORS.c.confirmed_at.is_(None)
+        )
     )
     # A form that was sent twice inserts one row.
     begun = (
@@ -184,8 +183,12 @@ async def _accept_step(
     )
     if step is None:
         return False
-    is_newer = or_(FACTORS.c.last_step.is_(None), FACTORS.c.last_step < step)
-    taken = update(FACTORS).where(FACTORS.c.user_id == user_id, is_newer).values(last_step=step)
+    is_newer = or_(TOTP_FACTORS.c.last_step.is_(None), TOTP_FACTORS.c.last_step < step)
+    taken = (
+        update(TOTP_FACTORS)
+        .where(TOTP_FACTORS.c.user_id == user_id, is_newer)
+        .values(last_step=step)
+    )
     return await _changed_one(session, taken)
 
 
@@ -197,11 +200,11 @@ async def _accept_recovery_code(
     session: AsyncSession, user_id: UserId, code: str, now: datetime
 ) -> bool:
     is_meant = (
-        CODES.c.user_id == user_id,
-        CODES.c.digest == _recovery_digest(user_id, code),
-        CODES.c.used_at.is_(None),
+        RECOVERY_CODES.c.user_id == user_id,
+        RECOVERY_CODES.c.digest == _recovery_digest(user_id, code),
+        RECOVERY_CODES.c.used_at.is_(None),
     )
-    return await _changed_one(session, update(CODES).where(*is_meant).values(used_at=now))
+    return await _changed_one(session, update(RECOVERY_CODES).where(*is_meant).values(used_at=now))
 
 
 # Any statement that changes rows; SQLAlchemy types them apart.
@@ -222,7 +225,9 @@ def _recovery_digest(user_id: UserId, code: str) -> str:
 
 
 async def _row(session: AsyncSession, user_id: UserId) -> Row[Any] | None:
-    return (await session.execute(select(FACTORS).where(FACTORS.c.user_id == user_id))).first()
+    return (
+        await session.execute(select(TOTP_FACTORS).where(TOTP_FACTORS.c.user_id == user_id))
+    ).first()
 
 
 def _open_secret(sealer: Sealer, row: Row[Any]) -> str | None:

@@ -5,6 +5,7 @@ Only the browser has the token. The store has its digest, and the first digits o
 session's id. The caller passes the time. Called by the console's `Sessions` and by `makegood user`.
 """
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,17 +17,24 @@ from domain.users import OpenSession, User
 from domain.values.text import sanitize
 from store.crypto.tokens import new_token, token_digest
 from store.db.paging import LISTED_AT_MOST
-from store.schema import tables
 from store.schema.mappers import user_from
+from store.schema.tables import SESSIONS, USERS
 
-USERS = tables.User.metadata.tables["users"]
-SESSIONS = tables.Session.metadata.tables["sessions"]
 SESSION_LIFETIME = timedelta(days=7)
 IDLE_LIFETIME = timedelta(hours=12)
 # `seen_at` is written at most this often, so that reading pages rarely writes.
 SEEN_EVERY = timedelta(minutes=1)
 ID_DIGITS = 16
 LONGEST_USER_AGENT = 300
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    """A session that has not ended. `proved_at` is when its user last proved their identity."""
+
+    user: User
+    seen_at: datetime
+    proved_at: datetime | None
 
 
 async def open_session(
@@ -56,20 +64,16 @@ async def open_session(
     return token
 
 
-async def read_session(
-    session: AsyncSession, *, token: str, now: datetime
-) -> tuple[User, datetime] | None:
-    """The user of the session, and when it was last seen; None when it is unknown, ended, idle or
-    expired.
-    """
+async def read_session(session: AsyncSession, *, token: str, now: datetime) -> LiveSession | None:
+    """The session with its user. None if it is unknown, ended, idle or expired."""
     of_session = (SESSIONS.c.digest == token_digest(token), *_is_alive(now))
     query = (
-        select(USERS, SESSIONS.c.seen_at)
+        select(USERS, SESSIONS.c.seen_at, SESSIONS.c.proved_at)
         .join(SESSIONS, SESSIONS.c.user_id == USERS.c.id)
         .where(*of_session)
     )
     row = (await session.execute(query)).first()
-    return None if row is None else (user_from(row), row.seen_at)
+    return None if row is None else LiveSession(user_from(row), row.seen_at, row.proved_at)
 
 
 async def see_session(session: AsyncSession, *, token: str, now: datetime) -> None:

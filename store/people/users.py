@@ -28,12 +28,9 @@ from store.people.email_addresses import (
     sign_in_address,
     spellings,
 )
-from store.schema import tables
 from store.schema.mappers import user_from
+from store.schema.tables import ADMINISTRATORS, LOGIN_LINKS, USERS
 
-USERS = tables.User.metadata.tables["users"]
-LINKS = tables.LoginLink.metadata.tables["login_links"]
-ADMINISTRATORS = tables.Administrator.metadata.tables["administrators"]
 LINK_LIFETIME = timedelta(hours=24)
 # The hash of a discarded random password, with the library's own parameters.
 NOBODYS_HASH = (
@@ -105,7 +102,7 @@ async def create_login_link(
     token = new_token()
     whose = user_id or await _first_administrator(session)
     await session.execute(
-        insert(LINKS).values(
+        insert(LOGIN_LINKS).values(
             digest=token_digest(token), user_id=whose, expires_at=now + LINK_LIFETIME
         )
     )
@@ -115,13 +112,13 @@ async def create_login_link(
 async def redeem_login_link(session: AsyncSession, *, token: str, now: datetime) -> User | None:
     """The user whom the link signs in; None when it is unknown, used or expired."""
     is_good = (
-        LINKS.c.digest == token_digest(token),
-        LINKS.c.used_at.is_(None),
-        LINKS.c.expires_at > now,
+        LOGIN_LINKS.c.digest == token_digest(token),
+        LOGIN_LINKS.c.used_at.is_(None),
+        LOGIN_LINKS.c.expires_at > now,
     )
     link = (
         await session.execute(
-            update(LINKS).where(*is_good).values(used_at=now).returning(LINKS.c.user_id)
+            update(LOGIN_LINKS).where(*is_good).values(used_at=now).returning(LOGIN_LINKS.c.user_id)
         )
     ).first()
     if link is None:
@@ -156,10 +153,10 @@ async def set_password(
 async def spend_links(session: AsyncSession, user_id: UserId, *, now: datetime) -> None:
     """Invalidate the user's unused links."""
     is_waiting = (
-        or_(LINKS.c.user_id == user_id, LINKS.c.user_id.is_(None)),
-        LINKS.c.used_at.is_(None),
+        or_(LOGIN_LINKS.c.user_id == user_id, LOGIN_LINKS.c.user_id.is_(None)),
+        LOGIN_LINKS.c.used_at.is_(None),
     )
-    await session.execute(update(LINKS).where(*is_waiting).values(used_at=now))
+    await session.execute(update(LOGIN_LINKS).where(*is_waiting).values(used_at=now))
 
 
 async def check_password(session: AsyncSession, *, email: str, password: str) -> User | None:

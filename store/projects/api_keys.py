@@ -19,11 +19,9 @@ from store.crypto.encryption import Sealer
 from store.crypto.root_secret import root_that_writes
 from store.crypto.tokens import new_api_key, new_key_id
 from store.db.paging import LISTED_AT_MOST
-from store.schema import tables
-from store.schema.mappers import key_from, project_from
-
-KEYS = tables.ApiKey.metadata.tables["api_keys"]
-PROJECTS = tables.Project.metadata.tables["projects"]
+from store.projects.data_keys import projects_of
+from store.schema.mappers import key_from
+from store.schema.tables import API_KEYS, PROJECTS
 
 
 async def create_key(
@@ -60,16 +58,16 @@ async def create_key(
         "created_at": now,
         "expires_at": expires_at,
     }
-    row = (await session.execute(insert(KEYS).values(values).returning(KEYS))).one()
+    row = (await session.execute(insert(API_KEYS).values(values).returning(API_KEYS))).one()
     return key_from(row), api_key
 
 
 async def list_keys(session: AsyncSession, project_id: ProjectId) -> list[Key]:
     """The project's keys, the newest 1,000, revoked ones too, oldest first."""
     newest = (
-        select(KEYS)
-        .where(KEYS.c.project_id == project_id)
-        .order_by(KEYS.c.id.desc())
+        select(API_KEYS)
+        .where(API_KEYS.c.project_id == project_id)
+        .order_by(API_KEYS.c.id.desc())
         .limit(LISTED_AT_MOST)
     )
     return [key_from(row) for row in reversed((await session.execute(newest)).all())]
@@ -79,11 +77,11 @@ async def revoke_key(
     session: AsyncSession, project_id: ProjectId, key_id: KeyId, now: datetime
 ) -> Key:
     """Revoke the key, now or before. Raises: NotFound."""
-    is_meant = (KEYS.c.project_id == project_id, KEYS.c.id == key_id)
+    is_meant = (API_KEYS.c.project_id == project_id, API_KEYS.c.id == key_id)
     await session.execute(
-        update(KEYS).where(*is_meant, KEYS.c.revoked_at.is_(None)).values(revoked_at=now)
+        update(API_KEYS).where(*is_meant, API_KEYS.c.revoked_at.is_(None)).values(revoked_at=now)
     )
-    row = (await session.execute(select(KEYS).where(*is_meant))).first()
+    row = (await session.execute(select(API_KEYS).where(*is_meant))).first()
     if row is None:
         raise NotFound("There is no such key.")
     return key_from(row)
@@ -95,14 +93,15 @@ async def find_key(session: AsyncSession, *digests: str) -> AuthenticatedKey | N
     """
     row = (
         await session.execute(
-            select(KEYS).where(KEYS.c.digest.in_(digests), KEYS.c.revoked_at.is_(None))
+            select(API_KEYS).where(API_KEYS.c.digest.in_(digests), API_KEYS.c.revoked_at.is_(None))
         )
     ).first()
     if row is None:
         return None
-    project = (await session.execute(select(PROJECTS).where(PROJECTS.c.id == row.project_id))).one()
+    of_key = await session.execute(select(PROJECTS).where(PROJECTS.c.id == row.project_id))
+    (project,) = await projects_of(session, of_key.all())
     return AuthenticatedKey(
-        key=key_from(row), project=project_from(project), is_outdated=row.digest != digests[0]
+        key=key_from(row), project=project, is_outdated=row.digest != digests[0]
     )
 
 
@@ -110,10 +109,12 @@ async def touch_keys(session: AsyncSession, used: Mapping[KeyId, datetime]) -> N
     """Record when keys were last used; an older instant does not replace a newer one."""
     if not used:
         return
-    is_older = or_(KEYS.c.last_used_at.is_(None), KEYS.c.last_used_at < bindparam("used_at"))
+    is_older = or_(
+        API_KEYS.c.last_used_at.is_(None), API_KEYS.c.last_used_at < bindparam("used_at")
+    )
     touch = (
-        update(KEYS)
-        .where(KEYS.c.id == bindparam("key_id"), is_older)
+        update(API_KEYS)
+        .where(API_KEYS.c.id == bindparam("key_id"), is_older)
         .values(last_used_at=bindparam("used_at"))
     )
     await (await session.connection()).execute(

@@ -1,5 +1,8 @@
-"""Reads the sealed data key of a project, and the rows of projects that are not deleted."""
+"""Reads the sealed data key of a project, the rows of projects that are not deleted, and the
+projects that rows hold.
+"""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row, Select, select
@@ -7,9 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import NotFound
 from domain.ids import ProjectId
-from store.schema import tables
+from domain.projects import Project
+from store.alerts.destinations import read_destinations
+from store.schema.mappers import project_from
+from store.schema.tables import PROJECTS
 
-PROJECTS = tables.Project.metadata.tables["projects"]
 # A deleted project is never found: see `store.projects.deletion`.
 NOT_DELETED = PROJECTS.c.deleted_at.is_(None)
 
@@ -30,3 +35,9 @@ async def project_row(session: AsyncSession, query: Select[Any]) -> Row[Any]:
     if row is None:
         raise NotFound("There is no such project.")
     return row
+
+
+async def projects_of(session: AsyncSession, rows: Sequence[Row[Any]]) -> list[Project]:
+    """The projects of these rows, in their order, with their alert destinations."""
+    destinations = await read_destinations(session, [ProjectId(row.id) for row in rows])
+    return [project_from(row, destinations[ProjectId(row.id)]) for row in rows]

@@ -24,15 +24,23 @@ from domain.errors import FieldError, NotFound, ValidationFailed
 from domain.ids import EventId, ProjectId
 from domain.receipts import ReceiptState
 from store.db.sql import SessionStatements, limit_lock_wait
+from store.receipts.deadlines import Opened, open_incident
 from store.receipts.operator_actions import expire, resolve_manually
-from store.receipts.transitions import Opened, open_incident
 from store.schema import tables
-from store.schema.mappers import RECEIPTS
+from store.schema.tables import (
+    ALERT_DESTINATIONS,
+    ALERTS,
+    API_KEYS,
+    IDEMPOTENCY,
+    INVITATIONS,
+    MEMBERS,
+    OUTBOX,
+    PROJECTS,
+    RECEIPTS,
+    SIGNING_SECRETS,
+    TABLES,
+)
 
-TABLES = tables.Project.metadata.tables
-PROJECTS, KEYS, SECRETS = TABLES["projects"], TABLES["api_keys"], TABLES["signing_secrets"]
-MEMBERS, INVITATIONS = TABLES["members"], TABLES["invitations"]
-ALERTS, IDEMPOTENCY, OUTBOX = TABLES["alerts"], TABLES["idempotency"], TABLES["outbox"]
 OF_A_RECEIPT = (
     "alerts",
     "attempts",
@@ -78,8 +86,8 @@ async def delete_project(
     ends all of them.
 
     The work does not grow with the number of its receipts and alerts: alerts have no destination
-    from now on, and the loop erases them. The data key, signing secrets and API keys are destroyed
-    here. An earlier backup still has them, sealed.
+    from now on, and the loop erases them. The data key, signing secrets, API keys and alert
+    destinations are destroyed here. An earlier backup still has them, sealed.
 
     Raises:
         NotFound: no such project.
@@ -102,13 +110,12 @@ async def delete_project(
     gone = {
         "name": project_id,
         "repair_url": None,
-        "alert_emails": "[]",
         "snapshots": False,
         "data_key": b"",
     }
     marked = update(PROJECTS).where(PROJECTS.c.id == project_id)
     await session.execute(marked.values(**gone, suspended_at=now, deleted_at=now))
-    for table in (KEYS, SECRETS, MEMBERS, INVITATIONS):
+    for table in (API_KEYS, SIGNING_SECRETS, MEMBERS, INVITATIONS, ALERT_DESTINATIONS):
         await session.execute(delete(table).where(table.c.project_id == project_id))
     return unended
 

@@ -4,11 +4,11 @@ their own.
 Called by the operations that REST, console and command line share, and by the callback activity.
 """
 
-import json
 from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import Select, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,14 +18,15 @@ from domain.projects import UNSET, CreatedProject, Project, ProjectChanges, Scop
 from domain.receipts import DEFAULT_TIMEOUT_MINUTES
 from domain.results import LateResult
 from domain.values.text import sanitize
+from store.alerts.destinations import replace_email_destinations
 from store.crypto.encryption import Sealer
 from store.crypto.root_secret import root_of_new_data_key
 from store.crypto.tokens import new_project_id
 from store.db.paging import LISTED_AT_MOST
 from store.projects.api_keys import create_key
-from store.projects.data_keys import NOT_DELETED, PROJECTS, project_row
+from store.projects.data_keys import NOT_DELETED, project_row, projects_of
 from store.projects.signing_secrets import add_secret
-from store.schema.mappers import project_from
+from store.schema.tables import PROJECTS
 
 FIRST_KEY_LABEL = "first key"
 
@@ -59,7 +60,6 @@ async def create_project(
         "timeout_minutes": timeout_minutes,
         "late_result": LateResult.RESOLVE.value,
         "snapshots": False,
-        "alert_emails": json.dumps(alert_emails),
         "data_key": (await root_of_new_data_key(session, sealer)).new_data_key(project_id),
         "created_at": now,
     }
@@ -67,6 +67,7 @@ async def create_project(
         await session.execute(insert(PROJECTS).values(values))
     except IntegrityError as error:  # another process took the name just now
         raise _name_taken() from error
+    await replace_email_destinations(session, project_id, alert_emails)
     signing_secret = await add_secret(session, sealer, project_id, role="current", now=now)
     key, api_key = await create_key(
         session, sealer, project_id=project_id, label=FIRST_KEY_LABEL, scopes=scopes, now=now
@@ -77,24 +78,16 @@ async def create_project(
 
 async def read_project(session: AsyncSession, project_id: ProjectId) -> Project:
     """Raises: NotFound."""
-    return project_from(
-        await project_row(session, select(PROJECTS).where(PROJECTS.c.id == project_id, NOT_DELETED))
-    )
+    is_meant = (PROJECTS.c.id == project_id, NOT_DELETED)
+    return await _project(session, select(PROJECTS).where(*is_meant))
 
 
 async def find_project(session: AsyncSession, name_or_id: str) -> Project:
     """The project with this name or id. Raises: NotFound."""
     is_meant = or_(PROJECTS.c.id == name_or_id, PROJECTS.c.name == name_or_id)
     # The id comes first, in case a project is named after another's id.
-    return project_from(
-        await project_row(
-            session,
-            select(PROJECTS)
-            .where(is_meant, NOT_DELETED)
-            .order_by(PROJECTS.c.id != name_or_id)
-            .limit(1),
-        )
-    )
+    found = select(PROJECTS).where(is_meant, NOT_DELETED).order_by(PROJECTS.c.id != name_or_id)
+    return await _project(session, found.limit(1))
 
 
 async def list_projects(
@@ -111,7 +104,7 @@ async def list_projects(
         newest = newest.where(PROJECTS.c.id.in_(sorted(among, reverse=True)[:LISTED_AT_MOST]))
     if is_working:
         newest = newest.where(PROJECTS.c.suspended_at.is_(None))
-    return [project_from(row) for row in reversed((await session.execute(newest)).all())]
+    return await projects_of(session, (await session.execute(newest)).all()[::-1])
 
 
 async def change_project(
@@ -133,6 +126,11 @@ async def change_project(
             )
         except IntegrityError as error:
             raise _name_taken() from error
+    if changes.alert_emails is not UNSET:
+        # Locked, so that a deletion meanwhile leaves no addresses behind.
+        locked = select(PROJECTS.c.id).where(PROJECTS.c.id == project_id, NOT_DELETED)
+        await project_row(session, locked.with_for_update())
+        await replace_email_destinations(session, project_id, changes.alert_emails)
     return await read_project(session, project_id)
 
 
@@ -151,6 +149,11 @@ async def set_suspended(
     return await read_project(session, project_id)
 
 
+async def _project(session: AsyncSession, query: Select[Any]) -> Project:
+    (project,) = await projects_of(session, [await project_row(session, query)])
+    return project
+
+
 def _changed_values(changes: ProjectChanges) -> dict[str, object]:
     values: dict[str, object] = {}
     if changes.name is not UNSET:
@@ -159,8 +162,6 @@ def _changed_values(changes: ProjectChanges) -> dict[str, object]:
         values |= {"repair_url": changes.repair_url, "repair_url_gone": False}
     if changes.timeout_minutes is not UNSET:
         values["timeout_minutes"] = changes.timeout_minutes
-    if changes.alert_emails is not UNSET:
-        values["alert_emails"] = json.dumps(changes.alert_emails)
     if changes.late_result is not UNSET:
         values["late_result"] = changes.late_result.value
     if changes.snapshots is not UNSET:

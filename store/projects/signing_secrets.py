@@ -16,10 +16,9 @@ from domain.ids import ProjectId
 from domain.security.signing import SigningSecrets
 from store.crypto.encryption import Sealer
 from store.crypto.tokens import new_secret_id, new_signing_secret
-from store.projects.data_keys import NOT_DELETED, PROJECTS, project_row, read_data_key
-from store.schema import tables
+from store.projects.data_keys import NOT_DELETED, project_row, read_data_key
+from store.schema.tables import PROJECTS, SIGNING_SECRETS
 
-SECRETS = tables.SigningSecret.metadata.tables["signing_secrets"]
 OVERLAP = timedelta(hours=24)
 
 
@@ -32,8 +31,8 @@ async def signing_secrets(
     Raises: NotFound; SealBroken with another root secret.
     """
     data_key = await read_data_key(session, project_id)
-    used = select(SECRETS).where(
-        SECRETS.c.project_id == project_id, SECRETS.c.role.in_(("current", "next"))
+    used = select(SIGNING_SECRETS).where(
+        SIGNING_SECRETS.c.project_id == project_id, SIGNING_SECRETS.c.role.in_(("current", "next"))
     )
     rows = {row.role: row for row in await session.execute(used)}
     by_role = {
@@ -57,11 +56,13 @@ async def overlap_ends_at(
 ) -> datetime | None:
     """The end of the time in which callbacks carry both signatures; None without a rotation."""
     is_next = (
-        SECRETS.c.project_id == project_id,
-        SECRETS.c.role == "next",
-        SECRETS.c.created_at > now - OVERLAP,
+        SIGNING_SECRETS.c.project_id == project_id,
+        SIGNING_SECRETS.c.role == "next",
+        SIGNING_SECRETS.c.created_at > now - OVERLAP,
     )
-    begun_at: datetime | None = await session.scalar(select(SECRETS.c.created_at).where(*is_next))
+    begun_at: datetime | None = await session.scalar(
+        select(SIGNING_SECRETS.c.created_at).where(*is_next)
+    )
     return None if begun_at is None else begun_at + OVERLAP
 
 
@@ -92,8 +93,8 @@ async def finish_rotation(session: AsyncSession, *, project_id: ProjectId) -> No
 
 async def overdue_rotations(session: AsyncSession, now: datetime) -> list[ProjectId]:
     """The projects whose rotation overlap is over."""
-    over = select(SECRETS.c.project_id).where(
-        SECRETS.c.role == "next", SECRETS.c.created_at <= now - OVERLAP
+    over = select(SIGNING_SECRETS.c.project_id).where(
+        SIGNING_SECRETS.c.role == "next", SIGNING_SECRETS.c.created_at <= now - OVERLAP
     )
     return sorted({ProjectId(row.project_id) for row in await session.execute(over)})
 
@@ -128,7 +129,7 @@ async def add_secret(
         "sealed": sealed,
         "created_at": now,
     }
-    await session.execute(insert(SECRETS).values(row))
+    await session.execute(insert(SIGNING_SECRETS).values(row))
     return secret
 
 
@@ -145,8 +146,8 @@ async def _lock_project(session: AsyncSession, project_id: ProjectId) -> None:
 
 async def _promote_next(session: AsyncSession, project_id: ProjectId) -> bool:
     """The next secret, if there is one, becomes the current one."""
-    is_next = (SECRETS.c.project_id == project_id, SECRETS.c.role == "next")
-    if (await session.execute(select(SECRETS.c.id).where(*is_next))).first() is None:
+    is_next = (SIGNING_SECRETS.c.project_id == project_id, SIGNING_SECRETS.c.role == "next")
+    if (await session.execute(select(SIGNING_SECRETS.c.id).where(*is_next))).first() is None:
         return False
     await _give_role(session, project_id, "current", "retired")
     await _give_role(session, project_id, "next", "current")
@@ -156,7 +157,7 @@ async def _promote_next(session: AsyncSession, project_id: ProjectId) -> bool:
 async def _give_role(session: AsyncSession, project_id: ProjectId, old: str, new: str) -> None:
     values: dict[str, object] = {"role": new} | ({"sealed": b""} if new == "retired" else {})
     await session.execute(
-        update(SECRETS)
-        .where(SECRETS.c.project_id == project_id, SECRETS.c.role == old)
+        update(SIGNING_SECRETS)
+        .where(SIGNING_SECRETS.c.project_id == project_id, SIGNING_SECRETS.c.role == old)
         .values(values)
     )

@@ -14,12 +14,11 @@ from typing import Literal
 
 from domain.ids import EventId, ReplayId
 from domain.incidents import RepairCause
-from domain.lifecycle import LifecycleState, Trigger, transition
-from domain.receipts import timeout_span
+from domain.lifecycle import LifecycleState, Trigger
 from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.db.sql import Statements
-from store.receipts.rows.incidents import reopen
 from store.receipts.state import ReceiptSnapshot, lock_receipt
+from store.receipts.transitions import TriggerFacts, apply_transition
 from store.status.heartbeats import ENDED
 
 # A live process sends for at most 35 s and records for at most 600 s
@@ -58,6 +57,16 @@ class SeriesOver:
     position: LifecycleState
 
 
+@dataclass(frozen=True, slots=True)
+class _LastAttempt:
+    """The newest attempt of a repair. `holder` None: it was released."""
+
+    number: int
+    state: str
+    holder: str | None
+    began_ms: int
+
+
 Ending = Literal["accepted", "rejected", "exhausted"]
 
 
@@ -92,30 +101,10 @@ async def begin_attempt(
         return SeriesOver(snapshot.position)
     if snapshot.repair_url is None:
         return SeriesOver(await _end_without_url(st, snapshot, replay_id, now))
-    rows = await st.fetch(
-        "SELECT number, state, holder, at FROM attempts WHERE replay_id = $1 ORDER BY number DESC"
-        " LIMIT 1",
-        replay_id,
-    )
-    if rows and rows[0][1] == "started":
-        number, _, holds, began_ms = rows[0]
-        sign = None if holds in {None, holder} else await _last_sign(st, holds)
-        # The absolute difference: the store's clock may have been set back.
-        is_bound = abs(to_unix_ms(now) - began_ms) < LONGEST_ATTEMPT_HOLD // timedelta(
-            milliseconds=1
-        )
-        if sign is not None and is_bound and sign not in silent:
-            return AttemptHeld(*sign)
-        await st.fetch(
-            "UPDATE attempts SET at = $1, error_class = 'unknown', holder = $2 WHERE replay_id = $3"
-            " AND number = $4",
-            to_unix_ms(now),
-            holder,
-            replay_id,
-            number,
-        )
-        return AttemptBegun(number, is_again=True)
-    number = rows[0][0] + 1 if rows else 1
+    last = await _last_attempt(st, replay_id)
+    if last is not None and last.state == "started":
+        return await _begin_again(st, replay_id, last, now, holder=holder, silent=silent)
+    number = 1 if last is None else last.number + 1
     await st.fetch(
         "INSERT INTO attempts (replay_id, number, event_id, state, at, holder) VALUES ($1, $2, $3,"
         " 'started', $4, $5)",
@@ -151,7 +140,7 @@ async def is_attempt_held(
     rows = await st.fetch(
         "SELECT holder FROM attempts WHERE replay_id = $1 AND number = $2", replay_id, number
     )
-    return not rows or rows[0][0] in {None, holder}
+    return all(held_by in {None, holder} for (held_by,) in rows)
 
 
 async def record_attempt(
@@ -193,34 +182,55 @@ async def record_attempt(
     if ending is None or snapshot.active_replay_id != replay_id:
         return snapshot.position
     if ending == "accepted":
-        return await _await_result(st, snapshot, replay_id, now)
-    to = transition(snapshot.position, Trigger.CALLBACK_ENDED).to
-    if to is not snapshot.position:
-        await reopen(st, snapshot, replay_id, RepairCause(ending), now)
-    return to
+        return (await apply_transition(st, snapshot, Trigger.CALLBACK_ACCEPTED, now)).to
+    facts = TriggerFacts(cause=RepairCause(ending))
+    return (await apply_transition(st, snapshot, Trigger.CALLBACK_ENDED, now, facts)).to
+
+
+async def _last_attempt(st: Statements, replay_id: ReplayId) -> _LastAttempt | None:
+    rows = await st.fetch(
+        "SELECT number, state, holder, at FROM attempts WHERE replay_id = $1 ORDER BY number DESC"
+        " LIMIT 1",
+        replay_id,
+    )
+    return _LastAttempt(*rows[0]) if rows else None
+
+
+async def _begin_again(
+    st: Statements,
+    replay_id: ReplayId,
+    last: _LastAttempt,
+    now: datetime,
+    *,
+    holder: str | None,
+    silent: Collection[ProcessHeartbeat],
+) -> AttemptBegun | AttemptHeld:
+    """Take over an attempt that is still `started`, unless its holder may be alive."""
+    other = None if last.holder == holder else last.holder
+    sign = None if other is None else await _last_sign(st, other)
+    # The absolute difference: the store's clock may have been set back.
+    held_ms = abs(to_unix_ms(now) - last.began_ms)
+    is_bound = held_ms < LONGEST_ATTEMPT_HOLD // timedelta(milliseconds=1)
+    if sign is not None and is_bound and sign not in silent:
+        return AttemptHeld(*sign)
+    await st.fetch(
+        "UPDATE attempts SET at = $1, error_class = 'unknown', holder = $2 WHERE replay_id = $3"
+        " AND number = $4",
+        to_unix_ms(now),
+        holder,
+        replay_id,
+        last.number,
+    )
+    return AttemptBegun(last.number, is_again=True)
 
 
 async def _last_sign(st: Statements, process: str) -> ProcessHeartbeat | None:
     """The last heartbeat of a process; None without one, or when it was the process's last."""
     rows = await st.fetch("SELECT at, report FROM heartbeats WHERE process = $1", process)
-    if not rows or json.loads(rows[0][1]).get(ENDED):
-        return None
-    return process, from_unix_ms(rows[0][0])
-
-
-async def _await_result(
-    st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, now: datetime
-) -> LifecycleState:
-    to = transition(snapshot.position, Trigger.CALLBACK_ACCEPTED).to
-    await st.fetch(
-        # Outages of the past do not credit a deadline that begins now.
-        "UPDATE repairs SET state = 'awaiting_result', result_deadline_at = $1, "
-        "credited_outage = (SELECT coalesce(max(id), 0) FROM outages) "
-        "WHERE replay_id = $2 AND state = 'calling'",
-        to_unix_ms(now + timeout_span(snapshot.timeout_minutes)),
-        replay_id,
-    )
-    return to
+    for at_ms, report in rows:
+        if not json.loads(report).get(ENDED):
+            return process, from_unix_ms(at_ms)
+    return None
 
 
 async def _end_without_url(
@@ -232,5 +242,5 @@ async def _end_without_url(
         " state = 'started'"
     )
     await st.fetch(left, replay_id)
-    await reopen(st, snapshot, replay_id, RepairCause.REPAIR_URL_MISSING, now)
-    return transition(snapshot.position, Trigger.CALLBACK_ENDED).to
+    facts = TriggerFacts(cause=RepairCause.REPAIR_URL_MISSING)
+    return (await apply_transition(st, snapshot, Trigger.CALLBACK_ENDED, now, facts)).to

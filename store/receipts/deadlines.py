@@ -1,94 +1,83 @@
-"""Deadlines that have passed by the store's clock: whether one counts now, and which receipts and
-repairs are overdue.
+"""Deadlines that have passed by the store's clock: opens the incident of a receipt, and fails a
+repair without a result.
 
 The lifecycle activities and the worker's own loop (`worker.loops.overdue`) judge deadlines with the
-same functions, inside the transaction that acts on them. Nothing here calls Temporal.
+same functions, inside the transaction that acts on them. Each locks the receipt; running it twice
+is safe. Nothing here calls Temporal.
 """
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 
-from sqlalchemy import and_, bindparam, exists, func, literal_column, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.ids import EventId, ProjectId, ReplayId
-from domain.lifecycle import LifecycleState
+from domain.ids import EventId, IncidentId, ReplayId
+from domain.lifecycle import END_STATES, LifecycleState, Trigger
 from domain.outage import grace_ms, is_ingest_down
-from store.db.sql import SessionStatements
-from store.receipts.repairs import fail_overdue_repair
-from store.receipts.state import load_snapshot
-from store.receipts.transitions import NotYet, Opened, Settled, open_incident
-from store.schema import tables
-from store.schema.mappers import RECEIPTS
-from store.status.heartbeats import latest_ingest_beat, read_ingest_beats
-
-TABLES = tables.Repair.metadata.tables
-REPAIRS, OUTBOX, OUTAGES, STUCK_RUNS = (
-    TABLES["repairs"],
-    TABLES["outbox"],
-    TABLES["outages"],
-    TABLES["stuck_runs"],
-)
-# From: longer than an incident normally takes to open. To: anything older is another problem.
-OVERDUE_FROM_SECONDS, OVERDUE_TO_SECONDS = 2, 120
-OVERDUE_LOOKED_AT = 1_000
-# From this many overdue receipts on, incidents count as delayed; fewer are stray ones.
-BEHIND_FROM_OVERDUE = 3
-# The projects by id, and the longest overdue receipts of each: a loose index scan of
-# `receipts_overdue`.
-_OWNERS = """
-WITH RECURSIVE owners(id, place) AS (
-    SELECT min(project_id), 1 FROM receipts{by_index} WHERE state = 'waiting'
-      AND project_id > :after
-    UNION ALL
-    SELECT (SELECT min(project_id) FROM receipts{by_index} WHERE state = 'waiting'
-      AND project_id > owners.id), place + 1
-    FROM owners WHERE owners.id IS NOT NULL AND place < :projects
-)
-SELECT owners.id AS project_id, place, due.event_id, due.deadline_at FROM owners """
-_OF_OWNER = """
-    FROM receipts WHERE project_id = owners.id AND state = 'waiting' AND deadline_at <= :until
-    ORDER BY deadline_at, event_id LIMIT :of_each"""
-# PostgreSQL scans the whole table for such an IN. SQLite has no LATERAL, and would choose an index
-# of all receipts.
-_OF_EACH = {
-    "postgresql": (
-        f"{_OWNERS.format(by_index='')} LEFT JOIN LATERAL (SELECT event_id, deadline_at"
-        f" {_OF_OWNER}) AS due ON true"
-    ),
-    "sqlite": (
-        f"{_OWNERS.format(by_index=' INDEXED BY receipts_overdue')} "
-        f"LEFT JOIN receipts AS due ON due.event_id IN (SELECT event_id {_OF_OWNER})"
-    ),
-}
+from domain.values.timestamps import to_unix_ms
+from store.db.sql import SessionStatements, Statements
+from store.receipts.state import load_snapshot, lock_receipt
+from store.receipts.transitions import TriggerFacts, apply_transition
+from store.status.heartbeats import read_ingest_beats
 
 
 @dataclass(frozen=True, slots=True)
-class OverdueReceipt:
-    """A waiting receipt whose deadline has passed."""
+class Opened:
+    """The receipt has an unresolved incident, opened now (`is_new`) or before."""
 
-    event_id: EventId
-    project_id: ProjectId
-    deadline_at: datetime
+    incident_id: IncidentId
+    is_new: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class OverdueOfEach:
-    """The longest overdue receipts of each project, by project. `last` is the last project, None
-    after the end.
+class Settled:
+    """The receipt has ended: no incident opens."""
+
+    position: LifecycleState
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """The deadline is still in the future by the store's clock."""
+
+    remaining_ms: int
+
+
+async def open_incident(
+    st: Statements, event_id: EventId, now: datetime
+) -> Opened | Settled | NotYet:
+    """Open the incident of a receipt whose deadline has passed by the store's clock.
+
+    Raises:
+        NotFound: no such receipt.
     """
+    snapshot = await lock_receipt(st, event_id)
+    remaining_ms = to_unix_ms(snapshot.deadline_at) - to_unix_ms(now)
+    if snapshot.position is LifecycleState.WAITING and remaining_ms > 0:
+        return NotYet(remaining_ms)
+    facts = TriggerFacts()
+    follows = await apply_transition(st, snapshot, Trigger.DEADLINE_PASSED, now, facts)
+    if follows.to in END_STATES:
+        return Settled(follows.to)
+    is_new = follows.to is not snapshot.position
+    return Opened(facts.incident_id if is_new else snapshot.incident, is_new=is_new)
 
-    receipts: list[OverdueReceipt]
-    last: ProjectId | None
 
+async def fail_overdue_repair(
+    st: Statements, event_id: EventId, replay_id: ReplayId, now: datetime
+) -> LifecycleState | NotYet:
+    """Fail a repair whose result did not arrive by its deadline; returns the receipt's state.
 
-@dataclass(frozen=True, slots=True)
-class OverdueRepair:
-    """A repair that awaits its result after its deadline."""
-
-    event_id: EventId
-    project_id: ProjectId
-    replay_id: ReplayId
+    Raises:
+        NotFound: no such receipt.
+    """
+    snapshot = await lock_receipt(st, event_id)
+    if snapshot.active_replay_id != replay_id or snapshot.result_deadline_at is None:
+        return snapshot.position
+    remaining_ms = to_unix_ms(snapshot.result_deadline_at) - to_unix_ms(now)
+    if remaining_ms > 0:
+        return NotYet(remaining_ms)
+    return (await apply_transition(st, snapshot, Trigger.REPAIR_DEADLINE_PASSED, now)).to
 
 
 async def open_due_incident(
@@ -159,145 +148,3 @@ async def deadlines_count_until(
     beats = await read_ingest_beats(session)
     is_down = beats is not None and is_ingest_down(beats, now, outage_seconds=outage_seconds)
     return beats.last_at if beats is not None and is_down else now
-
-
-async def overdue_of_each(
-    session: AsyncSession, until: datetime, *, after: ProjectId | None, projects: int, of_each: int
-) -> OverdueOfEach:
-    """The longest overdue receipts of at most `projects` projects, from the one after `after`.
-
-    At most `of_each` of a project, so that one project adds no work for the others.
-    """
-    values = {"after": after or "", "until": until, "projects": projects, "of_each": of_each}
-    query = text(_OF_EACH[session.get_bind().dialect.name])
-    query = query.bindparams(bindparam("until", type_=RECEIPTS.c.deadline_at.type))
-    typed = query.columns(
-        project_id=RECEIPTS.c.project_id.type,
-        event_id=RECEIPTS.c.event_id.type,
-        deadline_at=RECEIPTS.c.deadline_at.type,
-    )
-    rows = [row for row in await session.execute(typed, values) if row.project_id is not None]
-    rows.sort(key=lambda row: (row.place, row.deadline_at or until, row.event_id or ""))
-    found = [
-        OverdueReceipt(EventId(row.event_id), ProjectId(row.project_id), row.deadline_at)
-        for row in rows
-        if row.event_id
-    ]
-    is_end = not rows or rows[-1].place < projects
-    return OverdueOfEach(found, None if is_end else ProjectId(rows[-1].project_id))
-
-
-async def overdue_receipts(
-    session: AsyncSession,
-    until: datetime,
-    *,
-    after: OverdueReceipt | None,
-    limit: int,
-    project_id: ProjectId | None = None,
-) -> list[OverdueReceipt]:
-    """Waiting receipts with a deadline at `until` or before, the longest overdue first, from the
-    one after `after`.
-
-    Uses the partial index `receipts_due`, or `receipts_overdue` for one project.
-    """
-    deadline_at, event_id = RECEIPTS.c.deadline_at, RECEIPTS.c.event_id
-    query = select(event_id, RECEIPTS.c.project_id, deadline_at)
-    query = query.where(RECEIPTS.c.state == literal_column("'waiting'"), deadline_at <= until)
-    if project_id is not None:
-        query = query.where(RECEIPTS.c.project_id == project_id)
-    if after is not None:
-        is_later = or_(deadline_at > after.deadline_at, event_id > after.event_id)
-        query = query.where(deadline_at >= after.deadline_at, is_later)
-    rows = await session.execute(query.order_by(deadline_at, event_id).limit(limit))
-    return [
-        OverdueReceipt(EventId(row.event_id), ProjectId(row.project_id), row.deadline_at)
-        for row in rows
-    ]
-
-
-async def overdue_repairs(
-    session: AsyncSession, until: datetime, *, after: OverdueRepair | None, limit: int
-) -> list[OverdueRepair]:
-    """Repairs whose result was due at `until` or before, by id, from the one after `after`.
-
-    Uses the partial index `repairs_one_active`, which holds active repairs only.
-    """
-    # Literals, not bound values: otherwise neither database uses the partial index.
-    is_active = REPAIRS.c.state.in_(
-        (literal_column("'calling'"), literal_column("'awaiting_result'"))
-    )
-    is_overdue = and_(
-        is_active, REPAIRS.c.state == "awaiting_result", REPAIRS.c.result_deadline_at <= until
-    )
-    query = select(REPAIRS.c.event_id, RECEIPTS.c.project_id, REPAIRS.c.replay_id)
-    query = query.join(RECEIPTS, RECEIPTS.c.event_id == REPAIRS.c.event_id).where(is_overdue)
-    if after is not None:
-        query = query.where(REPAIRS.c.replay_id > after.replay_id)
-    rows = await session.execute(query.order_by(REPAIRS.c.replay_id).limit(limit))
-    return [
-        OverdueRepair(EventId(row.event_id), ProjectId(row.project_id), ReplayId(row.replay_id))
-        for row in rows
-    ]
-
-
-async def count_overdue(session: AsyncSession, now: datetime) -> int:
-    """The number of receipts shortly past their deadline that have neither an incident nor an
-    outbox row.
-
-    1. Only final deadlines count: before the last heartbeat of ingest, and with every outage
-       credited.
-    2. Runs that are known to be stuck do not count: they say nothing about Temporal.
-    3. If several projects have waiting receipts, one project alone cannot reach
-       `BEHIND_FROM_OVERDUE`.
-
-    The work is bounded: it examines the first `OVERDUE_LOOKED_AT` receipts.
-    """
-    since, until = (
-        now - timedelta(seconds=OVERDUE_TO_SECONDS),
-        now - timedelta(seconds=OVERDUE_FROM_SECONDS),
-    )
-    last_beat = await latest_ingest_beat(session)
-    until = until if last_beat is None else min(until, last_beat)
-    is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
-    recent = select(RECEIPTS.c.event_id, RECEIPTS.c.project_id, RECEIPTS.c.credited_outage)
-    recent = recent.where(is_waiting, RECEIPTS.c.deadline_at.between(since, until)).order_by(
-        RECEIPTS.c.deadline_at.desc()
-    )
-    part = recent.limit(OVERDUE_LOOKED_AT).subquery()
-    newest_outage = (
-        select(func.coalesce(func.max(OUTAGES.c.id), 0))
-        .where(OUTAGES.c.done_at.is_(None))
-        .scalar_subquery()
-    )
-    is_dispatched = ~exists().where(OUTBOX.c.event_id == part.c.event_id)
-    is_known = exists().where(STUCK_RUNS.c.event_id == part.c.event_id)
-    overdue = select(part.c.project_id, func.count().label("count")).where(is_dispatched, ~is_known)
-    overdue = overdue.where(part.c.credited_outage >= newest_outage).group_by(part.c.project_id)
-    counts = [int(found) for _, found in await session.execute(overdue)]
-    if not counts:
-        return 0
-    of_each = BEHIND_FROM_OVERDUE - (
-        min(await _count_waiting_projects(session), BEHIND_FROM_OVERDUE) - 1
-    )
-    return (
-        sum(counts)
-        if of_each == BEHIND_FROM_OVERDUE
-        else sum(min(count, of_each) for count in counts)
-    )
-
-
-async def _count_waiting_projects(session: AsyncSession) -> int:
-    """The number of projects with waiting receipts, up to `BEHIND_FROM_OVERDUE`, by the index
-    `receipts_overdue`.
-    """
-    is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
-    first, found = "", 0
-    while found < BEHIND_FROM_OVERDUE:
-        following = select(func.min(RECEIPTS.c.project_id)).where(
-            is_waiting, RECEIPTS.c.project_id > first
-        )
-        project_id = await session.scalar(following)
-        if project_id is None:
-            break
-        first, found = project_id, found + 1
-    return max(1, found)

@@ -125,14 +125,15 @@ async def credit_batch(st: Statements, now: datetime, *, limit: int = BATCH) -> 
     found = await st.fetch(_FIRST + lock)
     if not found:
         return CreditStep(0, 0, is_over=True)
-    outage, cursor, has_skipped = Outage(*found[0][:4]), found[0][4], bool(found[0][5])
+    *outage_values, cursor, skipped = found[0]
+    outage, has_skipped = Outage(*outage_values), bool(skipped)
     window = await st.fetch(
         "SELECT event_id FROM receipts WHERE state IN ('waiting', 'incident') AND event_id > $1"
         " ORDER BY event_id LIMIT $2",
         cursor,
         limit,
     )
-    event_ids = [row[0] for row in window]
+    event_ids = [event_id for (event_id,) in window]
     due = await _due(st, outage, event_ids)
     free = await _lock_free(st, due)
     credited = await _credit(st, outage, free)
@@ -185,7 +186,7 @@ async def pending_entries(session: AsyncSession, row: Row[Any]) -> list[Timeline
         if after.deadline_at > before.deadline_at:
             moved_seconds = int((after.deadline_at - before.deadline_at).total_seconds())
             fields = {
-                "down_from": to_iso(from_unix_ms(outage.down_from)),
+                "down_from": from_unix_ms(outage.down_from),
                 "credited_seconds": moved_seconds,
             }
             entries.append(
@@ -213,7 +214,7 @@ async def _due(st: Statements, outage: Outage, event_ids: Sequence[EventId]) -> 
     ids = json.dumps(event_ids)
     bounds = (outage.id, outage.down_from, outage.accepted_until)
     rows = await st.fetch(f"{receipts} UNION {repairs} ORDER BY 1", *bounds, ids)
-    return [EventId(row[0]) for row in rows]
+    return [EventId(event_id) for (event_id,) in rows]
 
 
 async def _lock_free(st: Statements, event_ids: list[EventId]) -> list[EventId]:
@@ -224,7 +225,7 @@ async def _lock_free(st: Statements, event_ids: list[EventId]) -> list[EventId]:
     locked = (
         f"SELECT event_id FROM receipts WHERE {of_event} ORDER BY event_id FOR UPDATE SKIP LOCKED"  # noqa: S608
     )
-    return [EventId(row[0]) for row in await st.fetch(locked, json.dumps(event_ids))]
+    return [EventId(event_id) for (event_id,) in await st.fetch(locked, json.dumps(event_ids))]
 
 
 async def _credit(st: Statements, outage: Outage, event_ids: list[EventId]) -> int:
@@ -249,8 +250,10 @@ async def _credit(st: Statements, outage: Outage, event_ids: list[EventId]) -> i
         ids,
     )
     moved: list[tuple[str, int, dict[str, str]]] = []
-    moved += [(row[0], outage.up_at - max(outage.down_from, row[1]), {}) for row in receipts]
-    moved += [(row[0], whole_ms, {"replay_id": row[1]}) for row in repairs]
+    for event_id, accepted_ms in receipts:
+        moved.append((event_id, outage.up_at - max(outage.down_from, accepted_ms), {}))
+    for event_id, replay_id in repairs:
+        moved.append((event_id, whole_ms, {"replay_id": replay_id}))
     await _insert_entries(st, outage, moved)
     return len(receipts) + len(repairs)
 

@@ -7,12 +7,12 @@ Transitions and ingest insert the rows.
 """
 
 import json
-import logging
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy import (
     Row,
     delete,
@@ -26,11 +26,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId
 from domain.receipts import Receipt
+from domain.temporal.outbox import URGENT_KINDS, OutboxKind
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import Statements
 from store.receipts.outbox_heads import (
-    OUTBOX,
-    URGENT_KINDS,
     DueWalk,
     Head,
     due_heads,
@@ -39,7 +38,8 @@ from store.receipts.outbox_heads import (
     share_slots,
     urgent_heads,
 )
-from store.schema.mappers import RECEIPT_COLUMNS, RECEIPTS, receipt_from
+from store.schema.mappers import RECEIPT_COLUMNS, receipt_from
+from store.schema.tables import OUTBOX, RECEIPTS
 
 # Longer than the slowest delivery, so that only a process that dies loses a lease.
 LEASE_SECONDS = 10
@@ -48,14 +48,14 @@ IDS_AT_ONCE = 5_000
 UNREADABLE_FOR = timedelta(minutes=10)
 # A receipt's rows are sent in order: a requested restart waits at most one lease for older rows.
 RESTART_WITHIN = timedelta(seconds=10)
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 _OTHERS = OUTBOX.alias("others")
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """One signal. `kind` is start, result, reprocess, resolve, expire or restart; `fields` are JSON
-    values.
+    """One start or signal. `kind` is an `OutboxKind`, or one that a newer version has written.
+    `fields` are JSON values.
     """
 
     id: int
@@ -147,22 +147,20 @@ async def _lease(
         if (event := _event(row, rows[row.event_id], is_due=row.event_id in due))
     ]
     if unreadable := set(heads) - {event.event_id for event in events}:
-        log.error(
-            "the outbox has rows that cannot be read", extra={"event_ids": sorted(unreadable)[:10]}
-        )
+        log.error("outbox_rows_unreadable", event_ids=sorted(unreadable)[:10])
         out_of_the_way = update(OUTBOX).where(OUTBOX.c.event_id.in_(unreadable))
         await session.execute(out_of_the_way.values(claimed_until=now + UNREADABLE_FOR))
     return sorted(events, key=lambda event: event.rows[0].id)
 
 
 async def enqueue_signal(
-    st: Statements, event_id: EventId, kind: str, now: datetime, **fields: object
+    st: Statements, event_id: EventId, kind: OutboxKind, now: datetime, **fields: object
 ) -> None:
-    """Insert a signal for the workflow: `result`, `reprocess`, `resolve`, `expire` or `restart`."""
+    """Insert a signal for the workflow, or a restart of its run."""
     await st.fetch(
         "INSERT INTO outbox (event_id, kind, fields, created_at) VALUES ($1, $2, $3, $4)",
         event_id,
-        kind,
+        kind.value,
         json.dumps(fields, separators=(",", ":")),
         to_unix_ms(now),
     )
@@ -181,7 +179,7 @@ async def retry_later(
     them.
     """
     has_restart = exists().where(
-        _OTHERS.c.event_id == OUTBOX.c.event_id, _OTHERS.c.kind == "restart"
+        _OTHERS.c.event_id == OUTBOX.c.event_id, _OTHERS.c.kind == OutboxKind.RESTART.value
     )
     for ids in _in_parts(row_ids):
         released = update(OUTBOX).where(OUTBOX.c.id.in_(ids))
@@ -194,11 +192,14 @@ async def enqueue_start_again(session: AsyncSession, event_id: EventId, now: dat
     """Enqueue the start of a receipt's workflow again; False when a start is already in the
     outbox.
     """
-    waits = select(OUTBOX.c.id).where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind == "start")
+    is_start = OUTBOX.c.kind == OutboxKind.START.value
+    waits = select(OUTBOX.c.id).where(OUTBOX.c.event_id == event_id, is_start)
     if (await session.execute(waits.limit(1))).first() is not None:
         return False
     await session.execute(
-        insert(OUTBOX).values(event_id=event_id, kind="start", fields="{}", created_at=now)
+        insert(OUTBOX).values(
+            event_id=event_id, kind=OutboxKind.START.value, fields="{}", created_at=now
+        )
     )
     return True
 

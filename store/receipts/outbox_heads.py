@@ -13,12 +13,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, and_, exists, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.temporal.outbox import URGENT_KINDS
 from domain.values.round_robin import round_robin
-from store.schema import tables
-from store.schema.mappers import RECEIPTS
+from store.schema.tables import OUTBOX, RECEIPTS
 
-OUTBOX = tables.Outbox.metadata.tables["outbox"]
-URGENT_KINDS = ("reprocess", "resolve", "expire", "restart")  # requested by an operator
 DUE_WITHIN_SECONDS = 10
 DUE_LOOKED_AT = 500
 URGENT_LOOKED_AT = 100
@@ -27,7 +25,7 @@ TRIED_PART = 4
 _URGENT = OUTBOX.alias("urgent")
 # Literals, not bound values: both databases use the partial index `outbox_urgent` only for
 # literals.
-_is_urgent = _URGENT.c.kind.in_(tuple(literal_column(f"'{kind}'") for kind in URGENT_KINDS))
+_is_urgent = _URGENT.c.kind.in_(tuple(literal_column(f"'{kind.value}'") for kind in URGENT_KINDS))
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """Queries of receipts and incidents, for pages and REST; best called in `Database.reading()`.
 
 `project_id` None means every project (the console); REST passes the caller's. Lists are newest
-first, paged by keyset on the instant and the id (`store.receipts.list_pages`).
+first, paged by keyset on the instant and the id (`store.receipts.lists.pages`).
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from domain.incidents import Incident, IncidentState, Repair, TimelineEntry
 from domain.receipts import Provider, Receipt
 from store.db.paging import Page
 from store.db.sql import SessionStatements
-from store.receipts.list_pages import ListFilters as ListFilters
-from store.receipts.list_pages import live_projects, page_of_ids, prefer_indexes
-from store.receipts.list_ranges import EVENT_LIST, INCIDENT_LIST
+from store.receipts.lists.pages import ListFilters as ListFilters
+from store.receipts.lists.pages import live_projects, page_of_ids, prefer_indexes
+from store.receipts.lists.ranges import EVENT_LIST, INCIDENT_LIST
 from store.receipts.outage_credit import credited_receipts, pending_entries
 from store.receipts.rows.details import (
     incidents_from,
@@ -28,11 +28,15 @@ from store.receipts.rows.details import (
     select_repairs,
 )
 from store.receipts.timeline import read_timeline
-from store.schema import tables
-from store.schema.mappers import RECEIPT_COLUMNS, RECEIPTS
+from store.schema.mappers import RECEIPT_COLUMNS
+from store.schema.tables import (
+    INCIDENT_IS_REPAIRED,
+    INCIDENTS,
+    RECEIPT_IS_WAITING,
+    RECEIPTS,
+    REPAIRS,
+)
 
-INCIDENTS = tables.Incident.metadata.tables["incidents"]
-REPAIRS = tables.Repair.metadata.tables["repairs"]
 WEEK = timedelta(days=7)
 
 
@@ -218,7 +222,7 @@ async def counts(
     scope = await live_projects(session, project_id, within)
     of_receipts, of_incidents = (table.c.project_id.in_(scope) for table in (RECEIPTS, INCIDENTS))
     state, resolved_at = INCIDENTS.c.state, INCIDENTS.c.resolved_at
-    is_waiting, is_repaired = text(tables.RECEIPT_IS_WAITING), text(tables.INCIDENT_IS_REPAIRED)
+    is_waiting, is_repaired = text(RECEIPT_IS_WAITING), text(INCIDENT_IS_REPAIRED)
 
     async def count(*conditions: ColumnElement[bool] | TextClause) -> int:
         return await session.scalar(select(func.count()).where(*conditions)) or 0

@@ -1,5 +1,5 @@
-"""The repairs of an incident: requested, begun, or failed without a result. For their attempts see
-`attempts`.
+"""The repairs of an incident: requested by an operator, or begun for a signal. For their attempts
+see `attempts`.
 
 Each function runs inside the caller's transaction and locks the receipt. A partial unique index
 allows one active repair for each incident; a second request adopts it. Running a function twice is
@@ -11,19 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from domain.errors import Code, IncidentAlreadyResolved, NotFound, RepairUrlMissing
+from domain.errors import NotFound, RepairUrlMissing
 from domain.ids import EventId, ReplayId
-from domain.incidents import AlertKind, RepairCause, RepairState, TimelineKind
-from domain.lifecycle import LifecycleState, Trigger, transition
+from domain.incidents import RepairCause
+from domain.lifecycle import LifecycleState, Trigger
+from domain.temporal.outbox import OutboxKind
 from domain.values.timestamps import to_unix_ms
 from store.crypto.tokens import new_replay_id
 from store.db.sql import Statements
 from store.receipts.outbox import enqueue_signal
-from store.receipts.rows.alerts import add_alerts
-from store.receipts.rows.incidents import end_repair, reopen
-from store.receipts.state import ReceiptSnapshot, lock_receipt
-from store.receipts.timeline import add_timeline
-from store.receipts.transitions import NotYet
+from store.receipts.state import ReceiptSnapshot, load_snapshot, lock_receipt
+from store.receipts.transitions import TriggerFacts, apply_transition
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +65,17 @@ async def request_repair(
     snapshot = await lock_receipt(st, event_id)
     if snapshot.incident_id is None:
         raise NotFound
-    if transition(snapshot.position, Trigger.REPROCESS).refusal is Code.INCIDENT_RESOLVED:
-        raise IncidentAlreadyResolved
+    if snapshot.position is LifecycleState.OPEN and snapshot.repair_url is None:
+        raise RepairUrlMissing
+    replay_id = new_replay_id()
+    facts = TriggerFacts(replay_id=replay_id, requested_by=requested_by)
+    follows = await apply_transition(st, snapshot, Trigger.REPROCESS, now, facts)
+    follows.raise_refusal()
     if snapshot.active_replay_id is not None:
         await _signal_again(st, snapshot, snapshot.active_replay_id, requested_by, now)
         return Begun(snapshot.active_replay_id, is_new=False)
-    if snapshot.repair_url is None:
-        raise RepairUrlMissing
-    replay_id = new_replay_id()
-    await _create_repair(st, snapshot, replay_id, requested_by, now)
     await enqueue_signal(
-        st, event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by
+        st, event_id, OutboxKind.REPROCESS, now, replay_id=replay_id, requested_by=requested_by
     )
     return Begun(replay_id, is_new=True)
 
@@ -116,34 +114,17 @@ async def begin_repair(
         return Begun(snapshot.active_replay_id, is_new=False)
     if is_seen:
         return SEEN
-    if snapshot.position is not LifecycleState.OPEN:
-        return RepairRefused(None)
     new = new_replay_id()
+    facts = TriggerFacts(replay_id=new, requested_by=requested_by)
+    follows = await apply_transition(st, snapshot, Trigger.REPROCESS, now, facts)
+    if follows.to is not LifecycleState.CALLING:
+        return RepairRefused(None)
     if snapshot.repair_url is None:
-        await _create_failed_repair(st, snapshot, new, requested_by, now)
+        calling = await load_snapshot(st, event_id)
+        missing = TriggerFacts(cause=RepairCause.REPAIR_URL_MISSING)
+        await apply_transition(st, calling, Trigger.CALLBACK_ENDED, now, missing)
         return RepairRefused(RepairCause.REPAIR_URL_MISSING)
-    await _create_repair(st, snapshot, new, requested_by, now)
     return Begun(new, is_new=True)
-
-
-async def fail_overdue_repair(
-    st: Statements, event_id: EventId, replay_id: ReplayId, now: datetime
-) -> LifecycleState | NotYet:
-    """Fail a repair whose result did not arrive by its deadline; returns the receipt's state.
-
-    Raises:
-        NotFound: no such receipt.
-    """
-    snapshot = await lock_receipt(st, event_id)
-    if snapshot.active_replay_id != replay_id or snapshot.result_deadline_at is None:
-        return snapshot.position
-    remaining_ms = to_unix_ms(snapshot.result_deadline_at) - to_unix_ms(now)
-    if remaining_ms > 0:
-        return NotYet(remaining_ms)
-    to = transition(snapshot.position, Trigger.REPAIR_DEADLINE_PASSED).to
-    if to is not snapshot.position:
-        await reopen(st, snapshot, replay_id, RepairCause.NO_RESULT, now)
-    return to
 
 
 async def _remember_request(
@@ -152,8 +133,9 @@ async def _remember_request(
     """Store the marks with the incident; False when all of them were known."""
     if snapshot.incident_id is None or not marks:
         return True
-    rows = await st.fetch("SELECT request_marks FROM incidents WHERE id = $1", snapshot.incident_id)
-    known: dict[str, int] = json.loads(rows[0][0] or "{}")
+    marks_of = "SELECT request_marks FROM incidents WHERE id = $1"
+    ((stored_marks,),) = await st.fetch(marks_of, snapshot.incident_id)
+    known: dict[str, int] = json.loads(stored_marks or "{}")
     new = {series: number for series, number in marks.items() if number > known.get(series, 0)}
     if not new:
         return False
@@ -182,50 +164,18 @@ async def _signal_again(
         return
     known = await st.fetch(
         "SELECT 1 FROM attempts WHERE replay_id = $1 AND at > $2 "
-        "UNION ALL SELECT 1 FROM outbox WHERE event_id = $3 AND kind = 'reprocess'",
+        "UNION ALL SELECT 1 FROM outbox WHERE event_id = $3 AND kind = $4",
         replay_id,
         to_unix_ms(now - RECENTLY_CALLED),
         snapshot.event_id,
+        OutboxKind.REPROCESS.value,
     )
     if not known:
         await enqueue_signal(
-            st, snapshot.event_id, "reprocess", now, replay_id=replay_id, requested_by=requested_by
+            st,
+            snapshot.event_id,
+            OutboxKind.REPROCESS,
+            now,
+            replay_id=replay_id,
+            requested_by=requested_by,
         )
-
-
-async def _create_repair(
-    st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime
-) -> None:
-    await _insert(st, snapshot, replay_id, requested_by, now)
-    await st.fetch(
-        "UPDATE incidents SET state = 'repairing' WHERE id = $1 AND state = 'open'",
-        snapshot.incident,
-    )
-
-
-async def _create_failed_repair(
-    st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime
-) -> None:
-    await _insert(st, snapshot, replay_id, requested_by, now)
-    await end_repair(st, snapshot, replay_id, RepairCause.REPAIR_URL_MISSING, now)
-    await add_alerts(
-        st, snapshot, snapshot.incident, AlertKind.REPAIR_FAILED, now, replay_id=replay_id
-    )
-
-
-async def _insert(
-    st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId, requested_by: str, now: datetime
-) -> None:
-    await st.fetch(
-        "INSERT INTO repairs (replay_id, incident_id, event_id, state,"
-        " requested_by, requested_at) "
-        "VALUES ($1, $2, $3, $4, $5, $6)",
-        replay_id,
-        snapshot.incident,
-        snapshot.event_id,
-        RepairState.CALLING.value,
-        requested_by,
-        to_unix_ms(now),
-    )
-    requested = {"replay_id": replay_id, "requested_by": requested_by}
-    await add_timeline(st, snapshot.event_id, TimelineKind.REPROCESS_REQUESTED, now, **requested)

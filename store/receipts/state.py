@@ -4,7 +4,6 @@ Runs inside the caller's transaction and never commits. The modules of this fold
 change anything; activities and the worker also read snapshots.
 """
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,7 +20,7 @@ from store.receipts.outage_credit import credit_locked
 _SELECT_SNAPSHOT = """
 SELECT r.event_id, r.project_id, r.livemode, r.state, r.deadline_at, r.flags, i.id, i.reason,
   i.resolving_replay_id,
-       a.replay_id, a.state, a.result_deadline_at, p.late_result, p.timeout_minutes, p.alert_emails,
+       a.replay_id, a.state, a.result_deadline_at, p.late_result, p.timeout_minutes,
        CASE WHEN p.repair_url_gone THEN NULL ELSE p.repair_url END,
        (SELECT max(o.id) FROM outages o WHERE o.done_at IS NULL), r.credited_outage,
          a.credited_outage
@@ -51,7 +50,6 @@ class ReceiptSnapshot:
     result_deadline_at: datetime | None
     late_result: LateResult
     timeout_minutes: float
-    alert_emails: tuple[str, ...]
     repair_url: str | None
     # An outage moves its deadline, or its active repair's, and is not applied yet.
     has_pending_credit: bool = False
@@ -88,7 +86,6 @@ async def load_snapshot(st: Statements, event_id: EventId) -> ReceiptSnapshot:
         result_deadline_ms,
         late_result,
         timeout_minutes,
-        alert_emails,
         repair_url,
         newest_outage,
         receipt_credit,
@@ -111,7 +108,6 @@ async def load_snapshot(st: Statements, event_id: EventId) -> ReceiptSnapshot:
         result_deadline_at=None if result_deadline_ms is None else from_unix_ms(result_deadline_ms),
         late_result=LateResult(late_result),
         timeout_minutes=timeout_minutes,
-        alert_emails=tuple(json.loads(alert_emails)),
         repair_url=repair_url,
         has_pending_credit=_has_pending_credit(
             position, newest=newest_outage, of_receipt=receipt_credit, of_repair=repair_credit
@@ -122,7 +118,9 @@ async def load_snapshot(st: Statements, event_id: EventId) -> ReceiptSnapshot:
 async def project_of(st: Statements, event_id: EventId) -> ProjectId | None:
     """The receipt's project, which never changes; None when there is no such receipt."""
     rows = await st.fetch("SELECT project_id FROM receipts WHERE event_id = $1", event_id)
-    return ProjectId(rows[0][0]) if rows else None
+    for (project_id,) in rows:
+        return ProjectId(project_id)
+    return None
 
 
 async def lock_receipt(st: Statements, event_id: EventId) -> ReceiptSnapshot:

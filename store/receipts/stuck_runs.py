@@ -28,18 +28,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.ids import EventId, ProjectId
 from domain.incidents import TimelineKind
 from domain.receipts import ReceiptState
-from domain.runs import CAUSE_TEXTS, StuckCause, StuckRun, restart_command
+from domain.temporal.outbox import OutboxKind
+from domain.temporal.runs import CAUSE_TEXTS, StuckCause, StuckRun, restart_command
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import SessionStatements, Statements
 from store.receipts.outbox import LEASE_SECONDS, RESTART_WITHIN, enqueue_signal
-from store.receipts.stalled_repairs import is_stalled
+from store.receipts.reconcile.stalled_repairs import is_stalled
 from store.receipts.timeline import add_timeline
-from store.schema import tables
-from store.schema.mappers import RECEIPTS
+from store.schema.tables import OUTBOX, RECEIPTS, REPAIRS, STUCK_RUNS
 
-RUNS = tables.StuckRun.metadata.tables["stuck_runs"]
-REPAIRS = tables.Repair.metadata.tables["repairs"]
-OUTBOX = tables.Outbox.metadata.tables["outbox"]
 LOOK_AFTER_RESTART_SECONDS = 5
 # What is held for longer than a dispatcher's lease was refused, and is backed off. The clock is
 # read shortly before the row.
@@ -92,7 +89,7 @@ async def runs_to_look_at(
 ) -> list[StuckRun]:
     """The runs whose check is due, at most `of_each` of a project."""
     values = {"now": to_unix_ms(now), "of_each": of_each, "limit": limit}
-    rows = await session.execute(text(_DUE).columns(*RUNS.c), values)
+    rows = await session.execute(text(_DUE).columns(*STUCK_RUNS.c), values)
     return [_run_from(row) for row in rows]
 
 
@@ -100,7 +97,9 @@ async def stuck_run(session: AsyncSession, event_id: EventId) -> StuckRun | None
     """The run, if it is stuck; else None."""
     row = (
         await session.execute(
-            select(RUNS).where(RUNS.c.event_id == event_id, RUNS.c.found_at.is_not(None))
+            select(STUCK_RUNS).where(
+                STUCK_RUNS.c.event_id == event_id, STUCK_RUNS.c.found_at.is_not(None)
+            )
         )
     ).first()
     return None if row is None else _run_from(row)
@@ -108,10 +107,12 @@ async def stuck_run(session: AsyncSession, event_id: EventId) -> StuckRun | None
 
 async def stuck_runs(session: AsyncSession, *, after: EventId | None, limit: int) -> list[StuckRun]:
     """Stuck runs by receipt id, from the one after `after`."""
-    query = select(RUNS).where(RUNS.c.found_at.is_not(None), RUNS.c.event_id > (after or ""))
+    query = select(STUCK_RUNS).where(
+        STUCK_RUNS.c.found_at.is_not(None), STUCK_RUNS.c.event_id > (after or "")
+    )
     return [
         _run_from(row)
-        for row in await session.execute(query.order_by(RUNS.c.event_id).limit(limit))
+        for row in await session.execute(query.order_by(STUCK_RUNS.c.event_id).limit(limit))
     ]
 
 
@@ -119,7 +120,7 @@ async def count_stuck(session: AsyncSession) -> int:
     """The number of stuck runs."""
     return (
         await session.scalar(
-            select(func.count()).select_from(RUNS).where(RUNS.c.found_at.is_not(None))
+            select(func.count()).select_from(STUCK_RUNS).where(STUCK_RUNS.c.found_at.is_not(None))
         )
         or 0
     )
@@ -127,8 +128,8 @@ async def count_stuck(session: AsyncSession) -> int:
 
 async def postpone_look(session: AsyncSession, event_id: EventId, until: datetime) -> None:
     """Postpone the next check of the run."""
-    later = update(RUNS).where(RUNS.c.event_id == event_id)
-    await session.execute(later.values(look_at=until, looks=RUNS.c.looks + 1))
+    later = update(STUCK_RUNS).where(STUCK_RUNS.c.event_id == event_id)
+    await session.execute(later.values(look_at=until, looks=STUCK_RUNS.c.looks + 1))
 
 
 async def mark_stuck(
@@ -136,15 +137,15 @@ async def mark_stuck(
 ) -> None:
     """Record that the run is stuck, with one timeline entry."""
     changed = await session.execute(
-        update(RUNS)
-        .where(RUNS.c.event_id == run.event_id, RUNS.c.found_at.is_(None))
+        update(STUCK_RUNS)
+        .where(STUCK_RUNS.c.event_id == run.event_id, STUCK_RUNS.c.found_at.is_(None))
         .values(found_at=now, cause=cause.value, look_at=look_at, looks=0)
-        .returning(RUNS.c.event_id)
+        .returning(STUCK_RUNS.c.event_id)
     )
     if changed.first() is None:
-        later = update(RUNS).where(RUNS.c.event_id == run.event_id)
+        later = update(STUCK_RUNS).where(STUCK_RUNS.c.event_id == run.event_id)
         await session.execute(
-            later.values(cause=cause.value, look_at=look_at, looks=RUNS.c.looks + 1)
+            later.values(cause=cause.value, look_at=look_at, looks=STUCK_RUNS.c.looks + 1)
         )
         return
     message = (
@@ -157,7 +158,9 @@ async def mark_stuck(
 async def forget_run(session: AsyncSession, run: StuckRun, now: datetime, *, goes_on: bool) -> None:
     """End the checks of the run. If it was stuck and `goes_on`, add a timeline entry."""
     gone = await session.execute(
-        delete(RUNS).where(RUNS.c.event_id == run.event_id).returning(RUNS.c.found_at)
+        delete(STUCK_RUNS)
+        .where(STUCK_RUNS.c.event_id == run.event_id)
+        .returning(STUCK_RUNS.c.found_at)
     )
     row = gone.first()
     if row is not None and row.found_at is not None and goes_on:
@@ -172,17 +175,18 @@ async def request_restart(
 
     Returns False, and changes nothing, when a restart is already in the outbox.
     """
-    waits = select(OUTBOX.c.id).where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind == "restart")
+    is_restart = OUTBOX.c.kind == OutboxKind.RESTART.value
+    waits = select(OUTBOX.c.id).where(OUTBOX.c.event_id == event_id, is_restart)
     if (await session.execute(waits.limit(1))).first() is not None:
         return False
     st = SessionStatements(session)
     await _note(session, event_id, RESTART_NOTE, now, requested_by=requested_by)
-    await enqueue_signal(st, event_id, "restart", now, requested_by=requested_by)
+    await enqueue_signal(st, event_id, OutboxKind.RESTART, now, requested_by=requested_by)
     await _bring_forward(session, event_id, now + RESTART_WITHIN)
-    restarted = update(RUNS).where(RUNS.c.event_id == event_id)
+    restarted = update(STUCK_RUNS).where(STUCK_RUNS.c.event_id == event_id)
     look_at = now + timedelta(seconds=LOOK_AFTER_RESTART_SECONDS)
     await session.execute(
-        restarted.values(restarts=RUNS.c.restarts + 1, restarted_at=now, look_at=look_at)
+        restarted.values(restarts=STUCK_RUNS.c.restarts + 1, restarted_at=now, look_at=look_at)
     )
     return True
 
@@ -212,15 +216,16 @@ async def waiting_start(
 ) -> WaitingStart | None:
     """How the start of the receipt's run waits in the outbox; None when it does not."""
     query = select(OUTBOX.c.kind, OUTBOX.c.claimed_until, OUTBOX.c.created_at)
-    query = query.where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind.in_(("start", "restart")))
+    starts = (OutboxKind.START.value, OutboxKind.RESTART.value)
+    query = query.where(OUTBOX.c.event_id == event_id, OUTBOX.c.kind.in_(starts))
     rows = {row.kind: row for row in await session.execute(query)}
-    start = rows.get("start")
+    start = rows.get(OutboxKind.START)
     if start is None:
         return None
     if start.claimed_until is None:
         return WaitingStart.IN_TURN
     is_backed_off = start.claimed_until > now + LONGER_THAN_A_LEASE
-    is_old = "restart" in rows and now - start.created_at >= REFUSED_AFTER
+    is_old = OutboxKind.RESTART in rows and now - start.created_at >= REFUSED_AFTER
     return WaitingStart.REFUSED if is_backed_off or is_old else WaitingStart.IN_TURN
 
 
@@ -236,7 +241,7 @@ async def suspect_stalled_repairs(
         (literal_column("'calling'"), literal_column("'awaiting_result'"))
     )
     is_due = await is_stalled(session, now, grace_seconds=silent_seconds)
-    is_known = exists().where(RUNS.c.event_id == REPAIRS.c.event_id)
+    is_known = exists().where(STUCK_RUNS.c.event_id == REPAIRS.c.event_id)
     query = select(REPAIRS.c.replay_id, REPAIRS.c.event_id, RECEIPTS.c.project_id)
     query = query.join(RECEIPTS, RECEIPTS.c.event_id == REPAIRS.c.event_id)
     query = query.where(is_active, is_due, ~is_known)

@@ -20,16 +20,13 @@ from domain.ids import EventId, ReplayId, ResultId
 from domain.incidents import Attempt, TimelineEntry, TimelineKind
 from domain.receipts import Receipt
 from domain.results import Result, ResultStatus
-from domain.values.timestamps import to_iso, to_unix_ms
+from domain.values.timestamps import to_unix_ms
 from store.db.paging import read_cursor, write_cursor
 from store.db.sql import Statements
-from store.schema import tables
 from store.schema.mappers import attempt_from, result_from, timeline_entry_from
+from store.schema.tables import ATTEMPTS, RESULTS, TIMELINE
 
 ENTRIES_SHOWN = 100
-RESULTS = tables.Result.metadata.tables["results"]
-ATTEMPTS = tables.Attempt.metadata.tables["attempts"]
-TIMELINE = tables.Timeline.metadata.tables["timeline"]
 _CURSOR = re.compile(r"(\d{1,19})?\|(res_[0-9a-f]{32})?\|(?:(rpl_[0-9a-f]{32}):(\d{1,9}))?")
 
 # The order of entries of the same millisecond: effects come after their causes. A first failure
@@ -129,7 +126,7 @@ def merged_page(*sources: Sequence[Line], limit: int) -> TimelinePage:
 def accepted_line(receipt: Receipt) -> Line:
     """The first entry of every receipt."""
     fields: dict[str, object] = {
-        "timeout_at": to_iso(receipt.timeout_at),
+        "timeout_at": receipt.timeout_at,
         "request_id": receipt.request_id,
     }
     return Line(TimelineEntry(receipt.accepted_at, TimelineKind.RECEIPT_ACCEPTED, fields), 0, None)
@@ -253,7 +250,7 @@ def _received(result: Result) -> TimelineEntry:
     }
     fields |= {name: value for name, value in given.items() if value is not None}
     if result.repeats and result.repeated_at is not None:
-        fields |= {"repeats": result.repeats, "repeated_at": to_iso(result.repeated_at)}
+        fields |= {"repeats": result.repeats, "repeated_at": result.repeated_at}
     return TimelineEntry(result.received_at, TimelineKind.RESULT_RECEIVED, fields)
 
 

@@ -1,295 +1,299 @@
-"""The transitions that results and passed deadlines cause. For repairs see `repairs`, for operators
-`operator_actions`.
+"""Applies triggers to receipts: the only code that changes the state of a receipt, an incident or a
+repair.
 
-Each function runs inside the caller's transaction, locks the receipt, asks `domain.lifecycle` for
-the transition, writes it and returns the outcome. Running it twice is safe: the second call finds
-the first one's rows and changes nothing. None commits, and none calls Temporal: signals for the
-workflow go into the outbox.
+`apply_transition` looks the trigger up in the table of `domain.lifecycle` and writes what follows:
+
+1. The states, each as a compare-and-set, and the rows of a new incident or repair.
+2. The entries of the timeline, and the receipt's flag.
+3. The alerts.
+
+It runs inside the caller's transaction, which has locked the receipt, and never commits. It never
+calls Temporal: a caller that has something to signal enqueues it.
 """
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
-from domain.ids import EventId, IncidentId, ReplayId, ResultId
-from domain.incidents import Reason, RepairCause, RepairState, Resolution, TimelineKind
-from domain.lifecycle import (
-    END_STATES,
-    OPEN_STATES,
-    REPAIRING_STATES,
-    LifecycleState,
-    Transition,
-    Trigger,
-    transition,
+from domain.ids import IncidentId, ReplayId
+from domain.incidents import (
+    AlertKind,
+    IncidentState,
+    Reason,
+    RepairCause,
+    RepairState,
+    Resolution,
+    TimelineKind,
 )
-from domain.receipts import Flag, ReceiptState
-from domain.results import NewResult, ResultFacts, ResultStatus, classify_result
+from domain.lifecycle import LifecycleState, Transition, Trigger, states_at, transition
+from domain.receipts import Flag, ReceiptState, timeout_span
+from domain.results import ResultFacts
 from domain.values.timestamps import to_iso, to_unix_ms
-from store.crypto.tokens import new_result_id
-from store.db.sql import Statements
-from store.receipts.matching import match_event
-from store.receipts.outbox import enqueue_signal
-from store.receipts.rows.incidents import (
-    create_incident,
-    end_repair,
-    move_receipt,
-    reopen,
-    resolve_incident,
-)
-from store.receipts.state import ReceiptSnapshot, lock_receipt
+from store.crypto.tokens import new_incident_id
+from store.db.sql import Statements, Value
+from store.receipts.rows.alerts import add_alerts
+from store.receipts.state import ReceiptSnapshot
 from store.receipts.timeline import add_timeline, note
 
-# Results that may equal a given one, by the index on event, status and digest. '' is a row from
-# before digests.
-_EQUAL = (
-    "status = $2 AND digest IN ($3, '') AND coalesce(replay_id, '') = $4 AND coalesce(error_code,"
-    " '') = $5 "
+_REASONS = {Trigger.DEADLINE_PASSED: Reason.MISSING_RESULT, Trigger.FAILED: Reason.FAILED_RESULT}
+# Why the active repair fails. `CALLBACK_ENDED` brings its own cause.
+_CAUSES = {
+    Trigger.FAILED_BY_ACTIVE_REPLAY: RepairCause.FAILED_RESULT,
+    Trigger.REPAIR_DEADLINE_PASSED: RepairCause.NO_RESULT,
+    Trigger.SUCCESS: RepairCause.SUPERSEDED,
+    Trigger.SUCCESS_BY_REPLAY: RepairCause.SUPERSEDED,
+    Trigger.RESOLVE: RepairCause.CLOSED,
+}
+_RESOLUTIONS = {
+    Trigger.SUCCESS: Resolution.LATE_RESULT,
+    Trigger.SUCCESS_BY_REPLAY: Resolution.REPAIRED,
+    Trigger.RESOLVE: Resolution.MANUAL,
+}
+_MOVE_RECEIPT = (
+    "UPDATE receipts SET state = $1, ended_at = $4 WHERE event_id = $2 AND state = $3 RETURNING 1"
 )
-_EQUAL += "AND coalesce(error_message, '') = $6"
-# Decides whether a result of an ended receipt is a repeat: the stored successes, and the results
-# equal to it.
-_EARLIER = f"""
-SELECT status, replay_id, error_code, error_message FROM results WHERE event_id = $1 AND {_EQUAL}
-UNION SELECT status, replay_id, error_code, error_message FROM results WHERE event_id = $1
-  AND status = 'success'"""  # noqa: S608
-_COUNT_REPEAT = f"""
-UPDATE results SET repeats = repeats + 1, repeated_at = $7
-WHERE id = (SELECT max(id) FROM results WHERE event_id = $1 AND {_EQUAL}) RETURNING 1"""  # noqa: S608 - of constants alone
-
-_UNCLAIMED = (
-    "SELECT id FROM outbox WHERE event_id = $1 AND (claimed_until IS NULL OR claimed_until <= $2)"
-    " ORDER BY id LIMIT 1"
+_INSERT_INCIDENT = (
+    "INSERT INTO incidents (id, event_id, project_id, state, reason, error_code, error_message,"
+    " opened_at, event_type, effect_type) SELECT $1, $2, $3, $4, $5, $6, $7, CAST($8 AS BIGINT),"
+    " event_type, effect_type FROM receipts WHERE event_id = $2"
 )
+_MOVE_INCIDENT = "UPDATE incidents SET state = $1 WHERE id = $2 AND state = $3 RETURNING 1"
+_RESOLVE_INCIDENT = (
+    "UPDATE incidents SET state = $1, resolved_at = $4, resolution = $5, resolving_replay_id = $6"
+    " WHERE id = $2 AND state = $3 RETURNING 1"
+)
+_INSERT_REPAIR = (
+    "INSERT INTO repairs (replay_id, incident_id, event_id, state, requested_by, requested_at)"
+    " VALUES ($1, $2, $3, $4, $5, $6)"
+)
+_MOVE_REPAIR = (
+    "UPDATE repairs SET state = $1, cause = $4 WHERE replay_id = $2 AND state = $3 RETURNING 1"
+)
+# Outages of the past do not credit a deadline that begins now.
+_AWAIT_RESULT = (
+    "UPDATE repairs SET state = $1, result_deadline_at = $4,"
+    " credited_outage = (SELECT coalesce(max(id), 0) FROM outages)"
+    " WHERE replay_id = $2 AND state = $3 RETURNING 1"
+)
+_SET_FLAGS = "UPDATE receipts SET flags = $1 WHERE event_id = $2"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerFacts:
+    """What a trigger brings along for the rows that its transition writes.
+
+    1. A success or failed trigger: its `result`.
+    2. `REPROCESS`: the new repair's `replay_id`, and `requested_by`.
+    3. `CALLBACK_ENDED`: the `cause` of the repair's failure.
+    4. `RESOLVE`: the operator's `reason`, and `requested_by`.
+
+    `incident_id` is the id of the incident, if one opens.
+    """
+
+    result: ResultFacts | None = None
+    replay_id: ReplayId | None = None
+    cause: RepairCause | None = None
+    requested_by: str | None = None
+    reason: str | None = None
+    incident_id: IncidentId = field(default_factory=new_incident_id)
 
 
 @dataclass(frozen=True, slots=True)
-class AppliedResult:
-    """The receipt's state after a result. `result_id` is None for an equal repeat, which is not
-    stored.
-    """
+class _Change:
+    """A trigger that moves a locked receipt out of `snapshot.position`."""
 
-    event_id: EventId
-    state: ReceiptState
-    result_id: ResultId | None
+    st: Statements
+    snapshot: ReceiptSnapshot
+    trigger: Trigger
+    facts: TriggerFacts
+    now: datetime
 
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """The receipt has an unresolved incident, opened now (`is_new`) or before."""
-
-    incident_id: IncidentId
-    is_new: bool = field(default=False, compare=False)
+    @property
+    def named_replay_id(self) -> ReplayId | None:
+        """The repair that the result names; None without one."""
+        return None if self.facts.result is None else self.facts.result.replay_id
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """The receipt has ended: no incident opens."""
-
-    position: LifecycleState
-
-
-@dataclass(frozen=True, slots=True)
-class NotYet:
-    """The deadline is still in the future by the store's clock."""
-
-    remaining_ms: int
-
-
-async def apply_result(
-    st: Statements, new: NewResult, now: datetime, *, event_id: EventId | None = None
-) -> AppliedResult:
-    """Store a result and perform its transition. `event_id` is the receipt that it was matched to,
-    if it already was.
-
-    Raises:
-        NotFound: the result names no receipt of this project, or its `replay_id` is not one of the
-            receipt's repairs.
-        ValidationFailed: the ids name different events, or several effects of one.
-    """
-    event_id = event_id or await match_event(st, new)
-    snapshot = await lock_receipt(st, event_id)
-    facts = ResultFacts(new.status, new.replay_id, new.error_code, new.error_message)
-    trigger = classify_result(
-        facts,
-        state=snapshot.position,
-        active_replay_id=snapshot.active_replay_id,
-        ended_by_replay_id=snapshot.ended_by_replay_id,
-        earlier=await _earlier(st, snapshot, facts),
-        late_result=snapshot.late_result,
-    )
-    if trigger is Trigger.REPEATED or await _is_counted_repeat(st, snapshot, trigger, facts, now):
-        return AppliedResult(event_id, snapshot.receipt_state, None)
-    result_id = new_result_id()
-    await _store_result(st, event_id, result_id, facts, now)
-    to = await _follow_result(st, snapshot, trigger, facts, now)
-    if snapshot.position not in END_STATES and not await _is_hinted(st, snapshot, now):
-        replay = {"replay_id": new.replay_id} if new.replay_id else {}
-        await enqueue_signal(
-            st, event_id, "result", now, result_id=result_id, status=new.status.value, **replay
-        )
-    return AppliedResult(event_id, to, result_id)
-
-
-async def open_incident(
-    st: Statements, event_id: EventId, now: datetime
-) -> Opened | Settled | NotYet:
-    """Open the incident of a receipt whose deadline has passed by the store's clock.
-
-    Raises:
-        NotFound: no such receipt.
-    """
-    snapshot = await lock_receipt(st, event_id)
-    if snapshot.position in END_STATES:
-        return Settled(snapshot.position)
-    if snapshot.position in OPEN_STATES:
-        return Opened(snapshot.incident)
-    remaining_ms = to_unix_ms(snapshot.deadline_at) - to_unix_ms(now)
-    if remaining_ms > 0:
-        return NotYet(remaining_ms)
-    transition(snapshot.position, Trigger.DEADLINE_PASSED)
-    await add_timeline(
-        st, event_id, TimelineKind.DEADLINE_PASSED, now, deadline_at=to_iso(snapshot.deadline_at)
-    )
-    return Opened(
-        await create_incident(st, snapshot, Reason.MISSING_RESULT, None, now), is_new=True
-    )
-
-
-async def result_is_stored(st: Statements, event_id: EventId, result_id: ResultId) -> bool:
-    return bool(
-        await st.fetch("SELECT 1 FROM results WHERE id = $1 AND event_id = $2", result_id, event_id)
-    )
-
-
-async def _is_hinted(st: Statements, snapshot: ReceiptSnapshot, now: datetime) -> bool:
-    """Whether the outbox has an unclaimed row for an open incident, so that its run will read the
-    store anyway.
-
-    The row is locked, so that it is claimed after this commit or not counted. A row that is locked
-    already is being claimed.
-    """
-    if snapshot.position not in OPEN_STATES:
-        return False
-    locked = " FOR UPDATE SKIP LOCKED" if st.dialect == "postgresql" else ""
-    return bool(await st.fetch(_UNCLAIMED + locked, snapshot.event_id, to_unix_ms(now)))
-
-
-async def _follow_result(
-    st: Statements, snapshot: ReceiptSnapshot, trigger: Trigger, facts: ResultFacts, now: datetime
-) -> ReceiptState:
-    """Write the transition of a result; returns the receipt's state after it."""
-    follows = transition(snapshot.position, trigger)
-    match follows.to:
-        case LifecycleState.APPLIED if snapshot.position is LifecycleState.WAITING:
-            await move_receipt(st, snapshot, ReceiptState.APPLIED, now)
-            return ReceiptState.APPLIED
-        case LifecycleState.OPEN if snapshot.position is LifecycleState.WAITING:
-            await create_incident(st, snapshot, Reason.FAILED_RESULT, facts, now)
-            return ReceiptState.INCIDENT
-        case LifecycleState.OPEN if (
-            snapshot.position in REPAIRING_STATES and snapshot.active_replay_id is not None
-        ):
-            await reopen(st, snapshot, snapshot.active_replay_id, RepairCause.FAILED_RESULT, now)
-            return ReceiptState.INCIDENT
-        case LifecycleState.RECOVERED if snapshot.position in OPEN_STATES:
-            await _recover(st, snapshot, facts.replay_id, now)
-            return ReceiptState.RECOVERED
-        case _:
-            await _note_result(st, snapshot, follows, facts, now)
-            return snapshot.receipt_state
-
-
-async def _recover(
-    st: Statements, snapshot: ReceiptSnapshot, replay_id: ReplayId | None, now: datetime
-) -> None:
-    """A success ends the incident. The repair that it names succeeded; another active one is
-    superseded.
-    """
-    active = snapshot.active_replay_id
-    if active is not None and active != replay_id:
-        await end_repair(st, snapshot, active, RepairCause.SUPERSEDED, now)
-    if replay_id is not None:
-        succeeded = RepairState.SUCCEEDED.value
-        await st.fetch(
-            "UPDATE repairs SET state = $1, cause = NULL WHERE replay_id = $2", succeeded, replay_id
-        )
-    resolution = Resolution.LATE_RESULT if replay_id is None else Resolution.REPAIRED
-    await resolve_incident(st, snapshot, ReceiptState.RECOVERED, resolution, replay_id, now)
-
-
-async def _note_result(
+async def apply_transition(
     st: Statements,
     snapshot: ReceiptSnapshot,
-    follows: Transition,
-    facts: ResultFacts,
+    trigger: Trigger,
     now: datetime,
-) -> None:
-    if not follows.noted:
-        return
-    replay = {"replay_id": facts.replay_id} if facts.replay_id else {}
-    await note(
-        st, snapshot.event_id, now, text=f"A {facts.status.value} result changed nothing.", **replay
-    )
-    if follows.flag is not None:
-        await _flag(st, snapshot, follows.flag, now)
+    facts: TriggerFacts | None = None,
+) -> Transition:
+    """Write the transition of a locked receipt. With a `refusal`, nothing is written.
+
+    Raises:
+        IllegalTransition: the trigger cannot happen in this state.
+    """
+    follows = transition(snapshot.position, trigger)
+    change = _Change(st, snapshot, trigger, facts or TriggerFacts(), now)
+    if follows.noted:
+        await _note_result(change, follows.flag)
+    if follows.to is snapshot.position:
+        return follows
+    match follows.to:
+        case LifecycleState.APPLIED:
+            await _move_receipt(change, ReceiptState.APPLIED)
+        case LifecycleState.OPEN if snapshot.position is LifecycleState.WAITING:
+            await _open_incident(change)
+        case LifecycleState.OPEN:
+            await _reopen_incident(change)
+        case LifecycleState.CALLING:
+            await _begin_repair(change)
+        case LifecycleState.AWAITING_RESULT:
+            await _await_result(change)
+        case LifecycleState.RECOVERED | LifecycleState.CLOSED:
+            await _end_repairs(change)
+            await _resolve_incident(change, states_at(follows.to)[0])
+        case LifecycleState.WAITING:
+            raise AssertionError("no transition leads back to waiting")
+    return follows
 
 
-async def _flag(st: Statements, snapshot: ReceiptSnapshot, flag: Flag, now: datetime) -> None:
-    if flag in snapshot.flags:
+async def _note_result(change: _Change, flag: Flag | None) -> None:
+    """Note a result that changes no state, and flag the receipt once."""
+    st, snapshot, result = change.st, change.snapshot, _given(change.facts.result)
+    replay = {"replay_id": result.replay_id} if result.replay_id else {}
+    text = f"A {result.status.value} result changed nothing."
+    await note(st, snapshot.event_id, change.now, text=text, **replay)
+    if flag is None or flag in snapshot.flags:
         return
     flags = " ".join(sorted({*snapshot.flags, flag}))
-    await st.fetch("UPDATE receipts SET flags = $1 WHERE event_id = $2", flags, snapshot.event_id)
-    await add_timeline(st, snapshot.event_id, TimelineKind.FLAGGED, now, flag=flag.value)
+    await st.fetch(_SET_FLAGS, flags, snapshot.event_id)
+    await _add_entry(change, TimelineKind.FLAGGED, flag=flag.value)
 
 
-async def _store_result(
-    st: Statements, event_id: EventId, result_id: ResultId, facts: ResultFacts, now: datetime
-) -> None:
-    await st.fetch(
-        "INSERT INTO results (id, event_id, status, replay_id, error_code,"
-        " error_message, received_at, digest, repeats) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)",
-        result_id,
-        event_id,
-        facts.status.value,
-        facts.replay_id,
-        facts.error_code,
-        facts.error_message,
-        to_unix_ms(now),
-        facts.digest,
+async def _move_receipt(change: _Change, to: ReceiptState) -> None:
+    ended_at = None if to is ReceiptState.INCIDENT else to_unix_ms(change.now)
+    before = change.snapshot.receipt_state.value
+    await _move(change, _MOVE_RECEIPT, to.value, change.snapshot.event_id, before, ended_at)
+
+
+async def _open_incident(change: _Change) -> None:
+    snapshot, facts = change.snapshot, change.facts
+    if change.trigger is Trigger.DEADLINE_PASSED:
+        deadline_at = to_iso(snapshot.deadline_at)
+        await _add_entry(change, TimelineKind.DEADLINE_PASSED, deadline_at=deadline_at)
+    await _move_receipt(change, ReceiptState.INCIDENT)
+    error_code = facts.result.error_code if facts.result else None
+    reason = _REASONS[change.trigger].value
+    await change.st.fetch(
+        _INSERT_INCIDENT,
+        facts.incident_id,
+        snapshot.event_id,
+        snapshot.project_id,
+        IncidentState.OPEN.value,
+        reason,
+        error_code,
+        facts.result.error_message if facts.result else None,
+        to_unix_ms(change.now),
+    )
+    error = {"error_code": error_code} if error_code else {}
+    opened = {"incident_id": facts.incident_id, "reason": reason} | error
+    await _add_entry(change, TimelineKind.INCIDENT_OPENED, **opened)
+    opens = AlertKind.INCIDENT_OPENED
+    await add_alerts(change.st, snapshot, facts.incident_id, opens, change.now)
+
+
+async def _reopen_incident(change: _Change) -> None:
+    """The active repair failed: the incident is open again."""
+    snapshot, failed = change.snapshot, AlertKind.REPAIR_FAILED
+    replay_id = _given(snapshot.active_replay_id)
+    await _fail_repair(change, replay_id, change.facts.cause or _CAUSES[change.trigger])
+    await _move_incident(change, IncidentState.OPEN)
+    await add_alerts(
+        change.st, snapshot, snapshot.incident, failed, change.now, replay_id=replay_id
     )
 
 
-async def _is_counted_repeat(
-    st: Statements, snapshot: ReceiptSnapshot, trigger: Trigger, facts: ResultFacts, now: datetime
-) -> bool:
-    """Whether an open receipt has an equal result and this one changes nothing: it is counted, not
-    stored again.
-    """
-    if (
-        snapshot.position not in OPEN_STATES
-        or transition(snapshot.position, trigger).to is not snapshot.position
-    ):
-        return False
-    return bool(
-        await st.fetch(_COUNT_REPEAT, snapshot.event_id, *_equal_to(facts), to_unix_ms(now))
+async def _begin_repair(change: _Change) -> None:
+    snapshot, facts = change.snapshot, change.facts
+    replay_id, requested_by = _given(facts.replay_id), _given(facts.requested_by)
+    await change.st.fetch(
+        _INSERT_REPAIR,
+        replay_id,
+        snapshot.incident,
+        snapshot.event_id,
+        RepairState.CALLING.value,
+        requested_by,
+        to_unix_ms(change.now),
     )
+    requested = {"replay_id": replay_id, "requested_by": requested_by}
+    await _add_entry(change, TimelineKind.REPROCESS_REQUESTED, **requested)
+    await _move_incident(change, IncidentState.REPAIRING)
 
 
-async def _earlier(
-    st: Statements, snapshot: ReceiptSnapshot, facts: ResultFacts
-) -> frozenset[ResultFacts]:
-    # Never all results: an app may report failures without end.
-    if snapshot.position not in END_STATES:
-        return frozenset()
-    rows = await st.fetch(_EARLIER, snapshot.event_id, *_equal_to(facts))
-    return frozenset(ResultFacts(ResultStatus(row[0]), row[1], row[2], row[3]) for row in rows)
+async def _await_result(change: _Change) -> None:
+    """The app accepted the callback: its result is due after the project's timeout."""
+    before, after = RepairState.CALLING.value, RepairState.AWAITING_RESULT.value
+    due_at = to_unix_ms(change.now + timeout_span(change.snapshot.timeout_minutes))
+    replay_id = _given(change.snapshot.active_replay_id)
+    await _move(change, _AWAIT_RESULT, after, replay_id, before, due_at)
 
 
-def _equal_to(facts: ResultFacts) -> tuple[str, str, str, str, str]:
-    return (
-        facts.status.value,
-        facts.digest,
-        facts.replay_id or "",
-        facts.error_code or "",
-        facts.error_message or "",
-    )
+async def _end_repairs(change: _Change) -> None:
+    """The repair that the result names succeeded; another active one failed."""
+    active, named = change.snapshot.active_replay_id, change.named_replay_id
+    if active is not None and active != named:
+        await _fail_repair(change, active, _CAUSES[change.trigger])
+    if named is not None:
+        before = _active_state(change) if named == active else RepairState.FAILED
+        succeeded = RepairState.SUCCEEDED.value
+        await _move(change, _MOVE_REPAIR, succeeded, named, before.value, None)
+
+
+async def _fail_repair(change: _Change, active: ReplayId, cause: RepairCause) -> None:
+    before, after = _active_state(change).value, RepairState.FAILED.value
+    await _move(change, _MOVE_REPAIR, after, active, before, cause.value)
+    failed = {"replay_id": active, "cause": cause.value}
+    await _add_entry(change, TimelineKind.REPAIR_FAILED, **failed)
+
+
+async def _resolve_incident(change: _Change, to: ReceiptState) -> None:
+    snapshot, facts, replay_id = change.snapshot, change.facts, change.named_replay_id
+    await _move_receipt(change, to)
+    before, after = _incident_state(change).value, IncidentState.RESOLVED.value
+    resolution = _RESOLUTIONS[change.trigger].value
+    values = (snapshot.incident, before, to_unix_ms(change.now), resolution, replay_id)
+    await _move(change, _RESOLVE_INCIDENT, after, *values)
+    optional = {"replay_id": replay_id, "reason": facts.reason, "requested_by": facts.requested_by}
+    given = {name: value for name, value in optional.items() if value is not None}
+    resolved = {"incident_id": snapshot.incident, "resolution": resolution} | given
+    await _add_entry(change, TimelineKind.INCIDENT_RESOLVED, **resolved)
+    kind = AlertKind.INCIDENT_RESOLVED
+    await add_alerts(change.st, snapshot, snapshot.incident, kind, change.now)
+
+
+async def _move_incident(change: _Change, to: IncidentState) -> None:
+    before = _incident_state(change).value
+    await _move(change, _MOVE_INCIDENT, to.value, change.snapshot.incident, before)
+
+
+async def _move(change: _Change, sql: str, to: str, row_id: str, *values: Value) -> None:
+    """Compare-and-set a state. The receipt is locked, so a lost update is a bug."""
+    if not await change.st.fetch(sql, to, row_id, *values):
+        event_id = change.snapshot.event_id
+        raise AssertionError(f"{event_id} was changed by another transaction while it was locked")
+
+
+async def _add_entry(change: _Change, kind: TimelineKind, **fields: object) -> None:
+    await add_timeline(change.st, change.snapshot.event_id, kind, change.now, **fields)
+
+
+def _active_state(change: _Change) -> RepairState:
+    """The state of the active repair: the lifecycle state has the same name."""
+    return RepairState(change.snapshot.position.value)
+
+
+def _incident_state(change: _Change) -> IncidentState:
+    return _given(states_at(change.snapshot.position)[1])
+
+
+def _given(value: T | None) -> T:
+    """The value, which this transition always has."""
+    if value is None:
+        raise AssertionError("a trigger came without a value that its transition writes")
+    return value

@@ -5,13 +5,25 @@ A row is a SQLAlchemy row with the column names of `tables.py`. It may have furt
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
 
+from domain.alerts import AlertDestination
 from domain.audit import AuditEntry
-from domain.ids import EventId, IncidentId, KeyId, ProjectId, ReplayId, ResultId, UserId
+from domain.ids import (
+    DestinationId,
+    EventId,
+    IncidentId,
+    KeyId,
+    ProjectId,
+    ReplayId,
+    ResultId,
+    UserId,
+)
 from domain.incidents import (
+    TIMELINE_INSTANTS,
     Attempt,
     AttemptState,
     Incident,
@@ -29,14 +41,13 @@ from domain.receipts import EffectType, EventType, Flag, Provider, Receipt, Rece
 from domain.results import LateResult, Result, ResultFacts, ResultStatus
 from domain.users import User
 from domain.values.text import well_formed
-from store.schema import tables
+from store.schema.tables import RECEIPTS
 
-RECEIPTS = tables.Receipt.metadata.tables["receipts"]
 # Without `payload`, which has up to 32 KiB and is not needed in a list.
 RECEIPT_COLUMNS = tuple(column for column in RECEIPTS.c if column.name != "payload")
 
 
-def project_from(row: Row[Any]) -> Project:
+def project_from(row: Row[Any], alert_destinations: Sequence[AlertDestination]) -> Project:
     return Project(
         id=ProjectId(row.id),
         name=row.name,
@@ -46,9 +57,18 @@ def project_from(row: Row[Any]) -> Project:
         timeout_minutes=row.timeout_minutes,
         late_result=LateResult(row.late_result),
         snapshots=row.snapshots,
-        alert_emails=tuple(json.loads(row.alert_emails)),
+        alert_destinations=tuple(alert_destinations),
         is_suspended=row.suspended_at is not None,
         created_at=row.created_at,
+    )
+
+
+def destination_from(row: Row[Any]) -> AlertDestination:
+    return AlertDestination(
+        id=DestinationId(row.id),
+        channel=row.channel,
+        target=row.target,
+        events=None if row.events is None else frozenset(row.events.split()),
     )
 
 
@@ -155,12 +175,17 @@ def result_from(row: Row[Any]) -> Result:
 
 
 def timeline_entry_from(row: Row[Any]) -> TimelineEntry:
-    # JSON may contain lone surrogates, which cannot be encoded in a response.
-    fields = {
-        name: well_formed(value, characters=len(value)) if isinstance(value, str) else value
-        for name, value in json.loads(row.fields).items()
-    }
+    fields = {name: _timeline_field(name, value) for name, value in json.loads(row.fields).items()}
     return TimelineEntry(at=row.at, kind=TimelineKind(row.kind), fields=fields)
+
+
+def _timeline_field(name: str, value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if name in TIMELINE_INSTANTS:
+        return datetime.fromisoformat(value)
+    # JSON may contain lone surrogates, which cannot be encoded in a response.
+    return well_formed(value, characters=len(value))
 
 
 def audit_entry_from(row: Row[Any]) -> AuditEntry:

@@ -4,17 +4,20 @@ Instants are kept as whole milliseconds since 1970 UTC, the same on SQLite and P
 the wire's own text. Raw SQL of the committer uses these column names; `migrations/` creates them.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     Dialect,
     Index,
     Integer,
     LargeBinary,
+    Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
@@ -23,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
+from domain.temporal.outbox import URGENT_KINDS
 from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.schema.audit_triggers import make_append_only
 from store.schema.search_ddl import index_with_trigrams
@@ -108,7 +112,6 @@ class Project(SQLModel, table=True):
     timeout_minutes: float = Field(default=30.0)
     late_result: str = _text()  # resolve | note
     snapshots: bool = Field(default=False)
-    alert_emails: str = _text()  # JSON array of addresses
     # sealed by the master key
     data_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     created_at: datetime = _instant()
@@ -234,7 +237,10 @@ class Incident(SQLModel, table=True):
 
 
 class SearchText(SQLModel, table=True):
-    """The texts of a receipt that a search looks into. `store.receipts.search_index` fills it."""
+    """The texts of a receipt that a search looks into.
+
+    `store.receipts.lists.search_index` fills it.
+    """
 
     __tablename__: ClassVar[str] = "search_texts"
 
@@ -335,7 +341,7 @@ class Outbox(SQLModel, table=True):
         _partial_index(
             "outbox_urgent",
             "event_id",
-            where="kind IN ('reprocess', 'resolve', 'expire', 'restart')",
+            where=f"kind IN ({', '.join(repr(kind.value) for kind in URGENT_KINDS)})",
         ),
         Index("outbox_by_turn", "claimed_until", "id"),
         {"sqlite_autoincrement": True},
@@ -370,6 +376,28 @@ class StuckRun(SQLModel, table=True):
     restarted_at: datetime | None = _instant(nullable=True)
 
 
+class AlertDestination(SQLModel, table=True):
+    """A place that a project's alerts go to. Either `target` or `sealed_target` is set."""
+
+    __tablename__: ClassVar[str] = "alert_destinations"
+    __table_args__ = (
+        # Also the index by project. Sealed targets are NULL there, which are never equal.
+        UniqueConstraint("project_id", "channel", "target", name="alert_destinations_once"),
+        CheckConstraint(
+            "(target IS NULL) <> (sealed_target IS NULL)", name="alert_destinations_target"
+        ),
+    )
+
+    id: str = _text(primary_key=True)
+    project_id: str = _text()
+    channel: str = _text()
+    position: int = Field()  # the order of the channel's destinations
+    target: str | None = _text(nullable=True)  # if it is no secret, such as an address
+    # sealed by the project's data key
+    sealed_target: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
+    events: str | None = _text(nullable=True)  # kinds of alerts, space-separated; None: all
+
+
 class Alert(SQLModel, table=True):
     __tablename__: ClassVar[str] = "alerts"
     __table_args__ = (
@@ -395,6 +423,7 @@ class Alert(SQLModel, table=True):
     # The subject of the kind: a repair, or the digest of a failing destination. '' for none,
     # because NULLs are not unique.
     replay_id: str = _text()
+    # the target, or the id of a destination whose target is sealed
     destination: str = _text()
     created_at: datetime = _instant()
     due_at: datetime = _instant()  # not to be sent before; moved ahead by a claim and by a failure
@@ -405,6 +434,9 @@ class Alert(SQLModel, table=True):
     failing_since: datetime | None = _instant(nullable=True)  # the first failure
     ended_at: datetime | None = _instant(nullable=True)  # not sent, and not tried any more
     end_reason: str | None = _text(nullable=True)
+    channel: str = Field(
+        default="email", sa_column=Column(Text, nullable=False, server_default="email")
+    )
 
 
 class Idempotency(SQLModel, table=True):
@@ -620,6 +652,38 @@ class AuditHead(SQLModel, table=True):
     seal: str = _text()
 
 
-_TABLES = SQLModel.metadata.tables
-make_append_only(_TABLES["audit_log"], _TABLES["audit_head"])
-index_with_trigrams(_TABLES["search_texts"])
+# Each table under its name, for queries. No other module gives one a second name.
+TABLES: Mapping[str, Table] = SQLModel.metadata.tables
+PROJECTS = TABLES["projects"]
+API_KEYS = TABLES["api_keys"]
+SIGNING_SECRETS = TABLES["signing_secrets"]
+RECEIPTS = TABLES["receipts"]
+INCIDENTS = TABLES["incidents"]
+REPAIRS = TABLES["repairs"]
+ATTEMPTS = TABLES["attempts"]
+RESULTS = TABLES["results"]
+TIMELINE = TABLES["timeline"]
+SEARCH_TEXTS = TABLES["search_texts"]
+OUTBOX = TABLES["outbox"]
+STUCK_RUNS = TABLES["stuck_runs"]
+ALERTS = TABLES["alerts"]
+ALERT_DESTINATIONS = TABLES["alert_destinations"]
+IDEMPOTENCY = TABLES["idempotency"]
+OUTAGES = TABLES["outages"]
+HEARTBEATS = TABLES["heartbeats"]
+FACTS = TABLES["facts"]
+USERS = TABLES["users"]
+LOGIN_LINKS = TABLES["login_links"]
+SESSIONS = TABLES["sessions"]
+ADMINISTRATORS = TABLES["administrators"]
+MEMBERS = TABLES["members"]
+INVITATIONS = TABLES["invitations"]
+TOTP_FACTORS = TABLES["totp_factors"]
+RECOVERY_CODES = TABLES["recovery_codes"]
+THROTTLES = TABLES["throttles"]
+IDENTITIES = TABLES["identities"]
+AUDIT_LOG = TABLES["audit_log"]
+AUDIT_HEAD = TABLES["audit_head"]
+
+make_append_only(AUDIT_LOG, AUDIT_HEAD)
+index_with_trigrams(SEARCH_TEXTS)

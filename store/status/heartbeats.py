@@ -18,16 +18,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.outage import IngestBeats
 from domain.values.timestamps import to_unix_ms
 from store.db.database import Database
-from store.schema import tables
+from store.schema.tables import FACTS, HEARTBEATS
 
-BEATS = tables.Heartbeat.metadata.tables["heartbeats"]
 # The role of the rows that record when ingest could commit. Their `process` is not that of the
 # API's own heartbeat.
 INGEST = "ingest"
-_LATEST_INGEST_BEAT = select(func.max(BEATS.c.at)).where(BEATS.c.role == INGEST)
+_LATEST_INGEST_BEAT = select(func.max(HEARTBEATS.c.at)).where(HEARTBEATS.c.role == INGEST)
 # Built once, because it runs for each deadline. It returns a row for each recent API process.
 _INGEST_BEATS = (
-    select(BEATS.c.at, BEATS.c.report).where(BEATS.c.role == INGEST).order_by(BEATS.c.at.desc())
+    select(HEARTBEATS.c.at, HEARTBEATS.c.report)
+    .where(HEARTBEATS.c.role == INGEST)
+    .order_by(HEARTBEATS.c.at.desc())
 )
 # In the report of a process's last heartbeat.
 ENDED = "ended"
@@ -37,7 +38,6 @@ SECRETS = "secrets"
 CLOCK = "clock_ahead_seconds"
 # A longer round trip does not allow to compare the clocks.
 ROUND_TRIP_AT_MOST = timedelta(seconds=2)
-FACTS = tables.Fact.metadata.tables["facts"]
 FORGOTTEN_AFTER = timedelta(minutes=10)
 # A heartbeat further in the future is invalid: the clock was set back after it was written.
 AHEAD_AT_MOST = timedelta(minutes=1)
@@ -113,7 +113,9 @@ async def read_clocks(
 
 async def read_beats(session: AsyncSession, now: datetime) -> list[Beat]:
     """The last heartbeat of every process that was not deleted yet, newest first."""
-    rows = await session.execute(select(BEATS).order_by(BEATS.c.at.desc(), BEATS.c.process))
+    rows = await session.execute(
+        select(HEARTBEATS).order_by(HEARTBEATS.c.at.desc(), HEARTBEATS.c.process)
+    )
     return [_beat_from(row, now) for row in rows]
 
 
@@ -140,12 +142,12 @@ async def forget_stale(session: AsyncSession, now: datetime) -> int:
 
     The last one of ingest is kept, because the outage credit needs it.
     """
-    is_future = BEATS.c.at > now + AHEAD_AT_MOST
-    is_stale = BEATS.c.at < now - FORGOTTEN_AFTER
-    latest = _LATEST_INGEST_BEAT.where(BEATS.c.at <= now + AHEAD_AT_MOST).scalar_subquery()
-    is_last = (BEATS.c.role == INGEST) & (BEATS.c.at == latest)
+    is_future = HEARTBEATS.c.at > now + AHEAD_AT_MOST
+    is_stale = HEARTBEATS.c.at < now - FORGOTTEN_AFTER
+    latest = _LATEST_INGEST_BEAT.where(HEARTBEATS.c.at <= now + AHEAD_AT_MOST).scalar_subquery()
+    is_last = (HEARTBEATS.c.role == INGEST) & (HEARTBEATS.c.at == latest)
     gone = await session.execute(
-        delete(BEATS).where(is_future | (is_stale & ~is_last)).returning(BEATS.c.process)
+        delete(HEARTBEATS).where(is_future | (is_stale & ~is_last)).returning(HEARTBEATS.c.process)
     )
     return len(gone.all())
 

@@ -15,8 +15,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId
+from store.schema.tables import FACTS
 from store.status.heartbeats import (
-    FACTS,
     NAMESPACE_FACT,
     Beat,
     read_beats,

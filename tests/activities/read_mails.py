@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from domain.ids import EventId, IncidentId, ProjectId
+from domain.alerts import AlertChannel, AlertDestination
+from domain.ids import DestinationId, EventId, IncidentId, ProjectId
 from domain.incidents import AlertKind, Incident, IncidentState, Reason
 from domain.receipts import EffectType, EventType, Provider, Receipt, ReceiptState
 from store.alerts.delivery import AlertDue, AlertFacts
@@ -97,10 +98,23 @@ def alert_with(
         active_replay_id=None,
         resolving_replay_id=None,
     )
+    address = AlertDestination(DestinationId("dst_1"), AlertChannel.EMAIL, destination)
     facts = AlertFacts(
-        incident, receipt, given["project_name"], (destination,), None, texts.get("failing")
+        incident, receipt, given["project_name"], (address,), None, texts.get("failing")
     )
-    return AlertDue(1, kind, destination, event_id, incident_id, None, None, 0, None, facts)
+    return AlertDue(
+        alert_id=1,
+        kind=kind,
+        channel=AlertChannel.EMAIL,
+        destination=destination,
+        event_id=event_id,
+        incident_id=incident_id,
+        replay_id=None,
+        about=None,
+        tries=0,
+        failing_since=None,
+        facts=facts,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ async def test_incident_is_opened_once_by_repeated_runs(
 
     assert first.status.state is LifecycleState.OPEN
     assert second == first
-    assert (await story.told(event_id)).count("incident_opened") == 1
+    assert (await story.timeline(event_id)).count("incident_opened") == 1
 
 
 async def test_future_deadline_returns_a_retry_delay(
@@ -149,7 +149,7 @@ async def test_signal_for_a_stored_result_adds_no_note(
     result = await lifecycle.sync_state(SyncState(event_id, stored.result_id))
 
     assert result.status.state is LifecycleState.APPLIED
-    assert "noted" not in await story.told(event_id)
+    assert "noted" not in await story.timeline(event_id)
 
 
 async def test_second_request_adopts_the_repair_of_the_first(
@@ -198,7 +198,9 @@ async def test_signal_whose_repair_failed_at_once_is_in_the_audit_log(
     await lifecycle.begin_repair(BeginRepair(event_id))
 
     async with story.database.reading() as session:
-        (entry,) = (await list_audit(session, AuditFilters(), limit=10, cursor=None)).rows
+        (entry,) = (
+            await list_audit(session, AuditFilters(project_id=None), limit=10, cursor=None)
+        ).rows
     assert json.loads(entry.details) == {"event_id": event_id, "cause": "repair_url_missing"}
 
 
@@ -210,7 +212,9 @@ async def test_repair_created_by_the_store_is_not_audited_again(
     await lifecycle.begin_repair(BeginRepair(event_id, replay_id=replay_id, requested_by="usr_1"))
 
     async with story.database.reading() as session:
-        assert (await list_audit(session, AuditFilters(), limit=10, cursor=None)).rows == ()
+        assert (
+            await list_audit(session, AuditFilters(project_id=None), limit=10, cursor=None)
+        ).rows == ()
 
 
 @pytest.mark.parametrize(
@@ -262,7 +266,7 @@ async def test_handled_request_begins_no_second_repair_after_the_first_has_ended
     assert (again.status.state, again.should_alert) == (LifecycleState.OPEN, True)
     assert later.status.state is LifecycleState.CALLING
     assert len(await story.rows("repairs", event_id)) == 2
-    assert (await story.told(event_id)).count("noted") == noted
+    assert (await story.timeline(event_id)).count("noted") == noted
 
 
 async def test_adopted_request_counts_as_handled(
@@ -325,7 +329,7 @@ async def test_request_for_a_closed_receipt_is_noted(
     result = await lifecycle.begin_repair(BeginRepair(event_id, marks=FIRST))
 
     assert result.status.state is LifecycleState.CLOSED
-    assert (await story.told(event_id))[-1] == "noted"
+    assert (await story.timeline(event_id))[-1] == "noted"
 
 
 async def test_dropped_request_is_noted(lifecycle: LifecycleActivities, story: Story) -> None:
@@ -334,7 +338,7 @@ async def test_dropped_request_is_noted(lifecycle: LifecycleActivities, story: S
     result = await lifecycle.note_dropped_request(NoteDroppedRequest(event_id))
 
     assert result.status.state is LifecycleState.APPLIED
-    assert (await story.told(event_id))[-1] == "noted"
+    assert (await story.timeline(event_id))[-1] == "noted"
 
 
 async def test_unknown_receipt_fails_and_is_not_retried(lifecycle: LifecycleActivities) -> None:

@@ -204,7 +204,7 @@ async def test_hanging_endpoint_uses_only_its_own_slots_and_its_surplus_writes_n
     assert answer.status.state is LifecycleState.AWAITING_RESULT
     assert not any(task.done() for task in hanging)
     refused = EventId(orders[3].event_id)
-    assert (await story.rows("attempts", refused), "attempt" in await story.told(refused)) == (
+    assert (await story.rows("attempts", refused), "attempt" in await story.timeline(refused)) == (
         [],
         False,
     )

@@ -47,17 +47,17 @@ class ServedApart:
 
     def __init__(self, database_url: str) -> None:
         self._url = database_url
-        self._told: Queue[Served | BaseException] = Queue()
+        self._reports: Queue[Served | BaseException] = Queue()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> Served:
         self._thread.start()
-        told = self._told.get(timeout=30)
-        if isinstance(told, BaseException):
-            raise told
-        return told
+        report = self._reports.get(timeout=30)
+        if isinstance(report, BaseException):
+            raise report
+        return report
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
@@ -67,7 +67,7 @@ class ServedApart:
         try:
             self._loop.run_until_complete(self._serve())
         except BaseException as error:  # the edge of a thread: the test raises it again
-            self._told.put(error)
+            self._reports.put(error)
         finally:
             self._loop.close()
 
@@ -105,7 +105,7 @@ class ServedApart:
             ids = {"event_id": event_id, "incident_id": await caller.incident_of(event_id)}
             ids |= {"project_id": made.project.id, "key_id": made.key.id, "name": "base.css"}
             ids |= {"user_id": user_id, "invitation_id": invited.id, "session_id": opened.id}
-            self._told.put(
+            self._reports.put(
                 Served(str(client.base_url), made.api_key, session_token, ids, routes_of(app))
             )
             await self._stop.wait()

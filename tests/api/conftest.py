@@ -68,5 +68,5 @@ def served(
     else:
         postgres = request.getfixturevalue("postgres")
         url = postgres.url(postgres.create(template=TEMPLATE))
-    with ServedApart(url) as told:
-        yield told
+    with ServedApart(url) as served:
+        yield served

@@ -101,7 +101,7 @@ def _bytes(value: str | bytes) -> bytes:
     return value.encode() if isinstance(value, str) else value
 
 
-async def judge_shape(url: str) -> str:
+async def judge_shape(url: str, *, livemode: bool) -> str:
     """Judge a repair URL by its shape: literal addresses are refused, names not resolved."""
     return check_url(url, ()).canonical
 

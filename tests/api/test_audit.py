@@ -11,11 +11,17 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from domain import projects
 from domain.audit import Actor, AuditAction, Subject, SubjectType
+from domain.ids import ProjectId
 from domain.projects import CreatedProject
-from operations.audit import AuditFilters
+from operations.api_keys import CreatedKey
 from operations.composition import Operations
-from store.audit.log import record
+from operations.projects import DeletedProject
+from operations.responses import projects as responses
+from operations.responses.audit import AuditList, json_lines
+from operations.signing_secrets import CreatedSigningSecret
+from store.audit.log import AuditFilters, record
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from tests.api.conftest import Unwritable
@@ -24,7 +30,7 @@ from tests.support.given import Story
 
 NADIA = Actor("usr_nadia", address="192.0.2.7", request_id="req_1")
 Json = dict[str, Any]
-Act = Callable[[Operations, str], Awaitable[Json]]  # on the project with this id
+Act = Callable[[Operations, str], Awaitable[object]]  # on the project with this id
 
 # Each action, the subject of its entry (None: the project), and its details (…: an id).
 ACTS: dict[str, tuple[Act, str, Json]] = {
@@ -110,8 +116,30 @@ async def rows_of(database: Database) -> list[list[Any]]:
 
 async def entries(operations: Operations, project_id: str | None = None) -> list[Json]:
     """The whole log, oldest first."""
-    page = await operations.audit.list_audit(project_id, AuditFilters(), limit=100)
-    return list(reversed(page["data"]))
+    filters = AuditFilters(project_id=None if project_id is None else ProjectId(project_id))
+    page = await operations.audit.list_audit(filters, limit=100)
+    return list(reversed(AuditList.of(page).to_json()["data"]))
+
+
+async def exported(operations: Operations, filters: AuditFilters) -> bytes:
+    chunks = await operations.audit.export_audit(filters, actor=NADIA)
+    return b"".join([json_lines(entries, with_chain=True) async for entries in chunks])
+
+
+def shown(value: object) -> Json:
+    """What the operation returned, as the command line prints it."""
+    match value:
+        case projects.CreatedProject():
+            return responses.CreatedProject.of(value).to_json()
+        case projects.Project():
+            return responses.Project.of(value).to_json()
+        case CreatedKey():
+            return responses.KeyWithText.of(value).to_json()
+        case CreatedSigningSecret():
+            return responses.SigningSecret.of(value).to_json()
+        case DeletedProject():
+            return responses.Deletion.of(value).to_json()
+    raise AssertionError(f"no response model for {value!r}")
 
 
 def ids_hidden(details: Json) -> Json:
@@ -127,7 +155,7 @@ async def test_act_leaves_its_entry_without_any_value_of_a_person(
 ) -> None:
     act, subject_type, details = ACTS[action]
 
-    answer = await act(operations, project.project.id)
+    answer = shown(await act(operations, project.project.id))
 
     (entry,) = await entries(operations)
     assert (entry["action"], entry["subject_type"]) == (action, subject_type)
@@ -141,10 +169,12 @@ async def test_act_leaves_its_entry_without_any_value_of_a_person(
         "req_1",
     )
     assert ids_hidden(entry["details"]) == details
-    told = json.dumps(entry)
-    shown = [str(answer.get(name)) for name in ("api_key", "signing_secret") if answer.get(name)]
+    serialized = json.dumps(entry)
+    secrets = [str(answer.get(name)) for name in ("api_key", "signing_secret") if answer.get(name)]
     assert [
-        secret for secret in (*shown, "secret.example", "laptop", "a@b.example") if secret in told
+        secret
+        for secret in (*secrets, "secret.example", "laptop", "a@b.example")
+        if secret in serialized
     ] == []
 
 
@@ -156,7 +186,11 @@ async def test_entry_of_an_expiring_key_has_its_expiry(
     )
 
     (entry,) = await entries(operations)
-    assert entry["details"]["expires_at"] == made["expires_at"] is not None
+    assert (
+        entry["details"]["expires_at"]
+        == responses.KeyWithText.of(made).to_json()["expires_at"]
+        is not None
+    )
 
 
 async def test_second_halves_leave_their_entries_too(
@@ -167,10 +201,10 @@ async def test_second_halves_leave_their_entries_too(
     await operations.signing_secrets.finish_rotation(project_id, actor=NADIA)
     await operations.api_keys.revoke_key(project_id, project.key.id, actor=NADIA)
 
-    told = [
+    recorded = [
         (entry["action"], entry["subject_id"]) for entry in await entries(operations, project_id)
     ]
-    assert told[1:] == [
+    assert recorded[1:] == [
         ("signing_secret_rotation_finished", project_id),
         ("key_revoked", project.key.id),
     ]
@@ -186,12 +220,12 @@ async def test_actions_on_incidents_and_receipts_are_recorded(
     for _ in range(2):
         await operations.runs.restart(None, waiting, actor=NADIA)
     await operations.incidents.acknowledge(None, incident_id, actor=NADIA)
-    begun = await operations.incidents.reprocess(None, incident_id, actor=NADIA)
+    replay_id = await operations.incidents.reprocess(None, incident_id, actor=NADIA)
     await operations.incidents.reprocess(None, incident_id, actor=NADIA)
     await operations.incidents.resolve(None, incident_id, "Nadia Sample was refunded", actor=NADIA)
 
     log = await entries(operations, project.project.id)
-    of_repair = {"event_id": event_id, "replay_id": begun["replay_id"]}
+    of_repair = {"event_id": event_id, "replay_id": replay_id}
     assert [(entry["action"], entry["subject_id"], entry["details"]) for entry in log] == [
         ("receipt_expired", waiting, {}),
         ("run_restarted", waiting, {}),
@@ -242,7 +276,7 @@ async def test_act_whose_entry_cannot_be_written_does_not_happen(
         lambda: operations.incidents.acknowledge(None, incident_id, actor=NADIA),
         lambda: operations.incidents.reprocess(None, incident_id, actor=NADIA),
         lambda: operations.incidents.resolve(None, incident_id, "done", actor=NADIA),
-        lambda: operations.audit.export_audit(None, AuditFilters(), actor=NADIA),
+        lambda: operations.audit.export_audit(AuditFilters(project_id=None), actor=NADIA),
     ]
 
     async with unwritable_log():
@@ -308,7 +342,7 @@ async def test_log_needs_the_scope_admin(
         project.project.id, label="x", scopes=[scope], actor=NADIA
     )
 
-    answer = await caller.with_key(made["api_key"]).ask("GET", "/audit")
+    answer = await caller.with_key(made.api_key).ask("GET", "/audit")
 
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
@@ -317,22 +351,19 @@ async def test_export_is_an_entry_of_its_own_and_the_last_line(
     operations: Operations, project: CreatedProject
 ) -> None:
     await operations.projects.set_suspended(project.project.id, suspended=True, actor=NADIA)
-    filters = AuditFilters(actor="usr_nadia", created_after=datetime(2020, 1, 1, tzinfo=UTC))
-
-    lines = b"".join(
-        [
-            part
-            async for part in await operations.audit.export_audit(
-                project.project.id, filters, actor=NADIA
-            )
-        ]
+    filters = AuditFilters(
+        project_id=project.project.id,
+        actor="usr_nadia",
+        created_after=datetime(2020, 1, 1, tzinfo=UTC),
     )
 
-    told = [json.loads(line) for line in lines.splitlines()]
-    assert [line["action"] for line in told] == ["project_suspended", "audit_exported"]
-    assert told[1]["details"] == {"filters": ["actor", "created_after", "project"]}
-    assert told[1]["previous_hash"] == told[0]["hash"]
-    assert (await operations.audit.verify_audit(expect=told[1]["hash"])).problem is None
+    lines = await exported(operations, filters)
+
+    entries = [json.loads(line) for line in lines.splitlines()]
+    assert [line["action"] for line in entries] == ["project_suspended", "audit_exported"]
+    assert entries[1]["details"] == {"filters": ["actor", "created_after", "project"]}
+    assert entries[1]["previous_hash"] == entries[0]["hash"]
+    assert (await operations.audit.verify_audit(expect=entries[1]["hash"])).problem is None
 
 
 async def test_export_is_one_ascii_line_for_each_entry_whatever_is_in_it(
@@ -351,13 +382,8 @@ async def test_export_is_one_ascii_line_for_each_entry_whatever_is_in_it(
             now=await database.now(session),
         )
 
-    exported = b"".join(
-        [
-            part
-            async for part in await operations.audit.export_audit(None, AuditFilters(), actor=NADIA)
-        ]
-    )
+    written = await exported(operations, AuditFilters(project_id=None))
 
-    lines = [json.loads(line) for line in exported.decode("ascii").splitlines()]
+    lines = [json.loads(line) for line in written.decode("ascii").splitlines()]
     assert [line["action"] for line in lines] == ["project_changed", "audit_exported"]
     assert lines[0]["details"]["reason"] == odd

@@ -120,9 +120,9 @@ def _holds(
     def holds(
         is_known: bool, odd_ids: dict[str, bytes], fields: dict[str, bytes], query: dict[str, bytes]
     ) -> None:
-        place = path
+        target = path
         for name in names:
-            place = place.replace(
+            target = target.replace(
                 f"{{{name}}}",
                 ids.get(name, "unknown") if is_known else quote_from_bytes(odd_ids[name], safe=""),
             )
@@ -130,12 +130,12 @@ def _holds(
 
         answer = browser.request(
             method,
-            f"{place}?{encoded(query)}",
+            f"{target}?{encoded(query)}",
             content=encoded(sent),
             headers={"Content-Type": "application/x-www-form-urlencoded"} if sent else {},
         )
 
-        assert answer.status_code < 500, (method, place, query, fields, answer.text)
+        assert answer.status_code < 500, (method, target, query, fields, answer.text)
         assert "This form was not accepted" not in answer.text or path in LAST, (
             "its own code did not run"
         )

@@ -5,6 +5,7 @@ import signal
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
+from socket import create_connection
 
 import httpx
 import pytest
@@ -57,6 +58,32 @@ def test_process_serves_and_stops_in_order(tmp_path: Path, number: signal.Signal
         assert program.ended(seconds=15) == 0, program.output
         assert "server" not in answer.headers
         assert program.output == ""
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=lambda one: str(one.name))
+def test_second_signal_cuts_no_request_off(tmp_path: Path, second: signal.Signals) -> None:
+    (port,) = free_ports(1)
+    migrate(f"sqlite:///{tmp_path / 'makegood.db'}")
+    settings = {
+        "MAKEGOOD_DATA_DIR": str(tmp_path),
+        "MAKEGOOD_SECRET_KEY": SECRET_KEY,
+        "MAKEGOOD_PORT": str(port),
+    }
+    head = b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n"
+    with running(*python("-m", "cli.main", "api"), environment=settings) as program:
+        program.wait_for("Uvicorn running on", seconds=30)
+        with create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(head)
+            wait_until(lambda: is_up(f"http://127.0.0.1:{port}"), what="the request is read")
+            program.process.send_signal(signal.SIGTERM)
+            program.wait_for("Shutting down")
+            program.process.send_signal(second)
+            connection.sendall(b"x")
+            answer = connection.recv(65_536)
+
+        assert program.ended(seconds=15) == 0, program.output
+        assert answer.startswith(b"HTTP/1.1 4")
+        assert "Application shutdown complete" in program.output
 
 
 def test_taken_port_ends_the_process_with_an_error(tmp_path: Path) -> None:
@@ -120,17 +147,17 @@ async def test_every_request_to_the_identity_provider_goes_through_the_guard() -
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_settings_of_sign_in_reach_the_console(database: Database, sealer: Sealer) -> None:
-    told = Settings(
+    configured = Settings(
         oidc_issuer="https://id.example.com",
         oidc_client_id="makegood",
         oidc_client_secret=SecretStr("s3cret"),
         trusted_proxies=("10.0.0.0/8",),  # type: ignore[arg-type]  # read as the environment has it
     )
-    settings = app_settings(told, secret_key=SECRET_KEY)
+    settings = app_settings(configured, secret_key=SECRET_KEY)
     parts = parts_on(database, sealer, oidc=settings.oidc)
 
     async with serving(
-        create_app(replace(parts, issuer_transport=issuer_transport(told)))
+        create_app(replace(parts, issuer_transport=issuer_transport(configured)))
     ) as client:
         page = await client.get("/login")
 

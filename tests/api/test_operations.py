@@ -8,11 +8,13 @@ from domain.audit import Actor
 from domain.errors import NotFound, ValidationFailed
 from domain.projects import CreatedProject
 from operations.composition import Operations
-from operations.lists import ListFilters
-from operations.serializers import int_if_whole
+from operations.responses.events import EventList
+from operations.responses.projects import CreatedProject as CreatedProjectResponse
+from operations.responses.projects import KeyList, KeyWithText, Project, int_if_whole
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.projects.signing_secrets import signing_secrets
+from store.receipts.queries import Counts, ListFilters
 from tests.api.serving import Caller, judge_shape, receipt
 
 ACTOR = Actor("usr_operator", address="192.0.2.1", request_id="req_1")
@@ -27,16 +29,17 @@ async def test_project_is_made_with_its_secrets_shown_once(operations: Operation
     made = await operations.projects.create_project(
         name="new", mode="test", alert_emails=["a@b.example"], timeout_minutes=0.5, actor=ACTOR
     )
-    read = await operations.projects.read_project(made["project_id"])
+    read = await operations.projects.read_project(made.project.id)
 
-    assert made["api_key"].startswith("sk_test_")
-    assert made["signing_secret"].startswith("whsec_")
-    assert read == {
+    assert made.api_key.startswith("sk_test_")
+    assert made.signing_secret.startswith("whsec_")
+    assert read == made.project
+    assert Project.of(read).to_json() == {
         name: value
-        for name, value in made.items()
+        for name, value in CreatedProjectResponse.of(made).to_json().items()
         if name not in ("api_key", "signing_secret", "key_id")
     }
-    assert await operations.projects.list_projects() == {"data": [read]}
+    assert await operations.projects.list_projects() == [read]
 
 
 @pytest.mark.parametrize(
@@ -70,13 +73,13 @@ async def test_key_is_made_listed_and_revoked(
     made = await operations.api_keys.create_key(
         project_id, label="cron", scopes=["read", "ingest"], actor=ACTOR
     )
-    listed = (await operations.api_keys.list_keys(project_id))["data"]
-    revoked = await operations.api_keys.revoke_key(project_id, made["key_id"], actor=ACTOR)
+    listed = await operations.api_keys.list_keys(project_id)
+    revoked = await operations.api_keys.revoke_key(project_id, made.key.id, actor=ACTOR)
 
-    assert made["scopes"] == ["ingest", "read"]
-    assert [key["label"] for key in listed] == ["first key", "cron"]
-    assert all("api_key" not in key for key in listed)
-    assert revoked["revoked_at"] is not None
+    assert KeyWithText.of(made).to_json()["scopes"] == ["ingest", "read"]
+    assert [key.label for key in listed] == ["first key", "cron"]
+    assert all("api_key" not in key for key in KeyList.of(listed).to_json()["data"])
+    assert revoked.revoked_at is not None
     with pytest.raises(NotFound):
         await operations.api_keys.revoke_key(project_id, "key_unknown", actor=ACTOR)
     with pytest.raises(NotFound):
@@ -87,17 +90,15 @@ async def test_signing_secret_is_rotated_with_an_overlap(
     operations: Operations, project: CreatedProject, database: Database, sealer: Sealer
 ) -> None:
     project_id = project.project.id
-    added = (await operations.signing_secrets.rotate_signing_secret(project_id, actor=ACTOR))[
-        "signing_secret"
-    ]
+    rotation = await operations.signing_secrets.rotate_signing_secret(project_id, actor=ACTOR)
     async with database.reading() as session:
         during = await signing_secrets(session, sealer, project_id, await database.now(session))
     await operations.signing_secrets.finish_rotation(project_id, actor=ACTOR)
     async with database.reading() as session:
         after = await signing_secrets(session, sealer, project_id, await database.now(session))
 
-    assert (during.current, during.next) == (project.signing_secret, added)
-    assert (after.current, after.next) == (added, None)
+    assert (during.current, during.next) == (project.signing_secret, rotation.signing_secret)
+    assert (after.current, after.next) == (rotation.signing_secret, None)
 
 
 async def test_change_takes_effect_at_once_in_the_process_that_made_it(caller: Caller) -> None:
@@ -124,8 +125,8 @@ async def test_counts_are_over_all_projects_or_one(
         await operations.incidents.counts(project.project.id),
     )
 
-    assert everywhere == {"waiting": 2, "open": 1, "repairing": 0, "repaired_this_week": 0}
-    assert here == {"waiting": 1, "open": 1, "repairing": 0, "repaired_this_week": 0}
+    assert everywhere == Counts(waiting=2, open=1, repairing=0, repaired_this_week=0)
+    assert here == Counts(waiting=1, open=1, repairing=0, repaired_this_week=0)
 
 
 async def test_list_can_be_filtered_by_several_states(
@@ -135,12 +136,13 @@ async def test_list_can_be_filtered_by_several_states(
     open_one = await caller.accept()
     await caller.incident_of(open_one)
 
-    page = await operations.events.list_events(None, ListFilters(state="waiting,incident"))
+    filters = ListFilters(project_id=None, states=("waiting", "incident"))
+    page = await operations.events.list_events(filters)
 
-    assert {event["event_id"] for event in page["data"]} == {waiting, open_one}
-    assert page["has_more"] is False
+    assert {event.receipt.event_id for event in page.rows} == {waiting, open_one}
+    assert EventList.of(page).has_more is False
 
 
-@pytest.mark.parametrize(("number", "told"), [(30.0, "30"), (0.5, "0.5")])
-def test_whole_minutes_are_serialized_as_integers(number: float, told: str) -> None:
-    assert str(int_if_whole(number)) == told
+@pytest.mark.parametrize(("number", "serialized"), [(30.0, "30"), (0.5, "0.5")])
+def test_whole_minutes_are_serialized_as_integers(number: float, serialized: str) -> None:
+    assert str(int_if_whole(number)) == serialized

@@ -15,9 +15,11 @@ from domain.errors import NotFound, Refusal
 from domain.ids import UserId
 from domain.projects import CreatedProject
 from domain.users import Role
-from operations.audit import AuditFilters, AuditOperations
+from operations.audit import AuditOperations
 from operations.audit_writer import AuditWriter
 from operations.people.composition import People
+from operations.responses.audit import AuditList
+from store.audit.log import AuditFilters
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.people import invitations, members, sessions, users
@@ -45,7 +47,7 @@ class Cast:
 
     async def a_session_of_sam(self) -> str:
         listed = await self.people.sessions.list_sessions(self.ids["sam"], token=self.token)
-        return next(str(one["id"]) for one in listed["data"] if not one["is_this"])
+        return next(one.id for one in listed if not one.is_this)
 
 
 def at(name: str) -> str:
@@ -211,12 +213,12 @@ async def cast(database: Database, sealer: Sealer, project: CreatedProject) -> C
 async def log_of(database: Database, sealer: Sealer) -> list[Json]:
     """The whole log, oldest first."""
     page = await AuditOperations(database, AuditWriter(database, sealer), sealer=sealer).list_audit(
-        None, AuditFilters(), limit=100
+        AuditFilters(project_id=None), limit=100
     )
-    return list(reversed(page["data"]))
+    return list(reversed(AuditList.of(page).to_json()["data"]))
 
 
-def told(cast: Cast, entry: Json) -> Entry:
+def entry_of(cast: Cast, entry: Json) -> Entry:
     """An entry in the form of the tables above."""
     names: dict[str, str | None] = {user_id: name for name, user_id in cast.ids.items()}
     names |= {
@@ -241,7 +243,7 @@ async def test_each_act_leaves_its_entries_without_any_value_of_a_person(
     for name, (act, _) in {**TAKEN, **ACTS}.items():
         before = len(await log_of(database, sealer))
         await act(cast)
-        found[name] = [told(cast, entry) for entry in (await log_of(database, sealer))[before:]]
+        found[name] = [entry_of(cast, entry) for entry in (await log_of(database, sealer))[before:]]
 
     log = await log_of(database, sealer)
     by_taker, by_olga = log[: len(TAKEN) + 1], log[len(TAKEN) + 1 :]

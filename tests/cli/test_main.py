@@ -4,6 +4,7 @@ stay light.
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.core import TyperGroup
@@ -164,3 +165,16 @@ def test_failure_goes_to_stderr_and_leaves_stdout_empty(bare_makegood: Makegood)
     done = bare_makegood("project", "list", "--json")
 
     assert done.out == ""
+
+
+def test_command_on_a_broken_store_prints_its_error_and_no_log_line(tmp_path: Path) -> None:
+    (tmp_path / "makegood.db").write_text("not a database at all\n" * 100)
+    makegood = Makegood({"MAKEGOOD_DATA_DIR": str(tmp_path)}, is_forked=False)
+
+    done = makegood(
+        "project", "list", MAKEGOOD_SECRET_KEY="a root secret for the tests, long enough"
+    )
+
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("makegood: ")
+    assert done.err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""An argument that is not UTF-8, an address that is none, a file that never ends its nesting: one
+"""An argument that is not UTF-8, an invalid address, a file that never ends its nesting: one
 line and an exit code.
 """
 

@@ -11,7 +11,7 @@ from config.settings import load_settings
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("MAKEGOOD_DATABASE_URL", "sqlite:///:memory:", "must name a file"),
         ("MAKEGOOD_DATABASE_URL", "sqlite://", "must name a file"),
@@ -55,7 +55,7 @@ from config.settings import load_settings
     ],
 )
 def test_value_that_nothing_could_work_with_is_refused_by_name(
-    name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
+    name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
 
@@ -63,7 +63,7 @@ def test_value_that_nothing_could_work_with_is_refused_by_name(
         load_settings()
 
     assert str(refused.value).startswith(name)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
     assert "s3cret" not in str(refused.value)
 
 

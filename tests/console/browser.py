@@ -29,7 +29,7 @@ PHONE = (390, 844)
 
 
 def find_chromium() -> str:
-    """The path of a Chromium. Skips the test if there is none."""
+    """The path of a Chromium. Skips the test without one."""
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip("no Chromium on this machine: none of " + ", ".join(NAMES))

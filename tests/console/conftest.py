@@ -62,7 +62,7 @@ class ConsoleStubs:
         return self.at
 
 
-async def accept_any_url(url: str) -> str:
+async def accept_any_url(url: str, *, livemode: bool) -> str:
     """Accept every repair URL: the URL check has its own tests."""
     return url
 

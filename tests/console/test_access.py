@@ -10,11 +10,10 @@ from typing import NamedTuple
 
 import httpx
 import pytest
-from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from api.console.base import Console, console_route
+from api.console.access import AccessRule
 from api.console.composition import ConsoleDependencies
 from domain.ids import EventId, IncidentId
 from domain.projects import CreatedProject
@@ -137,7 +136,7 @@ class Objects(NamedTuple):
 
 
 @pytest.fixture
-async def place(story: Story, project: CreatedProject, tmp_path: Path) -> Objects:
+async def objects(story: Story, project: CreatedProject, tmp_path: Path) -> Objects:
     event_id, incident_id = await story.opened()
     return Objects(project, event_id, incident_id, mail(tmp_path / "mailbox"))
 
@@ -152,7 +151,7 @@ def expected(needs: str, who: str) -> str:
     if needs == "owner of what is chosen":
         # The filter names the project. For all others it is not found.
         return "in" if who == "owner" else "not found"
-    if who == "stranger":
+    if who == "other_tenant":
         return "not found"
     return "in" if ROLES.index(who) >= ROLES.index(needs) else "not allowed"
 
@@ -193,23 +192,35 @@ def test_every_address_is_in_the_table(world: ConsoleWorld) -> None:
     ) == sorted((method, path) for method, path, _ in ROWS)
 
 
-def test_address_without_an_access_level_is_not_served(parts: ConsoleDependencies) -> None:
+def test_every_address_has_one_access_rule(world: ConsoleWorld) -> None:
+    routes = [route for route in world.router.routes if isinstance(route, APIRoute)]
+    rules = {
+        f"{method} {route.path}": [one for one in route.dependencies if isinstance(one, AccessRule)]
+        for route in routes
+        for method in route.methods or ()
+    }
+
+    assert len(rules) == len(ROWS)
+    assert [address for address, found in rules.items() if len(found) != 1] == []
+
+
+def test_address_without_an_access_rule_is_not_served(world: ConsoleWorld) -> None:
     async def page() -> Response:
         return Response()
 
-    router = APIRouter(route_class=console_route(Console(parts), {}))
+    with pytest.raises(LookupError, match="/new has no access rule"):
+        world.router.add_api_route("/new", page, methods=["GET"])
 
-    with pytest.raises(KeyError):
-        router.add_api_route("/new", page, methods=["GET"])
+    assert "/new" not in [getattr(route, "path", "") for route in world.router.routes]
 
 
 async def test_each_role_has_the_access_of_the_table(
-    world: ConsoleWorld, place: Objects, story: Story, other_project: CreatedProject
+    world: ConsoleWorld, objects: Objects, story: Story, other_project: CreatedProject
 ) -> None:
-    project_id = place.project.project.id
+    project_id = objects.project.project.id
     people = {
         "nobody": await world.nobody(),
-        "stranger": await world.member("stranger", other_project.project.id, Role.OWNER),
+        "other_tenant": await world.member("other_tenant", other_project.project.id, Role.OWNER),
         **{role.value: await world.member(role.value, project_id, role) for role in Role},
         "administrator": await world.administrator(),
     }
@@ -217,47 +228,47 @@ async def test_each_role_has_the_access_of_the_table(
     wrong = {}
     for who, person in people.items():
         for method, path, needs in ROWS:
-            answer = await ask(person, method, place.path(path), needs, **place.fields(path))
+            answer = await ask(person, method, objects.path(path), needs, **objects.fields(path))
             right = expected(needs, who)
             if right == "in" and (method, path) in NOTHING_THERE:
                 right = "not found"
             if outcome(answer) != right and not (path == "/logout" and who == "nobody"):
                 wrong[who, method, path] = (outcome(answer), right)
         if who == "viewer":
-            assert await story.told(place.event_id) == ["deadline_passed", "incident_opened"]
-            assert await story.rows("repairs", place.event_id) == []
+            assert await story.timeline(objects.event_id) == ["deadline_passed", "incident_opened"]
+            assert await story.rows("repairs", objects.event_id) == []
 
     assert not wrong
 
 
 async def test_object_of_another_project_is_answered_like_an_unknown_one(
-    world: ConsoleWorld, place: Objects, other_project: CreatedProject
+    world: ConsoleWorld, objects: Objects, other_project: CreatedProject
 ) -> None:
-    stranger = await world.member("stranger", other_project.project.id, Role.OWNER)
+    other = await world.member("other_tenant", other_project.project.id, Role.OWNER)
 
     for method, path, needs in ROWS:
         if needs in ROLES:
-            foreign = await ask(stranger, method, place.path(path), needs)
-            unknown = await ask(stranger, method, path.format(**UNKNOWN), needs)
+            foreign = await ask(other, method, objects.path(path), needs)
+            unknown = await ask(other, method, path.format(**UNKNOWN), needs)
             assert (foreign.status_code, foreign.content) == (404, unknown.content), path
             assert foreign.headers == unknown.headers
 
 
 async def test_lists_and_counts_hold_only_own_projects(
-    world: ConsoleWorld, place: Objects, other_project: CreatedProject
+    world: ConsoleWorld, objects: Objects, other_project: CreatedProject
 ) -> None:
-    stranger = await world.member("stranger", other_project.project.id, Role.OWNER)
-    viewer = await world.member("viewer", place.project.project.id, Role.VIEWER)
+    other = await world.member("other_tenant", other_project.project.id, Role.OWNER)
+    viewer = await world.member("viewer", objects.project.project.id, Role.VIEWER)
 
     for path in ("/events", "/incidents", "/projects", "/rail"):
-        for narrowed in ("", f"?project={place.project.project.id}", "?q=order"):
+        for narrowed in ("", f"?project={objects.project.project.id}", "?q=order"):
             theirs, own = (
-                (await stranger.get(path + narrowed)).text,
+                (await other.get(path + narrowed)).text,
                 (await viewer.get(path + narrowed)).text,
             )
             shown = {
-                "/events": place.event_id,
-                "/incidents": place.event_id,
+                "/events": objects.event_id,
+                "/incidents": objects.event_id,
                 "/projects": ">shop<",
                 "/rail": '"count">1<',
             }[path]
@@ -266,26 +277,26 @@ async def test_lists_and_counts_hold_only_own_projects(
             assert shown in own
 
 
-async def test_page_offers_the_actions_of_the_role(world: ConsoleWorld, place: Objects) -> None:
-    project_id = place.project.project.id
+async def test_page_offers_the_actions_of_the_role(world: ConsoleWorld, objects: Objects) -> None:
+    project_id = objects.project.project.id
     page = {}
     for role in Role:
         person = await world.member(role.value, project_id, role)
-        page[role] = (await person.get(f"/events/{place.event_id}")).text + (
+        page[role] = (await person.get(f"/events/{objects.event_id}")).text + (
             await person.get(f"/projects/{project_id}")
         ).text
 
-    assert [f"/incidents/{place.incident_id}/reprocess" in page[role] for role in Role] == [
+    assert [f"/incidents/{objects.incident_id}/reprocess" in page[role] for role in Role] == [
         False,
         True,
         True,
     ]
     assert [f"/projects/{project_id}/keys" in page[role] for role in Role] == [False, False, True]
-    assert [place.project.key.hint in page[role] for role in Role] == [False, False, True]
+    assert [objects.project.key.hint in page[role] for role in Role] == [False, False, True]
 
 
 async def test_form_of_another_session_or_site_is_rejected(
-    world: ConsoleWorld, place: Objects, story: Story
+    world: ConsoleWorld, objects: Objects, story: Story
 ) -> None:
     administrator = await world.administrator()
     other = await world.browser(administrator.user_id)
@@ -297,21 +308,21 @@ async def test_form_of_another_session_or_site_is_rejected(
         tried |= {name: (right, dict(headers)) for name, headers in HOSTILE.items()}
         for name, (token, headers) in tried.items():
             answer = await administrator.client.post(
-                place.path(path), data={"form_token": token}, headers=headers
+                objects.path(path), data={"form_token": token}, headers=headers
             )
             if answer.status_code != 403 or "not accepted" not in answer.text:
                 wrong[path, name] = answer.status_code
 
     assert not wrong
-    assert await story.told(place.event_id) == ["deadline_passed", "incident_opened"]
+    assert await story.timeline(objects.event_id) == ["deadline_passed", "incident_opened"]
     assert (await administrator.get("/account")).text.count("<tr>") == 3
 
 
-async def test_form_of_this_site_is_accepted(world: ConsoleWorld, place: Objects) -> None:
+async def test_form_of_this_site_is_accepted(world: ConsoleWorld, objects: Objects) -> None:
     administrator = await world.administrator()
     own = {"Sec-Fetch-Site": "same-origin", "Origin": world.parts.public_url}
 
-    path = place.path("/incidents/{incident_id}/acknowledge")
+    path = objects.path("/incidents/{incident_id}/acknowledge")
     answer = await administrator.client.post(
         path, data={"form_token": administrator.form_token}, headers=own
     )

@@ -167,7 +167,7 @@ async def test_malformed_codes_are_rejected_everywhere(member: Visitor, database
 async def test_malformed_invitations_are_rejected(
     operator: Visitor, project: CreatedProject
 ) -> None:
-    place = f"/projects/{project.project.id}"
+    project_path = f"/projects/{project.project.id}"
     outcomes = []
     for email, role in (
         ("\0@", "viewer"),
@@ -176,8 +176,12 @@ async def test_malformed_invitations_are_rejected(
         ("a@b", "\0"),
         ("a@b", "king"),
     ):
-        answer = await operator.post(f"{place}/members", page=place, email=email, role=role)
-        outcomes.append((answer.status_code, shown_secrets((await operator.open(place)).text)))
+        answer = await operator.post(
+            f"{project_path}/members", page=project_path, email=email, role=role
+        )
+        outcomes.append(
+            (answer.status_code, shown_secrets((await operator.open(project_path)).text))
+        )
     operator.client.cookies.set("makegood_form", "early")
     links = ("", "\0", "x" * 5_000, "🗝")
     odd = [
@@ -187,9 +191,9 @@ async def test_malformed_invitations_are_rejected(
     token = operator.client.cookies["makegood_session"]
     nobody = {"form_token": ConsoleKeys(SECRET_KEY).form_token(token), "role": "owner"}
     for path in (
-        f"{place}/members/%00/role",
-        f"{place}/members/%00/remove",
-        f"{place}/invitations/%00/withdraw",
+        f"{project_path}/members/%00/role",
+        f"{project_path}/members/%00/remove",
+        f"{project_path}/invitations/%00/withdraw",
     ):
         assert (await operator.client.post(path, data=nobody)).status_code == 303, path
     assert (await operator.client.post("/account/sessions/%00/end", data=nobody)).status_code == 303

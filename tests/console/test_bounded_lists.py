@@ -16,8 +16,8 @@ from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.db.paging import LISTED_AT_MOST
 from store.people import members, users
-from store.projects.data_keys import PROJECTS
 from store.projects.projects import list_projects
+from store.schema.tables import PROJECTS
 from tests.console.people import ConsoleWorld
 from tests.support.given import START, Story
 
@@ -156,9 +156,9 @@ async def test_list_of_people_needs_a_constant_number_of_statements(
     many = await statements_of(database, people)
 
     assert len(few) == len(many)
-    (ada, *others) = (await people.accounts.list_users())["data"]
-    assert (ada["email"], ada["roles"]) == ("ada@shop.example", {project.project.id: "owner"})
-    assert [one["roles"] for one in others] == [{}] * 20
+    (ada, *others) = await people.accounts.list_users()
+    assert (ada.user.email, ada.roles) == ("ada@shop.example", {project.project.id: "owner"})
+    assert [one.roles for one in others] == [{}] * 20
 
 
 async def statements_of(database: Database, people: People) -> list[str]:

@@ -7,16 +7,12 @@ other tenant. The REST API has its own test: `tests/api/rest/test_tenancy.py`.
 """
 
 import html
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import httpx
 import pytest
 from fastapi.routing import APIRoute
-from sqlalchemy import event, select
-from sqlalchemy.engine import Engine
+from sqlalchemy import select
 
 from api.console.composition import ConsoleDependencies
 from domain.audit import Actor, AuditAction
@@ -30,26 +26,12 @@ from store.projects.projects import change_project
 from store.receipts.repairs import request_repair
 from store.schema import tables
 from tests.console.people import ConsoleWorld, Person
+from tests.console.recording import recorded_statements
 from tests.console.tenancy import TABLE, WITHOUT_PROJECT, Probe, TenantIds, unknown_ids
 from tests.support.given import Story
 
 # Both databases are covered by the tests of the store.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-@contextmanager
-def recorded_statements(statements: list[str]) -> Iterator[None]:
-    """Append every SQL statement of this block to the list: the console runs in this task."""
-
-    def record(_: Any, __: Any, sql: str, *___: Any) -> None:
-        statements.append(sql)
-
-    statements.clear()
-    event.listen(Engine, "before_cursor_execute", record)
-    try:
-        yield
-    finally:
-        event.remove(Engine, "before_cursor_execute", record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +69,7 @@ class Tenants:
 async def populate_project(
     parts: ConsoleDependencies, created: CreatedProject, person: Person, name: str
 ) -> TenantIds:
-    """Create one object of each kind in the project, of which the person is a member."""
+    """Create one object of each kind in the project; the person is a member of it."""
     database, project = parts.database, created.project
     story, reference = Story(database, project), f"order-of-{name}"
     async with database.transaction() as session:

@@ -66,9 +66,9 @@ def flipped(value: Stored) -> Iterator[Stored]:
         yield None
     else:
         raw = value.encode()
-        for place, bit in itertools.product(range(len(raw)), range(8)):
+        for index, bit in itertools.product(range(len(raw)), range(8)):
             changed = bytearray(raw)
-            changed[place] ^= 1 << bit
+            changed[index] ^= 1 << bit
             yield changed.decode(errors="surrogateescape")
         yield None
 
@@ -92,7 +92,7 @@ def test_one_changed_byte_of_any_column_of_any_row_is_found_at_that_row(column: 
 
 
 @pytest.mark.parametrize(
-    ("order", "broken", "told"),
+    ("order", "broken", "problem"),
     [
         ((1, 2, 3), 1, "entry 1 is missing"),
         ((0, 3), 2, "entries 2 to 3 are missing"),
@@ -102,15 +102,15 @@ def test_one_changed_byte_of_any_column_of_any_row_is_found_at_that_row(column: 
     ids=["first", "two in the middle", "twice", "exchanged"],
 )
 def test_missing_added_and_exchanged_entries_are_found(
-    order: tuple[int, ...], broken: int, told: str
+    order: tuple[int, ...], broken: int, problem: str
 ) -> None:
     whole = log()
 
-    found = first_problem([whole[place] for place in order])
+    found = first_problem([whole[index] for index in order])
 
     assert found is not None
     assert found[0] == broken
-    assert told in found[1]
+    assert problem in found[1]
 
 
 def test_entry_whose_hash_was_made_anew_breaks_the_next_one() -> None:
@@ -124,17 +124,17 @@ def test_entry_whose_hash_was_made_anew_breaks_the_next_one() -> None:
     )
 
 
-def test_entry_that_tells_of_damage_is_damage() -> None:
+def test_entry_that_records_damage_is_damage() -> None:
     (*_, last) = whole = log()
-    told: Row = {
+    entry: Row = {
         **last,
         "sequence": 5,
         "action": AuditAction.AUDIT_DAMAGE_FOUND.value,
         "previous_hash": last["hash"],
     }
-    told["hash"] = chain_hash(told)
+    entry["hash"] = chain_hash(entry)
 
-    found = first_problem([*whole, told])
+    found = first_problem([*whole, entry])
 
     assert found is not None
     assert found[0] == 5

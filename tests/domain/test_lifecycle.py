@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from domain.errors import Code
+from domain.errors import IncidentAlreadyResolved, NotWaiting
 from domain.incidents import IncidentState, RepairState
 from domain.lifecycle import (
     END_STATES,
@@ -48,8 +48,8 @@ SHORT = {
     "awaiting": "awaiting_result",
     "double": "double_application",
     "late": "late_success",
-    "resolved": "incident_resolved",
 }
+REFUSALS = {"resolved": IncidentAlreadyResolved, "not_waiting": NotWaiting}
 
 
 def _pairs() -> list[tuple[str, str, str]]:
@@ -85,7 +85,7 @@ def test_pair_does_what_the_contract_says(trigger: str, position: str, cell: str
         return
     target, _, flag = cell.partition("+")
     if cell.startswith("="):
-        assert transition(at, what) == Transition(at, refusal=Code(_long(cell.removeprefix("="))))
+        assert transition(at, what) == Transition(at, refusal=REFUSALS[cell.removeprefix("=")])
     else:
         assert transition(at, what) == Transition(
             LifecycleState(_long(target)),
@@ -123,7 +123,7 @@ def test_every_position_can_be_reached_and_every_open_one_can_end() -> None:
         assert _reached_from(position, steps) & END_STATES
 
 
-def test_positions_are_told_apart_once() -> None:
+def test_each_state_is_waiting_open_or_ended() -> None:
     assert OPEN_STATES | END_STATES | {LifecycleState.WAITING} == set(LifecycleState)
     assert not OPEN_STATES & END_STATES
     assert REPAIRING_STATES < OPEN_STATES

@@ -13,23 +13,25 @@ def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def beaten(seconds_ago: float, *, has_ended: bool = False) -> IngestBeats:
+def last_beat(seconds_ago: float, *, has_ended: bool = False) -> IngestBeats:
     return IngestBeats(last_at=ago(seconds_ago), alive_at=None if has_ended else ago(seconds_ago))
 
 
 @pytest.mark.parametrize(
     ("outage_seconds", "seconds"), [(0, 2), (1, 0.25), (4, 1), (8, 2), (60, 2), (3_600, 2)]
 )
-def test_several_beats_fit_into_the_shortest_outage(outage_seconds: int, seconds: float) -> None:
+def test_several_heartbeats_fit_into_the_shortest_outage(
+    outage_seconds: int, seconds: float
+) -> None:
     assert beat_interval(outage_seconds) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("outage_seconds", [1, 2, 5, 8, 60])
-def test_silence_begins_after_a_late_beat_and_before_an_outage(outage_seconds: int) -> None:
+def test_silence_begins_after_a_late_heartbeat_and_before_an_outage(outage_seconds: int) -> None:
     every = beat_interval(outage_seconds).total_seconds()
 
-    assert not is_ingest_down(beaten(1.4 * every), NOW, outage_seconds=outage_seconds)
-    assert is_ingest_down(beaten(1.6 * every), NOW, outage_seconds=outage_seconds)
+    assert not is_ingest_down(last_beat(1.4 * every), NOW, outage_seconds=outage_seconds)
+    assert is_ingest_down(last_beat(1.6 * every), NOW, outage_seconds=outage_seconds)
     assert 1.6 * every < outage_seconds
 
 
@@ -37,8 +39,8 @@ def test_silence_begins_after_a_late_beat_and_before_an_outage(outage_seconds: i
     ("beats", "outage_seconds", "expected"),
     [
         (None, 60, False),
-        (beaten(3_600), 0, False),
-        (beaten(1, has_ended=True), 60, True),
+        (last_beat(3_600), 0, False),
+        (last_beat(1, has_ended=True), 60, True),
         (IngestBeats(last_at=ago(0.1), alive_at=ago(1)), 60, False),
         (IngestBeats(last_at=ago(0.1), alive_at=ago(30)), 60, True),
     ],
@@ -50,7 +52,7 @@ def test_silence_begins_after_a_late_beat_and_before_an_outage(outage_seconds: i
         "one ended, one is gone",
     ],
 )
-def test_ingest_is_up_while_any_process_that_has_not_ended_beats(
+def test_ingest_is_up_while_any_process_that_has_not_ended_writes_heartbeats(
     beats: IngestBeats | None, outage_seconds: int, expected: bool
 ) -> None:
     assert is_ingest_down(beats, NOW, outage_seconds=outage_seconds) is expected
@@ -59,27 +61,29 @@ def test_ingest_is_up_while_any_process_that_has_not_ended_beats(
 @pytest.mark.parametrize(
     ("beats", "due_at", "held"),
     [
-        (beaten(2.9), ago(0.1), False),
-        (beaten(3.1), ago(0.1), True),
-        (beaten(3.1), ago(3.1), False),
-        (beaten(3.1), ago(3.099), True),
-        (beaten(3.1), NOW + timedelta(milliseconds=1), False),
+        (last_beat(2.9), ago(0.1), False),
+        (last_beat(3.1), ago(0.1), True),
+        (last_beat(3.1), ago(3.1), False),
+        (last_beat(3.1), ago(3.099), True),
+        (last_beat(3.1), NOW + timedelta(milliseconds=1), False),
     ],
     ids=["beats come", "silent", "due at the last beat", "due after the last beat", "not due"],
 )
-def test_deadline_is_held_when_it_is_due_after_the_last_beat_of_a_silent_front_door(
+def test_deadline_after_the_last_heartbeat_of_a_silent_ingest_waits(
     beats: IngestBeats, due_at: datetime, held: bool
 ) -> None:
     assert (grace_ms(beats, NOW, due_at=due_at, outage_seconds=60) is not None) is held
 
 
-def test_beat_from_the_future_says_nothing_of_now() -> None:
+def test_heartbeat_from_the_future_proves_nothing_about_now() -> None:
     """SQLite's clock is the host's, which may be set back."""
-    beats = beaten(-3_600)
+    beats = last_beat(-3_600)
 
     assert is_ingest_down(beats, NOW, outage_seconds=60)
     assert grace_ms(beats, NOW, due_at=NOW, outage_seconds=60) == 2_000
-    assert not is_ingest_down(beaten(-0.1), NOW, outage_seconds=60), "read a moment after now was"
+    assert not is_ingest_down(last_beat(-0.1), NOW, outage_seconds=60), (
+        "read a moment after now was"
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,5 +101,6 @@ def test_hold_grows_with_the_silence_and_ends_soon_after_it(
     silent_seconds: float, outage_seconds: int, wait_ms: int
 ) -> None:
     assert (
-        grace_ms(beaten(silent_seconds), NOW, due_at=NOW, outage_seconds=outage_seconds) == wait_ms
+        grace_ms(last_beat(silent_seconds), NOW, due_at=NOW, outage_seconds=outage_seconds)
+        == wait_ms
     )

@@ -1,4 +1,4 @@
-"""What a result means, by where its receipt stands, what it says, and what was said before."""
+"""What a result means: by the state of its receipt, its contents, and earlier results."""
 
 import pytest
 
@@ -119,7 +119,7 @@ def test_success_that_ended_it_is_a_repeat_whatever_error_it_names() -> None:
         "failed by its own replay",
     ],
 )
-def test_anything_else_after_recovery_is_told(
+def test_other_results_after_recovery_have_their_own_triggers(
     what: ResultFacts, ended_by: ReplayId | None, trigger: Trigger
 ) -> None:
     assert (
@@ -147,6 +147,6 @@ def test_failed_after_closing_by_hand_contradicts_only_a_success_that_was_said()
     assert classified(FAILED, "recovered", earlier=frozenset({SUCCESS})) is Trigger.FAILED
 
 
-def test_success_after_closing_by_hand_is_told_even_with_the_late_results_only_noted() -> None:
+def test_success_after_closing_by_hand_counts_even_if_late_results_are_only_noted() -> None:
     assert classified(SUCCESS, "closed", late_result="note") is Trigger.SUCCESS
     assert classified(said("success", ENDING), "closed") is Trigger.SUCCESS_BY_REPLAY

@@ -75,6 +75,7 @@ def test_rejection_is_not_exhaustion_on_the_last_attempt() -> None:
     assert judge(404, attempt_number=5) == Rejected(url_gone=False)
 
 
+@pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(
     ("attempt_number", "retry_after", "delay_seconds"),
     [
@@ -87,16 +88,16 @@ def test_rejection_is_not_exhaustion_on_the_last_attempt() -> None:
         (1, None, 60),
     ],
 )
-def test_too_many_requests_waits_as_long_as_asked_up_to_an_hour(
-    attempt_number: int, retry_after: int | None, delay_seconds: int
+def test_retry_waits_as_long_as_a_429_or_503_asks_up_to_an_hour(
+    status: int, attempt_number: int, retry_after: int | None, delay_seconds: int
 ) -> None:
-    assert judge(429, attempt_number=attempt_number, retry_after=retry_after) == TryAgain(
-        delay_seconds
-    )
+    verdict = judge(status, attempt_number=attempt_number, retry_after=retry_after)
+
+    assert verdict == TryAgain(delay_seconds)
 
 
-@pytest.mark.parametrize("status", [503, 408])
-def test_retry_after_is_heeded_on_429_alone(status: int) -> None:
+@pytest.mark.parametrize("status", [408, 500, 502, 504])
+def test_retry_after_of_any_other_status_is_not_applied(status: int) -> None:
     assert judge(status, retry_after=3000) == TryAgain(60)
 
 
@@ -111,16 +112,17 @@ def test_first_attempt_is_immediate() -> None:
     assert delay_before_attempt(1, schedule=SCHEDULE, jitter=0.1, draw=1) == 0
 
 
+@pytest.mark.parametrize("status", [429, 503])
 @given(
     draw=st.floats(0, 1),
     jitter=st.floats(0, 1),
     number=st.integers(1, 4),
     asked=st.none() | st.integers(0, 10**9),
 )
-def test_wait_after_429_never_ends_before_what_was_asked(
-    draw: float, jitter: float, number: int, asked: int | None
+def test_wait_never_ends_before_what_a_429_or_503_asked(
+    status: int, draw: float, jitter: float, number: int, asked: int | None
 ) -> None:
-    verdict = judge(429, attempt_number=number, retry_after=asked, draw=draw, jitter=jitter)
+    verdict = judge(status, attempt_number=number, retry_after=asked, draw=draw, jitter=jitter)
 
     assert isinstance(verdict, TryAgain)
     assert verdict.delay_seconds >= max(

@@ -48,10 +48,10 @@ def enter(*public_addresses: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         ioctl(control, SET_FLAGS, struct.pack("16sh14x", b"lo", UP))
         for number, address in enumerate(public_addresses):
-            told = struct.pack(
+            address = struct.pack(
                 "16sHH4s8x", b"lo:%d" % number, socket.AF_INET, 0, socket.inet_aton(address)
             )
-            ioctl(control, SET_ADDRESS, told)
+            ioctl(control, SET_ADDRESS, address)
 
 
 def _done(code: int) -> None:

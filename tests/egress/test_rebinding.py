@@ -53,7 +53,7 @@ def test_no_connection_arrives_at_an_address_that_is_not_public(found: dict[str,
 
 
 def test_name_is_looked_up_once_for_the_save_and_once_for_each_call(found: dict[str, Any]) -> None:
-    asked = {name: told["asked"] for name, told in found["names"].items()}
+    asked = {name: report["asked"] for name, report in found["names"].items()}
 
     assert (asked["public.example"], asked["rebinding.example"], asked["flipping.example"]) == (
         2,
@@ -67,15 +67,15 @@ def test_address_that_only_the_answer_over_tcp_holds_is_judged_too(found: dict[s
 
 
 def test_who_named_the_url_reads_the_same_whatever_is_behind_it(found: dict[str, Any]) -> None:
-    refused = [told for told in found["names"].values() if not told["saved"]]
+    refused = [name for name in found["names"].values() if not name["saved"]]
 
-    assert len({told["told"][0] for told in refused}) == 1
-    assert {tuple(call[:2]) for told in refused for call in told["calls"]} == {
+    assert len({name["messages"][0] for name in refused}) == 1
+    assert {tuple(call[:2]) for name in refused for call in name["calls"]} == {
         (None, "no_permitted_address")
     }
     # Not even how long it took: a name that exists in this network is known sooner than one that
     # does not.
-    assert {milliseconds % 1000 for told in refused for milliseconds in told["milliseconds"]} == {0}
+    assert {milliseconds % 1000 for name in refused for milliseconds in name["milliseconds"]} == {0}
 
 
 def test_silent_name_server_holds_up_nobody_elses_names(found: dict[str, Any]) -> None:

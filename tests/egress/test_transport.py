@@ -30,7 +30,7 @@ PRIVATE = "10.20.30.40"
 def client(
     resolver: Resolver = resolve_name, *, timeout_seconds: float = 5, is_open: bool = True
 ) -> httpx.AsyncClient:
-    """As whoever calls what a user named makes it."""
+    """A client as the callers of user-named addresses make it."""
     transport = GuardedTransport(
         allow=LOOPBACK if is_open else (),
         timeout_seconds=timeout_seconds,

@@ -1,12 +1,12 @@
 """`make faults`: 5,000 receipts and 40 kills, and one of every other fault, on each store; prints
 how far it is, and the verdict.
 
-Then the same orders alone and beside strangers: wrong signals, heavy searches, odd ids, 100,000
+Then the same orders alone and beside other tenants: wrong signals, heavy searches, odd ids, 100,000
 receipts that wait, a silent mail server, a store that takes no writes for a while.
 
-A report with the timeline of faults and outcomes, and the recorded history, are left in a
-directory. It ends with 1 when the promise did not hold; the same seed has the same orders and the
-same faults.
+A report with the timeline of faults and outcomes, and the recorded history, are written to a
+directory. The exit code is 1 when the promise did not hold. The same seed gives the same orders and
+faults.
 """
 
 import argparse
@@ -18,19 +18,19 @@ from pathlib import Path
 from typing import get_args
 
 from tests.faults.installation.installation import StoreKind
-from tests.faults.installation.strangers import Crowd
+from tests.faults.installation.other_tenants import Crowd
 from tests.faults.report.report import write_report
 from tests.faults.run import Plan, judged
 
 # What two cores just carry for the harness and a whole installation on PostgreSQL, restarts
 # included (docs/faults.md).
 RECEIPTS_PER_SECOND = 8.0
-# Half of that beside strangers, who take their share of the two cores.
-STRANGERS_RECEIPTS = 600
-STRANGERS_RECEIPTS_PER_SECOND = 4.0
+# Half of that beside other tenants, who take their share of the two cores.
+OTHER_TENANTS_RECEIPTS = 600
+OTHER_TENANTS_RECEIPTS_PER_SECOND = 4.0
 NOT_LATER_THAN = 2.0
 SOON_SECONDS = 1.0  # a p99 below this is no lateness that anybody notices
-FAKETIME_PLACES = ("/usr/lib", "/usr/local/lib", "/usr/lib64")
+FAKETIME_DIRECTORIES = ("/usr/lib", "/usr/local/lib", "/usr/lib64")
 
 
 def main() -> int:
@@ -43,14 +43,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--out", type=Path, default=Path("artefacts/faults"))
     parser.add_argument(
-        "--strangers",
+        "--other-tenants",
         action="store_true",
-        help="the run with strangers alone, beside the same orders without",
+        help="only the runs of the same orders alone and beside other tenants",
     )
     chosen = parser.parse_args()
     stores = chosen.store or get_args(StoreKind)
-    held = [] if chosen.strangers else [_run_one(store, chosen) for store in stores]
-    held += [_run_with_strangers(store, chosen) for store in stores]
+    held = [] if chosen.other_tenants else [_run_one(store, chosen) for store in stores]
+    held += [_run_beside_other_tenants(store, chosen) for store in stores]
     return 0 if all(held) else 1
 
 
@@ -82,16 +82,16 @@ def _run_one(store: StoreKind, chosen: argparse.Namespace) -> bool:
     return verdict.held
 
 
-def _run_with_strangers(store: StoreKind, chosen: argparse.Namespace) -> bool:
-    """The same orders alone, and then with strangers:
+def _run_beside_other_tenants(store: StoreKind, chosen: argparse.Namespace) -> bool:
+    """Run the same orders alone, then beside other tenants.
 
-    whether both held, and no incident was much later for the others' sake.
+    Returns whether both held and no incident was much later because of the other tenants.
     """
-    over_seconds = STRANGERS_RECEIPTS / STRANGERS_RECEIPTS_PER_SECOND
+    over_seconds = OTHER_TENANTS_RECEIPTS / OTHER_TENANTS_RECEIPTS_PER_SECOND
     alone = Plan(
         store=store,
         seed=chosen.seed,
-        receipts=STRANGERS_RECEIPTS,
+        receipts=OTHER_TENANTS_RECEIPTS,
         kills=0,
         over_seconds=over_seconds,
         deadlines=(5.0, 40.0),
@@ -99,7 +99,7 @@ def _run_with_strangers(store: StoreKind, chosen: argparse.Namespace) -> bool:
         name=f"{store}-alone",
     )
     verdicts = {}
-    for plan in (alone, replace(alone, crowd=Crowd(), name=f"{store}-strangers")):
+    for plan in (alone, replace(alone, crowd=Crowd(), name=f"{store}-beside-other-tenants")):
         _say(
             f"==> {plan.name}, seed {plan.seed}: {plan.receipts} receipts over"
             f" {plan.over_seconds:.0f} s"
@@ -114,12 +114,12 @@ def _run_with_strangers(store: StoreKind, chosen: argparse.Namespace) -> bool:
     solo, beside = (verdict.lateness[0] for verdict in verdicts.values())
     is_fair = beside.p99 <= max(NOT_LATER_THAN * solo.p99, SOON_SECONDS)
     _say(
-        f"incidents without faults, p99: alone {solo.p99:.2f} s, beside strangers"
-        f" {beside.p99:.2f} s"
+        f"incidents without faults, p99: alone {solo.p99:.2f} s, beside other"
+        f" tenants {beside.p99:.2f} s"
     )
     if not is_fair:
         _say(
-            f"THE STRANGERS COST TOO MUCH: more than {NOT_LATER_THAN:g} times as late, and more"
+            f"OTHER TENANTS COST TOO MUCH: more than {NOT_LATER_THAN:g} times as late, and more"
             f" than {SOON_SECONDS:g} s"
         )
     return is_fair and all(verdict.held for verdict in verdicts.values())
@@ -130,11 +130,11 @@ def _clock_off(store: StoreKind, seed: int) -> Mapping[str, str]:
     libfaketime is installed; said when it is not.
     """
     if store == "sqlite":
-        return {}  # whoever writes the store there tells the time
+        return {}  # the process that writes to SQLite supplies the time
     found = [
         path
-        for place in FAKETIME_PLACES
-        for path in Path(place).glob("**/faketime/libfaketimeMT.so.1")
+        for directory in FAKETIME_DIRECTORIES
+        for path in Path(directory).glob("**/faketime/libfaketimeMT.so.1")
     ]
     if not found:
         _say("no libfaketime on this machine (apt-get install faketime): every clock is right")

@@ -25,13 +25,13 @@ from tests.faults.installation.installation import (
     installation,
 )
 from tests.faults.installation.orders import plan_orders
+from tests.faults.installation.other_tenants import Crowd, OtherTenants
 from tests.faults.installation.schedule import (
     mail_is_silent,
     plan_faults,
     store_takes_no_writes,
     strike_all,
 )
-from tests.faults.installation.strangers import Crowd, Strangers
 from tests.faults.rules.checker import check
 from tests.faults.rules.verdict import MEANINGS, Bounds, Verdict
 
@@ -47,7 +47,7 @@ class Plan:
     that miss theirs.
 
     `killed` names the processes that are killed in turn, without it all; `planted` a bug of
-    `tests.faults.rules.planted`. With a `crowd`, strangers are there all the while, and the mail
+    `tests.faults.rules.planted`. With a `crowd`, other tenants are busy all the time, and the mail
     server is silent for long. Where the same orders run with a crowd and alone (`is_compared`), the
     store takes no writes for a while in
     both.
@@ -82,20 +82,20 @@ def judged(plan: Plan, saved_in: Path, *, say: Callable[[str], None]) -> tuple[H
         signing_secrets=(signing_secret,),
         bounds=Bounds(callback_attempts=len(SCHEDULE_SECONDS)),
     )
-    say(told(verdict))
+    say(describe(verdict))
     return history, verdict
 
 
 async def run(plan: Plan, history: History, *, say: Callable[[str], None]) -> str:
     """Write what happens into the history; the signing secret of its callbacks."""
-    strangers: Strangers | None = None
+    other_tenants: OtherTenants | None = None
 
     async def let_in(built: Installation) -> None:
-        nonlocal strangers
+        nonlocal other_tenants
         if plan.crowd is not None:
-            say(f"{plan.store}: {plan.crowd.waiting} receipts of a stranger are stored first")
-            strangers = Strangers(built, plan.crowd, plan.seed)
-            await strangers.arrive()
+            say(f"{plan.store}: {plan.crowd.waiting} receipts of another tenant are stored first")
+            other_tenants = OtherTenants(built, plan.crowd, plan.seed)
+            await other_tenants.arrive()
             built.waiting_outbox_rows = plan.crowd.waiting
 
     with _directories(can_fill=plan.is_full) as (directory, store_directory, can_fill):
@@ -109,16 +109,16 @@ async def run(plan: Plan, history: History, *, say: Callable[[str], None]) -> st
             before_work=let_in,
         ) as built:
             say(f"{plan.store}: at work in {directory}")
-            await _load_and_strike(plan, built, strangers, can_fill=can_fill, say=say)
+            await _load_and_strike(plan, built, other_tenants, can_fill=can_fill, say=say)
             await _settle(built, quiet_seconds=plan.quiet_seconds, say=say)
             for event in await built.merchant.events():
                 history.note("observed", event=event)
-            if strangers is not None:
-                for what in await strangers.judge():
-                    history.note("stranger_wronged", what=what)
+            if other_tenants is not None:
+                for what in await other_tenants.judge():
+                    history.note("other_tenant_harmed", what=what)
                 say(
-                    f"strangers: {strangers.signalled} wrong signals, searches answered"
-                    f" {dict(strangers.searched)}"
+                    f"other tenants: {other_tenants.signalled} wrong signals, searches answered"
+                    f" {dict(other_tenants.searched)}"
                 )
             return built.signing_secret
 
@@ -126,7 +126,7 @@ async def run(plan: Plan, history: History, *, say: Callable[[str], None]) -> st
 async def _load_and_strike(
     plan: Plan,
     built: Installation,
-    strangers: Strangers | None,
+    other_tenants: OtherTenants | None,
     *,
     can_fill: bool,
     say: Callable[[str], None],
@@ -147,17 +147,17 @@ async def _load_and_strike(
     if plan.crowd is not None:
         faults.append(mail_is_silent(plan.crowd.mail_hangs_seconds, over_seconds=plan.over_seconds))
     operator = asyncio.create_task(built.merchant.operate())
-    telling = asyncio.create_task(_tell(built.history, plan, say))
+    progress = asyncio.create_task(_report_progress(built.history, plan, say))
     try:
         work = [built.merchant.trade(orders), strike_all(faults, built)]
-        if strangers is not None:
-            work.append(strangers.live(plan.over_seconds))
+        if other_tenants is not None:
+            work.append(other_tenants.live(plan.over_seconds))
         await asyncio.gather(*work)
         await _until_due(built.history, plan)
     finally:
         operator.cancel()
-        telling.cancel()
-        await asyncio.gather(operator, telling, return_exceptions=True)
+        progress.cancel()
+        await asyncio.gather(operator, progress, return_exceptions=True)
 
 
 async def _until_due(history: History, plan: Plan) -> None:
@@ -214,7 +214,7 @@ async def _stuck_workflows(address: str) -> list[str]:
     return stuck
 
 
-async def _tell(history: History, plan: Plan, say: Callable[[str], None]) -> None:
+async def _report_progress(history: History, plan: Plan, say: Callable[[str], None]) -> None:
     began = time.monotonic()
     while True:
         await asyncio.sleep(5.0)
@@ -232,7 +232,7 @@ async def _tell(history: History, plan: Plan, say: Callable[[str], None]) -> Non
         )
 
 
-def told(verdict: Verdict) -> str:
+def describe(verdict: Verdict) -> str:
     """The verdict as lines of text:
 
     whether it held, the figures, and the first violations of each rule.

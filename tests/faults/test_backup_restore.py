@@ -27,8 +27,8 @@ DIES_AFTER_SECONDS = 6
 
 
 class Machine(Product):
-    """An installation that makes its store itself, and waits long enough between two attempts to be
-    lost between them.
+    """An installation that creates its own tables. Its attempts are so far apart that the machine
+    can be lost between two of them.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class Machine(Product):
         data_dir: Path,
         database_url: str,
         *,
-        engine: Mapping[str, str] | None = None,
+        temporal: Mapping[str, str] | None = None,
         **beside: Any,
     ) -> None:
-        """`engine`: where another machine's Temporal is, in place of one of its own."""
+        """`temporal`: the address of another machine's Temporal, in place of its own."""
         data_dir.mkdir()
-        settings = {"MAKEGOOD_CALLBACK_SCHEDULE_SECONDS": "0,8,8,8,8", **(engine or {})}
+        settings = {"MAKEGOOD_CALLBACK_SCHEDULE_SECONDS": "0,8,8,8,8", **(temporal or {})}
         super().__init__(data_dir, database_url, settings=settings, **beside)
 
     def take_key_of(self, other: "Machine") -> None:
@@ -62,8 +62,8 @@ class Lives:
     applied: str
     waiting: str
     overdue_soon: str
-    told: str
-    untold: str
+    mailed_incident: str
+    unmailed: str
     calling: tuple[str, str]
     awaiting: tuple[str, str]
 
@@ -92,7 +92,7 @@ def closed_after(machine: Machine) -> Iterator[Machine]:
         machine.close()
 
 
-def test_new_machine_goes_on_from_the_backup(urls: tuple[str, str], tmp_path: Path) -> None:
+def test_new_machine_continues_from_the_backup(urls: tuple[str, str], tmp_path: Path) -> None:
     file = tmp_path / "backup.jsonl.gz"
     with running_mail_server() as (post, smtp_url), receiving() as receiver:
         beside = {"post": post, "smtp_url": smtp_url, "receiver": receiver}
@@ -114,12 +114,12 @@ def test_new_machine_goes_on_from_the_backup(urls: tuple[str, str], tmp_path: Pa
 
             _goes_on(new, lives, acknowledged)
 
-            _tells_each_once(new, lives, mailed)
+            _alerts_are_sent_once(new, lives, mailed)
             assert time.monotonic() - began_at < CONVERGES_SECONDS
 
 
 @pytest.mark.long
-def test_new_machine_goes_on_beside_the_temporal_that_is_ahead_of_the_backup(
+def test_new_machine_continues_with_a_temporal_that_is_ahead_of_the_backup(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "backup.jsonl.gz"
@@ -142,12 +142,12 @@ def test_new_machine_goes_on_beside_the_temporal_that_is_ahead_of_the_backup(
             forgotten = _go_further(lost, repairing, recovered, applied)
             for name in ("worker", "api"):
                 lost.kill(name)
-            engine = {"TEMPORAL_ADDRESS": lost.temporal_address}
+            temporal = {"TEMPORAL_ADDRESS": lost.temporal_address}
             with closed_after(
                 Machine(
                     tmp_path / "new",
                     f"sqlite:///{tmp_path}/new/makegood.db",
-                    engine=engine,
+                    temporal=temporal,
                     **beside,
                 )
             ) as new:
@@ -203,18 +203,20 @@ def _go_further(lost: Machine, repairing: str, recovered: str, applied: str) -> 
 
 def _live(lost: Machine) -> Lives:
     """Everything that may be under way when a machine dies."""
-    applied, waiting, told, untold, calling, awaiting = (lost.receipt() for _ in range(6))
+    applied, waiting, mailed_incident, unmailed, calling, awaiting = (
+        lost.receipt() for _ in range(6)
+    )
     lost.say("result", {"event_id": applied, "status": "success"})
-    for event_id in (told, calling, awaiting):
+    for event_id in (mailed_incident, calling, awaiting):
         lost.say("result", {"event_id": event_id, "status": "failed"})
-    for event_id in (told, calling, awaiting):
+    for event_id in (mailed_incident, calling, awaiting):
         wait_until(
             lambda event_id=event_id: "alert_sent" in kinds(lost, event_id),
             what="its mail is recorded",
         )
     lost.post.is_refusing = True
-    lost.say("result", {"event_id": untold, "status": "failed"})
-    wait_until(lambda: "alert_failed" in kinds(lost, untold), what="its mail is refused")
+    lost.say("result", {"event_id": unmailed, "status": "failed"})
+    wait_until(lambda: "alert_failed" in kinds(lost, unmailed), what="its mail is refused")
     awaited = lost.reprocess(awaiting)
     wait_until(
         lambda: repair(lost, awaiting)["state"] == "awaiting_result", what="its repair is taken"
@@ -227,7 +229,13 @@ def _live(lost: Machine) -> Lives:
         what="its call is refused",
     )
     return Lives(
-        applied, waiting, overdue_soon, told, untold, (calling, called), (awaiting, awaited)
+        applied,
+        waiting,
+        overdue_soon,
+        mailed_incident,
+        unmailed,
+        (calling, called),
+        (awaiting, awaited),
     )
 
 
@@ -239,7 +247,7 @@ def _back_up_under_load(lost: Machine, file: Path) -> list[str]:
     def send() -> None:
         while not is_over.is_set():
             accepted.append(lost.receipt())
-            is_over.wait(0.02)  # what comes in is told to both engines
+            is_over.wait(0.02)  # each receipt is in both the database and Temporal
 
     sending = threading.Thread(target=send)
     sending.start()
@@ -259,7 +267,9 @@ def _back_up_under_load(lost: Machine, file: Path) -> list[str]:
 def _goes_on(new: Machine, lives: Lives, acknowledged: list[str]) -> None:
     assert {new.event(event_id)["state"] for event_id in acknowledged} == {"waiting"}
     assert new.event(lives.applied)["state"] == "applied"
-    assert {new.event(event_id)["state"] for event_id in (lives.told, lives.untold)} == {"incident"}
+    assert {
+        new.event(event_id)["state"] for event_id in (lives.mailed_incident, lives.unmailed)
+    } == {"incident"}
 
     overdue = new.becomes(lives.overdue_soon, "incident", seconds=CONVERGES_SECONDS)
     assert overdue["incident"]["reason"] == "missing_result"
@@ -284,22 +294,22 @@ def _goes_on(new: Machine, lives: Lives, acknowledged: list[str]) -> None:
         assert new.becomes(event_id, "recovered")["incident"]["resolution"] == "repaired"
     for event_id in (lives.waiting, acknowledged[0]):
         assert new.say("result", {"event_id": event_id, "status": "success"})["state"] == "applied"
-    replay_id = new.reprocess(lives.told)
+    replay_id = new.reprocess(lives.mailed_incident)
     wait_until(
-        lambda: repair(new, lives.told)["state"] == "awaiting_result",
+        lambda: repair(new, lives.mailed_incident)["state"] == "awaiting_result",
         seconds=60,
         what="a new repair",
     )
-    assert repair(new, lives.told)["replay_id"] == replay_id
+    assert repair(new, lives.mailed_incident)["replay_id"] == replay_id
 
 
-def _tells_each_once(new: Machine, lives: Lives, mailed: Counter[str]) -> None:
+def _alerts_are_sent_once(new: Machine, lives: Lives, mailed: Counter[str]) -> None:
     # Those of before, the one that was refused, the overdue one, and the ends of two repairs.
     expected = mailed.total() + 4
     wait_until(
         lambda: len(new.post.mails) >= expected, seconds=CONVERGES_SECONDS, what="every mail"
     )
-    for event_id in (lives.untold, lives.overdue_soon):
+    for event_id in (lives.unmailed, lives.overdue_soon):
         wait_until(
             lambda event_id=event_id: "alert_sent" in kinds(new, event_id),
             what="its mail is recorded",

@@ -1,4 +1,4 @@
-"""Temporal that stands still while a callback is in flight makes no copy of it:
+"""A pause of Temporal while a callback is in flight makes no copy of it:
 
 each attempt has one holder.
 """

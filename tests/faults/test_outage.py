@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.report.told import kinds, unix
+from tests.faults.report.observed import kinds, unix
 from tests.support.product import product
 from tests.support.waiting import wait_until
 

@@ -3,7 +3,7 @@ never becomes an incident.
 
 Four in five answers are aimed at the 20 ms on either side of `timeout_at`, the others at the moment
 a little later in which the incident opens. How long a request takes is learned on the way. Half of
-the 500 race on each engine.
+the 500 race on each database.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.faults.report.told import Event, copies, count_of_runs, kinds, opening_mails, unix
+from tests.faults.report.observed import Event, copies, count_of_runs, kinds, opening_mails, unix
 from tests.support.product import Product, product
 from tests.support.waiting import wait_until
 

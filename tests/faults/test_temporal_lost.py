@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from config.settings import Settings
-from tests.faults.report.told import (
+from tests.faults.report.observed import (
     Event,
     copies,
     count_of_runs,
@@ -70,7 +70,7 @@ def test_every_incident_opens_though_temporals_database_was_dropped(
 ) -> None:
     event_ids = _accepted(shop, size)
     awaiting, calling = _under_repair(shop, event_ids[-INCIDENTS:])
-    # The others are still to be told.
+    # The starts of the others are still in the outbox.
     some = 0.4 * size.count
     wait_until(
         lambda: count_of_runs(shop, status="Running") >= some,
@@ -83,7 +83,7 @@ def test_every_incident_opens_though_temporals_database_was_dropped(
     for path in (files := list(data_dir.glob("temporal.db*"))):
         path.unlink()
     shop.start("temporal")
-    # The calls that were under way are answered now, whoever still listens.
+    # The calls in progress are answered now, even if nobody waits for them any more.
     shop.receiver.answering.set()
     back_seconds = time.time() - lost_at
 

@@ -1,4 +1,4 @@
-"""What is fuzzed: every parser that reads what strangers send, each as a function of bytes that
+"""What is fuzzed: every parser of untrusted input, each as a function of bytes that
 raises only when there is a bug.
 
 A refusal that the parser documents is a right answer. What it accepts is checked against a second
@@ -10,6 +10,7 @@ tests.fuzz` and by the tests.
 import json
 import tempfile
 from collections.abc import Callable, Coroutine
+from dataclasses import astuple
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
@@ -34,7 +35,7 @@ from api.http.request_headers import (
     check_content_type,
     error_media_type,
     idempotency_key,
-    read_headers,
+    read_request_head,
 )
 from api.ingest.schemas import WireInstant, parse_receipt, parse_result
 from domain.errors import Refusal
@@ -63,7 +64,8 @@ def headers(data: bytes) -> None:
         (name.lower(), value)
         for name, _, value in (line.partition(b":") for line in data.split(b"\n"))
     ]
-    for value in {*read_headers(pairs).values(), *(value for _, value in pairs), data}:
+    read = {value for value in astuple(read_request_head(pairs)) if value is not None}
+    for value in {*read, *(value for _, value in pairs), data}:
         for check in (
             check_accept,
             check_content_length,
@@ -93,8 +95,8 @@ def body(data: bytes) -> None:
                     )
                 )
         return
-    told = json.loads(data, object_pairs_hook=_once)
-    assert content == told, "another reader reads something else"
+    expected = json.loads(data, object_pairs_hook=_once)
+    assert content == expected, "another reader reads something else"
     assert _is_text(json.dumps(content, ensure_ascii=False))
     for livemode in (True, False):
         for read_value in (parse_receipt, parse_result):
@@ -257,7 +259,7 @@ def _project(*, livemode: bool) -> Project:
         timeout_minutes=30.0,
         late_result=LateResult.RESOLVE,
         snapshots=True,
-        alert_emails=(),
+        alert_destinations=(),
         is_suspended=False,
         created_at=NOW,
     )

@@ -30,7 +30,7 @@ def test_committed_inputs_break_no_parser(name: str) -> None:
     "charset",
     ["undefined", "idna", "punycode", "utf-7", "unicode_escape", "hex", "utf-16", "no-such"],
 )
-def test_mail_in_a_charset_that_is_none_is_shown(charset: str) -> None:
+def test_mail_in_an_unknown_charset_is_shown(charset: str) -> None:
     head = (
         f"Subject: =?{charset}?q?=5Cud800+2AA-=FF?=\r\nContent-Type: text/plain;"
         f" charset={charset}\r\n\r\n"

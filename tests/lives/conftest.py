@@ -16,7 +16,7 @@ from tests.workflows.world import World, start_temporal
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[WorkflowEnvironment]:
+def temporal() -> Iterator[WorkflowEnvironment]:
     with asyncio.Runner() as runner:
         environment = runner.run(start_temporal())
         yield environment
@@ -32,12 +32,12 @@ async def shop(database: Database, sealer: Sealer, project: CreatedProject) -> A
 
 @pytest.fixture
 async def makegood(
-    engine: WorkflowEnvironment,
+    temporal: WorkflowEnvironment,
     database: Database,
     sealer: Sealer,
     project: CreatedProject,
     shop: Shop,
 ) -> AsyncIterator[World]:
     """Everything behind the API, at work."""
-    async with working(engine, database, sealer, project) as made:
+    async with working(temporal, database, sealer, project) as made:
         yield made

@@ -42,7 +42,7 @@ _numbers = itertools.count(1)
 
 
 class Shop:
-    """The app of one project: what it says, and what is told of it."""
+    """The app of one project: what it sends, and what Makegood shows about it."""
 
     def __init__(self, http: httpx.AsyncClient, created: CreatedProject) -> None:
         self.http = http
@@ -113,12 +113,12 @@ class Shop:
             nonlocal last
             last = await self.event(event_id)
             repairs = [repair["state"] for repair in last["repairs"]]
-            stands = {
+            current = {
                 "state": last["state"],
                 "incident": (last["incident"] or {}).get("state"),
                 "repair": (repairs or [None])[-1],
             }
-            return wanted.items() <= stands.items()
+            return wanted.items() <= current.items()
 
         await wait_until_async(is_so, seconds=seconds, what=f"{wanted}")
         return last
@@ -158,12 +158,12 @@ async def serving(database: Database, sealer: Sealer) -> AsyncIterator[httpx.Asy
 
 @asynccontextmanager
 async def working(
-    engine: WorkflowEnvironment, database: Database, sealer: Sealer, created: CreatedProject
+    temporal: WorkflowEnvironment, database: Database, sealer: Sealer, created: CreatedProject
 ) -> AsyncIterator[World]:
     """Worker, mail server and repair endpoint for a project that exists."""
 
     client = await Client.connect(
-        engine.client.service_client.config.target_host, namespace=engine.client.namespace
+        temporal.client.service_client.config.target_host, namespace=temporal.client.namespace
     )
     await prepare_namespace(client, is_ours=True)
     skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
@@ -179,6 +179,6 @@ async def working(
             yield made
 
 
-async def _judge_nothing(url: str) -> str:
+async def _judge_nothing(url: str, *, livemode: bool) -> str:
     """Every repair URL is fine here; what may be called has tests of its own."""
     return url

@@ -108,10 +108,10 @@ async def test_twenty_people_asking_at_once_get_one_repair_and_one_series(
 
 
 async def test_temporals_own_command_line_repairs_without_a_payload(
-    makegood: World, shop: Shop, engine: WorkflowEnvironment
+    makegood: World, shop: Shop, temporal: WorkflowEnvironment
 ) -> None:
     event_id = await timed_out(makegood, shop)
-    address = engine.client.service_client.config.target_host
+    address = temporal.client.service_client.config.target_host
     command = (
         str(TEMPORAL),
         "workflow",
@@ -172,9 +172,9 @@ async def test_terminated_repair_goes_on_where_it_stood(makegood: World, shop: S
     assert await makegood.ended(event_id) == LifecycleState.RECOVERED
 
 
-async def test_receipt_and_success_told_together_are_seven_events(
+async def test_receipt_and_success_delivered_together_are_seven_events(
     shop: Shop,
-    engine: WorkflowEnvironment,
+    temporal: WorkflowEnvironment,
     database: Database,
     sealer: Sealer,
     project: CreatedProject,
@@ -182,7 +182,7 @@ async def test_receipt_and_success_told_together_are_seven_events(
     event_id = await shop.accepted()
     assert await shop.result(event_id, "success") == "applied"
 
-    async with working(engine, database, sealer, project) as makegood:
+    async with working(temporal, database, sealer, project) as makegood:
         await makegood.started(event_id)
         assert await makegood.ended(event_id) == LifecycleState.APPLIED
 
@@ -191,16 +191,16 @@ async def test_receipt_and_success_told_together_are_seven_events(
     assert "TIMER_STARTED" not in events
 
 
-async def test_what_was_accepted_without_an_engine_is_started_afterwards(
+async def test_receipts_accepted_without_temporal_are_started_afterwards(
     shop: Shop,
-    engine: WorkflowEnvironment,
+    temporal: WorkflowEnvironment,
     database: Database,
     sealer: Sealer,
     project: CreatedProject,
 ) -> None:
     events = [await shop.accepted(timeout_minutes=0.01) for _ in range(10)]
 
-    async with working(engine, database, sealer, project) as makegood:
+    async with working(temporal, database, sealer, project) as makegood:
         for event_id in events:
             await shop.becomes(event_id, state="incident", incident="open")
         assert len(await makegood.subjects(10)) == 10

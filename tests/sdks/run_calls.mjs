@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { Makegood, MakegoodError } from "../../sdks/node/index.js";
 
-async function make({ base_url: baseUrl, call, fields, idempotency_key: idempotencyKey, attempts, timeout_seconds: seconds }) {
-  const makegood = new Makegood({ baseUrl, apiKey: "sk_test_1", attempts, timeoutMs: seconds && seconds * 1000 });
+async function make({ base_url: baseUrl, api_key: apiKey = "sk_test_1", call, fields, idempotency_key: idempotencyKey, attempts, timeout_seconds: seconds }) {
+  const makegood = new Makegood({ baseUrl, apiKey, attempts, timeoutMs: seconds && seconds * 1000 });
   try {
     return { verdict: "accepted", answer: await makegood[call](fields, { idempotencyKey }) };
   } catch (error) {

@@ -17,7 +17,7 @@ function make(array $call): array
             $bounds[$option] = $call[$name];
         }
     }
-    $makegood = new Client(...['baseUrl' => $call['base_url'], 'apiKey' => 'sk_test_1', ...$bounds]);
+    $makegood = new Client(...['baseUrl' => $call['base_url'], 'apiKey' => $call['api_key'] ?? 'sk_test_1', ...$bounds]);
     try {
         $answer = $makegood->{$call['call']}($call['fields'], $call['idempotency_key'] ?? null);
     } catch (MakegoodError $error) {

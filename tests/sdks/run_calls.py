@@ -10,7 +10,9 @@ from makegood_client import Makegood, MakegoodError
 
 def make(call: dict[str, Any]) -> dict[str, Any]:
     bounds = {name: call[name] for name in ("attempts", "timeout_seconds") if name in call}
-    makegood = Makegood(base_url=call["base_url"], api_key="sk_test_1", **bounds)
+    makegood = Makegood(
+        base_url=call["base_url"], api_key=call.get("api_key", "sk_test_1"), **bounds
+    )
     try:
         key = call.get("idempotency_key")
         answer = getattr(makegood, call["call"])(call["fields"], idempotency_key=key)

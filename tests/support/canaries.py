@@ -37,28 +37,28 @@ class Canaries:
         self.planted[what] = secret
         return secret
 
-    def hear(self, answer: httpx.Response) -> httpx.Response:
+    def collect(self, answer: httpx.Response) -> httpx.Response:
         """Keep an answer, its headers too, to be searched."""
         self.answers.append(f"{answer.headers!r}\n{answer.text}")
         return answer
 
-    def found_in(self, places: Mapping[str, bytes]) -> set[tuple[str, str]]:
-        """(secret, place) for each that was found."""
+    def found_in(self, contents: Mapping[str, bytes]) -> set[tuple[str, str]]:
+        """(secret, name of the content) for each that was found."""
         spelled = {what: spellings(secret) for what, secret in self.planted.items()}
         return {
-            (what, place)
-            for place, content in places.items()
+            (what, name)
+            for name, content in contents.items()
             for what, texts in spelled.items()
             if any(text in content for text in texts)
         }
 
 
 def spellings(secret: str) -> set[bytes]:
-    """The secret as it stands, in hex, URL-encoded, and in base64 at each of the three places where
+    """The secret as it is, in hex, URL-encoded, and in base64 at each of the three offsets where
     one may begin.
     """
     plain = secret.encode()
-    # Without the letters that depend on what stands before and behind it.
+    # Without the letters that depend on what is before and behind it.
     shifted = {base64.b64encode(bytes(skip) + plain)[4:-4] for skip in range(3)}
     return {plain, plain.hex().encode(), quote(secret, safe="").encode(), *shifted}
 
@@ -91,23 +91,23 @@ def indiscreet_provider() -> Iterator[tuple[str, list[str]]]:
     """The address of an identity provider that refuses every sign-in and repeats what it was sent,
     and what that was.
     """
-    heard: list[str] = []
+    requests: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            places = {
+            endpoints = {
                 name: f"{issuer}/{name}"
                 for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")
             }
-            self._answer(200, {"issuer": issuer, **places})
+            self._answer(200, {"issuer": issuer, **endpoints})
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"])).decode()
-            heard.append(f"{self.headers['authorization']} {body}")
-            self._answer(401, {"error": "invalid_client", "error_description": heard[-1]})
+            requests.append(f"{self.headers['authorization']} {body}")
+            self._answer(401, {"error": "invalid_client", "error_description": requests[-1]})
 
-        def _answer(self, status: int, told: dict[str, str]) -> None:
-            content = json.dumps(told).encode()
+        def _answer(self, status: int, body: dict[str, str]) -> None:
+            content = json.dumps(body).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(content)))
@@ -122,7 +122,7 @@ def indiscreet_provider() -> Iterator[tuple[str, list[str]]]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield issuer, heard
+        yield issuer, requests
     finally:
         server.shutdown()
         thread.join()

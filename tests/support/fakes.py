@@ -1,8 +1,6 @@
-"""Stand-ins for what a test must hold in its hand: front doors that count, hold back or fail
-commits around the real one.
+"""Wrappers of an ingest connection that count, pause or fail its commits.
 
-Each does all its work through a real front door, so that what is stored and what is undone is the
-store's own doing.
+Each does its work through the real connection, so that the store itself commits and rolls back.
 """
 
 import asyncio
@@ -13,10 +11,8 @@ from store.db.sql import Statements
 from store.ingest.connection import IngestConnection, PostgresIngestConnection
 
 
-class WatchedFrontDoor:
-    """Counts what committed; raises what `failures` holds, one each, so that what was to be
-    committed is not.
-    """
+class CountingConnection:
+    """Counts commits. Each of `failures` is raised once, in place of one commit."""
 
     def __init__(self, real: IngestConnection, *failures: Exception) -> None:
         self.commits = 0
@@ -43,12 +39,12 @@ class WatchedFrontDoor:
         await self._real.close()
 
 
-class HeldFrontDoor:
-    """Does a transaction's work and then keeps its commit back until it is told to `let_go`."""
+class PausedConnection:
+    """Does the work of a transaction, and commits only after `release` is set."""
 
     def __init__(self, real: IngestConnection) -> None:
         self.has_worked = asyncio.Event()
-        self.let_go = asyncio.Event()
+        self.release = asyncio.Event()
         self._real = real
 
     @asynccontextmanager
@@ -56,14 +52,14 @@ class HeldFrontDoor:
         async with self._real.transaction(short_lock_timeout=short_lock_timeout) as statements:
             yield statements
             self.has_worked.set()
-            await self.let_go.wait()
+            await self.release.wait()
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[Statements | None]:
         if not isinstance(self._real, PostgresIngestConnection):
             yield None
             return
-        # A transaction in its place: a statement's own commit cannot be kept back.
+        # A transaction instead: the commit of a single statement cannot be paused.
         async with self.transaction() as statements:
             yield statements
 

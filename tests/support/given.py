@@ -1,8 +1,8 @@
-"""Receipts and results as an app would send them, and a receipt's life told move by move in the
-store.
+"""Receipts and results as an app would send them, and the life of a receipt in the store, step by
+step.
 
-`Story` runs each move in a transaction of its own, at the instant that the test says it is; `reach`
-takes a new receipt to any position of the lifecycle by the moves that lead there.
+`Story` runs each step in a transaction of its own, at an instant of the test's choice. `reach`
+takes a new receipt to any state of the lifecycle by the steps that lead there.
 """
 
 import itertools
@@ -22,10 +22,11 @@ from store.crypto.tokens import new_event_id
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.attempts import AttemptBegun, begin_attempt, record_attempt
+from store.receipts.deadlines import Opened, open_incident
 from store.receipts.operator_actions import resolve_manually
 from store.receipts.repairs import request_repair
+from store.receipts.results import AppliedResult, apply_result
 from store.receipts.state import ReceiptSnapshot, load_snapshot
-from store.receipts.transitions import AppliedResult, Opened, apply_result, open_incident
 from store.schema import tables
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -76,7 +77,7 @@ def new_result(
 
 
 class Story:
-    """One project's receipts; `at` is the instant of the next move."""
+    """One project's receipts; `at` is the instant of the next step."""
 
     def __init__(self, database: Database, project: Project) -> None:
         self.database = database
@@ -84,9 +85,9 @@ class Story:
         self.at = START
 
     async def do(self, move: Callable[..., Awaitable[T]], *values: Any, **named: Any) -> T:
-        """What the move returned, once its transaction was committed.
+        """The result of the step, after its transaction has committed.
 
-        It is given the statements first and `now` last.
+        The step gets the statements first and `now` last.
         """
         async with self.database.transaction() as session:
             return await move(SessionStatements(session), *values, self.at, **named)
@@ -96,7 +97,19 @@ class Story:
         self.at += timedelta(**span)
 
     async def receipt(self, **changes: Any) -> EventId:
-        """A receipt accepted now, as the front door would have stored it."""
+        """A receipt accepted now, as ingest would have stored it."""
+        (event_id,) = await self.receipts(1, **changes)
+        return event_id
+
+    async def receipts(self, count: int, **changes: Any) -> list[EventId]:
+        """Receipts accepted now, all in one transaction."""
+        rows = [self._receipt_row(**changes) for _ in range(count)]
+        event_ids = [EventId(row.event_id) for row in rows]
+        async with self.database.transaction() as session:
+            session.add_all(rows)
+        return event_ids
+
+    def _receipt_row(self, **changes: Any) -> tables.Receipt:
         new = new_receipt(self.project.id, **changes)
         event_id = new_event_id()
         timeout_at = self.at + timeout_span(new.timeout_minutes)
@@ -105,7 +118,7 @@ class Story:
             for name in new.__slots__
             if name not in {"timeout_minutes", "payload"}
         }
-        row = tables.Receipt(
+        return tables.Receipt(
             event_id=event_id,
             state="waiting",
             accepted_at=self.at,
@@ -114,9 +127,6 @@ class Story:
             flags="",
             **values,
         )
-        async with self.database.transaction() as session:
-            session.add(row)
-        return event_id
 
     async def result(
         self, event_id: EventId, status: str = "success", **changes: Any
@@ -133,7 +143,7 @@ class Story:
         return event_id, opened.incident_id
 
     async def repairing(self) -> tuple[EventId, ReplayId]:
-        """A receipt whose repair was asked for."""
+        """A receipt whose repair was requested."""
         event_id, _ = await self.opened()
         begun = await self.do(request_repair, event_id, requested_by=OPERATOR)
         return event_id, begun.replay_id
@@ -144,8 +154,8 @@ class Story:
         """One attempt, begun and recorded."""
         begun = await self.do(begin_attempt, event_id, replay_id)
         assert isinstance(begun, AttemptBegun)
-        told = {"status": 200, "duration_ms": 12, "error_class": None, "ending": None} | outcome
-        return await self.do(record_attempt, event_id, replay_id, begun.number, **told)
+        outcome = {"status": 200, "duration_ms": 12, "error_class": None, "ending": None} | outcome
+        return await self.do(record_attempt, event_id, replay_id, begun.number, **outcome)
 
     async def awaiting_result(self) -> tuple[EventId, ReplayId]:
         """A receipt whose repair was accepted by the app's endpoint."""
@@ -154,7 +164,7 @@ class Story:
         return event_id, replay_id
 
     async def reach(self, position: LifecycleState) -> tuple[EventId, ReplayId | None]:
-        """A new receipt at the position, and its active or last repair."""
+        """A new receipt in that state, and its active or last repair."""
         match position:
             case LifecycleState.WAITING:
                 return await self.receipt(), None
@@ -184,12 +194,12 @@ class Story:
                 )
                 return event_id, replay_id
 
-    async def standing(self, event_id: EventId) -> ReceiptSnapshot:
+    async def snapshot(self, event_id: EventId) -> ReceiptSnapshot:
         async with self.database.reading() as session:
             return await load_snapshot(SessionStatements(session), event_id)
 
     async def incident_id(self, event_id: EventId) -> IncidentId:
-        return (await self.standing(event_id)).incident
+        return (await self.snapshot(event_id)).incident
 
     async def rows(self, table: str, event_id: EventId) -> list[dict[str, Any]]:
         """The rows of a table that belong to the receipt, as they were written; JSON columns are
@@ -205,12 +215,12 @@ class Story:
                 row["fields"] = json.loads(row["fields"])
         return sorted(rows, key=lambda row: row.get("id") or row.get("replay_id") or 0)
 
-    async def told(self, event_id: EventId) -> list[str]:
-        """The kinds of its timeline, in order."""
+    async def timeline(self, event_id: EventId) -> list[str]:
+        """The kinds of its timeline entries, in order."""
         return [row["kind"] for row in await self.rows("timeline", event_id)]
 
     async def outbox(self, event_id: EventId) -> list[tuple[str, dict[str, Any]]]:
-        """What the engine must still be told of it, in order."""
+        """Its signals that wait in the outbox, in order."""
         return [(row["kind"], row["fields"]) for row in await self.rows("outbox", event_id)]
 
     async def alerts(self, event_id: EventId) -> list[tuple[str, str, str]]:

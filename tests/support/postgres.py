@@ -52,6 +52,11 @@ class Postgres:
         self._idle: list[str] = []
         self._thread = ThreadPoolExecutor(1)
 
+    @property
+    def port(self) -> int:
+        """Its port on 127.0.0.1."""
+        return self._port
+
     def url(self, name: str) -> str:
         """The address of a database, in the form that `MAKEGOOD_DATABASE_URL` has."""
         return f"postgresql://postgres@127.0.0.1:{self._port}/{name}"
@@ -61,7 +66,7 @@ class Postgres:
         return self._idle.pop() if self._idle else self.create(template=TEMPLATE)
 
     def give_back(self, name: str) -> None:
-        """Empty a borrowed database, whoever still holds a connection to it."""
+        """Empty a borrowed database, even if connections to it are still open."""
         self.execute(DISCONNECT, EMPTY, database=name)
         self._idle.append(name)
 
@@ -72,7 +77,7 @@ class Postgres:
         return name
 
     def drop(self, name: str) -> None:
-        """Remove a database, whoever still holds a connection to it."""
+        """Remove a database, even if connections to it are still open."""
         self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def execute(self, *statements: str, database: str = "postgres") -> None:

@@ -44,7 +44,7 @@ class Product:
         self.receiver = receiver
         self._port, temporal_port, temporal_ui_port = free_ports(3)
         self.temporal_address = f"127.0.0.1:{temporal_port}"
-        self._engine = Settings(
+        self._temporal_settings = Settings(
             data_dir=data_dir, temporal_port=temporal_port, temporal_ui_port=temporal_ui_port
         )
         self._environment = {
@@ -191,7 +191,9 @@ class Product:
     def _spawn(self, name: str) -> Program:
         if name != "temporal":
             return Program(python("-m", "cli.main", name), self._environment)
-        command = start_dev_command(find_temporal_program(self._engine.data_dir), self._engine)
+        command = start_dev_command(
+            find_temporal_program(self._temporal_settings.data_dir), self._temporal_settings
+        )
         return Program(command, temporal_environment())
 
     def _api_answers(self) -> bool:

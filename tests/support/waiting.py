@@ -1,9 +1,7 @@
-"""Waits for a condition with a deadline, in place of sleeping for a time.
+"""Waits for a condition with a deadline, instead of sleeping for a time.
 
-Each returns the first true value that the predicate gave, so that a test can go on with it; past
-the deadline the test fails, naming what it waited for. A predicate that must not raise while things
-are still starting
-says so itself.
+Each function returns the first true value of the predicate. After the deadline the test fails and
+names what it waited for. A predicate that raises ends the wait.
 """
 
 import asyncio
@@ -18,13 +16,13 @@ T = TypeVar("T")
 
 
 def wait_until(predicate: Callable[[], T], *, seconds: float = 10.0, what: str = "") -> T:
-    """The first true value of the predicate, asked again until `seconds` are over."""
+    """The first true value of the predicate, called again until `seconds` are over."""
     deadline = time.monotonic() + seconds
     while True:
         if value := predicate():
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(_told(what, predicate, seconds))
+            raise AssertionError(_failure(what, predicate, seconds))
         time.sleep(POLL_SECONDS)
 
 
@@ -42,10 +40,10 @@ async def wait_until_async(
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(_told(what, predicate, seconds))
+            raise AssertionError(_failure(what, predicate, seconds))
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _told(what: str, predicate: Callable[[], object], seconds: float) -> str:
+def _failure(what: str, predicate: Callable[[], object], seconds: float) -> str:
     named = what or getattr(predicate, "__qualname__", repr(predicate))
     return f"not within {seconds:g} s: {named}"

@@ -5,9 +5,9 @@ import pytest
 from domain.projects import CreatedProject
 from store.db.database import Database
 from tests.support.given import Story
-from tests.workflows.conftest import engine, makegood
+from tests.workflows.conftest import makegood, temporal
 
-__all__ = ["engine", "makegood", "story"]
+__all__ = ["makegood", "story", "temporal"]
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ async def client_of(setup: WorkerSetup) -> Client:
 
 
 async def pollers(client: Client) -> set[str]:
-    """The workers that polled for tasks of receipts lately."""
+    """The workers that recently polled for tasks of receipts."""
     request = DescribeTaskQueueRequest(
         namespace=client.namespace,
         task_queue=TaskQueue(name=TASK_QUEUE),

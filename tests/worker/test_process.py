@@ -114,7 +114,9 @@ async def test_worker_ends_in_order_and_logs_json(setup: WorkerSetup, worker: Pr
     with running(*setup.temporal_command()):
         await asyncio.to_thread(worker.wait_for, "worker_ready")
 
-        worker.process.send_signal(signal.SIGTERM)
+        # As `timeout` and process managers send it: to the process, and to its group.
+        for _ in range(2):
+            worker.process.send_signal(signal.SIGTERM)
 
         assert await asyncio.to_thread(worker.ended, seconds=8) == 0
     lines = [json.loads(line) for line in worker.output.splitlines()]

@@ -11,7 +11,7 @@ from tests.workflows.world import World, start_temporal, world_on
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[WorkflowEnvironment]:
+def temporal() -> Iterator[WorkflowEnvironment]:
     """The dev server."""
     with asyncio.Runner() as runner:
         environment = runner.run(start_temporal())
@@ -21,17 +21,17 @@ def engine() -> Iterator[WorkflowEnvironment]:
 
 @pytest.fixture
 async def makegood(
-    engine: WorkflowEnvironment, sqlite_url: str, sealer: Sealer
+    temporal: WorkflowEnvironment, sqlite_url: str, sealer: Sealer
 ) -> AsyncIterator[World]:
     """A system on SQLite."""
-    async with world_on(engine, sqlite_url, sealer) as made:
+    async with world_on(temporal, sqlite_url, sealer) as made:
         yield made
 
 
 @pytest.fixture
 async def makegood_on_postgres(
-    engine: WorkflowEnvironment, postgres_url: str, sealer: Sealer
+    temporal: WorkflowEnvironment, postgres_url: str, sealer: Sealer
 ) -> AsyncIterator[World]:
     """A system on PostgreSQL."""
-    async with world_on(engine, postgres_url, sealer) as made:
+    async with world_on(temporal, postgres_url, sealer) as made:
         yield made

@@ -13,7 +13,7 @@ from temporalio.service import RPCError
 from domain.ids import EventId
 from domain.lifecycle import LifecycleState
 from store.crypto.encryption import Sealer
-from tests.workflows.test_signals import temporal
+from tests.workflows.test_signals import temporal_cli
 from tests.workflows.world import World, worker_parts
 from worker.build import build_worker
 from workflows.messages import workflow_id
@@ -44,7 +44,7 @@ async def test_receipt_goes_on_after_a_reset_at_temporals_command_line_with_one_
     event_id = await opened(makegood)
     before = await makegood.run_id(event_id)
 
-    await temporal(
+    await temporal_cli(
         makegood,
         "reset",
         "--workflow-id",
@@ -187,10 +187,10 @@ async def test_long_run_continues_as_new_and_loses_no_request(makegood: World) -
 
 async def flood(world: World, event_id: EventId, name: str, count: int) -> None:
     """Send `count` signals, as fast as Temporal accepts them."""
-    places = asyncio.Semaphore(32)
+    permits = asyncio.Semaphore(32)
 
     async def one() -> None:
-        async with places:
+        async with permits:
             for _ in range(20):
                 try:
                     await world.signal(event_id, name)

@@ -51,9 +51,9 @@ async def test_recorded_history_replays(path: Path) -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 async def test_scenario_has_the_commands_of_the_fingerprint(
-    scenario: Scenario, engine: WorkflowEnvironment, sqlite_url: str, sealer: Sealer
+    scenario: Scenario, temporal: WorkflowEnvironment, sqlite_url: str, sealer: Sealer
 ) -> None:
-    async with world_on(engine, sqlite_url, sealer, **PACE) as world:
+    async with world_on(temporal, sqlite_url, sealer, **PACE) as world:
         event_id = await scenario(world)
         now = commands_of(await world.handle(event_id).fetch_history())
 
@@ -89,9 +89,9 @@ async def test_release_with_patched_replays_every_recorded_run(path: Path) -> No
     ids=["forgotten", "patched"],
 )
 async def test_changed_commands_differ_from_the_fingerprint_and_the_failure_says_what_to_do(
-    changed: type, first: str, engine: WorkflowEnvironment
+    changed: type, first: str, temporal: WorkflowEnvironment
 ) -> None:
-    now = await commands_of_a_success(engine, changed)
+    now = await commands_of_a_success(temporal, changed)
 
     assert now[0] == first
     with pytest.raises(AssertionError, match=HOW):
@@ -99,9 +99,9 @@ async def test_changed_commands_differ_from_the_fingerprint_and_the_failure_says
 
 
 async def test_unchanged_workflow_has_the_fingerprint_without_the_rest_of_makegood(
-    engine: WorkflowEnvironment,
+    temporal: WorkflowEnvironment,
 ) -> None:
-    now = await commands_of_a_success(engine, ReceiptWorkflow)
+    now = await commands_of_a_success(temporal, ReceiptWorkflow)
 
     assert_same_commands("success", committed=FINGERPRINT["success"], now=now)
 
@@ -135,14 +135,14 @@ def recorded(path: Path) -> WorkflowHistory:
 
 
 async def commands_of_a_success(
-    engine: WorkflowEnvironment, by: type[ReceiptWorkflow]
+    temporal: WorkflowEnvironment, by: type[ReceiptWorkflow]
 ) -> list[str]:
     """The commands of the common case, which needs only signals."""
-    await prepare_namespace(engine.client, is_ours=True)
+    await prepare_namespace(temporal.client, is_ours=True)
     event_id = EventId(f"evt_{uuid4().hex}")
     start = ReceiptInput(event_id, "prj_1", datetime.now(UTC) + timedelta(minutes=30))
-    async with Worker(engine.client, task_queue=event_id, workflows=[by]):
-        handle = await engine.client.start_workflow(
+    async with Worker(temporal.client, task_queue=event_id, workflows=[by]):
+        handle = await temporal.client.start_workflow(
             "receipt", start, id=workflow_id(event_id), task_queue=event_id
         )
         await wait_until_async(lambda: has_started(handle), what="the first task is completed")

@@ -16,7 +16,7 @@ from domain.projects import ProjectChanges
 from store.db.sql import SessionStatements
 from store.projects.projects import change_project
 from store.receipts.attempts import record_attempt
-from store.receipts.repairs import fail_overdue_repair
+from store.receipts.deadlines import fail_overdue_repair
 from tests.workflows.world import World
 
 
@@ -68,7 +68,7 @@ async def test_incident_does_not_open_before_the_deadline_by_the_stores_clock(
     await makegood.reaches(event_id, LifecycleState.OPEN)
 
 
-async def test_incident_that_cannot_be_opened_within_the_task_is_retried_until_it_is(
+async def test_incident_that_cannot_be_opened_within_the_task_is_retried_until_it_opens(
     makegood: World,
 ) -> None:
     event_id = await makegood.accept()

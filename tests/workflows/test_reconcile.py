@@ -2,14 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.worker import Worker
 
 from domain.ids import EventId
 from domain.lifecycle import LifecycleState
 from domain.results import ResultStatus
+from domain.values.timestamps import to_unix_ms
 from store.db.sql import SessionStatements
-from store.receipts.outbox import enqueue_signal
 from store.status.heartbeats import NAMESPACE_FACT, write_fact
 from tests.histories.changed import WithOneMoreTimerPatchedIn
 from tests.workflows.world import World
@@ -74,7 +75,7 @@ async def test_workflow_terminated_during_a_repair_continues_from_the_stored_sta
     assert len(makegood.receiver.calls) == 1
 
 
-async def test_receipt_that_was_never_told_is_found(makegood: World) -> None:
+async def test_receipt_that_was_never_dispatched_is_found(makegood: World) -> None:
     event_id = await makegood.accept(enqueue=False)
 
     await makegood.started(event_id)
@@ -83,7 +84,7 @@ async def test_receipt_that_was_never_told_is_found(makegood: World) -> None:
     await makegood.reaches(event_id, LifecycleState.OPEN)
 
 
-async def test_another_temporal_database_is_told_everything(makegood: World) -> None:
+async def test_every_receipt_is_started_again_in_another_temporal_database(makegood: World) -> None:
     waiting = await makegood.accept()
     await makegood.started(waiting)
     await makegood.handle(waiting).terminate()
@@ -97,8 +98,10 @@ async def test_another_temporal_database_is_told_everything(makegood: World) -> 
 
 
 async def test_run_that_an_older_version_cannot_continue_is_repaired_by_terminating_it(
-    makegood: World,
+    makegood: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The first run is terminated as well, so that the next restart is a repeated one.
+    monkeypatch.setattr("worker.loops.reconcile.GONE_AGAIN_AFTER_SECONDS", 1.0)
     event_id = await makegood.accept()
     await makegood.started(event_id)
     start = ReceiptInput(event_id, makegood.project.id, datetime.now(UTC) + timedelta(minutes=30))
@@ -159,8 +162,11 @@ async def test_alert_that_was_not_sent_is_sent_later(makegood: World) -> None:
 async def test_row_that_cannot_be_dispatched_stops_no_other(makegood: World) -> None:
     broken = await makegood.accept(enqueue=False)
     async with makegood.database.transaction() as session:
-        await enqueue_signal(
-            SessionStatements(session), broken, "nonsense", await makegood.database.now(session)
+        await SessionStatements(session).fetch(
+            "INSERT INTO outbox (event_id, kind, fields, created_at)"
+            " VALUES ($1, 'nonsense', '{}', $2)",
+            broken,
+            to_unix_ms(await makegood.database.now(session)),
         )
 
     event_id = await makegood.accept()

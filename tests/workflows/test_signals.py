@@ -154,9 +154,11 @@ async def test_signals_typed_wrong_at_temporals_command_line_stop_no_run(makegoo
     event_id = await makegood.accept()
     await makegood.started(event_id)
 
-    await temporal(makegood, "signal", "--workflow-id", workflow_id(event_id), "--name", "result")
+    await temporal_cli(
+        makegood, "signal", "--workflow-id", workflow_id(event_id), "--name", "result"
+    )
     odd = ("--input", '{"replay_id": 5}', "--input", '"now"')
-    await temporal(
+    await temporal_cli(
         makegood, "signal", "--workflow-id", workflow_id(event_id), "--name", "reprocess", *odd
     )
 
@@ -250,7 +252,7 @@ async def ask(world: World, event_id: EventId, name: str, payloads: Sequence[Pay
     return json.loads(answer.query_result.payloads[0].data)
 
 
-async def temporal(world: World, *arguments: str) -> None:
+async def temporal_cli(world: World, *arguments: str) -> None:
     """Run Temporal's command line."""
     address = world.client.service_client.config.target_host
     command = (

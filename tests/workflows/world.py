@@ -33,7 +33,7 @@ from store.projects.projects import create_project
 from store.receipts.operator_actions import expire, resolve_manually
 from store.receipts.outbox import count, enqueue_start_again
 from store.receipts.repairs import request_repair
-from store.receipts.transitions import apply_result
+from store.receipts.results import apply_result
 from store.status.heartbeats import NAMESPACE_FACT, read_fact
 from tests.console.receiver import Receiver, receiving
 from tests.histories.fingerprint import local_activity_of
@@ -194,7 +194,7 @@ class World:
         """Return once the store and the workflow have this state."""
 
         async def has_state() -> bool:
-            if (await self._story.standing(event_id)).position is not state:
+            if (await self._story.snapshot(event_id)).position is not state:
                 return False
             try:
                 return await self.queried_state(event_id) == state
@@ -209,10 +209,10 @@ class World:
         return state["position"]
 
     async def stored(self, event_id: EventId) -> LifecycleState:
-        return (await self._story.standing(event_id)).position
+        return (await self._story.snapshot(event_id)).position
 
     async def timeline(self, event_id: EventId) -> list[str]:
-        return await self._story.told(event_id)
+        return await self._story.timeline(event_id)
 
     async def notes(self, event_id: EventId) -> list[str]:
         rows = await self._story.rows("timeline", event_id)

@@ -22,9 +22,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.errors import Unavailable
 from store.db.database import Database
-from store.receipts.deadlines import count_overdue
 from store.receipts.outbox import LEASE_SECONDS, OutboxBatch, claim, mark_delivered, retry_later
 from store.receipts.outbox_heads import DueWalk
+from store.receipts.reconcile.overdue import count_overdue
 from store.status.heartbeats import read_beats
 from worker.loops.delivery_backoff import FIRST_BACKOFF_SECONDS, DeliveryBackoff
 from worker.loops.start_rate_limiter import StartRateLimiter

@@ -13,7 +13,7 @@ import structlog
 
 from domain.ids import EventId
 from store.db.database import Database
-from store.receipts.reconcile_queries import open_receipts
+from store.receipts.reconcile.queries import open_receipts
 from store.status.heartbeats import NAMESPACE_FACT, read_fact
 from store.status.installation import (
     Adoption,

@@ -2,7 +2,8 @@
 
 SQLite has no NOTIFY and is polled.
 
-A lost connection is opened again, after pauses that grow. Meanwhile the dispatcher polls. Run by
+A lost connection is opened again, after pauses that grow. Meanwhile the dispatcher polls. A pooler
+cannot listen: set `MAKEGOOD_DATABASE_DIRECT_URL`, or the dispatcher only polls. Run by
 `worker.build`.
 """
 
@@ -20,8 +21,13 @@ from store.ingest.connection import OUTBOX_CHANNEL
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0
 # A connection that is dead behind a proxy raises no error, so it is checked.
 ALIVE_EVERY_SECONDS = 15.0
+POOLED_EVERY_SECONDS = 60.0
 
 log = structlog.get_logger(__name__)
+
+
+class BehindPooler(Exception):
+    """The database URL leads to a pooler, where a session cannot listen."""
 
 
 async def listen_loop(
@@ -35,11 +41,16 @@ async def listen_loop(
 
     Check so often that the server answers and accepts writes.
     """
-    retry_seconds = RETRY_SECONDS
+    retry_seconds, is_logged = RETRY_SECONDS, False
     while True:
         began = time.monotonic()
         try:
             await _listen(database_url, notify, alive_every_seconds)
+        except BehindPooler:
+            if not is_logged:
+                log.info("listen_needs_direct_connection", fix="set MAKEGOOD_DATABASE_DIRECT_URL")
+            is_logged = True
+            await pause(POOLED_EVERY_SECONDS)
         except BROKEN as error:
             log.warning("listen_lost", error=type(error).__name__)
         except Exception:
@@ -57,6 +68,8 @@ async def _listen(
 ) -> None:
     connection = await connect_postgres(database_url)
     try:
+        if connection.is_pooled:
+            raise BehindPooler
         await connection.add_listener(OUTBOX_CHANNEL, lambda *_: notify())
         notify()
         while True:

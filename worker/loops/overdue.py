@@ -1,12 +1,10 @@
 """Opens incidents that their workflows have not opened 25 s after the deadline.
 
-The deadlines are those of receipts and of repairs without a result.
-
-It needs only the store, so that no fault of Temporal delays an incident further. The workflow later
-finds the incident open.
+The deadlines are those of receipts and of repairs without a result. It needs only the store, so
+that no fault of Temporal delays an incident further. The workflow later finds the incident open.
 
 1. Each item is a transaction of its own. One that fails is backed off and stops no other.
-2. Each turn takes the first few overdue receipts of every project, then a part of the rest.
+2. `worker.loops.overdue_selection` chooses the receipts of each turn.
 3. Receipts and repairs have separate turns.
 
 Every worker runs it, and an incident that two workers find due is opened once. Run by
@@ -29,29 +27,26 @@ from domain.values.round_robin import round_robin
 from store.db.database import Database
 from store.db.sql import SessionStatements, limit_lock_wait
 from store.receipts.deadlines import (
-    OverdueReceipt,
-    OverdueRepair,
+    Opened,
     deadlines_count_until,
     fail_due_repair,
     open_due_incident,
-    overdue_of_each,
-    overdue_receipts,
-    overdue_repairs,
 )
 from store.receipts.outbox import enqueue_start_again
+from store.receipts.reconcile.overdue import (
+    OverdueReceipt,
+    OverdueRepair,
+    overdue_repairs,
+)
 from store.receipts.state import lock_receipt
 from store.receipts.stuck_runs import suspect_run
 from store.receipts.timeline import note
-from store.receipts.transitions import Opened
+from worker.loops.overdue_selection import OverdueSelection
 
 # The workflow opens the incident within a second, or within some seconds after a burst of
 # deadlines.
 GRACE = timedelta(seconds=25)
 REPAIRS_CHECKED = 10_000
-# Receipts in a turn: OF_EACH of each project, then WALKED_PART more of each of WALKED_AT_ONCE
-# projects that have more.
-PROJECTS_CHECKED, OF_EACH = 2_000, 20
-WALKED_AT_ONCE, WALKED_PART = 10, 1_000
 # Fewer than the connections of the loops, since each may wait a second for a row lock.
 AT_ONCE = 2
 # After so many locked rows, the rest of the project waits for the next turn, so that other projects
@@ -68,14 +63,6 @@ FAILED = "The workflow did not fail the overdue repair within 25 s: it was faile
 log = structlog.get_logger(__name__)
 
 Item = OverdueReceipt | OverdueRepair
-
-
-@dataclass(frozen=True, slots=True)
-class _Walk:
-    """How far a project's further receipts were taken, and in which turn."""
-
-    after: OverdueReceipt | None
-    turn: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +83,7 @@ class OverdueOpener:
     def __init__(self, database: Database, *, outage_seconds: int) -> None:
         self._database = database
         self._outage_seconds = outage_seconds
-        self._after_project: ProjectId | None = None
-        self._walks: dict[ProjectId, _Walk] = {}
-        self._turn = 0
+        self._selection = OverdueSelection()
         self._after_repair: OverdueRepair | None = None
         self._backoffs: dict[str, tuple[int, float]] = {}  # failures and until when, monotonic
 
@@ -109,9 +94,7 @@ class OverdueOpener:
             await asyncio.sleep(PAUSE_SECONDS if has_more else every_seconds)
 
     async def open_overdue(self) -> bool:
-        """One turn of the receipts, then one of the repairs.
-
-        Returns whether there is more to do now.
+        """One turn of the receipts, then one of the repairs; returns whether there is more to do.
 
         A turn that fails is logged and does not prevent the other.
         """
@@ -129,13 +112,11 @@ class OverdueOpener:
     async def _turn_of_receipts(self) -> bool:
         async with self._database.reading() as session:
             until = await self._counts_until(session)
-            receipts = await self._overdue_receipts(session, until)
+            receipts = await self._selection.select(session, until)
         result = await self._act_on_all(receipts, self._open)
         if result.reached is not None:
-            # The projects after it are first in the next turn.
-            self._after_project = result.reached
-        is_walking = any(walk.after is not None for walk in self._walks.values())
-        return result.has_left or result.count > 0 or is_walking or self._after_project is not None
+            self._selection.continue_after(result.reached)
+        return result.has_left or result.count > 0 or self._selection.has_more
 
     async def _turn_of_repairs(self) -> bool:
         async with self._database.reading() as session:
@@ -153,41 +134,6 @@ class OverdueOpener:
             await deadlines_count_until(session, now, outage_seconds=self._outage_seconds),
             now - GRACE,
         )
-
-    async def _overdue_receipts(
-        self, session: AsyncSession, until: datetime
-    ) -> list[OverdueReceipt]:
-        """The first few receipts of each project, and a further part of some projects that have
-        more.
-
-        Projects that have waited longest for a further part come first.
-        """
-        part = await overdue_of_each(
-            session, until, after=self._after_project, projects=PROJECTS_CHECKED, of_each=OF_EACH
-        )
-        self._after_project = part.last
-        self._turn += 1
-        found: dict[ProjectId, list[OverdueReceipt]] = {}
-        for receipt in part.receipts:
-            found.setdefault(receipt.project_id, []).append(receipt)
-        full = [
-            project_id for project_id, of_project in found.items() if len(of_project) == OF_EACH
-        ]
-        for project_id in found.keys() - set(full):
-            self._walks.pop(project_id, None)
-        unwalked = _Walk(None, 0)
-        for project_id in sorted(
-            full, key=lambda project_id: self._walks.get(project_id, unwalked).turn
-        )[:WALKED_AT_ONCE]:
-            after = self._walks.get(project_id, unwalked).after or found[project_id][-1]
-            further = await overdue_receipts(
-                session, until, after=after, limit=WALKED_PART, project_id=project_id
-            )
-            self._walks[project_id] = _Walk(
-                further[-1] if len(further) == WALKED_PART else None, self._turn
-            )
-            found[project_id] += further
-        return [receipt for of_project in found.values() for receipt in of_project]
 
     async def _act_on_all(
         self, items: Sequence[Item], act: Callable[..., Awaitable[bool]]

@@ -19,9 +19,9 @@ from domain.ids import EventId
 from domain.outage import is_ingest_down
 from domain.values.round_robin import round_robin
 from store.db.database import Database
-from store.receipts.deadlines import OverdueReceipt, overdue_receipts
 from store.receipts.outbox import oldest_age
-from store.receipts.reconcile_queries import (
+from store.receipts.reconcile.overdue import OverdueReceipt, overdue_receipts
+from store.receipts.reconcile.queries import (
     OpenReceipt,
     dispatched_and_open,
     open_receipts,

@@ -12,7 +12,7 @@ import structlog
 from domain.errors import Unavailable
 from store.db.database import Database
 from store.db.sql import SessionStatements
-from store.receipts.search_index import (
+from store.receipts.lists.search_index import (
     Progress,
     follow_clock,
     has_trigrams,

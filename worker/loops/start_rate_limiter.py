@@ -7,7 +7,7 @@ receipts and requests of people are never limited. A token bucket without I/O, o
 in monotonic seconds. Called by `worker.loops.dispatch` before each claim.
 """
 
-from store.receipts.deadlines import BEHIND_FROM_OVERDUE
+from store.receipts.reconcile.overdue import BEHIND_FROM_OVERDUE
 
 BUSY_ACCEPTS_PER_SECOND = 200.0
 BEHIND_SHARE = 0.2  # of the rate, while incidents open late

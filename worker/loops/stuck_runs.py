@@ -15,7 +15,7 @@ from domain.audit import MAKEGOOD
 from domain.errors import NotFound, Unavailable
 from domain.ids import EventId
 from domain.lifecycle import END_STATES
-from domain.runs import RunCondition, RunLook, StuckCause, StuckRun
+from domain.temporal.runs import RunCondition, RunLook, StuckCause, StuckRun
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.outbox import enqueue_start_again

@@ -26,7 +26,7 @@ from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.state import project_of
 
-# Fewer than the database pool has connections: an activity that waits for a row lock uses one.
+# Fewer than the pool for writing has: an activity that waits for a row lock uses a connection.
 LIFECYCLE_LIMITS = SlotLimits(
     total=4,
     per_project=2,

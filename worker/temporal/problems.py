@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from temporalio.service import RPCError, RPCStatusCode
 
-from domain.temporal_problems import ProblemKind
+from domain.temporal.problems import ProblemKind
 
 RPC_SECONDS = timedelta(seconds=3)
 REFUSED = frozenset(

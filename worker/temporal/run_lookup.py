@@ -13,10 +13,11 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.ids import EventId
-from domain.runs import RunCondition, RunLook
+from domain.temporal.runs import RunCondition, RunLook
 from domain.values.timestamps import to_iso
 from worker.temporal.problems import REFUSED, RPC_SECONDS
 from workflows.messages import workflow_id
+from workflows.search_attributes import MG_STATE
 
 LISTED_AT_ONCE = 100
 DESCRIBED_AT_ONCE = 50
@@ -76,7 +77,7 @@ async def find_unexpectedly_closed(
         RPCError: Temporal does not answer.
     """
     is_closed = "ExecutionStatus NOT IN ('Running', 'ContinuedAsNew')"
-    was_open = "MgState IN ('waiting', 'incident')"
+    was_open = f"{MG_STATE.name} IN ('waiting', 'incident')"
     query = (
         f"WorkflowType = 'receipt' AND {is_closed} AND {was_open} AND CloseTime >="
         f" '{to_iso(since)}'"

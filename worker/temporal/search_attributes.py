@@ -19,19 +19,12 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from worker.temporal.problems import RPC_SECONDS, reason_of
+from workflows.search_attributes import SEARCH_ATTRIBUTE_KEYS
 
 KEYWORD = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
-# In order of priority, where not all of them can be registered.
+# Their types by name, in order of priority.
 SEARCH_ATTRIBUTES: Mapping[str, "IndexedValueType.ValueType"] = {
-    "MgState": KEYWORD,
-    "MgIncidentId": KEYWORD,
-    "MgProject": KEYWORD,
-    "MgDeadline": IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
-    "MgProviderEventId": KEYWORD,
-    "MgEventType": KEYWORD,
-    "MgMode": KEYWORD,
-    "MgProvider": KEYWORD,
-    "MgEffect": KEYWORD,
+    key.name: IndexedValueType.ValueType(key.indexed_value_type) for key in SEARCH_ATTRIBUTE_KEYS
 }
 
 # Temporal is unavailable: each further call would only wait for its timeout.

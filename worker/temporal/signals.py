@@ -3,14 +3,61 @@
 Called by `worker.temporal.workflow_client`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from domain.receipts import Receipt, ReceiptState
 from domain.results import ResultStatus
+from domain.temporal.outbox import OutboxKind
 from store.receipts.outbox import OutboxRow
 from workflows.messages import ExpireSignal, ReprocessSignal, ResolveSignal, ResultSignal
 
 Signal = ResultSignal | ReprocessSignal | ResolveSignal | ExpireSignal
+Fields = Mapping[str, Any]  # Any: the JSON of an outbox row, as its kind has it
+
+
+@dataclass(frozen=True, slots=True)
+class SignalKind:
+    """A signal's message, and how it is read from the fields of an outbox row."""
+
+    message: type[Signal]
+    read: Callable[[Fields], Signal]
+
+
+def _read_result(fields: Fields) -> ResultSignal:
+    return ResultSignal(
+        result_id=str(fields["result_id"]),
+        status=ResultStatus(str(fields["status"])),
+        replay_id=_text(fields.get("replay_id")),
+    )
+
+
+def _read_reprocess(fields: Fields) -> ReprocessSignal:
+    replay_id, requested_by = _text(fields.get("replay_id")), _text(fields.get("requested_by"))
+    return ReprocessSignal(replay_id=replay_id, requested_by=requested_by)
+
+
+def _read_resolve(fields: Fields) -> ResolveSignal:
+    return ResolveSignal(requested_by=_text(fields.get("requested_by")))
+
+
+def _read_expire(_: Fields) -> ExpireSignal:
+    return ExpireSignal()
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+# The signal of each kind of outbox row. The others, START and RESTART, start a run.
+SIGNALS: Mapping[OutboxKind, SignalKind] = {
+    OutboxKind.RESULT: SignalKind(ResultSignal, _read_result),
+    OutboxKind.REPROCESS: SignalKind(ReprocessSignal, _read_reprocess),
+    OutboxKind.RESOLVE: SignalKind(ResolveSignal, _read_resolve),
+    OutboxKind.EXPIRE: SignalKind(ExpireSignal, _read_expire),
+}
+_KINDS = {signal.message: kind for kind, signal in SIGNALS.items()}
 
 
 def success_at_start(receipt: Receipt, signals: Sequence[Signal]) -> Signal | None:
@@ -52,38 +99,12 @@ def signal_from(row: OutboxRow) -> Signal:
     Raises:
         ValueError: the row's kind has no signal.
     """
-    match row.kind:
-        case "result":
-            return ResultSignal(
-                result_id=str(row.fields["result_id"]),
-                status=ResultStatus(str(row.fields["status"])),
-                replay_id=_text(row.fields.get("replay_id")),
-            )
-        case "reprocess":
-            return ReprocessSignal(
-                replay_id=_text(row.fields.get("replay_id")),
-                requested_by=_text(row.fields.get("requested_by")),
-            )
-        case "resolve":
-            return ResolveSignal(requested_by=_text(row.fields.get("requested_by")))
-        case "expire":
-            return ExpireSignal()
-        case _:
-            raise ValueError(f"the outbox row {row.id} is of an unknown kind")
+    kind = next((kind for kind in SIGNALS if kind == row.kind), None)
+    if kind is None:
+        raise ValueError(f"the outbox row {row.id} is of an unknown kind")
+    return SIGNALS[kind].read(row.fields)
 
 
 def signal_name(signal: Signal) -> str:
     """The signal's name in Temporal."""
-    match signal:
-        case ResultSignal():
-            return "result"
-        case ReprocessSignal():
-            return "reprocess"
-        case ResolveSignal():
-            return "resolve"
-        case ExpireSignal():
-            return "expire"
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    return _KINDS[type(signal)].value

@@ -20,7 +20,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.ids import EventId
 from domain.receipts import Receipt, ReceiptState
-from domain.runs import RunLook
+from domain.temporal.outbox import OutboxKind
+from domain.temporal.runs import RunLook
 from store.receipts.outbox import OutboxBatch
 from worker.temporal import run_lookup
 from worker.temporal.connect import Prepared, prepare_namespace, read_namespace_id
@@ -36,13 +37,13 @@ from worker.temporal.signals import (
 )
 from worker.temporal.workflow_labels import Labels, start_labelled
 from workflows.messages import (
-    MG_STATE,
     TASK_QUEUE,
     ExpireSignal,
     ReceiptInput,
     workflow_id,
 )
 from workflows.receipt import ReceiptWorkflow
+from workflows.search_attributes import MG_STATE
 
 # Temporal's default is 10 s. A lost workflow task costs that long.
 TASK_SECONDS = timedelta(seconds=5)
@@ -111,11 +112,11 @@ class ReceiptWorkflowClient:
         Raises:
             RPCError: Temporal does not answer, or refuses. Some of the rows may have been sent.
         """
-        if any(row.kind == "restart" for row in batch.rows):
+        if any(row.kind == OutboxKind.RESTART for row in batch.rows):
             # The new run loads the stored state, and needs none of the signals.
             await self.restart(batch.receipt)
             return
-        from_rows = [signal_from(row) for row in batch.rows if row.kind != "start"]
+        from_rows = [signal_from(row) for row in batch.rows if row.kind != OutboxKind.START]
         is_started = len(from_rows) == len(batch.rows)
         signals = merge_signals(batch.receipt, from_rows)
         if is_started:

@@ -18,7 +18,7 @@ from domain.receipts import Receipt
 from domain.values.text import cut_encoded, sanitize
 from domain.values.timestamps import to_iso
 from worker.temporal.search_attributes import NOTHING, Registered
-from workflows.messages import (
+from workflows.search_attributes import (
     MG_DEADLINE,
     MG_EFFECT,
     MG_EVENT_TYPE,

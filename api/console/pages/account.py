@@ -3,8 +3,8 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth.audit_actor import actor_of
 from api.console.base import Console
+from api.console.dependencies import CurrentActor, CurrentViewer
 from api.console.sign_in.cookies import Notice
 
 
@@ -15,29 +15,24 @@ class AccountPages:
         self._console = console
         self._people = console.people
 
-    async def sessions(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
-        answer = await self._people.sessions.list_sessions(viewer.user_id, token=viewer.token)
-        values = {"sessions": answer["data"]}
+    async def sessions(self, request: Request, viewer: CurrentViewer) -> Response:
+        listed = await self._people.sessions.list_sessions(viewer.user_id, token=viewer.token)
+        values = {"sessions": listed}
         return await self._console.render_page(
             request, viewer, page="account.html", section="account", values=values
         )
 
-    async def end_one(self, request: Request, session_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        await self._console.sessions.form(request, viewer)
-        action = self._people.sessions.end_session(
-            viewer.user_id, session_id, actor=actor_of(request, viewer.user_id)
-        )
+    async def end_one(
+        self, viewer: CurrentViewer, actor: CurrentActor, session_id: str
+    ) -> Response:
+        action = self._people.sessions.end_session(viewer.user_id, session_id, actor=actor)
         return await self._console.perform(
             viewer, action, success="The browser is signed out.", back="/account"
         )
 
-    async def end_others(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
-        await self._console.sessions.form(request, viewer)
+    async def end_others(self, viewer: CurrentViewer, actor: CurrentActor) -> Response:
         ended = await self._people.sessions.end_sessions(
-            viewer.user_id, but_for=viewer.token, actor=actor_of(request, viewer.user_id)
+            viewer.user_id, but_for=viewer.token, actor=actor
         )
         text = (
             "You were not signed in to any other browser."

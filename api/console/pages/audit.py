@@ -1,24 +1,33 @@
 """The audit log: the list and its export. Each export writes an audit entry itself."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import datetime
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from api.auth.audit_actor import actor_of
 from api.console.base import Console
+from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import own_projects, project_names, redirect_to_short_address
 from api.console.sign_in.sessions import Viewer
 from api.console.ui import labels
 from api.console.ui.filters import ListAddress, read_audit_address
 from api.console.ui.rendering import HEADERS
-from domain.audit import CLI, TEMPORAL, VISITOR, AuditAction
+from domain.audit import (
+    CLI,
+    TEMPORAL,
+    VISITOR,
+    AuditAction,
+    AuditEntry,
+    SubjectType,
+    read_details,
+)
 from domain.errors import NotFound
 from domain.ids import ProjectId
 from domain.users import Role
-from operations.audit import AuditFilters
+from operations.responses.audit import json_lines
+from store.audit.log import AuditFilters
 from store.people import users
 
 ROWS = 50
@@ -29,15 +38,13 @@ BAD = (
     AuditAction.AUDIT_DAMAGE_FOUND,
 )
 FILE = {"Content-Disposition": 'attachment; filename="makegood-audit.jsonl"'}
-# The REST shape of an entry. Values are of any JSON type.
-Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
     """One rendered entry. `link` is None if the subject has no page."""
 
-    at: str
+    at: datetime
     actor: str
     actor_id: str
     action: str
@@ -56,17 +63,12 @@ class AuditPages:
         self._console = console
         self._operations = console.operations
 
-    async def listing(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
+    async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
         address = read_audit_address(request.query_params)
         if redirect := redirect_to_short_address(self._console, request, address):
             return redirect
         projects = await own_projects(self._console, viewer)
-        owned = {
-            one["project_id"]: str(one["name"])
-            for one in projects
-            if _owns(viewer, one["project_id"])
-        }
+        owned: dict[str, str] = {one.id: one.name for one in projects if _owns(viewer, one.id)}
         if not viewer.access.is_administrator:
             if "project" not in address.chosen and owned:
                 first = {"project": next(iter(owned)), **address.chosen}
@@ -76,15 +78,15 @@ class AuditPages:
             address = replace(address, required=("project",))
         self._check(viewer, address)
         page = await self._operations.audit.list_audit(
-            address.chosen.get("project"), _filters(address), limit=ROWS, cursor=address.cursor
+            _filters(address), limit=ROWS, cursor=address.cursor
         )
-        names = await self._names(viewer, page["data"])
-        owned = await self._with_named(viewer, owned, page["data"], address.chosen.get("project"))
+        names = await self._names(viewer, page.rows)
+        shown = await self._with_named(viewer, owned, page.rows, address.chosen.get("project"))
         values = {
-            "lines": [render_entry(entry, names, owned) for entry in page["data"]],
-            "next_cursor": page["next_cursor"],
+            "lines": [render_entry(entry, names, shown) for entry in page.rows],
+            "next_cursor": page.next_cursor,
             "address_of": address,
-            "project_names": owned,
+            "project_names": shown,
             "actions": [(action.value, labels.humanize(action.value)) for action in AuditAction],
             "actors": _actors(names, address.chosen.get("actor")),
         }
@@ -92,34 +94,34 @@ class AuditPages:
             request, viewer, page="audit.html", section="audit", values=values
         )
 
-    async def export(self, request: Request) -> Response:
+    async def export(
+        self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor
+    ) -> Response:
         """The filtered entries as a file. A POST, because the export writes an audit entry.
 
         The export of an owner omits positions in the whole log, which would reveal the activity of
         others.
         """
-        viewer = await self._console.viewer(request)
-        fields = await self._console.sessions.form(request, viewer)
         address = read_audit_address(fields)
         self._check(viewer, address)
-        lines = await self._operations.audit.export_audit(
-            address.chosen.get("project"),
-            _filters(address),
-            actor=actor_of(request, viewer.user_id),
-            with_chain=viewer.access.is_administrator,
-        )
+        chunks = await self._operations.audit.export_audit(_filters(address), actor=actor)
+        lines = _lines(chunks, with_chain=viewer.access.is_administrator)
         return StreamingResponse(lines, media_type="application/jsonl", headers={**HEADERS, **FILE})
 
     async def _with_named(
-        self, viewer: Viewer, owned: Mapping[str, str], entries: list[Json], chosen: str | None
+        self,
+        viewer: Viewer,
+        owned: Mapping[str, str],
+        entries: Sequence[AuditEntry],
+        chosen: str | None,
     ) -> dict[str, str]:
         """Add the names of the viewer's other projects on the page: the list is bounded."""
         named = {
-            entry["subject_id"] if entry["subject_type"] == "project" else entry["project_id"]
+            entry.subject_id if entry.subject_type == SubjectType.PROJECT else entry.project_id
             for entry in entries
         }
         others = {
-            str(one) for one in {*named, chosen} if one is not None and _owns(viewer, one)
+            one for one in {*named, chosen} if one is not None and _owns(viewer, one)
         } - owned.keys()
         return {**owned, **await project_names(self._console, viewer, (), others)}
 
@@ -130,12 +132,12 @@ class AuditPages:
         ):
             raise NotFound("There is no such project, or you are not one of its owners.")
 
-    async def _names(self, viewer: Viewer, entries: list[Json]) -> dict[str, str]:
+    async def _names(self, viewer: Viewer, entries: Iterable[AuditEntry]) -> dict[str, str]:
         """Email addresses by user id, because entries hold only ids.
 
         Administrators also get all other users.
         """
-        named = {str(entry[name]) for entry in entries for name in ("actor", "subject_id")}
+        named = {one for entry in entries for one in (entry.actor, entry.subject_id) if one}
         async with self._console.parts.database.reading() as session:
             shown = await users.read_users(session, named)
             others = await users.list_users(session) if viewer.access.is_administrator else []
@@ -149,34 +151,33 @@ def _owns(viewer: Viewer, project_id: str) -> bool:
 
 
 def render_entry(
-    entry: Json, names: Mapping[str, str], project_names: Mapping[str, str]
+    entry: AuditEntry, names: Mapping[str, str], project_names: Mapping[str, str]
 ) -> AuditRow:
     """Render one entry. `names` are email addresses by user id."""
-    actor, subject_id = str(entry["actor"]), entry["subject_id"]
-    kind, details = entry["subject_type"], dict(entry["details"])
-    links = {
-        "project": f"/projects/{subject_id}",
-        "incident": f"/incidents/{subject_id}",
-        "receipt": f"/events/{subject_id}",
+    kind, subject_id = entry.subject_type, entry.subject_id
+    links: Mapping[str | None, str] = {
+        SubjectType.PROJECT: f"/projects/{subject_id}",
+        SubjectType.INCIDENT: f"/incidents/{subject_id}",
+        SubjectType.RECEIPT: f"/events/{subject_id}",
     }
     named = {**names, **project_names}.get(str(subject_id), labels.short_id(str(subject_id)))
-    is_gone = kind == "project" and subject_id not in project_names
-    project_id = None if kind == "project" else entry["project_id"]
+    is_gone = kind == SubjectType.PROJECT and subject_id not in project_names
+    project_id = None if kind == SubjectType.PROJECT else entry.project_id
     return AuditRow(
-        at=entry["at"],
-        actor=_actor_name(actor, names),
-        actor_id=actor,
-        action=labels.humanize(entry["action"]),
-        is_bad=entry["action"] in BAD,
+        at=entry.at,
+        actor=_actor_name(entry.actor, names),
+        actor_id=entry.actor,
+        action=labels.humanize(entry.action),
+        is_bad=entry.action in BAD,
         subject=labels.humanize(kind) if subject_id is None else f"{labels.humanize(kind)} {named}",
         link=links.get(kind) if subject_id and not is_gone else None,
         project=""
         if project_id is None
         else project_names.get(project_id, labels.short_id(project_id)),
-        address=entry["address"] or "",
+        address=entry.address or "",
         facts=tuple(
             (labels.humanize(name), _value(value))
-            for name, value in details.items()
+            for name, value in read_details(entry.details).items()
             if value not in ([], None)
         ),
     )
@@ -207,6 +208,18 @@ def _value(value: object) -> str:
 
 def _filters(address: ListAddress) -> AuditFilters:
     chosen = address.chosen
+    project_id = chosen.get("project")
     return AuditFilters(
-        chosen.get("actor"), chosen.get("action"), address.created_after, address.created_before
+        project_id=None if project_id is None else ProjectId(project_id),
+        actor=chosen.get("actor"),
+        action=chosen.get("action"),
+        created_after=address.created_after,
+        created_before=address.created_before,
     )
+
+
+async def _lines(
+    chunks: AsyncIterator[list[AuditEntry]], *, with_chain: bool
+) -> AsyncIterator[bytes]:
+    async for entries in chunks:
+        yield json_lines(entries, with_chain=with_chain)

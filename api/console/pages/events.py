@@ -1,21 +1,33 @@
 """The list of receipts, and the event page with facts, incident, repairs and timeline."""
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth.audit_actor import actor_of
 from api.console.base import Console
+from api.console.dependencies import CurrentActor, CurrentViewer
 from api.console.pages.list_page import list_values, redirect_to_short_address
 from api.console.ui import timeline
 from api.console.ui.filters import EVENT_TABS, read_address
-from api.console.ui.labels import parse_instant
-from api.console.ui.list_queries import Json, event_rows, read_event
-from domain.runs import CAUSE_TEXTS, restart_command
+from api.console.ui.list_queries import event_rows, read_event
+from api.console.ui.timeline_entries import TimelineText
+from domain.receipts import Receipt
+from domain.temporal.runs import CAUSE_TEXTS, restart_command
 from domain.users import Role
 from domain.values.timestamps import to_iso
+from store.receipts.queries import EventFull
+
+
+@dataclass(frozen=True, slots=True)
+class StuckNotice:
+    """Why a workflow is stuck, since when, and the command that restarts it."""
+
+    cause: str
+    found_at: datetime
+    command: str
 
 
 class EventPages:
@@ -25,8 +37,7 @@ class EventPages:
         self._console = console
         self._operations = console.operations
 
-    async def listing(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
+    async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
         address = read_address("/events", request.query_params, tabs=EVENT_TABS)
         if redirect := redirect_to_short_address(self._console, request, address):
             return redirect
@@ -43,65 +54,60 @@ class EventPages:
             region="_events.html",
         )
 
-    async def one(self, request: Request, event_id: str) -> Response:
-        viewer = await self._console.viewer(request)
+    async def one(self, request: Request, viewer: CurrentViewer, event_id: str) -> Response:
         cursor = request.query_params.get("older") or None
         event = await read_event(self._console.parts.database, event_id, cursor=cursor)
+        project_id = event.receipt.project_id
         values = {
-            "event": event,
+            "receipt": event.receipt,
+            "incident": event.incident,
+            "repairs": event.repairs,
+            "timeline_cursor": event.timeline_cursor,
             "is_older_part": cursor is not None,
-            "timeline_items": timeline.render(event["timeline"], viewer_id=viewer.user_id),
-            "next_step": timeline.next_step(event) if cursor is None else None,
+            "timeline_items": timeline.render(event.timeline, viewer_id=viewer.user_id),
+            "next_step": self._next_step(event) if cursor is None else None,
             "run_url": self._run_url(event_id),
             "stuck": await self._stuck(event_id),
-            "share_of_wait": self._share_of_wait(event),
-            "project": await self._operations.projects.read_project(event["project_id"]),
+            "share_of_wait": self._share_of_wait(event.receipt),
+            "project": await self._operations.projects.read_project(project_id),
             "form_token": viewer.form_token,
-            "may_operate": viewer.access.allows(Role.OPERATOR, project_id=event["project_id"]),
+            "may_operate": viewer.access.allows(Role.OPERATOR, project_id=project_id),
         }
-        section = "incidents" if event["incident"] else "events"
+        section = "incidents" if event.incident else "events"
         return await self._console.render_page(
             request, viewer, page="event.html", section=section, values=values, region="_event.html"
         )
 
-    async def expire(self, request: Request, event_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        await self._console.sessions.form(request, viewer)
-        action = self._operations.events.expire(
-            None, event_id, actor=actor_of(request, viewer.user_id)
-        )
+    async def expire(self, viewer: CurrentViewer, actor: CurrentActor, event_id: str) -> Response:
+        action = self._operations.events.expire(None, event_id, actor=actor)
         return await self._console.perform(
             viewer, action, success="The deadline has expired.", back=f"/events/{quote(event_id)}"
         )
 
-    async def restart(self, request: Request, event_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        await self._console.sessions.form(request, viewer)
-        action = self._operations.runs.restart(
-            None, event_id, actor=actor_of(request, viewer.user_id)
-        )
+    async def restart(self, viewer: CurrentViewer, actor: CurrentActor, event_id: str) -> Response:
+        action = self._operations.runs.restart(None, event_id, actor=actor)
         success = "Restart requested. The workflow restarts in a few seconds."
         return await self._console.perform(
             viewer, action, success=success, back=f"/events/{quote(event_id)}"
         )
 
-    async def _stuck(self, event_id: str) -> Json | None:
-        """Why the workflow is stuck, since when, and the command that restarts it.
-
-        None if it is not stuck.
-        """
+    async def _stuck(self, event_id: str) -> StuckNotice | None:
+        """The notice about the workflow. None if it is not stuck."""
         run = await self._operations.runs.stuck_run(event_id)
         if run is None or run.found_at is None or run.cause is None:
             return None
-        return {
-            "cause": CAUSE_TEXTS[run.cause],
-            "found_at": to_iso(run.found_at),
-            "command": restart_command(run.event_id),
-        }
+        return StuckNotice(
+            cause=CAUSE_TEXTS[run.cause],
+            found_at=run.found_at,
+            command=restart_command(run.event_id),
+        )
 
-    def _share_of_wait(self, event: Json) -> int:
+    def _next_step(self, event: EventFull) -> TimelineText | None:
+        return timeline.next_step(event.receipt.state, event.incident, event.repairs)
+
+    def _share_of_wait(self, receipt: Receipt) -> int:
         """The share of the time until the deadline that has passed, in percent."""
-        start, end = parse_instant(event["accepted_at"]), parse_instant(event["deadline_at"])
+        start, end = receipt.accepted_at, receipt.deadline_at
         passed = (self._console.parts.now() - start) / max(end - start, timedelta(milliseconds=1))
         return round(100 * min(max(passed, 0), 1))
 

@@ -4,6 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.console.base import Console
+from api.console.dependencies import CurrentViewer
 
 
 class HomePages:
@@ -12,15 +13,13 @@ class HomePages:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    async def home(self, request: Request) -> Response:
-        await self._console.viewer(request)
+    async def home(self) -> Response:
         return self._console.sessions.redirect("/incidents")
 
     async def static_file(self, request: Request, name: str) -> Response:
         return self._console.pages.static_file(name, version=request.query_params.get("v", ""))
 
-    async def rail(self, request: Request) -> Response:
+    async def rail(self, request: Request, viewer: CurrentViewer) -> Response:
         """The navigation for htmx, or 204 if it has not changed."""
-        viewer = await self._console.viewer(request)
         rendered = await self._console.rail(viewer, request.query_params.get("section", ""))
         return self._console.pages.fragment(request, rendered)

@@ -3,8 +3,8 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth.audit_actor import actor_of
 from api.console.base import Console
+from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import list_values, redirect_to_short_address
 from api.console.sign_in.cookies import Notice
 from api.console.sign_in.sessions import safe_return_path
@@ -21,8 +21,7 @@ class IncidentPages:
         self._console = console
         self._operations = console.operations
 
-    async def listing(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
+    async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
         address = read_address("/incidents", request.query_params, tabs=INCIDENT_TABS)
         if redirect := redirect_to_short_address(self._console, request, address):
             return redirect
@@ -37,45 +36,38 @@ class IncidentPages:
             region="_incidents.html",
         )
 
-    async def one(self, request: Request, incident_id: str) -> Response:
+    async def one(self, incident_id: str) -> Response:
         """Redirect to the event page. Alerts may link to this address."""
-        await self._console.viewer(request)
         incident = await self._operations.incidents.read_incident(None, incident_id)
-        return self._console.sessions.redirect(f"/events/{incident['event_id']}")
+        return self._console.sessions.redirect(f"/events/{incident.event_id}")
 
-    async def reprocess(self, request: Request, incident_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        fields = await self._console.sessions.form(request, viewer)
-        action = self._operations.incidents.reprocess(
-            None, incident_id, actor=actor_of(request, viewer.user_id)
-        )
+    async def reprocess(
+        self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, incident_id: str
+    ) -> Response:
+        action = self._operations.incidents.reprocess(None, incident_id, actor=actor)
         success = "Repair requested. The incident is resolved when the app reports success."
         return await self._console.perform(
             viewer, action, success=success, back=safe_return_path(fields, otherwise="/incidents")
         )
 
-    async def acknowledge(self, request: Request, incident_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        fields = await self._console.sessions.form(request, viewer)
-        action = self._operations.incidents.acknowledge(
-            None, incident_id, actor=actor_of(request, viewer.user_id)
-        )
+    async def acknowledge(
+        self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, incident_id: str
+    ) -> Response:
+        action = self._operations.incidents.acknowledge(None, incident_id, actor=actor)
         success = "Acknowledged. Other members can see that someone is investigating."
         return await self._console.perform(
             viewer, action, success=success, back=safe_return_path(fields, otherwise="/incidents")
         )
 
-    async def resolve(self, request: Request, incident_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        fields = await self._console.sessions.form(request, viewer)
+    async def resolve(
+        self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, incident_id: str
+    ) -> Response:
         back = safe_return_path(fields, otherwise="/incidents")
         reason = fields.get("reason", "").strip()[:LONGEST_REASON]
         if not reason:
             notice = Notice("bad", "Enter a reason. It is kept on the timeline.")
             return self._console.sessions.redirect(back, viewer=viewer, notice=notice)
-        action = self._operations.incidents.resolve(
-            None, incident_id, reason=reason, actor=actor_of(request, viewer.user_id)
-        )
+        action = self._operations.incidents.resolve(None, incident_id, reason=reason, actor=actor)
         return await self._console.perform(
             viewer, action, success="Incident resolved manually.", back=back
         )

@@ -7,11 +7,13 @@ from starlette.responses import Response
 
 from api.console.base import Console
 from api.console.sign_in.sessions import Viewer
-from api.console.ui import filters
+from api.console.ui import filters, labels
 from api.console.ui.filters import ListAddress, has_empty_fields
-from api.console.ui.list_queries import Json, RowPage
 from domain.ids import ProjectId
+from domain.projects import Project
 from operations.validation import known_id
+from store.db.paging import Page
+from store.receipts.queries import EventRow, IncidentRow
 
 
 def redirect_to_short_address(
@@ -24,11 +26,16 @@ def redirect_to_short_address(
 
 
 async def list_values(
-    console: Console, viewer: Viewer, address: ListAddress, page: RowPage, *, tabs: Sequence[str]
+    console: Console,
+    viewer: Viewer,
+    address: ListAddress,
+    page: Page[EventRow] | Page[IncidentRow],
+    *,
+    tabs: Sequence[str],
 ) -> dict[str, object]:
     """The values that the templates of a list need."""
     projects = await own_projects(console, viewer)
-    shown = {str(row.get("event", row)["project_id"]) for row in page.rows}
+    shown: set[str] = {row.receipt.project_id for row in page.rows}
     chosen = address.chosen.get("project")
     named = shown if chosen is None else {*shown, chosen}
     return {
@@ -38,26 +45,27 @@ async def list_values(
         "tabs": tabs,
         "projects": projects,
         "project_names": await project_names(console, viewer, projects, named),
+        "providers": [(name, labels.humanize(name)) for name in filters.PROVIDERS],
         "event_types": filters.EVENT_TYPES,
         "effect_types": filters.EFFECT_TYPES,
         "counts": await console.counts(viewer, project_id=address.chosen.get("project")),
     }
 
 
-async def own_projects(console: Console, viewer: Viewer) -> list[Json]:
+async def own_projects(console: Console, viewer: Viewer) -> list[Project]:
     """The newest 1,000 projects of the viewer, sorted by name."""
-    answer = await console.operations.projects.list_projects(viewer.access.projects)
-    return sorted(answer["data"], key=lambda project: str(project["name"]).lower())
+    listed = await console.operations.projects.list_projects(viewer.access.projects)
+    return sorted(listed, key=lambda project: project.name.lower())
 
 
 async def project_names(
-    console: Console, viewer: Viewer, projects: Sequence[Json], named: Iterable[str]
+    console: Console, viewer: Viewer, projects: Sequence[Project], named: Iterable[str]
 ) -> dict[str, str]:
     """Names by project id: of `projects`, and of the viewer's projects in `named`."""
-    names = {str(project["project_id"]): str(project["name"]) for project in projects}
+    names: dict[str, str] = {project.id: project.name for project in projects}
     others = {ProjectId(known_id(one)) for one in named if one not in names}
     others = {one for one in others if viewer.access.role_in(one) is not None}
     if others:
-        answer = await console.operations.projects.list_projects(others)
-        names |= {project["project_id"]: str(project["name"]) for project in answer["data"]}
+        listed = await console.operations.projects.list_projects(others)
+        names |= {project.id: project.name for project in listed}
     return names

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from api.console.base import Console
+from api.console.dependencies import CurrentViewer
 from domain.errors import NotFound
 from store.maintenance.mailbox import Mail, list_mails, read_mail
 
@@ -32,8 +33,7 @@ class MailboxPages:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    async def listing(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
+    async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
         values = {"mails": await asyncio.to_thread(list_mails, self._directory())}
         return await self._console.render_page(
             request,
@@ -44,15 +44,13 @@ class MailboxPages:
             region="_mails.html",
         )
 
-    async def one(self, request: Request, name: str) -> Response:
-        viewer = await self._console.viewer(request)
+    async def one(self, request: Request, viewer: CurrentViewer, name: str) -> Response:
         values = {"mail": await self._mail(name)}
         return await self._console.render_page(
             request, viewer, page="mail.html", section="mailbox", values=values
         )
 
-    async def html_part(self, request: Request, name: str) -> Response:
-        await self._console.viewer(request)
+    async def html_part(self, name: str) -> Response:
         mail = await self._mail(name)
         # Links open in a new tab: the policy of the frame would block them.
         return HTMLResponse(f'<base target="_blank">{mail.html or ""}', headers=FRAME_HEADERS)

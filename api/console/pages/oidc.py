@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from api.console.base import Console
-from api.console.sign_in.cookies import Notice
+from api.console.sign_in.cookies import Notice, StateCookie
 from api.console.sign_in.login_attempts import LoginAttempt
 from api.console.sign_in.oidc_provider import (
     AuthorizationRequest,
@@ -32,8 +32,7 @@ from store.people.identities import adopt_identity, find_identity
 
 logger = structlog.get_logger(__name__)
 
-AUTHORIZATION = "oidc"
-AUTHORIZATION_SECONDS = 600
+AUTHORIZATION = StateCookie("oidc", seconds=600)
 # Tolerated difference between the provider's clock and ours in `auth_time`.
 CLOCK_SECONDS = 60
 
@@ -56,7 +55,7 @@ class OidcPages:
         """
         provider, now = self._provider(), await self._now()
         is_step_up = "back" in request.query_params
-        user_id = (await self._console.viewer(request)).user_id if is_step_up else ""
+        user_id = (await self._sessions.viewer(request)).user_id if is_step_up else ""
         try:
             url, expected = await provider.begin(now=now, force_login=is_step_up)
         except OidcProviderFailed as failure:
@@ -66,9 +65,7 @@ class OidcPages:
         back = safe_return_path(request.query_params, otherwise="/incidents")
         state = {**asdict(expected), "back": back, "user_id": user_id, "at": now.timestamp()}
         response = RedirectResponse(url, status_code=303, headers=HEADERS)
-        return self._sessions.set_state(
-            response, AUTHORIZATION, state, now=now, seconds=AUTHORIZATION_SECONDS
-        )
+        return self._sessions.set_state(response, AUTHORIZATION, state, now=now)
 
     async def finish(self, request: Request) -> Response:
         """The callback: the provider has sent the browser back."""
@@ -148,7 +145,7 @@ class OidcPages:
         asked_at: float,
         back: str,
     ) -> Response:
-        viewer = await self._console.viewer(request)
+        viewer = await self._sessions.viewer(request)
         is_new = (
             identity.authenticated_at is not None
             and identity.authenticated_at >= asked_at - CLOCK_SECONDS

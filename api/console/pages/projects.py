@@ -10,19 +10,20 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth.audit_actor import actor_of
 from api.console.base import Console, error_message
+from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import own_projects
 from api.console.sign_in.cookies import Notice, Secret
 from api.console.sign_in.sessions import Viewer
-from api.console.ui.list_queries import Json
 from domain.errors import Refusal
+from domain.projects import Mode, Project, Scope
 from domain.users import Role
-from domain.values.timestamps import to_iso
+from operations.responses.projects import int_if_whole
 from store.db.paging import LISTED_AT_MOST
 
-SCOPES = ("ingest", "read", "operate", "admin")
 KEY_LIFETIMES = (30, 90, 365)  # days
+# The values of a form's fields, as typed or as stored.
+Typed = Mapping[str, object]
 
 
 class ProjectPages:
@@ -32,65 +33,65 @@ class ProjectPages:
         self._console = console
         self._operations = console.operations
 
-    async def listing(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
+    async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
         return await self._list_page(request, viewer, typed={}, refusal=None)
 
-    async def one(self, request: Request, project_id: str) -> Response:
-        viewer = await self._console.viewer(request)
+    async def one(self, request: Request, viewer: CurrentViewer, project_id: str) -> Response:
         project = await self._operations.projects.read_project(project_id)
-        return await self._page(request, viewer, project, typed=project, refusal=None)
+        return await self._page(request, viewer, project, typed=_settings(project), refusal=None)
 
-    async def create(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
-        fields = await self._console.sessions.form(request, viewer)
+    async def create(
+        self, request: Request, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor
+    ) -> Response:
         try:
             created = await self._operations.projects.create_project(
                 name=fields.get("name", "").strip(),
-                mode=fields.get("mode", "test"),
-                actor=actor_of(request, viewer.user_id),
+                mode=fields.get("mode", Mode.TEST),
+                actor=actor,
                 repair_url=fields.get("repair_url", "").strip() or None,
                 alert_emails=_addresses(fields),
             )
         except Refusal as refusal:
             return await self._list_page(request, viewer, typed=fields, refusal=refusal)
         secrets = (
-            Secret("API key", created["api_key"]),
-            Secret("Signing secret", created["signing_secret"]),
+            Secret("API key", created.api_key),
+            Secret("Signing secret", created.signing_secret),
         )
         text = "Project created. Copy both secrets now: they are not shown again."
         return self._console.sessions.redirect(
-            f"/projects/{quote(created['project_id'])}",
+            f"/projects/{quote(created.project.id)}",
             viewer=viewer,
             notice=Notice("good", text, secrets),
         )
 
-    async def save(self, request: Request, project_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        fields = await self._console.sessions.form(request, viewer)
+    async def save(
+        self,
+        request: Request,
+        viewer: CurrentViewer,
+        fields: FormFields,
+        actor: CurrentActor,
+        project_id: str,
+    ) -> Response:
         project = await self._operations.projects.read_project(project_id)
         changes = _changes(fields, project)
         try:
-            await self._operations.projects.change_project(
-                project_id, changes, actor=actor_of(request, viewer.user_id)
-            )
+            await self._operations.projects.change_project(project_id, changes, actor=actor)
         except Refusal as refusal:
             return await self._page(
-                request, viewer, project, typed={**project, **changes}, refusal=refusal
+                request, viewer, project, typed={**_settings(project), **changes}, refusal=refusal
             )
         return self._console.sessions.redirect(
             _path(project_id), viewer=viewer, notice=Notice("good", "Settings saved.")
         )
 
-    async def delete(self, request: Request, project_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        fields = await self._console.sessions.form(request, viewer)
+    async def delete(
+        self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, project_id: str
+    ) -> Response:
         confirmation, end_open = (
             fields.get("confirmation", "").strip(),
             fields.get("end_open") == "on",
         )
         try:
-            actor = actor_of(request, viewer.user_id)
             gone = await self._operations.projects.delete_project(
                 project_id, confirmation=confirmation, end_open=end_open, actor=actor
             )
@@ -98,22 +99,22 @@ class ProjectPages:
             notice = Notice("bad", error_message(refusal))
             return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
         notice = Notice(
-            "good", f"{gone['name']} is deleted. Calls with its API keys fail within 5 seconds."
+            "good", f"{gone.name} is deleted. Calls with its API keys fail within 5 seconds."
         )
         return self._console.sessions.redirect("/projects", viewer=viewer, notice=notice)
 
-    async def create_key(self, request: Request, project_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        fields = await self._console.sessions.form(request, viewer)
-        scopes = [scope for scope in SCOPES if scope in fields.get("scopes", "").split()]
+    async def create_key(
+        self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, project_id: str
+    ) -> Response:
+        scopes = [scope for scope in Scope if scope in fields.get("scopes", "").split()]
         label, days = fields.get("label", "").strip(), fields.get("expires_in_days", "")
         try:
             created = await self._operations.api_keys.create_key(
                 project_id,
                 label=label,
-                scopes=scopes or ["ingest"],
+                scopes=scopes or [Scope.INGEST],
                 expires_in_days=days or None,
-                actor=actor_of(request, viewer.user_id),
+                actor=actor,
             )
         except Refusal as refusal:
             notice = Notice("bad", error_message(refusal))
@@ -121,45 +122,41 @@ class ProjectPages:
             notice = Notice(
                 "good",
                 "API key created. Copy it now: it is not shown again.",
-                (Secret("API key", created["api_key"]),),
+                (Secret("API key", created.api_key),),
             )
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
 
-    async def revoke_key(self, request: Request, project_id: str, key_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        await self._console.sessions.form(request, viewer)
-        action = self._operations.api_keys.revoke_key(
-            project_id, key_id, actor=actor_of(request, viewer.user_id)
-        )
+    async def revoke_key(
+        self, viewer: CurrentViewer, actor: CurrentActor, project_id: str, key_id: str
+    ) -> Response:
+        action = self._operations.api_keys.revoke_key(project_id, key_id, actor=actor)
         return await self._console.perform(
             viewer, action, success="The API key is revoked.", back=_path(project_id)
         )
 
-    async def rotate_signing_secret(self, request: Request, project_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        await self._console.sessions.form(request, viewer)
+    async def rotate_signing_secret(
+        self, viewer: CurrentViewer, actor: CurrentActor, project_id: str
+    ) -> Response:
         try:
             created = await self._operations.signing_secrets.rotate_signing_secret(
-                project_id, actor=actor_of(request, viewer.user_id)
+                project_id, actor=actor
             )
         except Refusal as refusal:
             notice = Notice("bad", error_message(refusal))
         else:
             text = "Signing secret created. Copy it now. For 24 hours, calls carry both signatures."
-            notice = Notice("good", text, (Secret("Signing secret", created["signing_secret"]),))
+            notice = Notice("good", text, (Secret("Signing secret", created.signing_secret),))
         return self._console.sessions.redirect(_path(project_id), viewer=viewer, notice=notice)
 
-    async def finish_rotation(self, request: Request, project_id: str) -> Response:
-        viewer = await self._console.viewer(request)
-        await self._console.sessions.form(request, viewer)
-        action = self._operations.signing_secrets.finish_rotation(
-            project_id, actor=actor_of(request, viewer.user_id)
-        )
+    async def finish_rotation(
+        self, viewer: CurrentViewer, actor: CurrentActor, project_id: str
+    ) -> Response:
+        action = self._operations.signing_secrets.finish_rotation(project_id, actor=actor)
         success = "Calls are no longer signed with the old secret."
         return await self._console.perform(viewer, action, success=success, back=_path(project_id))
 
     async def _list_page(
-        self, request: Request, viewer: Viewer, *, typed: Json, refusal: Refusal | None
+        self, request: Request, viewer: Viewer, *, typed: Typed, refusal: Refusal | None
     ) -> Response:
         listed = await own_projects(self._console, viewer)
         ends_at = LISTED_AT_MOST if len(listed) >= LISTED_AT_MOST else None
@@ -182,32 +179,25 @@ class ProjectPages:
         self,
         request: Request,
         viewer: Viewer,
-        project: Json,
+        project: Project,
         *,
-        typed: Json,
+        typed: Typed,
         refusal: Refusal | None,
     ) -> Response:
-        project_id, now = project["project_id"], to_iso(self._console.parts.now())
-        values: dict[str, object] = {"project": project, "role": viewer.access.role_in(project_id)}
-        if values["role"] is Role.OWNER:
-            keys = (await self._operations.api_keys.list_keys(project_id))["data"]
+        role = viewer.access.role_in(project.id)
+        values: dict[str, object] = {"project": project, "role": role}
+        if role is Role.OWNER:
+            people = await self._console.people.members.list_members(project.id)
             values |= {
                 "typed": typed,
                 "problems": _problems(refusal),
-                # ISO instants in UTC sort like their text.
-                "keys": [
-                    {
-                        **key,
-                        "is_expired": key["expires_at"] is not None and key["expires_at"] <= now,
-                    }
-                    for key in keys
-                ],
-                "scopes": SCOPES,
+                "keys": await self._operations.api_keys.list_keys(project.id),
+                "now": self._console.parts.now(),
+                "scopes": tuple(Scope),
                 "lifetimes": KEY_LIFETIMES,
-                "overlap_ends_at": (
-                    await self._operations.signing_secrets.read_rotation(project_id)
-                )["overlap_ends_at"],
-                "people": await self._console.people.members.list_members(project_id),
+                "overlap_ends_at": await self._operations.signing_secrets.read_rotation(project.id),
+                "members": people.members,
+                "invitations": people.invitations,
                 "roles": tuple(Role),
             }
         return await self._console.render_page(
@@ -220,14 +210,26 @@ class ProjectPages:
         )
 
 
-# The body of a PATCH. Values are of any JSON type.
-def _changes(fields: Mapping[str, str], project: Json) -> dict[str, Any]:
+def _settings(project: Project) -> Typed:
+    """The stored settings as the form's fields."""
+    return {
+        "name": project.name,
+        "repair_url": project.repair_url,
+        "timeout_minutes": int_if_whole(project.timeout_minutes),
+        "alert_emails": project.alert_emails,
+        "late_result": project.late_result,
+        "snapshots": project.snapshots,
+    }
+
+
+# The body of a PATCH. Any: values are of any JSON type.
+def _changes(fields: Mapping[str, str], project: Project) -> dict[str, Any]:
     """The form as the body of the REST API's PATCH.
 
     An unchanged repair URL is left out, because saving it would resolve and check its host again.
     """
     repair_url = fields.get("repair_url", "").strip() or None
-    is_saved = repair_url != project["repair_url"] or project["repair_url_gone"]
+    is_saved = repair_url != project.repair_url or project.repair_url_gone
     return {
         "name": fields.get("name", "").strip(),
         **({"repair_url": repair_url} if is_saved else {}),

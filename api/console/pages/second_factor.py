@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.console.base import Console
+from api.console.dependencies import AnonymousFields, CurrentViewer, FormFields
 from api.console.sign_in.cookies import Notice, Secret
 from api.console.sign_in.sessions import Viewer
 from api.console.ui.rendering import HEADERS
@@ -43,8 +44,7 @@ class SecondFactorPages:
             return self._sessions.redirect("/login")
         return self._code_page(request, "")
 
-    async def check_code(self, request: Request) -> Response:
-        fields = await self._sessions.anonymous_form(request)
+    async def check_code(self, request: Request, fields: AnonymousFields) -> Response:
         pending = await self._sign_in_flow.pending(request)
         if pending is None:
             return self._sessions.redirect("/login")
@@ -59,8 +59,7 @@ class SecondFactorPages:
         await self._attempts.record_success(attempt)
         return response
 
-    async def security(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
+    async def security(self, request: Request, viewer: CurrentViewer) -> Response:
         async with self._parts.database.reading() as session:
             values = {
                 "has_totp": await factors.has_totp(session, viewer.user_id),
@@ -70,9 +69,7 @@ class SecondFactorPages:
             request, viewer, page="security.html", section="account", values=values
         )
 
-    async def begin(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
-        await self._sessions.form(request, viewer)
+    async def begin(self, viewer: CurrentViewer) -> Response:
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
             secret = await factors.begin_totp(session, self._parts.sealer, viewer.user_id, now=now)
@@ -80,12 +77,10 @@ class SecondFactorPages:
             return self._back(viewer, Notice("bad", "Your authenticator app is already set up."))
         return self._sessions.redirect("/account/totp")
 
-    async def enrol(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
+    async def enrol(self, request: Request, viewer: CurrentViewer) -> Response:
         return await self._enrol_page(request, viewer, "")
 
-    async def qr(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
+    async def qr(self, viewer: CurrentViewer) -> Response:
         name = viewer.email or "console"
         address = pyotp.TOTP(await self._pending_secret(viewer)).provisioning_uri(
             name=name, issuer_name=ISSUER_NAME
@@ -97,9 +92,9 @@ class SecondFactorPages:
         )
         return Response(image.getvalue(), media_type="image/svg+xml", headers=HEADERS)
 
-    async def confirm(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
-        fields = await self._sessions.form(request, viewer)
+    async def confirm(
+        self, request: Request, viewer: CurrentViewer, fields: FormFields
+    ) -> Response:
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
             code = fields.get("code", "")
@@ -117,9 +112,7 @@ class SecondFactorPages:
             _codes_notice("Authenticator app turned on. Every sign-in now asks for a code.", codes),
         )
 
-    async def renew_codes(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
-        await self._sessions.form(request, viewer)
+    async def renew_codes(self, request: Request, viewer: CurrentViewer) -> Response:
         async with self._parts.database.transaction() as session:
             if not await factors.has_totp(session, viewer.user_id):
                 return self._back(
@@ -139,10 +132,8 @@ class SecondFactorPages:
             _codes_notice("New recovery codes created. The old codes no longer work.", codes),
         )
 
-    async def remove(self, request: Request) -> Response:
+    async def remove(self, request: Request, viewer: CurrentViewer, fields: FormFields) -> Response:
         """Turn it off. Always needs a code, because an unattended session must not be enough."""
-        viewer = await self._console.viewer(request)
-        fields = await self._sessions.form(request, viewer)
         attempt = self._attempts.for_step_up(request, viewer.user_id, by="code")
         await self._attempts.count(attempt)
         if not await self._remove(request, viewer, fields.get("code", "")):

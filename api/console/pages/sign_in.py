@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.console.base import Console
+from api.console.dependencies import AnonymousFields, CurrentViewer, FormFields
 from api.console.sign_in.cookies import Notice
 from api.console.sign_in.sessions import Viewer
 from api.console.ui.rendering import Values
@@ -39,8 +40,7 @@ class SignInPages:
     async def sign_in(self, request: Request) -> Response:
         return self._anonymous_page(request, "sign_in.html", {"email": "", "problem": ""})
 
-    async def check_password(self, request: Request) -> Response:
-        fields = await self._sessions.anonymous_form(request)
+    async def check_password(self, request: Request, fields: AnonymousFields) -> Response:
         email = fields.get("email", "").strip()
         attempt = self._sign_in_flow.attempts.by_password(request, email)
         await self._sign_in_flow.attempts.count(attempt)
@@ -59,8 +59,7 @@ class SignInPages:
             request, "sign_in_link.html", {"token": request.query_params.get("token", "")}
         )
 
-    async def redeem_link(self, request: Request) -> Response:
-        fields = await self._sessions.anonymous_form(request)
+    async def redeem_link(self, request: Request, fields: AnonymousFields) -> Response:
         attempt = self._sign_in_flow.attempts.by_link(request)
         await self._sign_in_flow.attempts.count(attempt)
         async with self._parts.database.transaction() as session:
@@ -85,13 +84,12 @@ class SignInPages:
             request, user, to="/login/password", by="link"
         )
 
-    async def choose_password(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
+    async def choose_password(self, viewer: CurrentViewer) -> Response:
         return self._password_page(viewer, email=viewer.email)
 
-    async def set_password(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
-        fields = await self._sessions.form(request, viewer)
+    async def set_password(
+        self, request: Request, viewer: CurrentViewer, fields: FormFields
+    ) -> Response:
         email, password = fields.get("email", "").strip(), fields.get("password", "")
         problem = _password_problem(email, password)
         if problem:
@@ -105,9 +103,7 @@ class SignInPages:
             self._sessions.redirect("/incidents", viewer=renewed, notice=notice), renewed.token
         )
 
-    async def sign_out(self, request: Request) -> Response:
-        viewer = await self._console.viewer(request)
-        await self._sessions.form(request, viewer)
+    async def sign_out(self, request: Request, viewer: CurrentViewer) -> Response:
         async with self._parts.database.transaction() as session:
             await sessions.close_session(session, token=viewer.token)
             now = await self._parts.database.now(session)

@@ -2,31 +2,30 @@
 between requests.
 
 All keys are derived from the root secret with HKDF, so that API processes agree without shared
-memory. A secret that is shown once (an API key, a signing secret) travels in an encrypted,
-short-lived, HttpOnly cookie, which is deleted after the page was shown.
+memory. Each purpose has its own key: a Fernet token of one purpose or session is not authentic for
+another. A secret that is shown once (an API key, a signing secret) travels in a short-lived,
+HttpOnly cookie, which is deleted after the page was shown.
 
 While the root secret is rotated, every token and cookie is made with both the old and the new
 secret, and either one is accepted. A process that still knows only the old secret, or already only
 the new one, therefore works together with a process that knows both.
 """
 
-import base64
 import hmac
-import os
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
 import orjson
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 NOTICE_SECONDS = 120
-NONCE_BYTES = 12
 MAXIMUM_SECRETS = 2
 SEPARATOR = "."  # occurs in neither hex nor base64
 
@@ -48,6 +47,14 @@ class Notice:
     secrets: tuple[Secret, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class StateCookie:
+    """A kind of state that the browser keeps. `purpose` is part of the cookie's name."""
+
+    purpose: str
+    seconds: int
+
+
 class ConsoleKeys:
     """Signs form tokens and encrypts notices and state.
 
@@ -63,10 +70,8 @@ class ConsoleKeys:
     ) -> None:
         """`now` is the database's clock: a process on another host may decrypt the cookie."""
         self._now = now
-        secrets = (secret_key,) if previous is None else (secret_key, previous)
-        self._form_keys = [_derive(secret, b"makegood console form token") for secret in secrets]
-        self._notices = [AESGCM(_derive(secret, b"makegood console notice")) for secret in secrets]
-        self._states = [AESGCM(_derive(secret, b"makegood console state")) for secret in secrets]
+        self._secrets = (secret_key,) if previous is None else (secret_key, previous)
+        self._form_keys = [_derive(secret, "form token") for secret in self._secrets]
 
     def form_token(self, session_token: str) -> str:
         """The token of every form of this session."""
@@ -86,65 +91,62 @@ class ConsoleKeys:
 
     def seal(self, notice: Notice, *, session_token: str) -> str:
         """The notice as a cookie value. Only this session can read it, for `NOTICE_SECONDS`."""
-        clear = orjson.dumps(
-            {"until": self._now().timestamp() + NOTICE_SECONDS, "notice": asdict(notice)}
-        )
-        return SEPARATOR.join(_encrypt(cipher, clear, session_token) for cipher in self._notices)
+        return self._encrypt(asdict(notice), f"notice\0{session_token}", now=self._now())
 
     def unseal(self, cookie: str, *, session_token: str) -> Notice | None:
         """The notice. None if it has expired, belongs to another session or is not authentic."""
-        for candidate in cookie.split(SEPARATOR)[:MAXIMUM_SECRETS]:
-            for cipher in self._notices:
-                clear = _decrypt(cipher, candidate, session_token)
-                if clear is not None:
-                    return _notice_from(clear, self._now())
-        return None
+        fields = self._decrypt(
+            cookie, f"notice\0{session_token}", seconds=NOTICE_SECONDS, now=self._now()
+        )
+        if fields is None:
+            return None
+        secrets = tuple(Secret(**secret) for secret in fields["secrets"])
+        return Notice(fields["tone"], fields["text"], secrets)
 
     # State is a JSON object: its values are of any JSON type.
-    def seal_state(self, state: Mapping[str, Any], *, purpose: str, until: datetime) -> str:
+    def seal_state(self, state: Mapping[str, Any], *, purpose: str, now: datetime) -> str:
         """State as a cookie value that the browser can neither read nor change.
 
         It is valid for one purpose.
         """
-        clear = orjson.dumps({"until": until.timestamp(), "state": state})
-        return SEPARATOR.join(_encrypt(cipher, clear, purpose) for cipher in self._states)
+        return self._encrypt(dict(state), f"state\0{purpose}", now=now)
 
-    def unseal_state(self, sealed: str, *, purpose: str, now: datetime) -> dict[str, Any] | None:
-        """The state. None if it has expired, has another purpose or is not authentic."""
-        for candidate in sealed.split(SEPARATOR)[:MAXIMUM_SECRETS]:
-            for cipher in self._states:
-                clear = _decrypt(cipher, candidate, purpose)
-                if clear is not None:
-                    content = orjson.loads(clear)
-                    state: dict[str, Any] = content["state"]
-                    return state if content["until"] > now.timestamp() else None
+    def unseal_state(
+        self, sealed: str, *, purpose: str, seconds: int, now: datetime
+    ) -> dict[str, Any] | None:
+        """The state. None if it is `seconds` old, has another purpose or is not authentic."""
+        return self._decrypt(sealed, f"state\0{purpose}", seconds=seconds, now=now)
+
+    def _encrypt(self, content: dict[str, Any], purpose: str, *, now: datetime) -> str:
+        """One Fernet token for each secret: `MultiFernet` encrypts under its first key only, which
+        a process that knows only the other secret could not read.
+        """
+        clear, at = orjson.dumps(content), int(now.timestamp())
+        return SEPARATOR.join(
+            fernet.encrypt_at_time(clear, at).decode() for fernet in self._fernets(purpose)
+        )
+
+    def _decrypt(
+        self, sealed: str, purpose: str, *, seconds: int, now: datetime
+    ) -> dict[str, Any] | None:
+        fernet, at = MultiFernet(self._fernets(purpose)), int(now.timestamp())
+        # Fernet compares whole seconds and accepts the last one.
+        ttl = seconds - 1
+        for token in sealed.split(SEPARATOR)[:MAXIMUM_SECRETS]:
+            with suppress(InvalidToken, UnicodeEncodeError):
+                content: dict[str, Any] = orjson.loads(
+                    fernet.decrypt_at_time(token.encode(), ttl=ttl, current_time=at)
+                )
+                return content
         return None
 
-
-def _encrypt(cipher: AESGCM, clear: bytes, associated: str) -> str:
-    nonce = os.urandom(NONCE_BYTES)
-    return base64.urlsafe_b64encode(
-        nonce + cipher.encrypt(nonce, clear, associated.encode())
-    ).decode()
+    def _fernets(self, purpose: str) -> list[Fernet]:
+        """One for each secret, the current secret first."""
+        return [Fernet(urlsafe_b64encode(_derive(secret, purpose))) for secret in self._secrets]
 
 
-def _decrypt(cipher: AESGCM, text: str, associated: str) -> bytes | None:
-    try:
-        sealed = base64.urlsafe_b64decode(text.encode())
-        return cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], associated.encode())
-    except (ValueError, InvalidTag):
-        return None
-
-
-def _notice_from(clear: bytes, now: datetime) -> Notice | None:
-    content = orjson.loads(clear)
-    if content["until"] < now.timestamp():
-        return None
-    fields = content["notice"]
-    return Notice(
-        fields["tone"], fields["text"], tuple(Secret(**secret) for secret in fields["secrets"])
+def _derive(secret_key: str, purpose: str) -> bytes:
+    hkdf = HKDF(
+        algorithm=SHA256(), length=32, salt=None, info=f"makegood console {purpose}".encode()
     )
-
-
-def _derive(secret_key: str, purpose: bytes) -> bytes:
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(secret_key.encode())
+    return hkdf.derive(secret_key.encode())

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.console.composition import ConsoleDependencies
+from api.console.sign_in.cookies import StateCookie
 from api.console.sign_in.login_attempts import LoginAttempts
 from api.console.sign_in.self_service_audit import SelfServiceAudit
 from api.console.sign_in.sessions import Sessions
@@ -18,8 +19,7 @@ from domain.audit import AuditAction
 from domain.users import User
 from store.people import second_factor as factors
 
-PENDING = "pending_second_factor"
-PENDING_SECONDS = 600
+PENDING = StateCookie("pending_second_factor", seconds=600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,7 @@ class SignInFlow:
             "by": by,
         }
         response = self._sessions.redirect("/login/code")
-        return self._sessions.set_state(
-            response, PENDING, pending, now=now, seconds=PENDING_SECONDS
-        )
+        return self._sessions.set_state(response, PENDING, pending, now=now)
 
     async def pending(self, request: Request) -> PendingSecondFactor | None:
         """The sign-in that waits for its second factor. None if there is none or it has expired."""

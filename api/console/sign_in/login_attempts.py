@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from api.auth.audit_actor import actor_of
 from api.console.composition import ConsoleDependencies
+from api.console.sign_in.cookies import StateCookie
 from api.console.sign_in.sessions import Sessions
 from api.http.client_address import login_attempt_origin
 from domain.audit import Actor, AuditAction, Subject, SubjectType
@@ -29,8 +30,7 @@ from store.people import users
 from store.people.email_addresses import sign_in_address
 from store.people.login_attempts import Counter
 
-DEVICE = "device"
-DEVICE_SECONDS = 180 * 86_400
+DEVICE = StateCookie("device", seconds=180 * 86_400)
 
 Counters = tuple[Counter, ...]
 
@@ -140,9 +140,7 @@ class LoginAttempts:
         if user.email is None:
             return response
         state = {"account": _digest(sign_in_address(user.email)), "id": secrets.token_urlsafe(16)}
-        return self._sessions.set_state(
-            response, DEVICE, state, now=self._parts.now(), seconds=DEVICE_SECONDS
-        )
+        return self._sessions.set_state(response, DEVICE, state, now=self._parts.now())
 
     def _sign_in(
         self,

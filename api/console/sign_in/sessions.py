@@ -10,7 +10,7 @@ import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from api.console.composition import ConsoleDependencies
-from api.console.sign_in.cookies import NOTICE_SECONDS, ConsoleKeys, Notice
+from api.console.sign_in.cookies import NOTICE_SECONDS, ConsoleKeys, Notice, StateCookie
 from api.console.ui.rendering import HEADERS, is_htmx_request
 from api.http.client_address import client_address
 from domain.errors import Unavailable
@@ -44,7 +44,11 @@ class FormRejected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """The signed-in user. `token` is the secret of the session and is never sent out."""
+    """The signed-in user. `token` is the secret of the session and is never sent out.
+
+    `proved_at` is the time of the last proof of identity before this request: long ago if there is
+    none in this session. `read_at` is the database's time when the session was read.
+    """
 
     user_id: UserId
     email: str
@@ -52,6 +56,8 @@ class Viewer:
     token: str
     form_token: str
     access: Access
+    proved_at: datetime
+    read_at: datetime
 
 
 class Sessions:
@@ -76,10 +82,10 @@ class Sessions:
             found = await sessions.read_session(session, token=token, now=now)
             if found is None:
                 raise SignInNeeded
-            user, seen_at = found
+            user = found.user
             access = await members.read_access(session, user.user_id)
         # A self-updating page is not user activity.
-        if now - seen_at >= sessions.SEEN_EVERY and not is_htmx_request(request):
+        if now - found.seen_at >= sessions.SEEN_EVERY and not is_htmx_request(request):
             await self._record_activity(token)
         return Viewer(
             user.user_id,
@@ -88,6 +94,8 @@ class Sessions:
             token,
             self._keys.form_token(token),
             access,
+            found.proved_at or LONG_AGO,
+            now,
         )
 
     async def open(
@@ -134,10 +142,6 @@ class Sessions:
 
     async def form(self, request: Request, viewer: Viewer) -> dict[str, str]:
         """The fields of a form with a valid token. Raises: FormRejected."""
-        # Fields that were sent before a step-up. The form that carried them had a valid token.
-        carried: dict[str, str] | None = getattr(request.state, "carried_fields", None)
-        if carried is not None:
-            return dict(carried)
         fields = await parse_form(request)
         if not self._keys.is_form_token(fields.pop("form_token", ""), session_token=viewer.token):
             raise FormRejected
@@ -193,44 +197,39 @@ class Sessions:
 
     # State is a JSON object: its values are of any JSON type.
     def set_state(
-        self,
-        response: Response,
-        purpose: str,
-        state: Mapping[str, Any],
-        *,
-        now: datetime,
-        seconds: int,
+        self, response: Response, cookie: StateCookie, state: Mapping[str, Any], *, now: datetime
     ) -> Response:
-        """Store encrypted state in a cookie, one cookie per purpose."""
-        sealed = self._keys.seal_state(
-            state, purpose=purpose, until=now + timedelta(seconds=seconds)
-        )
-        self._set(response, f"{self._prefix}makegood_{purpose}", sealed, seconds=seconds)
+        """Store encrypted state in its cookie."""
+        sealed = self._keys.seal_state(state, purpose=cookie.purpose, now=now)
+        self._set(response, self._state_cookie(cookie), sealed, seconds=cookie.seconds)
         return response
 
-    def read_state(self, request: Request, purpose: str, *, now: datetime) -> dict[str, Any] | None:
+    def read_state(
+        self, request: Request, cookie: StateCookie, *, now: datetime
+    ) -> dict[str, Any] | None:
         """The state of a cookie. None if it is missing, expired or not authentic."""
-        cookie = request.cookies.get(f"{self._prefix}makegood_{purpose}", "")
-        return self._keys.unseal_state(cookie, purpose=purpose, now=now)
+        sealed = request.cookies.get(self._state_cookie(cookie), "")
+        return self._keys.unseal_state(
+            sealed, purpose=cookie.purpose, seconds=cookie.seconds, now=now
+        )
 
-    def clear_state(self, response: Response, purpose: str) -> Response:
-        self._drop(response, f"{self._prefix}makegood_{purpose}")
+    def clear_state(self, response: Response, cookie: StateCookie) -> Response:
+        self._drop(response, self._state_cookie(cookie))
         return response
 
     def seal_fields(
-        self, fields: Mapping[str, str], *, viewer: Viewer, path: str, now: datetime, seconds: int
+        self, fields: Mapping[str, str], *, viewer: Viewer, path: str, now: datetime
     ) -> str:
         """Encrypt a form's fields for this session and address. The step-up form carries them."""
-        until = now + timedelta(seconds=seconds)
-        return self._keys.seal_state(
-            fields, purpose=f"carried\0{viewer.token}\0{path}", until=until
-        )
+        return self._keys.seal_state(fields, purpose=_carried(viewer, path), now=now)
 
     def unseal_fields(
-        self, sealed: str, *, viewer: Viewer, path: str, now: datetime
+        self, sealed: str, *, viewer: Viewer, path: str, now: datetime, seconds: int
     ) -> dict[str, str] | None:
         """Decrypt carried fields. None if expired, or of another session or address."""
-        return self._keys.unseal_state(sealed, purpose=f"carried\0{viewer.token}\0{path}", now=now)
+        return self._keys.unseal_state(
+            sealed, purpose=_carried(viewer, path), seconds=seconds, now=now
+        )
 
     async def _record_activity(self, token: str) -> None:
         try:
@@ -241,6 +240,9 @@ class Sessions:
         except Unavailable:
             # Pages stay readable while the database accepts no writes.
             return
+
+    def _state_cookie(self, cookie: StateCookie) -> str:
+        return f"{self._prefix}makegood_{cookie.purpose}"
 
     def _set(self, response: Response, name: str, value: str, *, seconds: int) -> None:
         response.set_cookie(
@@ -255,6 +257,11 @@ class Sessions:
 
     def _drop(self, response: Response, name: str) -> None:
         response.delete_cookie(name, path="/", secure=self._secure, httponly=True, samesite="lax")
+
+
+def _carried(viewer: Viewer, path: str) -> str:
+    """The purpose of fields that a step-up form of this session and address carries."""
+    return f"carried\0{viewer.token}\0{path}"
 
 
 async def parse_form(request: Request) -> dict[str, str]:

@@ -2,8 +2,8 @@
 old.
 
 `SENSITIVE_ACTIONS` lists them. The page that asks for the proof carries the fields of the original
-form, encrypted. With a valid proof the action continues with these fields. `console_route` calls
-this module before the handler of the action.
+form, encrypted. With a valid proof the action continues with these fields. The dependency
+`FormFields` calls this module before the handler of the action.
 """
 
 from collections.abc import Mapping
@@ -23,6 +23,7 @@ from store.people import users
 from store.people.identities import has_identity
 
 PROOF_LIFETIME = timedelta(minutes=10)
+PROOF_SECONDS = int(PROOF_LIFETIME.total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,14 @@ SENSITIVE_ACTIONS: Mapping[str, SensitiveAction] = {
 }
 
 
+class ProofNeeded(Exception):
+    """The action needs a proof of identity. `page` is the response that asks for it."""
+
+    def __init__(self, page: Response) -> None:
+        super().__init__()
+        self.page = page
+
+
 class StepUpAuth:
     """Asks for a proof before sensitive actions. Created once per process."""
 
@@ -81,32 +90,35 @@ class StepUpAuth:
         self._self_service_audit = self_service_audit
         self._pages = pages
 
-    async def require_proof(self, request: Request, path: str) -> Response | None:
-        """The page that asks for a proof. None if the action may continue. `path` is the route's
-        path.
+    async def confirm(
+        self, request: Request, viewer: Viewer, fields: Mapping[str, str], *, path: str
+    ) -> Mapping[str, str]:
+        """The fields with which the action continues: its own, or those that were sent before the
+        proof. `path` is the route's path.
 
         Raises:
-            SignInNeeded, FormRejected, TooManyLoginAttempts.
+            ProofNeeded, TooManyLoginAttempts.
         """
-        sensitive = SENSITIVE_ACTIONS.get(path)
-        if sensitive is None or request.method != "POST":
-            return None
-        viewer = await self._sessions.viewer(request)
-        fields = await self._sessions.form(request, viewer)
-        async with self._parts.database.reading() as session:
-            now = await self._parts.database.now(session)
-            proved_at = await factors.read_proved_at(session, token=viewer.token)
+        sensitive, now = SENSITIVE_ACTIONS.get(path), viewer.read_at
+        if sensitive is None:
+            return fields
         carried = self._sessions.unseal_fields(
-            fields.get("carried", ""), viewer=viewer, path=request.url.path, now=now
+            fields.get("carried", ""),
+            viewer=viewer,
+            path=request.url.path,
+            now=now,
+            seconds=PROOF_SECONDS,
         )
+        has_proof = is_fresh(viewer.proved_at, now)
         if carried is None:
-            if is_fresh(proved_at, now):
-                return None
-            return await self._page(request, viewer, sensitive, fields, now=now)
-        if not is_fresh(proved_at, now) and not await self._verify_proof(request, viewer, fields):
-            return await self._page(request, viewer, sensitive, carried, now=now, is_wrong=True)
-        request.state.carried_fields = carried
-        return None
+            if has_proof:
+                return fields
+            raise ProofNeeded(await self._page(request, viewer, sensitive, fields, now=now))
+        if has_proof or await self._verify_proof(request, viewer, fields):
+            return carried
+        raise ProofNeeded(
+            await self._page(request, viewer, sensitive, carried, now=now, is_wrong=True)
+        )
 
     async def _verify_proof(
         self, request: Request, viewer: Viewer, fields: Mapping[str, str]
@@ -161,15 +173,12 @@ class StepUpAuth:
         is_wrong: bool = False,
     ) -> Response:
         path, back = request.url.path, sensitive.page.format_map(request.path_params)
-        seconds = int(PROOF_LIFETIME.total_seconds())
         values: Values = {
             "viewer": viewer,
             "description": sensitive.description,
             "action": path,
             "back": back,
-            "carried": self._sessions.seal_fields(
-                fields, viewer=viewer, path=path, now=now, seconds=seconds
-            ),
+            "carried": self._sessions.seal_fields(fields, viewer=viewer, path=path, now=now),
             "kind": await self._kind(viewer),
             "is_wrong": is_wrong,
         }
@@ -190,6 +199,6 @@ class StepUpAuth:
         return "link"
 
 
-def is_fresh(proved_at: datetime | None, now: datetime) -> bool:
+def is_fresh(proved_at: datetime, now: datetime) -> bool:
     """Whether a proof is still valid."""
-    return proved_at is not None and now - proved_at < PROOF_LIFETIME
+    return now - proved_at < PROOF_LIFETIME

@@ -6,13 +6,18 @@ from datetime import UTC, date, datetime, time, timedelta
 from urllib.parse import urlencode
 
 from domain.audit import AuditAction
-from domain.receipts import EffectType, EventType, Provider
+from domain.incidents import IncidentState
+from domain.receipts import EffectType, EventType, Provider, ReceiptState
 
 PROVIDERS = tuple(provider.value for provider in Provider)
 EVENT_TYPES = tuple(event_type.value for event_type in EventType)
 EFFECT_TYPES = tuple(effect_type.value for effect_type in EffectType)
-INCIDENT_TABS = ("open", "repairing", "resolved", "all")
-EVENT_TABS = ("all", "waiting", "incident", "applied", "recovered", "closed")
+ALL = "all"
+INCIDENT_TABS = (*(state.value for state in IncidentState), ALL)
+# Receipts that are not ended come first.
+_NOT_ENDED = (ReceiptState.WAITING, ReceiptState.INCIDENT)
+_ENDED = tuple(state for state in ReceiptState if state not in _NOT_ENDED)
+EVENT_TABS = (ALL, *(state.value for state in (*_NOT_ENDED, *_ENDED)))
 AUDIT_NAMES = ("project", "actor", "action", "from", "to")
 NAMES = (
     "project",
@@ -45,7 +50,7 @@ class ListAddress:
     @property
     def state(self) -> str | None:
         """The state that the tab selects. None for all states."""
-        return None if self.tab == "all" else self.tab
+        return None if self.tab == ALL else self.tab
 
     def __str__(self) -> str:
         query = {
@@ -97,7 +102,7 @@ def read_address(path: str, query: Mapping[str, str], *, tabs: tuple[str, ...]) 
 def read_audit_address(query: Mapping[str, str]) -> ListAddress:
     """Parse the address of the audit log, which has no tabs."""
     chosen = _valid_filters(query, AUDIT_NAMES, {"action": tuple(AuditAction)})
-    return ListAddress("/audit", "all", "all", chosen, query.get("cursor") or None)
+    return ListAddress("/audit", ALL, ALL, chosen, query.get("cursor") or None)
 
 
 def has_empty_fields(query: Mapping[str, str]) -> bool:

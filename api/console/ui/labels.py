@@ -1,81 +1,97 @@
 """Labels of states, reasons and causes; formats of durations, instants and ids. Pure."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-STATE_LABELS = {
-    "waiting": "Waiting",
-    "applied": "Applied",
-    "incident": "Incident",
-    "recovered": "Recovered",
-    "closed": "Closed",
-    "open": "Open",
-    "repairing": "Repairing",
-    "resolved": "Resolved",
-    "calling": "Calling",
-    "awaiting_result": "Awaiting result",
-    "succeeded": "Succeeded",
-    "failed": "Failed",
+from domain.incidents import (
+    UNREACHED_ENDS,
+    AlertEnd,
+    AlertKind,
+    IncidentState,
+    Reason,
+    RepairCause,
+    RepairState,
+    Resolution,
+)
+from domain.receipts import Flag, ReceiptState
+from domain.retries import ErrorClass
+from domain.values.timestamps import to_iso
+
+STATE_LABELS: Mapping[str, str] = {
+    ReceiptState.WAITING: "Waiting",
+    ReceiptState.APPLIED: "Applied",
+    ReceiptState.INCIDENT: "Incident",
+    ReceiptState.RECOVERED: "Recovered",
+    ReceiptState.CLOSED: "Closed",
+    IncidentState.OPEN: "Open",
+    IncidentState.REPAIRING: "Repairing",
+    IncidentState.RESOLVED: "Resolved",
+    RepairState.CALLING: "Calling",
+    RepairState.AWAITING_RESULT: "Awaiting result",
+    RepairState.SUCCEEDED: "Succeeded",
+    RepairState.FAILED: "Failed",
 }
 # The tone decides colour and shape of a chip. The text is always shown too.
-STATE_TONES = {
-    "waiting": "wait",
-    "applied": "good",
-    "incident": "bad",
-    "recovered": "good",
-    "closed": "quiet",
-    "open": "bad",
-    "repairing": "busy",
-    "resolved": "good",
-    "calling": "busy",
-    "awaiting_result": "busy",
-    "succeeded": "good",
-    "failed": "bad",
+STATE_TONES: Mapping[str, str] = {
+    ReceiptState.WAITING: "wait",
+    ReceiptState.APPLIED: "good",
+    ReceiptState.INCIDENT: "bad",
+    ReceiptState.RECOVERED: "good",
+    ReceiptState.CLOSED: "quiet",
+    IncidentState.OPEN: "bad",
+    IncidentState.REPAIRING: "busy",
+    IncidentState.RESOLVED: "good",
+    RepairState.CALLING: "busy",
+    RepairState.AWAITING_RESULT: "busy",
+    RepairState.SUCCEEDED: "good",
+    RepairState.FAILED: "bad",
 }
-REASONS = {
-    "missing_result": "No result before the deadline",
-    "failed_result": "The app reported a failure",
+REASONS: Mapping[str, str] = {
+    Reason.MISSING_RESULT: "No result before the deadline",
+    Reason.FAILED_RESULT: "The app reported a failure",
 }
-RESOLUTIONS = {
-    "repaired": "Repaired",
-    "late_result": "Resolved by a late result",
-    "manual": "Resolved manually",
+RESOLUTIONS: Mapping[str, str] = {
+    Resolution.REPAIRED: "Repaired",
+    Resolution.LATE_RESULT: "Resolved by a late result",
+    Resolution.MANUAL: "Resolved manually",
 }
-CAUSES = {
-    "rejected": "The repair endpoint rejected the call",
-    "exhausted": "All calls to the repair endpoint failed",
-    "no_result": "The endpoint accepted the call, but no result arrived before the deadline",
-    "failed_result": "The app reported that the repair failed",
-    "repair_url_missing": "The project has no repair URL",
-    "superseded": "The app reported success without this repair",
-    "closed": "The incident was resolved manually",
+CAUSES: Mapping[str, str] = {
+    RepairCause.REJECTED: "The repair endpoint rejected the call",
+    RepairCause.EXHAUSTED: "All calls to the repair endpoint failed",
+    RepairCause.NO_RESULT: "The endpoint accepted the call, but no result arrived before the "
+    "deadline",
+    RepairCause.FAILED_RESULT: "The app reported that the repair failed",
+    RepairCause.REPAIR_URL_MISSING: "The project has no repair URL",
+    RepairCause.SUPERSEDED: "The app reported success without this repair",
+    RepairCause.CLOSED: "The incident was resolved manually",
 }
-ERROR_CLASSES = {
-    "no_permitted_address": "The host has no address that Makegood may call",
-    "connect_failed": "Connection failed",
-    "tls_failed": "TLS handshake failed",
-    "timeout": "Timed out",
-    "connection_reset": "Connection reset",
-    "protocol_error": "Invalid HTTP response",
-    "unknown": "Outcome unknown: the worker stopped",
+ERROR_CLASSES: Mapping[str, str] = {
+    ErrorClass.NO_PERMITTED_ADDRESS: "The host has no address that Makegood may call",
+    ErrorClass.CONNECT_FAILED: "Connection failed",
+    ErrorClass.TLS_FAILED: "TLS handshake failed",
+    ErrorClass.TIMEOUT: "Timed out",
+    ErrorClass.CONNECTION_RESET: "Connection reset",
+    ErrorClass.PROTOCOL_ERROR: "Invalid HTTP response",
+    ErrorClass.UNKNOWN: "Outcome unknown: the worker stopped",
 }
-ALERTS = {
-    "incident_opened": "Incident opened",
-    "repair_failed": "Repair failed",
-    "incident_resolved": "Incident resolved",
-    "destination_failing": "Alerts to another address are failing",
+ALERTS: Mapping[str, str] = {
+    AlertKind.INCIDENT_OPENED: "Incident opened",
+    AlertKind.REPAIR_FAILED: "Repair failed",
+    AlertKind.INCIDENT_RESOLVED: "Incident resolved",
+    AlertKind.DESTINATION_FAILING: "Alerts to another address are failing",
 }
-ALERT_ENDS = {
-    "refused": "The mail server rejected it permanently.",
-    "timed_out": "Every attempt failed for 24 hours.",
-    "address_refused": "The address is invalid. Correct it in the project's settings.",
-    "address_removed": "The address was removed from the project.",
-    "incident_over": "The incident was resolved before the email could be sent.",
+ALERT_ENDS: Mapping[str, str] = {
+    AlertEnd.REFUSED: "The mail server rejected it permanently.",
+    AlertEnd.TIMED_OUT: "Every attempt failed for 24 hours.",
+    AlertEnd.ADDRESS_REFUSED: "The address is invalid. Correct it in the project's settings.",
+    AlertEnd.ADDRESS_REMOVED: "The address was removed from the project.",
+    AlertEnd.INCIDENT_OVER: "The incident was resolved before the email could be sent.",
 }
-QUIET_ALERT_ENDS = frozenset({"address_removed", "incident_over"})
-FLAGS = {
-    "double_application": "Success was reported twice. Check the effect was not applied twice.",
-    "contradiction": "The app reported a failure after a success. Check which one is correct.",
-    "late_success": "The app reported success after the incident was resolved manually. "
+QUIET_ALERT_ENDS = frozenset(AlertEnd) - UNREACHED_ENDS
+FLAGS: Mapping[str, str] = {
+    Flag.DOUBLE_APPLICATION: "Success was reported twice. Check the effect was not applied twice.",
+    Flag.CONTRADICTION: "The app reported a failure after a success. Check which one is correct.",
+    Flag.LATE_SUCCESS: "The app reported success after the incident was resolved manually. "
     "Check that the effect was not applied twice.",
 }
 # The checks of `/readyz`, in the words of the navigation.
@@ -123,19 +139,14 @@ def humanize(name: str | None) -> str:
     return (name or "").replace("_", " ").capitalize()
 
 
-def parse_instant(text: str) -> datetime:
-    """The aware datetime of an ISO 8601 text."""
-    return datetime.fromisoformat(text)
-
-
-def age(text: str | None, now: datetime) -> str:
+def age(at: datetime | None, now: datetime) -> str:
     """The age in its largest unit: `now`, `42 s`, `5 min`, `3 h`, `12 d`. Empty for None."""
-    return "" if text is None else coarse_duration((now - parse_instant(text)).total_seconds())
+    return "" if at is None else coarse_duration((now - at).total_seconds())
 
 
-def time_left(text: str, now: datetime) -> str:
+def time_left(until: datetime, now: datetime) -> str:
     """The time left in its largest unit. `now` if it has passed."""
-    return coarse_duration((parse_instant(text) - now).total_seconds())
+    return coarse_duration((until - now).total_seconds())
 
 
 def coarse_duration(seconds: float) -> str:
@@ -164,19 +175,24 @@ def exact_duration(seconds: float) -> str:
     raise AssertionError("unreachable: a minute is the smallest unit")
 
 
-def format_date(text: str) -> str:
+def format_date(at: datetime) -> str:
     """The date in UTC, as in `23 Nov 2026`."""
-    return f"{parse_instant(text).astimezone(UTC):%-d %b %Y}"
+    return f"{at.astimezone(UTC):%-d %b %Y}"
 
 
-def format_time(text: str) -> str:
+def format_time(at: datetime) -> str:
     """The time of day in UTC, as in `11:13:55`."""
-    return f"{parse_instant(text).astimezone(UTC):%H:%M:%S}"
+    return f"{at.astimezone(UTC):%H:%M:%S}"
 
 
-def format_instant(text: str | None) -> str:
+def format_instant(at: datetime | None) -> str:
     """Date and time, as in `23 Nov 2026, 11:13:55 UTC`. A dash for None."""
-    return f"{format_date(text)}, {format_time(text)} UTC" if text else "–"
+    return "–" if at is None else f"{format_date(at)}, {format_time(at)} UTC"
+
+
+def datetime_attribute(at: datetime) -> str:
+    """The instant as the `datetime` attribute of a `time` element."""
+    return to_iso(at)
 
 
 def short_id(identifier: str) -> str:

@@ -66,8 +66,8 @@ class Pages:
             htmx_integrity=HTMX_INTEGRITY,
             labels=labels,
             impacts=IMPACTS,
-            age_of=lambda text: labels.age(text, now()),
-            time_left=lambda text: labels.time_left(text, now()),
+            age_of=lambda at: labels.age(at, now()),
+            time_left=lambda until: labels.time_left(until, now()),
         )
 
     def page(self, template: str, values: Values, *, status: int = 200) -> Response:

@@ -1,10 +1,13 @@
 """Renders a receipt's timeline: its entries in order, and the next step if it is open. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from api.console.ui import labels
-from api.console.ui.timeline_entries import Json, TimelineText, render_entry
+from api.console.ui.timeline_entries import TimelineText, render_entry
+from domain.incidents import Incident, IncidentState, Repair, RepairState, TimelineEntry
+from domain.receipts import ReceiptState
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,60 +17,52 @@ class TimelineItem:
     `gap` is the time since the previous entry, empty for the first one.
     """
 
-    at: str
+    at: datetime
     gap: str
     text: TimelineText
 
 
-def render(entries: Sequence[Json], *, viewer_id: str) -> list[TimelineItem]:
+def render(entries: Sequence[TimelineEntry], *, viewer_id: str) -> list[TimelineItem]:
     """Render entries, oldest first. Actions of the viewer are attributed to "you"."""
-    items = []
-    before: str | None = None
+    items: list[TimelineItem] = []
     for entry in entries:
-        at = str(entry["at"])
-        seconds = (
-            0.0
-            if before is None
-            else (labels.parse_instant(at) - labels.parse_instant(before)).total_seconds()
-        )
-        gap = "" if before is None or seconds <= 0 else f"+{labels.exact_duration(seconds)}"
-        own = entry.get("requested_by") == viewer_id
-        items.append(
-            TimelineItem(at, gap, render_entry({**entry, "requested_by": "you"} if own else entry))
-        )
-        before = at
+        seconds = (entry.at - items[-1].at).total_seconds() if items else 0.0
+        gap = f"+{labels.exact_duration(seconds)}" if seconds > 0 else ""
+        if entry.fields.get("requested_by") == viewer_id:
+            entry = replace(entry, fields={**entry.fields, "requested_by": "you"})
+        items.append(TimelineItem(entry.at, gap, render_entry(entry)))
     return items
 
 
-def next_step(event: Json) -> TimelineText | None:
-    """What the receipt is waiting for. None if it has ended."""
-    incident = event["incident"]
-    match event["state"], incident and incident["state"]:
-        case "waiting", _:
+def next_step(
+    state: ReceiptState, incident: Incident | None, repairs: Sequence[Repair]
+) -> TimelineText | None:
+    """What a receipt in this state is waiting for. None if it has ended."""
+    match state, incident:
+        case ReceiptState.WAITING, _:
             return TimelineText(
                 "clock",
                 "wait",
                 "Waiting for the result",
                 "The app must report it before the deadline.",
             )
-        case "incident", "open":
+        case ReceiptState.INCIDENT, Incident(state=IncidentState.OPEN):
             return TimelineText(
                 "hand",
                 "bad",
                 "Waiting for an operator",
                 "Fix the cause, then reprocess, or resolve the incident manually.",
             )
-        case "incident", "repairing":
-            return _repair_step(event)
+        case ReceiptState.INCIDENT, Incident(
+            state=IncidentState.REPAIRING, active_replay_id=active
+        ):
+            return _repair_step([repair for repair in repairs if repair.replay_id == active])
     return None
 
 
-def _repair_step(event: Json) -> TimelineText:
-    active = event["incident"]["active_replay_id"]
-    repair = next(
-        (repair for repair in event.get("repairs", ()) if repair["replay_id"] == active), None
-    )
-    if repair and repair["state"] == "awaiting_result":
+def _repair_step(active: Sequence[Repair]) -> TimelineText:
+    """`active` is the running repair; empty if it is not among those that the page shows."""
+    if any(repair.state is RepairState.AWAITING_RESULT for repair in active):
         return TimelineText(
             "clock",
             "busy",

@@ -6,12 +6,15 @@ fields.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from api.console.ui import labels
+from domain.incidents import Resolution, TimelineEntry, TimelineKind
+from domain.results import ResultStatus
 
-# The REST shape of an entry or an event. Values are of any JSON type.
-Json = Mapping[str, Any]
+# The fields of an entry. Any: JSON values and instants, by the kind of the entry.
+Fields = Mapping[str, Any]
 FACT_LABELS = {
     "replay_id": "Repair",
     "timeout_at": "Deadline",
@@ -31,99 +34,99 @@ class TimelineText:
     facts: tuple[tuple[str, str], ...] = ()
 
 
-def render_entry(entry: Json) -> TimelineText:
+def render_entry(entry: TimelineEntry) -> TimelineText:
     """Render one entry."""
-    renderer = RENDERERS.get(str(entry["kind"]))
-    return _unknown(entry) if renderer is None else renderer(entry)
+    renderer = RENDERERS.get(entry.kind)
+    return _unknown(entry) if renderer is None else renderer(entry.fields)
 
 
-def _receipt_accepted(entry: Json) -> TimelineText:
+def _receipt_accepted(fields: Fields) -> TimelineText:
     return TimelineText(
         "inbox",
         "wait",
         "Receipt accepted",
         "The app accepted the payment event and must report the result before the deadline.",
-        _facts(entry, "timeout_at", "request_id"),
+        _facts(fields, "timeout_at", "request_id"),
     )
 
 
-def _result_received(entry: Json) -> TimelineText:
-    facts = _facts(entry, "error_code", "replay_id", "repeats", "repeated_at")
-    if entry.get("status") == "success":
+def _result_received(fields: Fields) -> TimelineText:
+    facts = _facts(fields, "error_code", "replay_id", "repeats", "repeated_at")
+    if fields.get("status") == ResultStatus.SUCCESS:
         return TimelineText(
             "check", "good", "Success reported", "The app applied the effect.", facts
         )
     return TimelineText(
-        "cross", "bad", "Failure reported", str(entry.get("error_message") or ""), facts
+        "cross", "bad", "Failure reported", str(fields.get("error_message") or ""), facts
     )
 
 
-def _deadline_credited(entry: Json) -> TimelineText:
+def _deadline_credited(fields: Fields) -> TimelineText:
     detail = (
         "Makegood could not receive results for a while. The deadline was extended by that time."
     )
-    seconds = entry.get("credited_seconds")
+    seconds = fields.get("credited_seconds")
     credited = () if seconds is None else (("Extended by", labels.exact_duration(float(seconds))),)
-    facts = (*credited, *_facts(entry, "down_from"))
+    facts = (*credited, *_facts(fields, "down_from"))
     return TimelineText("clock", "quiet", "Deadline extended", detail, facts)
 
 
-def _deadline_passed(entry: Json) -> TimelineText:
+def _deadline_passed(fields: Fields) -> TimelineText:
     return TimelineText(
-        "clock", "bad", "Deadline passed", "No result was received.", _facts(entry, "deadline_at")
+        "clock", "bad", "Deadline passed", "No result was received.", _facts(fields, "deadline_at")
     )
 
 
-def _incident_opened(entry: Json) -> TimelineText:
-    reason = str(entry.get("reason") or "")
+def _incident_opened(fields: Fields) -> TimelineText:
+    reason = str(fields.get("reason") or "")
     return TimelineText(
         "alert",
         "bad",
         "Incident opened",
         labels.REASONS.get(reason, labels.humanize(reason)),
-        _facts(entry, "error_code"),
+        _facts(fields, "error_code"),
     )
 
 
-def _alert_sent(entry: Json) -> TimelineText:
-    return TimelineText("mail", "quiet", "Alert sent", _recipient(entry), _alert_subject(entry))
+def _alert_sent(fields: Fields) -> TimelineText:
+    return TimelineText("mail", "quiet", "Alert sent", _recipient(fields), _alert_subject(fields))
 
 
-def _alert_failed(entry: Json) -> TimelineText:
-    if entry.get("final"):
-        return _alert_given_up(entry)
+def _alert_failed(fields: Fields) -> TimelineText:
+    if fields.get("final"):
+        return _alert_given_up(fields)
     detail = "It is retried until the mail server accepts it."
-    facts = (*_alert_subject(entry), *_facts(entry, "error", "error_class", "last_error"))
-    return TimelineText("mail", "bad", "Alert not sent yet", _recipient(entry) or detail, facts)
+    facts = (*_alert_subject(fields), *_facts(fields, "error"))
+    return TimelineText("mail", "bad", "Alert not sent yet", _recipient(fields) or detail, facts)
 
 
-def _alert_given_up(entry: Json) -> TimelineText:
+def _alert_given_up(fields: Fields) -> TimelineText:
     """A failed alert that is not retried.
 
     Its tone is `bad` if somebody should still have been notified.
     """
-    reason = str(entry.get("reason") or "")
+    reason = str(fields.get("reason") or "")
     detail = " ".join(
         part
-        for part in (_recipient(entry), labels.ALERT_ENDS.get(reason, labels.humanize(reason)))
+        for part in (_recipient(fields), labels.ALERT_ENDS.get(reason, labels.humanize(reason)))
         if part
     )
     tone = "quiet" if reason in labels.QUIET_ALERT_ENDS else "bad"
-    facts = (*_alert_subject(entry), *_facts(entry, "tries", "error"))
+    facts = (*_alert_subject(fields), *_facts(fields, "tries", "error"))
     return TimelineText("mail", tone, "Alert not delivered", detail, facts)
 
 
-def _reprocess_requested(entry: Json) -> TimelineText:
+def _reprocess_requested(fields: Fields) -> TimelineText:
     return TimelineText(
-        "repair", "busy", "Reprocess requested", _actor(entry), _facts(entry, "replay_id")
+        "repair", "busy", "Reprocess requested", _actor(fields), _facts(fields, "replay_id")
     )
 
 
-def _attempt(entry: Json) -> TimelineText:
-    number, status, error = entry.get("number"), entry.get("status"), entry.get("error_class")
-    took = entry.get("duration_ms")
+def _attempt(fields: Fields) -> TimelineText:
+    number, status, error = fields.get("number"), fields.get("status"), fields.get("error_class")
+    took = fields.get("duration_ms")
     facts = (
-        *_facts(entry, "replay_id"),
+        *_facts(fields, "replay_id"),
         *((("Took", labels.exact_duration(took / 1000)),) if took is not None else ()),
     )
     if status is not None and 200 <= status < 300:
@@ -145,27 +148,27 @@ def _attempt(entry: Json) -> TimelineText:
     return TimelineText("send", "busy", f"Repair call {number} sent", "", facts)
 
 
-def _repair_failed(entry: Json) -> TimelineText:
+def _repair_failed(fields: Fields) -> TimelineText:
     return TimelineText(
         "cross",
         "bad",
         "Repair failed",
-        labels.repair_cause(entry.get("cause")),
-        _facts(entry, "replay_id"),
+        labels.repair_cause(fields.get("cause")),
+        _facts(fields, "replay_id"),
     )
 
 
-def _incident_acknowledged(entry: Json) -> TimelineText:
+def _incident_acknowledged(fields: Fields) -> TimelineText:
     return TimelineText(
-        "eye", "quiet", "Incident acknowledged", _actor(entry) or "Someone is investigating."
+        "eye", "quiet", "Incident acknowledged", _actor(fields) or "Someone is investigating."
     )
 
 
-def _incident_resolved(entry: Json) -> TimelineText:
-    how, reason = str(entry.get("resolution") or ""), str(entry.get("reason") or "")
-    facts = _facts(entry, "replay_id")
-    if how == "manual":
-        by = entry.get("requested_by")
+def _incident_resolved(fields: Fields) -> TimelineText:
+    how, reason = str(fields.get("resolution") or ""), str(fields.get("reason") or "")
+    facts = _facts(fields, "replay_id")
+    if how == Resolution.MANUAL:
+        by = fields.get("requested_by")
         who = f" by {labels.short_id(str(by))}" if by else ""
         why = f": “{reason}”" if reason else "."
         return TimelineText(
@@ -180,55 +183,50 @@ def _incident_resolved(entry: Json) -> TimelineText:
     )
 
 
-def _noted(entry: Json) -> TimelineText:
-    facts = _facts(
-        entry, *(name for name in entry if name not in ("at", "kind", "text", "requested_by"))
-    )
-    detail = " ".join(part for part in (str(entry.get("text") or ""), _actor(entry)) if part)
+def _noted(fields: Fields) -> TimelineText:
+    facts = _facts(fields, *(name for name in fields if name not in ("text", "requested_by")))
+    detail = " ".join(part for part in (str(fields.get("text") or ""), _actor(fields)) if part)
     return TimelineText("note", "quiet", "Note added", detail, facts)
 
 
-def _flagged(entry: Json) -> TimelineText:
-    flag = str(entry.get("flag") or "")
+def _flagged(fields: Fields) -> TimelineText:
+    flag = str(fields.get("flag") or "")
     return TimelineText(
         "flag",
         "bad",
         f"Flagged: {labels.humanize(flag).lower()}",
         labels.FLAGS.get(flag, ""),
-        _facts(entry, "replay_id"),
+        _facts(fields, "replay_id"),
     )
 
 
-def _unknown(entry: Json) -> TimelineText:
-    return TimelineText("note", "quiet", labels.humanize(str(entry["kind"])), "", _all_facts(entry))
+def _unknown(entry: TimelineEntry) -> TimelineText:
+    facts = _facts(entry.fields, *entry.fields)
+    return TimelineText("note", "quiet", labels.humanize(entry.kind), "", facts)
 
 
-def _alert_subject(entry: Json) -> tuple[tuple[str, str], ...]:
-    kind = str(entry.get("alert_kind") or entry.get("alert") or "")
+def _alert_subject(fields: Fields) -> tuple[tuple[str, str], ...]:
+    kind = str(fields.get("alert_kind") or "")
     return (("About", labels.ALERTS.get(kind, labels.humanize(kind))),) if kind else ()
 
 
-def _actor(entry: Json) -> str:
+def _actor(fields: Fields) -> str:
     """Who requested it. `render` has replaced the viewer's own id with `you`."""
-    by = entry.get("requested_by")
+    by = fields.get("requested_by")
     return f"By {labels.short_id(str(by))}." if by else ""
 
 
-def _recipient(entry: Json) -> str:
-    to = entry.get("destination") or entry.get("to")
+def _recipient(fields: Fields) -> str:
+    to = fields.get("destination")
     return f"To {to}." if to else ""
 
 
-def _facts(entry: Json, *names: str) -> tuple[tuple[str, str], ...]:
+def _facts(fields: Fields, *names: str) -> tuple[tuple[str, str], ...]:
     return tuple(
-        (_label(name), _value(name, entry[name]))
+        (_label(name), _value(name, fields[name]))
         for name in names
-        if entry.get(name) not in (None, "")
+        if fields.get(name) not in (None, "")
     )
-
-
-def _all_facts(entry: Json) -> tuple[tuple[str, str], ...]:
-    return _facts(entry, *(name for name in entry if name not in ("at", "kind")))
 
 
 def _label(name: str) -> str:
@@ -236,24 +234,24 @@ def _label(name: str) -> str:
 
 
 def _value(name: str, value: object) -> str:
-    if name.endswith("_at") or name == "down_from":
-        return labels.format_instant(str(value))
+    if isinstance(value, datetime):
+        return labels.format_instant(value)
     return labels.short_id(str(value)) if name in ("replay_id", "incident_id") else str(value)
 
 
-RENDERERS: Mapping[str, Callable[[Json], TimelineText]] = {
-    "receipt_accepted": _receipt_accepted,
-    "result_received": _result_received,
-    "deadline_credited": _deadline_credited,
-    "deadline_passed": _deadline_passed,
-    "incident_opened": _incident_opened,
-    "alert_sent": _alert_sent,
-    "alert_failed": _alert_failed,
-    "reprocess_requested": _reprocess_requested,
-    "attempt": _attempt,
-    "repair_failed": _repair_failed,
-    "incident_acknowledged": _incident_acknowledged,
-    "incident_resolved": _incident_resolved,
-    "noted": _noted,
-    "flagged": _flagged,
+RENDERERS: Mapping[TimelineKind, Callable[[Fields], TimelineText]] = {
+    TimelineKind.RECEIPT_ACCEPTED: _receipt_accepted,
+    TimelineKind.RESULT_RECEIVED: _result_received,
+    TimelineKind.DEADLINE_CREDITED: _deadline_credited,
+    TimelineKind.DEADLINE_PASSED: _deadline_passed,
+    TimelineKind.INCIDENT_OPENED: _incident_opened,
+    TimelineKind.ALERT_SENT: _alert_sent,
+    TimelineKind.ALERT_FAILED: _alert_failed,
+    TimelineKind.REPROCESS_REQUESTED: _reprocess_requested,
+    TimelineKind.ATTEMPT: _attempt,
+    TimelineKind.REPAIR_FAILED: _repair_failed,
+    TimelineKind.INCIDENT_ACKNOWLEDGED: _incident_acknowledged,
+    TimelineKind.INCIDENT_RESOLVED: _incident_resolved,
+    TimelineKind.NOTED: _noted,
+    TimelineKind.FLAGGED: _flagged,
 }

@@ -14,7 +14,7 @@ const server = createServer(async (request, response) => {
   try {
     const body = await readBody(request);
     const callback = await verifier.verify({ headers: request.headers, body });
-    response.writeHead(202).end(); // in earnest: enqueue it durably before answering
+    response.writeHead(202).end(); // in production: enqueue it durably before responding
     await applyAndReport(callback);
   } catch (error) {
     if (error instanceof InvalidCallback) return void response.writeHead(401).end(error.reason);

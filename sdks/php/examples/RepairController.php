@@ -24,7 +24,7 @@ final class RepairController extends Controller
     public function __invoke(Request $request): JsonResponse
     {
         $verifier = new CallbackVerifier(
-            // One secret; during a rotation the old and the new one, separated by a comma. A blank or unset one is a 500.
+            // One secret; during a rotation the old and the new one, separated by a comma. A blank or unset one returns a 500.
             secrets: config('services.makegood.signing_secret'),
             seenNonce: fn (string $nonce): bool => !Cache::add("makegood:$nonce", true, 600),
         );
@@ -33,7 +33,7 @@ final class RepairController extends Controller
         } catch (InvalidCallback $invalid) {
             return response()->json(['reason' => $invalid->reason], 401);
         }
-        dispatch(static fn () => self::applyAndReport($callback)); // queued durably before the answer
+        dispatch(static fn () => self::applyAndReport($callback)); // queued durably before the response
         return response()->json(['accepted' => true], 202);
     }
 

@@ -1,6 +1,7 @@
 <?php
 
-// Call this in the webhook handler, once the provider's signature holds and the work is queued durably.
+// Call this in the webhook handler after the signature is verified and the event is stored.
+// Send the receipt first, then enqueue the job: a result must not overtake its receipt.
 
 require __DIR__ . '/../autoload.php'; // or vendor/autoload.php
 

@@ -1,6 +1,6 @@
 <?php
 
-// Call this in the job, after the effect was committed; or with `failed` when it gave up.
+// Call this in the job after the effect is committed, or with `failed` when the job gives up.
 
 require __DIR__ . '/../autoload.php'; // or vendor/autoload.php
 

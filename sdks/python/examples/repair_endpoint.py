@@ -26,7 +26,7 @@ async def repair(request: Request, background: BackgroundTasks) -> dict[str, boo
         callback = verifier.verify(request.headers, await request.body())
     except InvalidCallback as invalid:
         raise HTTPException(401, invalid.reason) from None
-    # in earnest: enqueue it durably before answering
+    # in production: enqueue it durably before responding
     background.add_task(apply_and_report, callback)
     return {"accepted": True}
 
@@ -35,7 +35,7 @@ def apply_and_report(callback: dict[str, Any]) -> None:
     outcome: dict[str, str] = {"status": "success"}
     try:
         unlock_access(callback["internal_reference"], once_per=callback["replay_id"])
-    except Exception as error:  # whatever went wrong, the incident must hear of it
+    except Exception as error:  # the incident must get every failure
         outcome = {
             "status": "failed",
             "error_code": type(error).__name__,

@@ -1,4 +1,4 @@
-"""Call this in the job, after the effect was committed; or with `failed` when it gave up."""
+"""Call this in the job after the effect is committed, or with `failed` when the job gives up."""
 
 import os
 

@@ -1,1 +1,1 @@
-"""Rows of incidents, repairs and alerts: written for a transition, and read for a page."""
+"""Alerts of a transition, and incidents and repairs as a page reads them."""

@@ -3,6 +3,7 @@
 Runs inside the caller's transaction and never commits.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
@@ -10,6 +11,22 @@ from domain.incidents import AlertKind
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import Statements
 from store.receipts.state import ReceiptSnapshot
+
+_SELECT_RECIPIENTS = """
+SELECT channel, COALESCE(target, id), events FROM alert_destinations WHERE project_id = $1
+ORDER BY channel, position"""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A destination as an alert names it.
+
+    `channel` is an `AlertChannel`, or the text of a newer version. `destination` is the target, or
+    the destination's id if the target is a secret.
+    """
+
+    channel: str
+    destination: str
 
 
 async def add_alerts(
@@ -22,7 +39,7 @@ async def add_alerts(
     replay_id: ReplayId | None = None,
 ) -> None:
     """Insert one alert for each of the project's destinations; a second time changes nothing."""
-    for destination in dict.fromkeys(snapshot.alert_emails):
+    for recipient in await read_recipients(st, snapshot.project_id, kind):
         await insert_alert(
             st,
             project_id=snapshot.project_id,
@@ -30,9 +47,20 @@ async def add_alerts(
             event_id=snapshot.event_id,
             kind=kind,
             about=replay_id or "",
-            destination=destination,
+            recipient=recipient,
             now=now,
         )
+
+
+async def read_recipients(
+    st: Statements, project_id: ProjectId, kind: AlertKind
+) -> list[Recipient]:
+    """The destinations that the project has now for alerts of this kind, in their order."""
+    return [
+        Recipient(channel, destination)
+        for channel, destination, events in await st.fetch(_SELECT_RECIPIENTS, project_id)
+        if events is None or kind.value in events.split()
+    ]
 
 
 async def insert_alert(
@@ -43,7 +71,7 @@ async def insert_alert(
     event_id: EventId,
     kind: AlertKind,
     about: str,
-    destination: str,
+    recipient: Recipient,
     now: datetime,
 ) -> None:
     """Insert one alert, due now; a second time changes nothing.
@@ -52,14 +80,15 @@ async def insert_alert(
     """
     await st.fetch(
         "INSERT INTO alerts (project_id, incident_id, event_id, kind, replay_id,"
-        " destination, created_at, due_at, tries) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) ON CONFLICT DO NOTHING",
+        " channel, destination, created_at, due_at, tries) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0) ON CONFLICT DO NOTHING",
         project_id,
         incident_id,
         event_id,
         kind.value,
         about,
-        destination,
+        recipient.channel,
+        recipient.destination,
         to_unix_ms(now),
         to_unix_ms(now),
     )

@@ -13,12 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import ProjectId
 from domain.incidents import Attempt, Incident, IncidentState, Repair, RepairState
-from store.schema import tables
 from store.schema.mappers import attempt_from, incident_from, repair_from
+from store.schema.tables import ATTEMPTS, INCIDENTS, REPAIRS
 
-INCIDENTS = tables.Incident.metadata.tables["incidents"]
-REPAIRS = tables.Repair.metadata.tables["repairs"]
-ATTEMPTS = tables.Attempt.metadata.tables["attempts"]
 # The most of one receipt. Every attempt is on the timeline too, which is paged.
 REPAIRS_SHOWN = 100
 ATTEMPTS_SHOWN = 1_000

@@ -16,11 +16,11 @@ from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
 from domain.incidents import AlertKind
 from domain.values.text import one_line
 from store.people.email_addresses import AddressRefused
+from tests.activities.alerts.by_mail import mail_of, plain_mail_of
 from tests.activities.read_mails import FIELDS, NASTY, alert_with, read_by_hand
 from tests.support.given import START
 from tests.workflows.smtp_server import running_mail_server
 
-WRITER = MailWriter(mail_from="makegood@example.com", public_url="https://makegood.example.com")
 OPENED = [
     "Subject",
     "From",
@@ -75,7 +75,7 @@ def decoded_subject(value: str) -> str:
 def test_any_text_in_any_field_makes_a_mail_with_our_fields_alone(text: str, field: str) -> None:
     alert = alert_with(**{field: text})
 
-    letter = WRITER.write(alert, at=START)
+    letter = mail_of(alert, at=START)
 
     mail = judge(letter, OPENED)
     assert alert.facts is not None
@@ -98,7 +98,7 @@ def test_any_text_in_any_field_makes_a_mail_with_our_fields_alone(text: str, fie
 def test_facts_stay_on_their_own_lines(text: str) -> None:
     texts = {field: text for field in FIELDS}
 
-    mail = judge(WRITER.write(alert_with(**texts), at=START), OPENED)
+    mail = judge(mail_of(alert_with(**texts), at=START), OPENED)
 
     part = mail.get_body(("plain",))
     assert part is not None
@@ -122,9 +122,7 @@ async def test_every_nasty_text_goes_through_a_real_server_as_it_was_written() -
     with running_mail_server() as (post, url):
         mailer = SmtpMailer(parse_mail_server(url))
         letters = [
-            WRITER.write(alert_with(**{field: text}), at=START)
-            for text in NASTY
-            for field in FIELDS[:3]
+            mail_of(alert_with(**{field: text}), at=START) for text in NASTY for field in FIELDS[:3]
         ]
         for letter in letters:
             await mailer(letter)
@@ -141,7 +139,7 @@ def test_plainest_form_has_ids_and_nothing_from_outside(kind: AlertKind) -> None
     alert = alert_with(kind, **dict.fromkeys(FIELDS, "FROM OUTSIDE"))
 
     mail = judge(
-        WRITER.write_plainly(alert, at=START),
+        plain_mail_of(alert, at=START),
         OPENED if kind is AlertKind.INCIDENT_OPENED else ANSWER,
     )
 
@@ -157,7 +155,7 @@ def test_plainest_form_has_ids_and_nothing_from_outside(kind: AlertKind) -> None
 def test_values_are_text_and_not_templates_or_markup() -> None:
     alert = alert_with(internal_reference="{{ 7 * 7 }}", error_message="<b>{% for x in y %}</b>")
 
-    mail = judge(WRITER.write(alert, at=START), OPENED)
+    mail = judge(mail_of(alert, at=START), OPENED)
 
     plain, html = (mail.get_body((subtype,)) for subtype in ("plain", "html"))
     assert plain is not None
@@ -180,15 +178,13 @@ def test_values_are_text_and_not_templates_or_markup() -> None:
 )
 def test_odd_stored_address_is_never_written(destination: str) -> None:
     with pytest.raises(AddressRefused):
-        WRITER.write(alert_with(destination=destination), at=START)
+        mail_of(alert_with(destination=destination), at=START)
 
 
 def test_address_with_an_international_domain_is_written_as_its_a_label() -> None:
-    writer = MailWriter(
-        mail_from="makegood@bücher.example", public_url="https://makegood.example.com"
-    )
+    writer = MailWriter(mail_from="makegood@bücher.example")
 
-    letter = writer.write(alert_with(destination="ops@straße.example"), at=START)
+    letter = mail_of(alert_with(destination="ops@straße.example"), at=START, writer=writer)
 
     assert (letter.sender, letter.recipient) == (
         "makegood@xn--bcher-kva.example",
@@ -225,6 +221,6 @@ def test_encoded_text_decodes_to_its_one_line(text: str, longest: int) -> None:
 
 
 def test_date_is_in_utc() -> None:
-    letter = WRITER.write(alert_with(), at=datetime(2026, 11, 23, 12, 0, tzinfo=UTC))
+    letter = mail_of(alert_with(), at=datetime(2026, 11, 23, 12, 0, tzinfo=UTC))
 
     assert read_by_hand(letter.content)["Date"] == "Mon, 23 Nov 2026 12:00:00 +0000"

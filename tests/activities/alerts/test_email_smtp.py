@@ -9,9 +9,9 @@ import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from activities.alerts.channels import AlertNotDelivered
 from activities.alerts.email_format import OutgoingMail
 from activities.alerts.email_smtp import (
-    MailNotSent,
     MailServer,
     SmtpMailer,
     is_permanent,
@@ -92,7 +92,7 @@ async def test_starttls_and_password(
         await SmtpMailer(
             parse_mail_server(f"smtp://ops:secret@localhost:{port}?starttls=required")
         )(message())
-        with pytest.raises(MailNotSent, match="SMTPAuthenticationError 535"):
+        with pytest.raises(AlertNotDelivered, match="SMTPAuthenticationError 535"):
             await SmtpMailer(
                 parse_mail_server(f"smtp://ops:wrong@localhost:{port}?starttls=required")
             )(message())
@@ -107,7 +107,7 @@ async def test_required_starttls_is_never_done_without() -> None:
     controller = Controller(keeper, hostname="127.0.0.1", port=port)
     controller.start()
     try:
-        with pytest.raises(MailNotSent):
+        with pytest.raises(AlertNotDelivered):
             await SmtpMailer(parse_mail_server(f"smtp://127.0.0.1:{port}?starttls=required"))(
                 message()
             )
@@ -155,7 +155,7 @@ async def test_dripping_server_is_abandoned_at_the_deadline_of_the_whole_exchang
     url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     began = time.monotonic()
 
-    with pytest.raises(MailNotSent, match="TimeoutError"):
+    with pytest.raises(AlertNotDelivered, match="TimeoutError"):
         await SmtpMailer(parse_mail_server(url), exchange_seconds=0.5)(
             OutgoingMail("a@b.example", "c@d.example", b"x")
         )

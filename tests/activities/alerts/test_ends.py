@@ -9,6 +9,7 @@ import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy import text
 
+from activities.alerts.channels import AlertMessage
 from activities.alerts.email_format import OutgoingMail
 from activities.alerts.email_message import MailWriter
 from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
@@ -19,17 +20,16 @@ from domain.projects import ProjectChanges
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.projects.projects import change_project, create_project
+from tests.activities.alerts.by_mail import alerts_by_mail
 from tests.activities.alerts.smtp_server import Server, serving
 from tests.activities.read_mails import read_by_hand
 from tests.store.alerts.test_claims import other_project
 from tests.support.given import Story
 from tests.support.waiting import wait_until_async
 
-WRITER = MailWriter(mail_from="makegood@example.com", public_url="https://makegood.example.com")
-
 
 def activities(database: Database, url: str) -> AlertActivities:
-    return AlertActivities(database, writer=WRITER, mailer=SmtpMailer(parse_mail_server(url)))
+    return alerts_by_mail(database, SmtpMailer(parse_mail_server(url)))
 
 
 async def opened_for(story: Story, *destinations: str, **changes: Any) -> SendAlerts:
@@ -280,16 +280,16 @@ async def test_mail_that_cannot_be_written_goes_out_in_its_plainest_form(
     order = await opened_for(story, "ops@shop.example")
 
     class Clumsy(MailWriter):
-        def _mail(self, *values: Any, **named: Any) -> OutgoingMail:
-            if named["signed"]:
+        def write(self, message: AlertMessage, address: str) -> OutgoingMail:
+            if not message.is_plain:
                 raise ValueError("a bug")
-            return super()._mail(*values, **named)
+            return super().write(message, address)
 
-    writer = Clumsy(mail_from="makegood@example.com", public_url="https://makegood.example.com")
+    writer = Clumsy(mail_from="makegood@example.com")
     server = Server()
     with serving(server) as url:
         mailer = SmtpMailer(parse_mail_server(url))
-        outcome = await AlertActivities(database, writer=writer, mailer=mailer).send_alerts(order)
+        outcome = await alerts_by_mail(database, mailer, writer=writer).send_alerts(order)
 
     assert outcome == AlertsSent(sent=1, failed=0)
     assert order.incident_id.encode() in server.taken[0]
@@ -314,7 +314,7 @@ async def test_silent_server_uses_only_its_own_slots_and_blocks_no_activity_for_
     async def all_are() -> bool:
         return len(under_way) == ALERTS_AT_ONCE
 
-    alerts = AlertActivities(database, writer=WRITER, mailer=silent)
+    alerts = alerts_by_mail(database, silent)
     sending = [asyncio.create_task(alerts.send_alerts(order)) for order in orders[:-1]]
     await wait_until_async(all_are, what="every slot is in use")
     began = time.monotonic()
@@ -328,9 +328,9 @@ async def test_silent_server_uses_only_its_own_slots_and_blocks_no_activity_for_
         task.cancel()
     await asyncio.gather(*sending, return_exceptions=True)
     async with asyncio.timeout(5):
-        assert await AlertActivities(database, writer=WRITER, mailer=_taken).send_alerts(
-            orders[-1]
-        ) == AlertsSent(sent=1, failed=0)
+        assert await alerts_by_mail(database, _taken).send_alerts(orders[-1]) == AlertsSent(
+            sent=1, failed=0
+        )
 
 
 async def _taken(mail: OutgoingMail) -> None:

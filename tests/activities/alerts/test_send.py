@@ -10,7 +10,6 @@ import pytest
 
 from activities.alerts.delivery import retry_seconds
 from activities.alerts.email_format import OutgoingMail
-from activities.alerts.email_message import MailWriter
 from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
 from activities.alerts.send import AlertActivities
 from activities.messages import AlertsSent, SendAlerts
@@ -20,17 +19,16 @@ from domain.lifecycle import LifecycleState
 from domain.projects import ProjectChanges
 from store.db.database import Database
 from store.projects.projects import change_project
+from tests.activities.alerts.by_mail import alerts_by_mail
 from tests.activities.read_mails import read_by_hand
 from tests.support.given import Story
 from tests.support.waiting import wait_until_async
 from tests.workflows.smtp_server import running_mail_server
 
-WRITER = MailWriter(mail_from="makegood@example.com", public_url="https://makegood.example.com")
-
 
 def activities(database: Database, smtp_url: str) -> AlertActivities:
     mailer = SmtpMailer(parse_mail_server(smtp_url))
-    return AlertActivities(database, writer=WRITER, mailer=mailer)
+    return alerts_by_mail(database, mailer)
 
 
 def text_of(mail: EmailMessage, subtype: str) -> str:
@@ -61,7 +59,7 @@ async def test_opened_incident_is_mailed_in_text_and_html_with_a_link(
         assert f"https://makegood.example.com/events/{event_id}" in text_of(mail, subtype)
         assert "No result before the deadline" in text_of(mail, subtype)
     assert "order &lt;1001&gt;" in text_of(mail, "html")
-    assert (await story.told(event_id))[-1] == "alert_sent"
+    assert (await story.timeline(event_id))[-1] == "alert_sent"
 
 
 async def test_second_run_sends_nothing_more(database: Database, story: Story) -> None:
@@ -176,7 +174,7 @@ async def opened_for(story: Story, *destinations: str) -> SendAlerts:
 async def test_cancelled_sending_records_what_was_sent(database: Database, story: Story) -> None:
     order = await opened_for(story, "ops@shop.example", "silent@shop.example")
     courier = Courier()
-    alerts = AlertActivities(database, writer=WRITER, mailer=courier)
+    alerts = alerts_by_mail(database, courier)
 
     sending = asyncio.create_task(alerts.send_alerts(order))
     await courier.both_tried.wait()
@@ -200,7 +198,7 @@ async def test_broken_mail_is_recorded_as_failed_and_delays_no_other(
     database: Database, story: Story
 ) -> None:
     order = await opened_for(story, "broken@shop.example", "ops@shop.example")
-    alerts = AlertActivities(database, writer=WRITER, mailer=Courier())
+    alerts = alerts_by_mail(database, Courier())
 
     outcome = await alerts.send_alerts(order)
 

@@ -9,11 +9,10 @@ import pytest
 
 import activities.alerts.delivery
 import activities.alerts.send
+from activities.alerts.channels import AlertNotDelivered
 from activities.alerts.email_format import OutgoingMail
-from activities.alerts.email_message import MailWriter
-from activities.alerts.email_smtp import MailNotSent, SmtpMailer, parse_mail_server
-from activities.alerts.in_flight import TimedOutAddresses
-from activities.alerts.send import AlertActivities
+from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
+from activities.alerts.in_flight import TimedOutDestinations
 from activities.messages import AlertsSent, SendAlerts
 from domain.errors import Unavailable
 from domain.ids import EventId, IncidentId
@@ -22,11 +21,19 @@ from store.alerts.delivery import AlertDue
 from store.crypto.encryption import Sealer
 from store.db.database import Clock, Database
 from store.projects.projects import change_project
+from tests.activities.alerts.by_mail import alerts_by_mail
 from tests.store.alerts.test_claims import other_project
 from tests.support.given import Story
 from tests.support.waiting import wait_until_async
 
-WRITER = MailWriter(mail_from="makegood@example.com", public_url="https://makegood.example.com")
+# Long enough for a loop that breaks the limit to do so.
+POLLS_WAITED = 5
+
+
+@pytest.fixture(autouse=True)
+def _short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop polls every 0.1 s, so that tests of what it must not do end soon."""
+    monkeypatch.setattr(activities.alerts.send, "POLL_SECONDS", 0.1)
 
 
 class MailServer:
@@ -87,7 +94,7 @@ async def test_one_silent_recipient_uses_one_slot_and_delays_no_mail(
     await opened(story, 1, to="ops@silent.example")
     await opened(other, 20, to="ops@other.example")
     server = MailServer("silent.example")
-    sending = asyncio.create_task(AlertActivities(database, writer=WRITER, mailer=server).deliver())
+    sending = asyncio.create_task(alerts_by_mail(database, server).deliver())
 
     await wait_until_async(
         lambda: server.has_taken(20), seconds=8, what="every mail to the other project"
@@ -102,7 +109,7 @@ async def test_project_with_silent_recipients_uses_half_of_the_slots(
 ) -> None:
     await opened(story, 20, to="ops@silent.example")
     server = MailServer("silent.example")
-    sending = asyncio.create_task(AlertActivities(database, writer=WRITER, mailer=server).deliver())
+    sending = asyncio.create_task(alerts_by_mail(database, server).deliver())
     await wait_until_async(lambda: is_held(server, 4), what="half of the slots are in use")
     await opened(other, 6, to="ops@other.example")
 
@@ -118,14 +125,14 @@ async def test_address_that_timed_out_has_one_slot_until_a_mail_is_accepted(
     monkeypatch.setattr(activities.alerts.delivery, "SEND_SECONDS", 0.2)
     orders = await opened(story, 12, to="ops@silent.example")
     server = MailServer("silent.example")
-    alerts = AlertActivities(database, writer=WRITER, mailer=server)
+    alerts = alerts_by_mail(database, server)
     assert await alerts.send_alerts(orders[0]) == AlertsSent(sent=0, failed=1)
     monkeypatch.setattr(activities.alerts.delivery, "SEND_SECONDS", 30)
     sending = asyncio.create_task(alerts.deliver())
     await wait_until_async(lambda: is_held(server, 1), what="a slot is in use")
 
     # Without the limit, others would be in use by now.
-    await asyncio.sleep(2 * activities.alerts.send.POLL_SECONDS)
+    await asyncio.sleep(POLLS_WAITED * activities.alerts.send.POLL_SECONDS)
 
     assert server.held["silent.example"] == 1
     await end(sending)
@@ -139,7 +146,7 @@ async def test_addresses_that_timed_out_share_one_slot_and_delay_no_others_of_th
         story, 25, to=("a@silent.example", "b@silent.example", "fine@shop.example")
     )
     server = MailServer("silent.example")
-    alerts = AlertActivities(database, writer=WRITER, mailer=server)
+    alerts = alerts_by_mail(database, server)
     for order in orders[:2]:
         await alerts.send_alerts(order)
     monkeypatch.setattr(activities.alerts.delivery, "SEND_SECONDS", 30)
@@ -161,7 +168,7 @@ async def test_address_that_answers_again_gets_more_slots(
     monkeypatch.setattr(activities.alerts.delivery, "SEND_SECONDS", 0.2)
     orders = await opened(story, 25, to="ops@silent.example")
     server = MailServer("silent.example")
-    alerts = AlertActivities(database, writer=WRITER, mailer=server)
+    alerts = alerts_by_mail(database, server)
     assert await alerts.send_alerts(orders[0]) == AlertsSent(sent=0, failed=1)
     server.silent = ()
     assert await alerts.send_alerts(orders[1]) == AlertsSent(sent=1, failed=0)
@@ -170,7 +177,7 @@ async def test_address_that_answers_again_gets_more_slots(
 
     sending = asyncio.create_task(alerts.deliver())
 
-    await wait_until_async(lambda: is_held(server, 4), what="half of the places are held")
+    await wait_until_async(lambda: is_held(server, 4), what="half of the slots are in use")
     await end(sending)
 
 
@@ -179,12 +186,12 @@ async def test_mail_that_is_under_way_longer_than_its_lease_is_not_claimed_again
 ) -> None:
     await opened(story, 1, to="ops@silent.example")
     server = MailServer("silent.example")
-    sending = asyncio.create_task(AlertActivities(database, writer=WRITER, mailer=server).deliver())
+    sending = asyncio.create_task(alerts_by_mail(database, server).deliver())
     await wait_until_async(lambda: is_held(server, 1), what="the mail is under way")
     database.clock.skew += timedelta(seconds=activities.alerts.send.LEASE_SECONDS + 1)
 
-    # The loop looks again each second.
-    await asyncio.sleep(2 * activities.alerts.send.POLL_SECONDS)
+    # The loop polls several times.
+    await asyncio.sleep(POLLS_WAITED * activities.alerts.send.POLL_SECONDS)
 
     assert server.held["silent.example"] == 1
     await end(sending)
@@ -194,6 +201,7 @@ def test_silent_address_is_forgotten_after_a_while() -> None:
     alert = AlertDue(
         alert_id=1,
         kind="incident_opened",
+        channel="email",
         destination="ops@silent.example",
         event_id=EventId("evt_1"),
         incident_id=IncidentId("inc_1"),
@@ -203,7 +211,10 @@ def test_silent_address_is_forgotten_after_a_while() -> None:
         failing_since=None,
         project_id="prj_1",
     )
-    forgetful, patient = TimedOutAddresses(forget_seconds=-1), TimedOutAddresses(forget_seconds=60)
+    forgetful, patient = (
+        TimedOutDestinations(forget_seconds=-1),
+        TimedOutDestinations(forget_seconds=60),
+    )
     for addresses in (forgetful, patient):
         addresses.note(alert, is_silent=True)
 
@@ -233,7 +244,7 @@ async def test_server_that_does_not_answer_is_silent_and_one_that_refuses_is_not
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             mailer = SmtpMailer(parse_mail_server(f"smtp://127.0.0.1:{port}?starttls=never"))
-            with pytest.raises(MailNotSent) as refused:
+            with pytest.raises(AlertNotDelivered) as refused:
                 await mailer(
                     OutgoingMail(
                         sender="makegood@example.com", recipient="ops@shop.example", content=b"\r\n"
@@ -249,7 +260,7 @@ async def test_workflows_of_a_project_with_silent_recipients_leave_slots_to_othe
 ) -> None:
     orders = await opened(story, 12, to="ops@silent.example")
     server = MailServer("silent.example")
-    alerts = AlertActivities(database, writer=WRITER, mailer=server)
+    alerts = alerts_by_mail(database, server)
     sending = [asyncio.create_task(alerts.send_alerts(order)) for order in orders]
     await wait_until_async(lambda: is_held(server, 4), what="half of the slots are in use")
     (order,) = await opened(other, 1, to="ops@other.example")
@@ -275,7 +286,7 @@ async def test_mail_sent_during_a_store_outage_is_recorded_afterwards_and_not_se
         await server(mail)
         clock.is_away = True
 
-    alerts = AlertActivities(store, writer=WRITER, mailer=mailer)
+    alerts = alerts_by_mail(store, mailer)
     with pytest.raises(Unavailable):
         await alerts.send_alerts(order)
     with pytest.raises(Unavailable):

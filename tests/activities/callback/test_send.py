@@ -74,6 +74,7 @@ async def test_body_and_headers_are_the_contracts(
     assert headers["x-sendpromptly-signature"] == signature
     assert headers["webhook-id"] == order.replay_id
     assert headers["x-sendpromptly-attempt"] == "1"
+    assert endpoint.requests[0].livemode is False
     assert headers["content-type"] == "application/json"
     receipt = (await story.rows("receipts", EventId(order.event_id)))[0]
     assert headers["request-id"] == receipt["request_id"]
@@ -107,6 +108,19 @@ async def test_failed_attempt_is_recorded_and_followed_after_the_schedules_delay
     assert failure.next_retry_delay == timedelta(seconds=60)
     rows = await story.rows("attempts", EventId(order.event_id))
     assert [(row["number"], row["status"], row["state"]) for row in rows] == [(1, 503, "finished")]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_failed_attempt_is_followed_after_the_time_that_the_endpoint_asks_for(
+    status: int, story: Story, sealer: Sealer, order: SendCallback
+) -> None:
+    busy = ExchangeOutcome(
+        status=status, error_class=None, duration_ms=3, retry_after_seconds=1_800
+    )
+
+    failure = await failing(story, sealer, Endpoint(busy), order)
+
+    assert failure.next_retry_delay == timedelta(minutes=30)
 
 
 async def test_both_secrets_sign_while_a_rotation_overlaps_and_the_next_alone_afterwards(
@@ -237,7 +251,7 @@ async def test_gone_endpoint_marks_the_url(
 ) -> None:
     await failing(story, sealer, Endpoint(410), order)
 
-    assert (await story.standing(EventId(order.event_id))).repair_url is None
+    assert (await story.snapshot(EventId(order.event_id))).repair_url is None
 
 
 async def test_last_attempt_of_the_schedule_exhausts_it(
@@ -293,7 +307,7 @@ async def test_gone_answer_of_a_url_that_was_replaced_leaves_the_new_one(
 
     await failing(story, sealer, replaced_while_called, order)
 
-    assert (await story.standing(EventId(order.event_id))).repair_url == "https://shop.example/new"
+    assert (await story.snapshot(EventId(order.event_id))).repair_url == "https://shop.example/new"
 
 
 async def test_first_attempt_waits_for_the_first_delay_of_the_schedule(
@@ -345,15 +359,15 @@ async def test_secrets_that_cannot_be_read_count_as_ended_attempts(
 async def test_heartbeats_go_on_while_the_attempt_waits_for_the_store(
     story: Story, sealer: Sealer, order: SendCallback
 ) -> None:
-    environment, beaten = ActivityEnvironment(), asyncio.Event()
-    environment.on_heartbeat = lambda *_: beaten.set()
+    environment, heartbeat_sent = ActivityEnvironment(), asyncio.Event()
+    environment.on_heartbeat = lambda *_: heartbeat_sent.set()
 
     async with story.database.transaction() as session:
         await lock_receipt(SessionStatements(session), EventId(order.event_id))
         running = asyncio.create_task(
             environment.run(built(story, sealer, Endpoint(200)).send_callback, order)
         )
-        await asyncio.wait_for(beaten.wait(), 5)
+        await asyncio.wait_for(heartbeat_sent.wait(), 5)
     answer = await running
 
     assert answer.status.state is LifecycleState.AWAITING_RESULT

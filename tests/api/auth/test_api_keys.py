@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from api.auth.api_keys import REFRESH_SECONDS, TRUST_SECONDS, ApiKeyCache, Digests, is_in_force
+from api.auth.api_keys import REFRESH_SECONDS, TRUST_SECONDS, ApiKeyCache, Digests
+from api.auth.key_lookup import is_in_force
 from api.auth.rate_limit import RateLimit
 from domain.errors import RateLimited, TooManyUnknownKeys, Unauthorized, Unavailable
 from domain.ids import KeyId, ProjectId
@@ -28,7 +29,7 @@ PROJECT = Project(
     timeout_minutes=30.0,
     late_result=LateResult.RESOLVE,
     snapshots=False,
-    alert_emails=(),
+    alert_destinations=(),
     is_suspended=False,
     created_at=AT,
 )
@@ -160,7 +161,7 @@ async def test_key_in_use_does_not_wait_behind_unknown_keys() -> None:
 
     ring = ApiKeyCache(find_key=find, digests=lambda token: (token,), clock=lambda: store.seconds)
     await ring.caller(TOKEN)
-    strangers = [
+    lookups = [
         asyncio.create_task(ring.caller(api_key_text(bytes([number + 1] * 32), livemode=False)))
         for number in range(20)
     ]
@@ -169,9 +170,9 @@ async def test_key_in_use_does_not_wait_behind_unknown_keys() -> None:
 
     async with asyncio.timeout(5):
         await ring.caller(TOKEN)
-    assert len(asked) == 3, "the known one twice, and one stranger at a time"
+    assert len(asked) == 3, "the known one twice, and one unknown key at a time"
     is_held.set()
-    outcomes = await asyncio.gather(*strangers, return_exceptions=True)
+    outcomes = await asyncio.gather(*lookups, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {Unauthorized}
 
 
@@ -235,9 +236,10 @@ class Crowd:
             await self.is_held.wait()
         return self._found.get(digests[0])
 
-    async def flood(self, strangers: int) -> None:
+    async def flood(self, unknown_keys: int) -> None:
         tokens = (
-            api_key_text(number.to_bytes(32, "big"), livemode=False) for number in range(strangers)
+            api_key_text(number.to_bytes(32, "big"), livemode=False)
+            for number in range(unknown_keys)
         )
         self._flood = [asyncio.create_task(self.ring.caller(token)) for token in tokens]
         await settle()

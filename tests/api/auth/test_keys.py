@@ -28,7 +28,7 @@ def queries_of(table: str) -> Iterator[list[str]]:
     """Records the statements on the table of all connections of this process."""
     seen: list[str] = []
 
-    # Any: SQLAlchemy's arguments, of which only the statement is used.
+    # Any: the arguments of SQLAlchemy; only the statement is used.
     def see(_: Any, __: Any, statement: str, *___: Any) -> None:
         if table in statement:
             seen.append(statement)
@@ -90,7 +90,7 @@ async def test_key_is_refused_once_it_has_expired(
         project.project.id, label="trial", expires_in_days=1, actor=OPERATOR
     )
     async with serving(app) as client:
-        caller = Caller(client, made["api_key"])
+        caller = Caller(client, made.api_key)
         before = await caller.send("receipt", receipt())
         clock.skew, seconds = timedelta(days=1), seconds + TRUST_SECONDS
         after = await caller.send("receipt", receipt())

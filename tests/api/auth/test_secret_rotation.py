@@ -115,7 +115,7 @@ async def test_no_call_fails_while_the_root_secret_is_replaced(
         made = await operations(database, BOTH).projects.create_project(
             name="made meanwhile", mode="test", actor=OPERATOR
         )
-        fleet.api_keys.append(made["api_key"])
+        fleet.api_keys.append(made.api_key)
         await fleet.call()
         with pytest.raises(
             NotEverywhere, match="1 running processes do not know the new secret key"
@@ -124,13 +124,10 @@ async def test_no_call_fails_while_the_root_secret_is_replaced(
         await fleet.start("two", BOTH)
 
         assert await rotate(database) == 2
-        fleet.api_keys.append(
-            (
-                await operations(database, BOTH).api_keys.create_key(
-                    project.project.id, label="after", actor=OPERATOR
-                )
-            )["api_key"]
+        made = await operations(database, BOTH).api_keys.create_key(
+            project.project.id, label="after", actor=OPERATOR
         )
+        fleet.api_keys.append(made.api_key)
         unused = await operations(database, BOTH).api_keys.create_key(
             project.project.id, label="of the new secret, never used", actor=OPERATOR
         )
@@ -141,11 +138,11 @@ async def test_no_call_fails_while_the_root_secret_is_replaced(
 
         fleet.seconds += TRUST_SECONDS
         await fleet.call()
-        await wait_until_async(nothing_needs_the_old_one, what="the keys in use are digested anew")
+        await wait_until_async(nothing_needs_the_old_one, what="the keys in use are digested again")
         assert await rotate(database) == 0
         await fleet.start("one", NEW_ALONE)
         await fleet.start("two", NEW_ALONE)
-        fleet.api_keys.append(unused["api_key"])
+        fleet.api_keys.append(unused.api_key)
         await fleet.call()
 
         assert set(fleet.statuses) == {202}
@@ -179,18 +176,18 @@ async def test_key_that_was_not_used_keeps_the_old_secret_needed(
 async def test_store_of_an_unknown_secret_is_not_written_with_another(
     database: Database, project: CreatedProject
 ) -> None:
-    stranger = ("a root secret that nobody has ever used here", None)
+    unknown_secret = ("a root secret that nobody has ever used here", None)
 
     with pytest.raises(rotation.SecretUnknown, match="MAKEGOOD_SECRET_KEY_PREVIOUS"):
-        await operations(database, stranger).api_keys.create_key(
+        await operations(database, unknown_secret).api_keys.create_key(
             project.project.id, label="x", actor=OPERATOR
         )
     with pytest.raises(rotation.SecretUnknown):
-        await operations(database, stranger).projects.create_project(
+        await operations(database, unknown_secret).projects.create_project(
             name="another", mode="test", actor=OPERATOR
         )
     with pytest.raises(rotation.SecretUnknown):
-        await status(database, stranger)
+        await status(database, unknown_secret)
 
 
 async def test_end_of_the_audit_log_is_sealed_with_the_secret_in_force(
@@ -234,10 +231,10 @@ async def test_data_key_that_neither_opens_stops_the_rotation(
         await rotate(database)
 
     found = await status(database)
-    assert (found.is_rotated, found.unopened) == (False, (other["project_id"],))
+    assert (found.is_rotated, found.unopened) == (False, (other.project.id,))
     async with database.reading() as session:
         data_key = await data_keys.read_data_key(session, project.project.id)
-    assert sealer.unwrapped(data_key, project.project.id), "what it had wrapped anew is undone"
+    assert sealer.unwrapped(data_key, project.project.id), "what it had wrapped again is undone"
 
 
 async def test_store_from_before_secrets_had_names_is_rotated_too(

@@ -8,7 +8,7 @@ import pytest
 
 from api.app import GC_THRESHOLDS, create_app
 from domain.projects import CreatedProject
-from domain.temporal_problems import ProblemKind
+from domain.temporal.problems import ProblemKind
 from operations.readiness import PROBLEMS, judge_workers
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -37,7 +37,7 @@ async def test_process_that_serves_is_alive(caller: Caller) -> None:
     assert (await caller.client.get("/livez")).json() == {"status": "ok"}
 
 
-async def test_ready_when_a_living_worker_reaches_the_engine(
+async def test_ready_when_a_living_worker_reaches_temporal(
     caller: Caller, database: Database
 ) -> None:
     await say_alive(database, **ALIVE)
@@ -58,12 +58,12 @@ async def test_ready_when_a_living_worker_reaches_the_engine(
 async def test_not_ready_names_what_is_gone(caller: Caller, database: Database) -> None:
     nobody = await caller.client.get("/readyz")
     await say_alive(database, engine_reachable=False, pollers_alive=True)
-    no_engine = await caller.client.get("/readyz")
+    no_temporal = await caller.client.get("/readyz")
 
-    assert (nobody.status_code, no_engine.status_code) == (503, 503)
+    assert (nobody.status_code, no_temporal.status_code) == (503, 503)
     others = dict.fromkeys(("store", "migrations", "alerts", "runs"), "ok")
     assert statuses(nobody) == others | {"engine": "unknown", "worker": "failed"}
-    assert statuses(no_engine) == others | {"engine": "failed", "worker": "unknown"}
+    assert statuses(no_temporal) == others | {"engine": "failed", "worker": "unknown"}
 
 
 async def test_not_ready_without_its_store(sealer: Sealer) -> None:
@@ -89,7 +89,7 @@ def sealer_key() -> str:
 
 
 @pytest.mark.parametrize(
-    ("age_seconds", "report", "engine", "worker"),
+    ("age_seconds", "report", "temporal", "worker"),
     [
         (1.0, ALIVE, "ok", "ok"),
         (9.9, ALIVE, "ok", "ok"),
@@ -103,7 +103,7 @@ def sealer_key() -> str:
     ],
 )
 def test_workers_are_judged_by_their_last_heartbeat(
-    age_seconds: float, report: dict[str, object], engine: str, worker: str
+    age_seconds: float, report: dict[str, object], temporal: str, worker: str
 ) -> None:
     at = datetime.fromisoformat("2026-11-23T12:00:00+00:00")
     beats = [
@@ -112,7 +112,7 @@ def test_workers_are_judged_by_their_last_heartbeat(
         )
     ]
 
-    assert tuple(check.status.value for check in judge_workers(beats)) == (engine, worker)
+    assert tuple(check.status.value for check in judge_workers(beats)) == (temporal, worker)
 
 
 @pytest.mark.parametrize("kind", ProblemKind)
@@ -123,23 +123,23 @@ def test_readiness_names_why_no_worker_works_for_temporal_and_no_machine(kind: P
         "fix": "set TEMPORAL_NAMESPACE",
     }
 
-    engine, worker = judge_workers(
+    temporal, worker = judge_workers(
         [_beat("a", {"temporal_problem": problem, "engine_reachable": False})]
     )
 
-    assert (engine.status.value, worker.status.value) == ("failed", "unknown")
-    assert engine.detail == f"{PROBLEMS[kind]} `makegood doctor` says how to repair it."
+    assert (temporal.status.value, worker.status.value) == ("failed", "unknown")
+    assert temporal.detail == f"{PROBLEMS[kind]} `makegood doctor` says how to repair it."
 
 
 def test_readiness_of_one_good_worker_names_the_one_that_is_refused() -> None:
     problem = {"kind": "store_elsewhere", "detail": "d", "fix": "f"}
 
-    engine, worker = judge_workers([_beat("a", ALIVE), _beat("b", {"temporal_problem": problem})])
+    temporal, worker = judge_workers([_beat("a", ALIVE), _beat("b", {"temporal_problem": problem})])
 
-    assert (engine.status.value, worker.status.value) == ("ok", "ok")
+    assert (temporal.status.value, worker.status.value) == ("ok", "ok")
     assert (
         "A worker was given another namespace than the other workers of this store."
-        in engine.detail
+        in temporal.detail
     )
 
 
@@ -149,10 +149,10 @@ def test_readiness_names_what_the_workers_do_without() -> None:
         "canary: refused at 10.0.0.1",
     ]
 
-    engine, _ = judge_workers([_beat("a", ALIVE | {"missing": missing})])
+    temporal, _ = judge_workers([_beat("a", ALIVE | {"missing": missing})])
 
-    assert engine.status.value == "ok"
-    assert engine.detail.endswith(
+    assert temporal.status.value == "ok"
+    assert temporal.detail.endswith(
         "Temporal lacks optional features: canary, search attribute MgState."
     )
 
@@ -229,12 +229,12 @@ async def test_metrics_count_what_the_edge_refuses(
 
 
 async def test_metrics_are_for_this_machine_or_a_key(caller: Caller) -> None:
-    stranger = await caller.client.get("/metrics", headers=FROM_AFAR)
+    from_afar = await caller.client.get("/metrics", headers=FROM_AFAR)
     reader = await caller.client.get(
         "/metrics", headers=FROM_AFAR | {"Authorization": f"Bearer {caller.api_key}"}
     )
 
-    assert stranger.status_code == 401
+    assert from_afar.status_code == 401
     assert reader.status_code == 200
 
 

@@ -109,7 +109,7 @@ def test_every_spelling_of_forwarded_is_read(forwarded: str, address: str) -> No
     )
 
 
-def test_forwarded_of_a_stranger_does_not_replace_what_the_proxy_wrote() -> None:
+def test_forwarded_header_of_a_client_does_not_replace_that_of_the_proxy() -> None:
     request = request_with("10.0.0.1", x_forwarded_for="198.51.100.7", forwarded="for=192.0.2.1")
 
     assert login_attempt_origin(request, trusted=PROXIES) == "198.51.100.7"

@@ -153,7 +153,7 @@ async def test_method_not_allowed_names_every_method(caller: Caller) -> None:
     answer = await caller.ask("DELETE", "/project")
 
     assert_problem(answer, Code.METHOD_NOT_ALLOWED)
-    assert answer.headers["Allow"] == "GET, PATCH"
+    assert answer.headers["Allow"] == "GET, HEAD, PATCH"
     assert (await method_not_allowed(caller)).headers["Allow"] == "POST"
 
 
@@ -262,7 +262,7 @@ async def test_store_that_cannot_commit_is_unavailable_and_never_accepted(away: 
     assert int(answer.headers["Retry-After"]) >= 1
 
 
-async def test_bug_is_an_internal_error_that_tells_nothing(
+async def test_bug_is_an_internal_error_that_reveals_nothing(
     database: Database, sealer: Sealer, project: CreatedProject, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = create_app(parts_on(database, sealer))

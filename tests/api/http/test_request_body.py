@@ -1,5 +1,6 @@
 """The JSON of a body: a tolerated member does not depend on the names of other members."""
 
+import gzip
 import json
 
 import pytest
@@ -94,7 +95,7 @@ def test_name_given_twice_is_named_as_the_fault_in_every_object(body: bytes) -> 
 @pytest.mark.parametrize(
     "name", [b'"\xff"', rb'"\ud800"', rb'"\x"', b'"a\nb"', b"a", b"1", b'"a'], ids=repr
 )
-def test_name_that_is_none_is_refused_beside_a_tolerated_member(name: bytes) -> None:
+def test_invalid_name_is_refused_beside_a_tolerated_member(name: bytes) -> None:
     with pytest.raises(ValidationFailed):
         read_object(rb'{%s:1,"payload":"\ud800"}' % name, tolerated=TOLERATED_IN_RECEIPT)
 
@@ -104,3 +105,24 @@ def test_tolerated_member_counts_as_a_field() -> None:
 
     with pytest.raises(TooManyFields):
         read_object(rb'{%s,"payload":"\ud800"}' % members, tolerated=TOLERATED_IN_RECEIPT)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('{"a":"Zoë"}'.encode("latin-1"), "The body is not UTF-8: the byte at position 8 is"),
+        ('{"a":1}'.encode("utf-16"), "The body is not UTF-8: the byte at position 0 is"),
+        (gzip.compress(b'{"a":1}'), "The body is not UTF-8: the byte at position 1 is"),
+        (b'{"a":1', "The body must be one well-formed JSON object in UTF-8."),
+    ],
+    ids=["latin-1", "utf-16", "gzip", "cut off"],
+)
+def test_body_in_another_encoding_is_named_with_its_first_wrong_byte(
+    body: bytes, message: str
+) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        read_object(body)
+
+    (error,) = refused.value.errors
+    assert error.code == "invalid_json"
+    assert error.message.startswith(message)

@@ -7,12 +7,13 @@ import pytest
 
 from api.http.request_body import RawMember, read_object
 from api.http.request_headers import (
+    RequestHead,
     bearer_token,
     check_accept,
     check_content_type,
     error_media_type,
     idempotency_key,
-    read_headers,
+    read_request_head,
 )
 from domain.errors import (
     MissingAcceptHeader,
@@ -112,6 +113,25 @@ def test_content_type_that_is_not(
         check_content_type(content_type, content_encoding)
 
 
+@pytest.mark.parametrize(
+    ("content_type", "content_encoding", "advice"),
+    [
+        (b"text/plain", b"gzip", "Content-Type: application/json"),
+        (b"application/json", b"GZIP", "The Content-Encoding gzip is not supported"),
+        (b"application/json", b"br", "The Content-Encoding br is not supported"),
+        (b"application/json", b"<secret>", "The Content-Encoding is not supported"),
+        (b"application/json; charset=latin-1", None, "charset of the Content-Type is not"),
+    ],
+)
+def test_advice_names_what_is_wrong_with_the_media_type(
+    content_type: bytes, content_encoding: bytes | None, advice: str
+) -> None:
+    with pytest.raises(UnsupportedMediaType) as refused:
+        check_content_type(content_type, content_encoding)
+
+    assert advice in refused.value.detail
+
+
 @pytest.mark.parametrize("value", [None, b"", b"  ", b"x" * 256, b"a\tb", b"a\x7fb", b"a\xc2\x80b"])
 def test_idempotency_key_that_is_none(value: bytes | None) -> None:
     with pytest.raises(MissingIdempotencyKey):
@@ -138,10 +158,23 @@ def test_token_is_what_follows_bearer(authorization: bytes | None, token: str | 
 
 
 def test_repeated_headers_are_joined() -> None:
-    assert (
-        read_headers([(b"accept", b"text/html"), (b"host", b"x"), (b"accept", b"*/*")])[b"accept"]
-        == b"text/html, */*"
-    )
+    head = read_request_head([(b"accept", b"text/html"), (b"host", b"x"), (b"accept", b"*/*")])
+
+    assert head.accept == b"text/html, */*"
+
+
+def test_head_has_every_header_with_a_rule_and_none_for_an_absent_one() -> None:
+    sent = {
+        b"authorization": b"Bearer sk_1",
+        b"accept": b"*/*",
+        b"content-type": b"application/json",
+        b"content-encoding": b"identity",
+        b"content-length": b"2",
+        b"idempotency-key": b"key-1",
+    }
+
+    assert read_request_head([*sent.items(), (b"host", b"x")]) == RequestHead(*sent.values())
+    assert read_request_head([]) == RequestHead(*[None] * len(sent))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +239,7 @@ HEAVY = {
     "objects": _filled(b'{"a":1},'),
     "texts side by side": _filled(b'"" ', b"", b'""'),
     "escapes": _filled(rb"\n", b'"', b'"'),
-    "escapes that are none": _filled(rb"\q", b'"', b'"'),
+    "invalid escapes": _filled(rb"\q", b'"', b'"'),
     "nested in nested": _filled(b"[[]],", size=80_000),
     "fields": b'{"error_message":"x",' + b'"a":1,' * 170_000 + b'"b":1}',
     "long names": b'{"error_message":"x","' + rb"\"" * 500_000 + b'":1}',

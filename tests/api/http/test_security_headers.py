@@ -69,7 +69,7 @@ def missing(path: str, headers: httpx.Headers) -> list[str]:
     return [name for name, is_held in held.items() if not is_held]
 
 
-async def test_every_address_tells_the_browser_the_same_strict_things(
+async def test_every_address_has_the_same_strict_security_headers(
     app: Application, client: httpx.AsyncClient
 ) -> None:
     wrong = {}

@@ -80,12 +80,12 @@ async def test_keys_belong_to_their_endpoint_and_project(
 async def test_refusal_of_the_body_is_stored(caller: Caller, body: bytes) -> None:
     first = await caller.send("receipt", body, key="wrong")
     again = await caller.send("receipt", body, key="wrong")
-    mended = await caller.send("receipt", receipt(), key="wrong")
+    corrected = await caller.send("receipt", receipt(), key="wrong")
 
     assert first.status_code == again.status_code == 422
     assert again.headers["Idempotent-Replayed"] == "true"
     assert again.json() == first.json()
-    assert mended.json()["code"] == "idempotency_conflict"
+    assert corrected.json()["code"] == "idempotency_conflict"
 
 
 async def test_receipt_conflict_is_stored(caller: Caller) -> None:

@@ -62,6 +62,49 @@ async def test_unknown_event_of_any_shape_is_not_found(caller: Caller, event_id:
 
 
 @pytest.mark.parametrize(
+    "named",
+    [
+        {"provider_event_id": "evt_late"},
+        {"stripe_event_id": "evt_late"},
+        {"provider": "shopify", "provider_event_id": "evt_late"},
+        {"provider_event_id": "evt_known", "effect_type": "seat_update"},
+    ],
+    ids=str,
+)
+async def test_result_that_may_have_overtaken_its_receipt_is_retryable(
+    caller: Caller, named: dict[str, str]
+) -> None:
+    await caller.accept(provider_event_id="evt_known", effect_type="credit_grant")
+
+    answer = await caller.send("result", named | {"status": "success"})
+
+    assert (answer.status_code, answer.headers["Retry-After"]) == (404, "1")
+    assert (answer.json()["code"], answer.json()["retryable"]) == ("not_found", True)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"event_id": "evt_" + "0" * 32},
+        {"event_id": "evt_" + "0" * 32, "provider_event_id": "evt_known"},
+        {"provider_event_id": "evt_known", "replay_id": "rpl_" + "0" * 32},
+        {"provider_event_id": "evt_late", "replay_id": "rpl_" + "0" * 32},
+    ],
+    ids=str,
+)
+async def test_result_that_names_an_unknown_id_of_ours_is_not_retryable(
+    caller: Caller, named: dict[str, str]
+) -> None:
+    await caller.accept(provider_event_id="evt_known")
+
+    answer = await caller.send("result", named | {"status": "success"})
+
+    assert answer.status_code == 404
+    assert "Retry-After" not in answer.headers
+    assert (answer.json()["code"], answer.json()["retryable"]) == ("not_found", False)
+
+
+@pytest.mark.parametrize(
     "replay_id", ["", "x", "rpl_" + "0" * 32, "a\0b", "x" * 5_000, 5, False, ["rpl_1"]], ids=repr
 )
 async def test_unknown_repair_of_any_shape_is_not_found(caller: Caller, replay_id: object) -> None:
@@ -288,10 +331,10 @@ async def test_another_projects_event_is_not_found(
 ) -> None:
     sent = receipt()
     event_id = await caller.accept(**sent)
-    stranger = caller.with_key(live_project.api_key)
+    other_tenant = caller.with_key(live_project.api_key)
 
-    by_id = await stranger.send("result", {"event_id": event_id, "status": "success"})
-    by_provider = await stranger.send(
+    by_id = await other_tenant.send("result", {"event_id": event_id, "status": "success"})
+    by_provider = await other_tenant.send(
         "result", {"stripe_event_id": sent["provider_event_id"], "status": "success"}
     )
 

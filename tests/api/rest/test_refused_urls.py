@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import replace
-from functools import partial
 
 import httpx
 import pytest
@@ -43,9 +42,11 @@ async def answered(host: str, port: int) -> tuple[Address, ...]:
 async def test_every_refused_host_gets_the_same_answer(
     database: Database, sealer: Sealer, project: CreatedProject, caplog: pytest.LogCaptureFixture
 ) -> None:
-    judge = partial(
-        judge_url, allow=(), resolver=answered, timeout_seconds=0.1, refusal_step_seconds=0
-    )
+    bounds = {"timeout_seconds": 0.1, "refusal_step_seconds": 0}
+
+    async def judge(url: str, *, livemode: bool) -> str:
+        return await judge_url(url, allow=(), resolver=answered, **bounds)
+
     parts = replace(parts_on(database, sealer), judge_repair_url=judge)
     async with serving(create_app(parts)) as client:
         caller = Caller(client, project.api_key)
@@ -60,10 +61,10 @@ async def test_every_refused_host_gets_the_same_answer(
             "PATCH", "/project", json={"repair_url": "https://public.example/"}
         )
 
-    told = [{**answer.json(), "request_id": ""} for answer in (*refusals, literal)]
+    problems = [{**answer.json(), "request_id": ""} for answer in (*refusals, literal)]
     assert [answer.status_code for answer in (*refusals, literal)] == [422] * 7
-    assert all(one == told[0] for one in told)
-    assert [error["pointer"] for error in told[0]["errors"]] == ["/repair_url"]
+    assert all(one == problems[0] for one in problems)
+    assert [error["pointer"] for error in problems[0]["errors"]] == ["/repair_url"]
     assert not [
         answer.text for answer in refusals if PRIVATE in answer.text or "169.254" in answer.text
     ]
@@ -76,7 +77,7 @@ async def test_unresponsive_name_server_delays_its_own_project_only(
 ) -> None:
     asked, may_answer = [], asyncio.Event()
 
-    async def judge(url: str) -> str:
+    async def judge(url: str, *, livemode: bool) -> str:
         asked.append(url)
         await may_answer.wait()
         return url

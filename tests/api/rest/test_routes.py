@@ -122,6 +122,7 @@ async def test_filters_narrow_the_lists(caller: Caller) -> None:
         ], query
     assert len(await listed(caller, "/events", created_after="2020-01-01T00:00:00Z")) == 2
     assert await listed(caller, "/events", created_before="2020-01-01T00:00:00Z") == []
+    assert await listed(caller, "/events", created_before="2020-01-01t00:00:00z") == []
     assert await listed(caller, "/events", provider="shopify") == []
     assert len(await listed(caller, "/incidents", state="open")) == 1
     assert await listed(caller, "/incidents", state="resolved") == []
@@ -247,13 +248,13 @@ async def test_project_is_read_and_changed(caller: Caller, project: CreatedProje
 
     assert changed.status_code == 200, changed.text
     assert read.json() == changed.json()
-    told = read.json()
-    assert (told["project_id"], told["name"], told["timeout_minutes"]) == (
+    shown = read.json()
+    assert (shown["project_id"], shown["name"], shown["timeout_minutes"]) == (
         project.project.id,
         "The shop",
         0.5,
     )
-    assert told["alert_emails"] == ["Ops@shop.example", "you@xn--bcher-kva.example"]
+    assert shown["alert_emails"] == ["Ops@shop.example", "you@xn--bcher-kva.example"]
     assert project.signing_secret not in read.text
 
 
@@ -295,7 +296,7 @@ async def test_wrong_setting_is_named_and_changes_nothing(
     assert (await caller.ask("GET", "/project")).json() == before
 
 
-async def test_refused_repair_urls_tell_nothing_about_the_network(caller: Caller) -> None:
+async def test_refused_repair_urls_reveal_nothing_about_the_network(caller: Caller) -> None:
     addresses = ("127.0.0.1", "10.0.0.1", "169.254.169.254", "168.63.129.16", "192.0.2.1")
 
     answers = [
@@ -311,7 +312,7 @@ async def test_another_projects_things_are_not_found(
 ) -> None:
     event_id = await caller.accept()
     incident_id = await caller.incident_of(event_id)
-    stranger = caller.with_key(live_project.api_key)
+    other_tenant = caller.with_key(live_project.api_key)
 
     for method, path in (
         ("GET", f"/events/{event_id}"),
@@ -320,11 +321,11 @@ async def test_another_projects_things_are_not_found(
         ("POST", f"/incidents/{incident_id}/resolve"),
         ("POST", f"/incidents/{incident_id}/acknowledge"),
     ):
-        answer = await stranger.ask(
+        answer = await other_tenant.ask(
             method, path, **({"json": {"reason": "mine now"}} if path.endswith("resolve") else {})
         )
         assert answer.json()["code"] == "not_found", path
-    assert await listed(stranger, "/events") == await listed(stranger, "/incidents") == []
+    assert await listed(other_tenant, "/events") == await listed(other_tenant, "/incidents") == []
     assert (await listed(caller, "/incidents"))[0]["state"] == "open"
 
 

@@ -16,7 +16,7 @@ from tests.cli.makegood import Makegood
 ACTOR = f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
 
 
-def behind_its_back(url: str, *statements: str) -> None:
+def change_directly(url: str, *statements: str) -> None:
     """What somebody does who owns the SQLite file."""
 
     async def run() -> None:
@@ -76,7 +76,7 @@ def test_verify_names_the_first_broken_entry_and_exits_1(
 ) -> None:
     for name in ("one", "two"):
         sqlite_makegood("project", "create", name, "--mode", "test")
-    behind_its_back(
+    change_directly(
         sqlite_url,
         "DROP TRIGGER audit_log_no_update",
         "UPDATE audit_log SET actor = 'cli:somebody' WHERE sequence = 2",
@@ -107,6 +107,10 @@ def test_instant_needs_a_zone(makegood: Makegood, given: str) -> None:
 
     assert done.code == 2
     assert "--after: expected an ISO 8601 instant with a zone" in done.err
+
+
+def test_letters_of_an_instant_may_be_lowercase(makegood: Makegood) -> None:
+    assert makegood("audit", "list", "--after", "2020-01-01t00:00:00z").code == 0
 
 
 def test_restored_store_records_backup_and_restore(makegood: Makegood, tmp_path: Path) -> None:

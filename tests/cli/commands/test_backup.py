@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from store.migrate import revisions
+from store.revisions import revisions
 from tests.cli.makegood import Makegood
 from tests.conftest import SECRET_KEY
 from tests.support.postgres import Postgres

@@ -44,6 +44,14 @@ def test_version_names_the_installed_parts(bare_makegood: Makegood) -> None:
     assert parts["temporalio"] == version("temporalio")
 
 
+def test_version_is_an_option_too(bare_makegood: Makegood) -> None:
+    done = bare_makegood("--version")
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out == bare_makegood("version").out
+    assert done.out.startswith(f"makegood {version('makegood')} (Python ")
+
+
 def test_openapi_prints_the_document(bare_makegood: Makegood) -> None:
     document = bare_makegood("openapi").json
 

@@ -152,13 +152,15 @@ def test_doctor_reports_the_state_of_a_rotation(makegood: Makegood) -> None:
     makegood("project", "create", "shop", "--mode", "test")
 
     before = makegood("doctor", **BOTH).out
-    stranger = makegood("doctor", MAKEGOOD_SECRET_KEY="a root secret that sealed nothing here").out
+    with_another_secret = makegood(
+        "doctor", MAKEGOOD_SECRET_KEY="a root secret that sealed nothing here"
+    ).out
     makegood("secret", "rotate", **BOTH)
     after = makegood("doctor", **BOTH).out
     unknown = makegood("doctor").out
 
     assert "not in force yet" in before
-    assert "encrypted under another secret key" in stranger
+    assert "encrypted under another secret key" in with_another_secret
     assert "1 API keys are unused since" in after
     assert "encrypted under another secret key" in unknown
 

@@ -66,7 +66,7 @@ def test_made_headers_are_accepted_by_the_libraries(bare_makegood: Makegood, bod
     assert headers["X-SendPromptly-Attempt"] == "3"
 
 
-def test_made_headers_are_found_valid(bare_makegood: Makegood, body: Path) -> None:
+def test_generated_headers_are_valid(bare_makegood: Makegood, body: Path) -> None:
     done = verify(bare_makegood, body, make(bare_makegood, body))
 
     assert done.json == {"valid": True, "x-sendpromptly": "valid", "standard-webhooks": "valid"}

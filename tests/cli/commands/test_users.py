@@ -177,10 +177,10 @@ def test_reset_totp_turns_it_off_for_the_person_named(
     ):
         monkeypatch.setenv(f"MAKEGOOD_{name}", value)
 
-    stranger = CliRunner().invoke(app, ["user", "reset-totp", "eve@example.com"])
+    unknown = CliRunner().invoke(app, ["user", "reset-totp", "eve@example.com"])
     done = CliRunner().invoke(app, ["user", "reset-totp", " Ada@Example.com", "--json"])
 
-    assert isinstance(stranger.exception, CommandFailed)
-    assert stranger.exception.code is ExitCode.NOT_FOUND
+    assert isinstance(unknown.exception, CommandFailed)
+    assert unknown.exception.code is ExitCode.NOT_FOUND
     assert json.loads(done.output)["user_id"] == user_id
     assert in_store(sqlite_url, left) == (None, 0)

@@ -97,8 +97,8 @@ def test_password_of_an_unreachable_store_is_not_shown(bare_makegood: Makegood) 
         ([], Verdict.FAIL),
         ([beat(role="api")], Verdict.FAIL),
         ([beat(age_seconds=60)], Verdict.FAIL),
-        ([beat(engine=False)], Verdict.FAIL),
-        ([beat(engine=True), beat(age_seconds=60)], Verdict.OK),
+        ([beat(engine_reachable=False)], Verdict.FAIL),
+        ([beat(engine_reachable=True), beat(age_seconds=60)], Verdict.OK),
     ],
     ids=["none", "only an API", "old", "Temporal away", "one alive, one gone"],
 )

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from cli.up.child_health import LivenessLimits, judge_worker, worker_liveness
+from cli.up.child import wait_for_lasting_problem
+from cli.up.child_health import (
+    DEFAULT_LIMITS,
+    LivenessLimits,
+    api_liveness,
+    judge_worker,
+    worker_liveness,
+)
 from cli.up.probes import speaks_http2
 from store.status.heartbeats import Beat
 from tests.support.given import START
@@ -59,6 +66,16 @@ async def test_unreachable_database_is_no_problem_of_the_worker(tmp_path: Path) 
     check = worker_liveness(f"sqlite:///{tmp_path / 'nothing.db'}", LivenessLimits())
 
     assert await check.problem(os.getpgid(0)) is None
+
+
+async def test_hung_api_is_found_within_15_seconds() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        check = api_liveness("127.0.0.1", hung.getsockname()[1], DEFAULT_LIMITS)
+        # It hangs just after a check that passed.
+        async with asyncio.timeout(15 - check.interval_seconds):
+            problem = await wait_for_lasting_problem(check, 1)
+
+    assert problem == "/livez is not answered"
 
 
 async def test_port_that_only_accepts_connections_fails_the_http2_probe() -> None:

@@ -1,4 +1,4 @@
-"""Which Temporal CLI is run, and the error when there is none."""
+"""Which Temporal CLI runs, and the error when none is found."""
 
 import stat
 import sys

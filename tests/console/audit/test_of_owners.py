@@ -12,7 +12,7 @@ from domain.audit import Actor, AuditAction
 from domain.ids import ProjectId
 from domain.projects import CreatedProject
 from domain.users import Role
-from operations.audit import AuditFilters
+from operations.responses.audit import AuditList
 from store.audit import log as audit
 from store.people import members
 from store.projects import deletion as deleting
@@ -42,9 +42,9 @@ async def enter(
 
 async def entries(parts: ConsoleDependencies) -> list[dict[str, Any]]:
     """The whole log, newest first."""
-    found: list[dict[str, Any]] = (
-        await parts.operations.audit.list_audit(None, AuditFilters(), limit=200)
-    )["data"]
+    filters = audit.AuditFilters(project_id=None)
+    page = await parts.operations.audit.list_audit(filters, limit=200)
+    found: list[dict[str, Any]] = AuditList.of(page).to_json()["data"]
     return found
 
 

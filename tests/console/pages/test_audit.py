@@ -11,9 +11,10 @@ from sqlalchemy.exc import DBAPIError
 
 from api.console.composition import ConsoleDependencies
 from api.console.pages.audit import render_entry
-from domain.audit import Actor, AuditAction
+from domain.audit import GENESIS, Actor, AuditAction, AuditEntry
+from domain.ids import ProjectId
 from domain.projects import CreatedProject
-from operations.audit import AuditFilters
+from operations.responses.audit import AuditList
 from store.audit import log as audit
 from tests.console.conftest import EMAIL, PASSWORD, Visitor
 from tests.support.given import START, Story
@@ -23,8 +24,9 @@ Json = dict[str, Any]
 
 async def log(parts: ConsoleDependencies) -> list[Json]:
     """The whole log, oldest first."""
-    page = await parts.operations.audit.list_audit(None, AuditFilters(), limit=100)
-    return list(reversed(page["data"]))
+    filters = audit.AuditFilters(project_id=None)
+    page = await parts.operations.audit.list_audit(filters, limit=100)
+    return list(reversed(AuditList.of(page).to_json()["data"]))
 
 
 async def test_sign_in_and_sign_out_are_recorded_without_password_and_address(
@@ -218,15 +220,22 @@ async def test_export_needs_its_form_and_the_page_a_session(
 
 
 def test_entry_of_a_newer_version_is_still_rendered() -> None:
-    entry = {
-        "at": "2026-11-23T12:00:00.000Z",
-        "actor": "robot_1",
-        "action": "moon_landed",
-        "subject_type": "moon",
-    }
-    entry |= {"subject_id": None, "project_id": "prj_gone", "address": None}
+    entry = AuditEntry(
+        sequence=1,
+        at=START,
+        actor="robot_1",
+        address=None,
+        request_id=None,
+        action="moon_landed",
+        subject_type="moon",
+        subject_id=None,
+        project_id=ProjectId("prj_gone"),
+        details='{"stage": 2, "crew": ["a", "b"]}',
+        previous_hash=GENESIS,
+        hash=GENESIS,
+    )
 
-    line = render_entry({**entry, "details": {"stage": 2, "crew": ["a", "b"]}}, {}, {})
+    line = render_entry(entry, {}, {})
 
     assert (line.action, line.actor, line.subject, line.link, line.project) == (
         "Moon landed",

@@ -180,11 +180,11 @@ async def test_only_roles_of_members_can_be_changed(
     world: ConsoleWorld, owner: Person, project: CreatedProject
 ) -> None:
     """Owners cannot find out who has an account, and cannot add users without an invitation."""
-    stranger = await world.administrator()
+    outsider = await world.administrator()
     path = f"/projects/{project.project.id}"
 
     notices = []
-    for user_id in (stranger.user_id, "usr_none"):
+    for user_id in (outsider.user_id, "usr_none"):
         await owner.post(f"{path}/members/{user_id}/role", role="viewer")
         notices.append(
             re.findall(r'class="notice bad".*?</div>', (await owner.get(path)).text, re.DOTALL)

@@ -215,7 +215,7 @@ async def test_oidc_sign_ins_are_in_the_audit_log(
     assert not re.search("shop.example|eve there|made up", json.dumps(entries))
 
 
-async def test_verified_strangers_are_rate_limited(
+async def test_verified_but_unknown_people_are_rate_limited(
     browsers: OidcBrowsers, parts: ConsoleDependencies, database: Database
 ) -> None:
     """Every attempt leaves an entry, so that the number must be limited."""

@@ -61,10 +61,7 @@ async def test_page_response_and_log_reveal_nothing_behind_the_host_name(
             page = (await operator.client.get(f"/events/{event_id}")).text
             assert PRIVATE not in str(event) + page
             attempts.append(
-                [
-                    (a["status"], a["error_class"], a["duration_ms"])
-                    for a in event["repairs"][0]["attempts"]
-                ]
+                [(a.status, a.error_class, a.duration_ms) for a in event.repairs[0].attempts]
             )
             shown.append(re.findall(r'class="answer bad">([^<]*)<', page))
 

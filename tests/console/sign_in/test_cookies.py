@@ -28,7 +28,7 @@ def test_a_notice_sealed_under_another_root_secret_is_not_read() -> None:
 
 
 def test_an_unauthentic_cookie_is_not_read() -> None:
-    for cookie in ("", "A", "AAAA", "ä", "x" * 200):
+    for cookie in ("", "A", "AAAA", "ä", "\ud800", "x" * 200):
         assert KEYS.unseal(cookie, session_token="mine") is None
 
 
@@ -46,27 +46,32 @@ def test_a_form_token_belongs_to_one_session() -> None:
 
 
 def test_state_is_valid_for_its_purpose_until_it_expires() -> None:
-    sealed = KEYS.seal_state(
-        {"user_id": "usr_1"}, purpose="pending_second_factor", until=NOW + timedelta(minutes=10)
-    )
+    sealed = KEYS.seal_state({"user_id": "usr_1"}, purpose="pending_second_factor", now=NOW)
 
-    assert KEYS.unseal_state(sealed, purpose="pending_second_factor", now=NOW) == {
+    assert KEYS.unseal_state(sealed, purpose="pending_second_factor", seconds=600, now=NOW) == {
         "user_id": "usr_1"
     }
-    assert KEYS.unseal_state(sealed, purpose="device", now=NOW) is None
+    assert KEYS.unseal_state(sealed, purpose="device", seconds=600, now=NOW) is None
     assert (
-        KEYS.unseal_state(sealed, purpose="pending_second_factor", now=NOW + timedelta(minutes=10))
+        KEYS.unseal_state(
+            sealed, purpose="pending_second_factor", seconds=600, now=NOW + timedelta(minutes=10)
+        )
         is None
     )
     assert (
-        ConsoleKeys("x" * 40).unseal_state(sealed, purpose="pending_second_factor", now=NOW) is None
+        ConsoleKeys("x" * 40).unseal_state(
+            sealed, purpose="pending_second_factor", seconds=600, now=NOW
+        )
+        is None
     )
     assert "usr_1" not in sealed
 
 
 def test_unauthentic_state_is_not_read() -> None:
-    for cookie in ("", "A", "AAAA", "ä", "x" * 200):
-        assert KEYS.unseal_state(cookie, purpose="pending_second_factor", now=NOW) is None
+    for cookie in ("", "A", "AAAA", "ä", "\ud800", "x" * 200):
+        assert (
+            KEYS.unseal_state(cookie, purpose="pending_second_factor", seconds=600, now=NOW) is None
+        )
 
 
 @pytest.mark.parametrize(
@@ -89,10 +94,8 @@ def test_forms_and_notices_work_across_processes_during_a_rotation(
     assert (
         read.unseal(made.seal(NOTICE, session_token="session"), session_token="session") == NOTICE
     )
-    sealed = made.seal_state(
-        {"user_id": "usr_1"}, purpose="pending_second_factor", until=NOW + timedelta(minutes=10)
-    )
-    assert read.unseal_state(sealed, purpose="pending_second_factor", now=NOW) == {
+    sealed = made.seal_state({"user_id": "usr_1"}, purpose="pending_second_factor", now=NOW)
+    assert read.unseal_state(sealed, purpose="pending_second_factor", seconds=600, now=NOW) == {
         "user_id": "usr_1"
     }
 
@@ -116,3 +119,32 @@ def test_notice_expires_by_the_clock_of_the_database() -> None:
 
     assert read.unseal(sealed, session_token="mine") == NOTICE
     assert late.unseal(sealed, session_token="mine") is None
+
+
+def test_changed_cookie_is_not_read() -> None:
+    sealed = KEYS.seal(NOTICE, session_token="mine")
+
+    for place in range(len(sealed.rstrip("=")) - 1):
+        changed = "A" if sealed[place] != "A" else "B"
+        cookie = sealed[:place] + changed + sealed[place + 1 :]
+        assert KEYS.unseal(cookie, session_token="mine") is None, place
+
+
+@pytest.mark.parametrize(
+    ("seconds", "is_read"), [(60, True), (61, False)], ids=["within a minute", "later"]
+)
+def test_cookie_from_the_future_is_not_read(seconds: int, is_read: bool) -> None:
+    """The clocks of two processes may differ by a minute."""
+    sealed = KEYS.seal_state({}, purpose="device", now=NOW + timedelta(seconds=seconds))
+
+    read = KEYS.unseal_state(sealed, purpose="device", seconds=600, now=NOW)
+
+    assert (read == {}) is is_read
+
+
+def test_state_of_two_secrets_fits_into_a_cookie() -> None:
+    """Browsers keep at most 4,096 bytes. The longest notice has ten recovery codes."""
+    codes = tuple(Secret(f"Recovery code {number}", "abcde-fghij") for number in range(1, 11))
+    notice = Notice("good", "x" * 200, codes)
+
+    assert len(ConsoleKeys(NEW, OLD).seal(notice, session_token="mine")) < 4_000

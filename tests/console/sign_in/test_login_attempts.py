@@ -122,15 +122,15 @@ async def test_lockout_lasts_a_minute_at_most(owner: Visitor, database: Database
     assert 50 < int(answer.headers["retry-after"]) <= 60
 
 
-async def test_strangers_do_not_lock_out_the_owners_browser(
+async def test_other_clients_do_not_lock_out_the_browser_of_the_owner(
     owner: Visitor, parts: ConsoleDependencies, database: Database
 ) -> None:
     await guess(owner, EMAIL, PASSWORD)
     await owner.post("/logout", page="/incidents")
     await exhausted(database, EMAIL)
 
-    async with visiting(parts) as stranger:
-        shut_out = await guess(stranger, EMAIL, PASSWORD)
+    async with visiting(parts) as other:
+        shut_out = await guess(other, EMAIL, PASSWORD)
     let_in = await guess(owner, EMAIL, PASSWORD)
 
     assert (shut_out.status_code, let_in.status_code) == (429, 303)
@@ -189,7 +189,7 @@ async def test_processes_share_their_counters(parts: ConsoleDependencies) -> Non
 async def test_refused_attempts_are_recorded_once_per_wait(
     owner: Visitor, parts: ConsoleDependencies, database: Database
 ) -> None:
-    """Strangers cannot fill the log."""
+    """Attempts of unknown people cannot fill the log."""
     at_first = len(await log(parts))
     for email in (EMAIL, "nobody@shop.example"):
         await exhausted(database, email, failures=10)

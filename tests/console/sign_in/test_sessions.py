@@ -151,8 +151,8 @@ async def test_own_sessions_are_listed_with_browser_address_and_time(world: Cons
         link = await users.create_login_link(session, now=await world.parts.database.now(session))
     fields = {"form_token": other.client.cookies[FORM_COOKIE], "token": link}
     await other.client.post("/login/link", data=fields, headers={"User-Agent": FIREFOX})
-    stranger = await world.browser(person.user_id)
-    await stranger.post("/logout")
+    other = await world.browser(person.user_id)
+    await other.post("/logout")
 
     page = (await person.get("/account")).text
 

@@ -281,7 +281,7 @@ async def test_form_without_its_token_is_rejected_before_the_proof(
     assert answer.status_code == 403
 
 
-async def test_user_without_any_proof_is_told_what_to_do(
+async def test_user_without_any_proof_sees_what_to_do(
     operator: Visitor, database: Database
 ) -> None:
     database.clock.skew = timedelta(minutes=11)

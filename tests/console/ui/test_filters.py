@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from api.console.ui import filters
 from api.console.ui.filters import EVENT_TABS, INCIDENT_TABS, has_empty_fields, read_address
+from domain.incidents import IncidentState
 from domain.receipts import EffectType, EventType, Provider, ReceiptState
 
 
@@ -78,3 +79,9 @@ def test_the_choices_are_those_of_the_contract() -> None:
     assert set(filters.EVENT_TYPES) == set(EventType)
     assert set(filters.EFFECT_TYPES) == set(EffectType)
     assert set(EVENT_TABS) - {"all"} == set(ReceiptState)
+    assert set(INCIDENT_TABS) - {"all"} == set(IncidentState)
+
+
+def test_tabs_begin_with_what_needs_somebody() -> None:
+    assert INCIDENT_TABS == ("open", "repairing", "resolved", "all")
+    assert EVENT_TABS == ("all", "waiting", "incident", "applied", "recovered", "closed")

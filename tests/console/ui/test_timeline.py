@@ -1,30 +1,59 @@
 """Texts of timeline entries, and the next step of a receipt."""
 
-from typing import Any
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from api.console.ui.timeline import next_step, render
 from api.console.ui.timeline_entries import RENDERERS, render_entry
-from domain.incidents import TimelineKind
+from domain.ids import EventId, IncidentId, ProjectId, ReplayId
+from domain.incidents import (
+    Incident,
+    IncidentState,
+    Reason,
+    Repair,
+    RepairState,
+    TimelineEntry,
+    TimelineKind,
+)
+from domain.receipts import ReceiptState
 
-AT = "2026-11-23T11:13:55.000Z"
-REPLAY = "rpl_0193f1c2d3e47a8b9c0d1e2f3a4b5c6d"
+AT = datetime(2026, 11, 23, 11, 13, 55, tzinfo=UTC)
+INCIDENT = Incident(
+    id=IncidentId("inc_0193f1c2d3e47a8b9c0d1e2f3a4b5c6d"),
+    event_id=EventId("evt_0193f1c2d3e47a8b9c0d1e2f3a4b5c6d"),
+    project_id=ProjectId("prj_1"),
+    state=IncidentState.OPEN,
+    reason=Reason.MISSING_RESULT,
+    error_code=None,
+    error_message=None,
+    opened_at=AT,
+    acknowledged_at=None,
+    resolved_at=None,
+    resolution=None,
+    active_replay_id=ReplayId("rpl_0193f1c2d3e47a8b9c0d1e2f3a4b5c6d"),
+    resolving_replay_id=None,
+)
 
 
-def entry(kind: str, **fields: object) -> dict[str, object]:
-    return {"at": AT, "kind": kind, **fields}
+def entry(kind: str, **fields: object) -> TimelineEntry:
+    return TimelineEntry(AT, TimelineKind(kind), fields)
 
 
-def event(
-    state: str, incident_state: str | None = None, repair_state: str = "calling"
-) -> dict[str, Any]:  # Any: JSON
-    incident = incident_state and {"state": incident_state, "active_replay_id": REPLAY}
-    return {
-        "state": state,
-        "incident": incident,
-        "repairs": [{"replay_id": REPLAY, "state": repair_state}],
-    }
+def repair(state: RepairState) -> Repair:
+    """The repair that the incident names as the active one."""
+    return Repair(
+        replay_id=ReplayId("rpl_0193f1c2d3e47a8b9c0d1e2f3a4b5c6d"),
+        incident_id=INCIDENT.id,
+        event_id=INCIDENT.event_id,
+        state=state,
+        cause=None,
+        requested_by="usr_1",
+        requested_at=AT,
+        result_deadline_at=None,
+        attempts=(),
+    )
 
 
 def test_every_kind_of_entry_has_a_renderer() -> None:
@@ -37,7 +66,8 @@ def test_entry_without_fields_is_rendered(kind: TimelineKind) -> None:
 
 
 def test_entry_of_an_unknown_kind_keeps_its_fields() -> None:
-    text = render_entry(entry("customer_called", mood="calm"))
+    newer: TimelineKind = "customer_called"  # type: ignore[assignment]  # of a newer version
+    text = render_entry(TimelineEntry(AT, newer, {"mood": "calm"}))
 
     assert (text.title, text.facts) == ("Customer called", (("Mood", "calm"),))
 
@@ -96,38 +126,63 @@ def test_actions_of_the_viewer_are_attributed_to_you() -> None:
 
 
 def test_each_item_has_the_gap_to_the_previous_one() -> None:
-    later = {"at": "2026-11-23T11:44:00.250Z", "kind": "deadline_passed"}
+    at = datetime(2026, 11, 23, 11, 44, 0, 250_000, tzinfo=UTC)
+    later = [replace(entry(kind), at=at) for kind in ("deadline_passed", "incident_opened")]
 
-    items = render(
-        [entry("receipt_accepted"), later, {**later, "kind": "incident_opened"}], viewer_id=""
-    )
+    items = render([entry("receipt_accepted"), *later], viewer_id="")
 
     assert [item.gap for item in items] == ["", "+30 min 5 s", ""]
 
 
+def test_instant_of_an_entry_is_shown_in_utc() -> None:
+    assert render_entry(entry("deadline_passed", deadline_at=AT)).facts == (
+        ("Deadline", "23 Nov 2026, 11:13:55 UTC"),
+    )
+
+
 @pytest.mark.parametrize(
-    ("shown", "title"),
+    ("incident_state", "repair_state", "title"),
     [
-        (event("waiting"), "Waiting for the result"),
-        (event("incident", "open"), "Waiting for an operator"),
-        (event("incident", "repairing"), "Calling the repair endpoint"),
+        (None, RepairState.CALLING, "Waiting for the result"),
+        (IncidentState.OPEN, RepairState.CALLING, "Waiting for an operator"),
+        (IncidentState.REPAIRING, RepairState.CALLING, "Calling the repair endpoint"),
         (
-            event("incident", "repairing", "awaiting_result"),
+            IncidentState.REPAIRING,
+            RepairState.AWAITING_RESULT,
             "Waiting for the app to report success",
         ),
     ],
     ids=["waiting", "open", "calling", "awaiting result"],
 )
-def test_open_receipt_has_a_next_step(shown: dict[str, Any], title: str) -> None:
-    step = next_step(shown)
+def test_open_receipt_has_a_next_step(
+    incident_state: IncidentState | None, repair_state: RepairState, title: str
+) -> None:
+    state, incident = ReceiptState.WAITING, None
+    if incident_state is not None:
+        state, incident = ReceiptState.INCIDENT, replace(INCIDENT, state=incident_state)
+
+    step = next_step(state, incident, [repair(repair_state)])
 
     assert step is not None
     assert step.title == title
 
 
+def test_step_of_another_repair_is_not_the_next_one() -> None:
+    repairing = replace(INCIDENT, state=IncidentState.REPAIRING)
+    ended = replace(repair(RepairState.AWAITING_RESULT), replay_id=ReplayId("rpl_other"))
+
+    step = next_step(ReceiptState.INCIDENT, repairing, [ended])
+
+    assert step is not None
+    assert step.title == "Calling the repair endpoint"
+
+
 @pytest.mark.parametrize("state", ["applied", "recovered", "closed"])
 def test_ended_receipt_has_no_next_step(state: str) -> None:
-    assert next_step(event(state, None if state == "applied" else "resolved")) is None
+    resolved = replace(INCIDENT, state=IncidentState.RESOLVED)
+    incident = None if state == "applied" else resolved
+
+    assert next_step(ReceiptState(state), incident, [repair(RepairState.SUCCEEDED)]) is None
 
 
 @pytest.mark.parametrize(
@@ -146,23 +201,19 @@ def test_ended_receipt_has_no_next_step(state: str) -> None:
 def test_alert_without_further_retries_shows_the_reason(
     reason: str, tone: str, detail: str
 ) -> None:
-    entry = {
-        "at": "2026-11-23T12:00:00.000Z",
-        "kind": "alert_failed",
-        "alert_kind": "incident_opened",
-        "final": True,
-    }
-
     text = render_entry(
-        {
-            **entry,
-            "destination": "ops@shop.example",
-            "reason": reason,
-            "tries": 3,
-            "error": "SMTPDataError 550",
-        }
+        entry(
+            "alert_failed",
+            alert_kind="incident_opened",
+            final=True,
+            destination="ops@shop.example",
+            reason=reason,
+            tries=3,
+            error="SMTPDataError 550",
+        )
     )
 
+    assert ("About", "Incident opened") in text.facts
     assert (text.title, text.tone, text.detail) == ("Alert not delivered", tone, detail)
     assert ("Tries", "3") in text.facts
     assert ("Error", "SMTPDataError 550") in text.facts

@@ -20,7 +20,7 @@ def test_each_wait_is_twice_the_last_up_to_the_cap(failures: int, seconds: int) 
 
 
 @pytest.mark.parametrize("limit", [ACCOUNT, ADDRESS], ids=["account", "address"])
-def test_what_a_stranger_can_bring_about_is_a_minute(limit: Limit) -> None:
+def test_anybody_can_cause_a_wait_of_a_minute_at_most(limit: Limit) -> None:
     assert wait_after(10**9, limit) <= timedelta(minutes=1)
 
 

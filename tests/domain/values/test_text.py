@@ -56,11 +56,11 @@ def test_printable_text_is_one_line_that_a_terminal_prints(text: str) -> None:
 )
 @settings(deadline=None)
 def test_json_for_a_terminal_is_the_same_value(value: object) -> None:
-    told = printable_json(json.dumps(value, indent=2, ensure_ascii=False))
+    printed = printable_json(json.dumps(value, indent=2, ensure_ascii=False))
 
-    assert not any(is_control(character) for character in told if character != "\n")
-    assert json.loads(told) == value
-    told.encode("utf-8")
+    assert not any(is_control(character) for character in printed if character != "\n")
+    assert json.loads(printed) == value
+    printed.encode("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.values.timestamps import EPOCH, from_unix_ms, to_iso, to_iso_or_none, to_unix_ms
+from domain.values.timestamps import (
+    EPOCH,
+    from_unix_ms,
+    parse_instant,
+    to_iso,
+    to_iso_or_none,
+    to_unix_ms,
+)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +30,20 @@ from domain.values.timestamps import EPOCH, from_unix_ms, to_iso, to_iso_or_none
 )
 def test_instant_is_written_in_utc_with_milliseconds(at: datetime, written: str) -> None:
     assert to_iso(at) == to_iso_or_none(at) == written
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-23T11:13:55Z",
+        "2026-11-23t11:13:55z",
+        "2026-11-23T11:13:55z",
+        "2026-11-23t12:13:55+01:00",
+        "20261123T111355Z",
+    ],
+)
+def test_letters_of_an_instant_may_be_lowercase(text: str) -> None:
+    assert parse_instant(text) == datetime(2026, 11, 23, 11, 13, 55, tzinfo=UTC)
 
 
 def test_no_instant_is_written_as_none() -> None:

@@ -1,10 +1,9 @@
 """Fills a store with N receipts of one project that wait for a week: `python -m
 tests.faults.installation.crowd URL PROJECT N`.
 
-Written through the front door's own statements, before any process of the installation is at work.
-Their rows in the outbox are leased for a week, so that they stand for receipts whose workflows are
-not started yet, and cost
-Temporal nothing.
+Written with the statements of ingest, before any process of the installation is at work.
+Their rows in the outbox are leased for a week, like those of receipts whose workflows are not
+started yet, and cost Temporal nothing.
 """
 
 import asyncio
@@ -28,15 +27,15 @@ WEEK_MINUTES = 10_080
 
 async def fill(url: str, project_id: str, count: int) -> None:
     """Store so many receipts that wait."""
-    front_door = open_ingest_connection(url)
+    ingest_connection = open_ingest_connection(url)
     for start in range(0, count, BATCH):
         requests = [
             _request(ProjectId(project_id), number)
             for number in range(start, min(start + BATCH, count))
         ]
-        async with front_door.transaction() as statements:
+        async with ingest_connection.transaction() as statements:
             await process_batch(statements, Clock(), requests)
-    await front_door.close()
+    await ingest_connection.close()
     database = Database.open(url)
     async with database.transaction() as session:
         leased_until = to_unix_ms(datetime.now(UTC) + timedelta(days=7))

@@ -1,5 +1,5 @@
 """The history of one run of the fault harness: what was sent, answered, mailed, called back, broken
-and mended, and when.
+and repaired, and when.
 
 The checker decides from this alone. Instants are unix seconds of the host's clock, which no fault
 touches in the harness itself. Written by everything in this folder; `save` and `load` keep it as
@@ -15,7 +15,7 @@ JSON lines. The kinds of entries and their fields:
   `store_read_only`, `disk_full`, `mail_hangs`, …), `target` (`worker-1`, `temporal`, `store`,
   `mail`, `endpoint`, …); ended when what it hit is at work again
 - `signalled`: `event`, `name`: somebody typed a signal into Temporal that may act
-- `stranger_wronged`: `what` went wrong for others than the merchant
+- `other_tenant_harmed`: `what` went wrong for a tenant other than the merchant
 - `mail`: `message_id`, `in_reply_to`, `subject`, `to`, `text`; noted when the whole mail was read,
   before it is acknowledged
 - `callback`: `headers` (names in lower case), `body` (the raw text), `answered` (the status, None

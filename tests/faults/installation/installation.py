@@ -112,15 +112,17 @@ class Installation:
 
     async def left_to_do(self) -> tuple[int, bool]:
         """Rows in the outbox, and whether an overdue deadline or an unsent alert is left beside
-        them, as `/metrics` tells.
+        them, as `/metrics` reports.
         """
         async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
             page = (await http.get(f"{self.apis[0]}/metrics")).raise_for_status().text
-        told = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
-        others = float(told["makegood_deadline_lag_seconds"]) + float(
-            told["makegood_alerts_unsent"]
+        metrics = dict(
+            line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#")
         )
-        return int(float(told["makegood_outbox_rows"])) - self.waiting_outbox_rows, others > 0
+        others = float(metrics["makegood_deadline_lag_seconds"]) + float(
+            metrics["makegood_alerts_unsent"]
+        )
+        return int(float(metrics["makegood_outbox_rows"])) - self.waiting_outbox_rows, others > 0
 
     def _create_project(self) -> tuple[str, ...]:
         scopes = [
@@ -161,10 +163,10 @@ class Installation:
 
     def _temporal(self) -> Service:
         port = int(self.temporal_address.rpartition(":")[2])
-        engine = Settings(
+        settings = Settings(
             data_dir=self.directory, temporal_port=port, temporal_ui_port=free_ports(1)[0]
         )
-        command = start_dev_command(find_temporal_program(self.directory), engine)
+        command = start_dev_command(find_temporal_program(self.directory), settings)
 
         async def is_ready(log: str) -> bool:
             return await _listens(port)

@@ -2,9 +2,8 @@
 repair; all is recorded.
 
 A request that was not answered, or refused for now, is sent again with the same key, as the
-contract tells an app to do; a few give up at once. One in five is sent twice at once. What an order
-does depends on its seed and on
-the answers alone.
+contract asks of an app; a few give up at once. One in five is sent twice at once. An order
+depends on its seed and on the answers alone.
 """
 
 import asyncio
@@ -190,19 +189,20 @@ class Merchant:
         cursor: str | None = None
         while True:
             query = {"limit": "100"} | ({"cursor": cursor} if cursor else {})
-            page = (
-                (await self._http.get(f"{self.apis[0]}/api/v1/events", params=query))
-                .raise_for_status()
-                .json()
-            )
+            page = await self._read("/api/v1/events", query)
             event_ids += [event["event_id"] for event in page["data"]]
             cursor = page["next_cursor"]
             if not page["has_more"]:
                 break
-        return [
-            (await self._http.get(f"{self.apis[0]}/api/v1/events/{one}")).raise_for_status().json()
-            for one in event_ids
-        ]
+        return [await self._read(f"/api/v1/events/{one}", {}) for one in event_ids]
+
+    async def _read(self, path: str, query: dict[str, str]) -> Any:
+        """What REST shows, after a second try if the server had just closed an idle connection."""
+        try:
+            answer = await self._http.get(self.apis[0] + path, params=query)
+        except httpx.TransportError:
+            answer = await self._http.get(self.apis[0] + path, params=query)
+        return answer.raise_for_status().json()
 
     async def _open_incidents(self, draw: random.Random) -> list[dict[str, Any]]:
         try:

@@ -81,12 +81,12 @@ def plan_faults(
 
 
 def store_takes_no_writes(*, over_seconds: float) -> Fault:
-    """For a while, in the second half: with strangers and alone, since it is nobody's fault."""
+    """For a while, in the second half. No tenant causes it, so the run alone has it too."""
     return Fault(0, over_seconds * 0.55, "store_read_only", "store", OTHER_SECONDS)
 
 
 def mail_is_silent(seconds: float, *, over_seconds: float) -> Fault:
-    """For long, early: the strangers' fault."""
+    """For long, early: an effect of other tenants."""
     return Fault(1, over_seconds * 0.2, "mail_hangs", "mail", seconds)
 
 

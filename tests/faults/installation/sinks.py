@@ -1,8 +1,8 @@
 """The world around an installation: a mail server and a merchant's repair endpoint that record
 everything, and can misbehave.
 
-Both run in the harness's event loop. What they are told is in the history before they answer, so
-that nothing an installation was told yes to can be missing there.
+Both run in the harness's event loop. What they receive is in the history before they answer, so
+that nothing that they acknowledged can be missing there.
 """
 
 import asyncio
@@ -115,8 +115,8 @@ class MailServer:
 
 @dataclass(slots=True)
 class RepairEndpoint:
-    """A merchant's repair endpoint on loopback; `take` is told the body of each call that was
-    answered with 202.
+    """A merchant's repair endpoint on loopback; `take` gets the body of each call that was answered
+    with 202.
     """
 
     history: History

@@ -1,4 +1,4 @@
-"""One run as one HTML file that stands alone: the verdict, the figures, a picture of the run, and
+"""One run as one self-contained HTML file: the verdict, the figures, a picture of the run, and
 each violation with its story.
 
 No script, nothing loaded from elsewhere. It decides nothing: what it says of right and wrong is the
@@ -43,7 +43,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ShownViolation:
     """A violation as the page shows it; `left_off` counts the lines beyond those shown."""
 
     violation: Violation
@@ -53,13 +53,13 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class RuleTold:
-    """A rule with what violates it; `count` may be more than are told."""
+class RuleSummary:
+    """A rule with its violations; `count` may be more than are shown."""
 
     rule: Rule
     meaning: str
     count: int
-    violations: list[Told]
+    violations: list[ShownViolation]
 
 
 def write_report(
@@ -83,7 +83,7 @@ def write_report(
         began=datetime.fromtimestamp(scale.began_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         lasted_seconds=scale.seconds,
         picture=Markup(picture(history, verdict)),  # our own SVG, its texts escaped
-        rules=[_rule_told(rule, verdict, story) for rule in Rule],
+        rules=[_summarize(rule, verdict, story) for rule in Rule],
         entries=len(history.entries),
     )
     path.write_text(page)
@@ -132,10 +132,10 @@ class Story:
             "observed",
             _shortened({k: v for k, v in event.items() if k != "timeline"}),
         )
-        for told in event["timeline"]:
-            rest = {name: value for name, value in told.items() if name not in ("at", "kind")}
+        for shown in event["timeline"]:
+            rest = {name: value for name, value in shown.items() if name not in ("at", "kind")}
             yield Line(
-                self.seconds(instant(told["at"])), f"timeline: {told['kind']}", _shortened(rest)
+                self.seconds(instant(shown["at"])), f"timeline: {shown['kind']}", _shortened(rest)
             )
 
     def _faults_around(self, violation: Violation) -> Iterable[Line]:
@@ -148,20 +148,20 @@ class Story:
                     )
 
 
-def _rule_told(rule: Rule, verdict: Verdict, story: Story) -> RuleTold:
+def _summarize(rule: Rule, verdict: Verdict, story: Story) -> RuleSummary:
     violations = verdict.violated(rule)
-    return RuleTold(
+    return RuleSummary(
         rule,
         MEANINGS[rule],
         len(violations),
-        [_told(one, story) for one in violations[:MOST_OF_A_RULE]],
+        [_show(one, story) for one in violations[:MOST_OF_A_RULE]],
     )
 
 
-def _told(violation: Violation, story: Story) -> Told:
+def _show(violation: Violation, story: Story) -> ShownViolation:
     lines = story.about(violation)
     seconds = tuple(story.seconds(at) for at in violation.at[:4])
-    return Told(violation, seconds, lines[:MOST_LINES], max(0, len(lines) - MOST_LINES))
+    return ShownViolation(violation, seconds, lines[:MOST_LINES], max(0, len(lines) - MOST_LINES))
 
 
 def _names(entry: Entry) -> set[str]:

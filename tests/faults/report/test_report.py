@@ -1,4 +1,4 @@
-"""The report: one file that stands alone, and says what the verdict says."""
+"""The report: one self-contained file that agrees with the verdict."""
 
 import re
 from html.parser import HTMLParser
@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.faults.installation.example_run import SECRET, Run, a_good_run
 from tests.faults.installation.history import History
-from tests.faults.installation.telling import SECRET, Run, a_good_run
 from tests.faults.report.picture import picture
 from tests.faults.report.report import MOST_OF_A_RULE, write_report
 from tests.faults.rules.checker import check
@@ -75,24 +75,24 @@ def test_a_run_that_held_says_so_with_its_parameters_and_figures(tmp_path: Path)
     assert "Violations" not in page
 
 
-def test_a_run_that_did_not_hold_tells_each_violation_with_its_story(tmp_path: Path) -> None:
+def test_a_run_that_did_not_hold_shows_each_violation_with_its_story(tmp_path: Path) -> None:
     page = _page(_broken(), tmp_path, seed=7)
 
     assert "<h1>The promise did not hold</h1>" in page
     lost = page[page.index('id="lost_receipt"') :].partition('class="violated"')[0]
-    for told in (
+    for text in (
         "evt_4 was acknowledged, and is not there",
         "sent",
         "unknown",
         "answered",
         "receipt 4",
     ):
-        assert told in lost
+        assert text in lost
     copied = page[page.index('id="mail_copy"') :]
     assert "timeline: incident_opened" in copied
 
 
-def test_a_violation_is_told_with_the_faults_around_it(tmp_path: Path) -> None:
+def test_a_violation_is_shown_with_the_faults_around_it(tmp_path: Path) -> None:
     run = _broken()
     run.fault(45.0, 46.0, "stop", "api-1")
 

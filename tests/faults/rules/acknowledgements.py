@@ -55,19 +55,19 @@ def results_are_kept(record: Record) -> Iterator[Violation]:
         if event is None:
             yield Violation(
                 Rule.LOST_RESULT,
-                f"{_told(said)} was acknowledged, and its event is not known",
+                f"{_described(said)} was acknowledged, and its event is not known",
                 ids,
                 at,
             )
         elif any(answer.answer.get("event_id") != event.id for answer in said.answers):
             yield Violation(
-                Rule.LOST_RESULT, f"{_told(said)} was acknowledged for another event", ids, at
+                Rule.LOST_RESULT, f"{_described(said)} was acknowledged for another event", ids, at
             )
         elif said.acknowledged_at <= event.observed_at:
             if _fingerprint(said.body) not in _stored(event):
                 yield Violation(
                     Rule.LOST_RESULT,
-                    f"{_told(said)} was acknowledged, and is not on the timeline",
+                    f"{_described(said)} was acknowledged, and is not on the timeline",
                     ids,
                     at,
                 )
@@ -85,8 +85,8 @@ def results_are_explained(record: Record) -> Iterator[Violation]:
         )
         for fingerprint, count in _stored(event).items():
             if count > sent[fingerprint]:
-                told = " ".join(part for part in fingerprint if part)
-                what = f"{told} is stored {count} times and was said {sent[fingerprint]} times"
+                result = " ".join(part for part in fingerprint if part)
+                what = f"{result} is stored {count} times and was said {sent[fingerprint]} times"
                 yield Violation(Rule.UNEXPLAINED_RESULT, what, (event.id,))
         if event.state in {"applied", "recovered"} and not event.said("success"):
             yield Violation(
@@ -200,19 +200,19 @@ class Refusals:
 def _answers_of_one_receipt(
     record: Record, identity: Identity, answers: list[Request]
 ) -> Iterator[Violation]:
-    told = {
+    answered = {
         (answer.answer.get("event_id", ""), answer.answer.get("timeout_at")) for answer in answers
     }
-    ids = (*sorted({event_id for event_id, _ in told}), *(answer.id for answer in answers))
+    ids = (*sorted({event_id for event_id, _ in answered}), *(answer.id for answer in answers))
     at = tuple(answer.answered_at or answer.sent_at for answer in answers)
-    if len(told) > 1:
+    if len(answered) > 1:
         yield Violation(
             Rule.UNSTABLE_RECEIPT,
-            f"one receipt was answered with {len(told)} events or timeouts",
+            f"one receipt was answered with {len(answered)} events or timeouts",
             ids,
             at,
         )
-    for event_id, timeout_at in sorted(told):
+    for event_id, timeout_at in sorted(answered):
         event = record.events.get(event_id)
         if event is None:
             yield Violation(
@@ -266,7 +266,7 @@ def _stored(event: Event) -> Counter[tuple[str | None, ...]]:
     return stored
 
 
-def _told(said: Said) -> str:
+def _described(said: Said) -> str:
     return " ".join(part for part in _fingerprint(said.body) if part)
 
 

@@ -231,7 +231,7 @@ def _is_signed(callback: Callback, secret: str) -> bool:
         own, headers.get("x-sendpromptly-signature", "")
     ):
         return False
-    # Not `verify`, which would hold the timestamp against the clock of whoever reads the history.
+    # Not `verify`, which would compare the timestamp with the clock of the reader.
     at = datetime.fromtimestamp(int(timestamp), UTC)
     standard = Webhook(secret).sign(msg_id=callback.replay_id, timestamp=at, data=callback.body)
     is_named = (headers.get("webhook-id"), headers.get("webhook-timestamp")) == (

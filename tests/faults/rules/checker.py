@@ -1,9 +1,9 @@
-"""Decides from a run's history alone whether the promise held: nothing lost, nothing doubled, never
-early.
+"""Decides from the history of a run alone whether the promise held: nothing lost, nothing doubled,
+never early.
 
-Pure, and an oracle of its own: it knows the contract, and nothing of the product's code. The rules
-are in `rules_*`, each a function that yields what it violates. Called by `run`, and by whoever
-reads a saved history.
+Pure and independent: it knows the contract, and nothing of the product's code. The rules are in
+this folder, each a function that yields its violations. `run` calls it, and so can a reader of a
+saved history.
 """
 
 from collections import Counter
@@ -51,8 +51,8 @@ def check(
         rules_said.answers_are_right(record, bounds),
         credits_are_earned(history, record, bounds),
         (
-            Violation(Rule.STRANGER_WRONGED, entry["what"], (), (entry.at,))
-            for entry in history.of("stranger_wronged")
+            Violation(Rule.OTHER_TENANT_HARMED, entry["what"], (), (entry.at,))
+            for entry in history.of("other_tenant_harmed")
         ),
     )
     return Verdict(

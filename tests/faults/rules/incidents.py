@@ -177,9 +177,8 @@ def incidents_are_never_early(record: Record, bounds: Bounds) -> Iterator[Violat
             yield Violation(Rule.EARLY_INCIDENT, what, ids, (incident.opened_at, due_at))
         mail = first.get(incident.id)
         if mail is not None and mail.at < event.timeout_at - bounds.clock_seconds:
-            what = (
-                f"a mail told {incident.id} {event.timeout_at - mail.at:.3f} s before its timeout"
-            )
+            early_seconds = event.timeout_at - mail.at
+            what = f"a mail reported {incident.id} {early_seconds:.3f} s before its timeout"
             yield Violation(
                 Rule.EARLY_INCIDENT, what, (*ids, mail.message_id), (mail.at, event.timeout_at)
             )
@@ -193,20 +192,20 @@ def incidents_come_in_time(record: Record, bounds: Bounds) -> Iterator[Violation
 
 
 def mails_come_in_time(record: Record, bounds: Bounds) -> Iterator[Violation]:
-    """The same for the first copy of the mail that tells of an incident."""
-    yield from _in_time(told(record, bounds), bounds, Rule.LATE_MAIL)
+    """The same for the first copy of the mail about an incident."""
+    yield from _in_time(mailed(record, bounds), bounds, Rule.LATE_MAIL)
 
 
 def lateness(record: Record, bounds: Bounds) -> tuple[Lateness, ...]:
     """The spread of both: without faults; and near one, after the last heal and as a whole."""
     figures = []
-    for name, dues in (("incident", opened(record, bounds)), ("mail", told(record, bounds))):
+    for name, dues in (("incident", opened(record, bounds)), ("mail", mailed(record, bounds))):
         calm = [due.late_seconds for due in dues if due.healed_at is None]
-        mended = [due.late_seconds for due in dues if due.healed_at is not None]
+        healed = [due.late_seconds for due in dues if due.healed_at is not None]
         whole = [max(0.0, due.came_at - due.due_at) for due in dues if due.healed_at is not None]
         figures += [
             lateness_of(f"{name}, without faults", calm),
-            lateness_of(f"{name}, after the last heal", mended),
+            lateness_of(f"{name}, after the last heal", healed),
             lateness_of(f"{name}, near a fault, since it was due", whole),
         ]
     return tuple(figures)
@@ -221,8 +220,8 @@ def opened(record: Record, bounds: Bounds) -> list[Due]:
     ]
 
 
-def told(record: Record, bounds: Bounds) -> list[Due]:
-    """Each incident whose due time is known and that a mail told, with when the first one came."""
+def mailed(record: Record, bounds: Bounds) -> list[Due]:
+    """Each incident whose due time is known and that has a mail, with when the first one came."""
     first = _first_mails(record)
     return [
         _due(record, bounds, (event.id, event.incident.id), due_at, first[event.incident.id].at)
@@ -287,7 +286,7 @@ def _due_at(event: Event) -> float | None:
 
 
 def _first_mails(record: Record) -> dict[str, Mail]:
-    """The first mail that tells of each incident."""
+    """The first mail about each incident."""
     first: dict[str, Mail] = {}
     for mail in record.mails:
         if mail.kind == "incident_opened" and mail.incident_id:

@@ -1,8 +1,8 @@
-"""Rules about mail: everything is told, nothing that is not so, and once unless a fault came
-between sending and recording.
+"""Rules about mail: nothing is missing, nothing is false, and nothing comes twice unless a fault
+came between sending and recording.
 
-What a mail tells is read from its words; that its `Message-ID` is the same for a copy is what is
-checked. Called by `checker`.
+The notice of a mail is read from its text. The rules check that copies of one notice have the same
+`Message-ID`. Called by `checker`.
 """
 
 from collections import defaultdict
@@ -12,37 +12,35 @@ from itertools import pairwise
 from tests.faults.rules.record import Event, Json, Mail, Record
 from tests.faults.rules.verdict import Bounds, Rule, Violation
 
-# An end that another success or a person brought about: the incident's own mail tells it.
-UNTOLD_CAUSES = {"superseded", "closed"}
+# A repair that another success or a person ended: the mail of the incident reports that.
+CAUSES_WITHOUT_MAIL = {"superseded", "closed"}
 
-Told = tuple[str, str | None, str | None]
+# Kind, incident id and `replay_id`.
+Notice = tuple[str, str | None, str | None]
 
 
 def mails_are_all_there(record: Record) -> Iterator[Violation]:
-    """Each opened and each resolved incident, and each failed repair, has been told."""
-    told = {_told(mail) for mail in record.mails}
+    """Each opened and each resolved incident, and each failed repair, has its mail."""
+    notices = {_notice(mail) for mail in record.mails}
     for event in record.events.values():
         for kind, replay_id in _expected(event):
             assert event.incident is not None
-            if (kind, event.incident.id, replay_id) not in told:
+            if (kind, event.incident.id, replay_id) not in notices:
                 ids = tuple(name for name in (event.id, event.incident.id, replay_id) if name)
                 yield Violation(
-                    Rule.MISSING_MAIL, f"no mail tells {kind} of {event.incident.id}", ids
+                    Rule.MISSING_MAIL, f"no mail reports {kind} of {event.incident.id}", ids
                 )
 
 
 def mails_are_true(record: Record) -> Iterator[Violation]:
-    """Each mail tells of something that is so:
-
-    a known incident of that event, its end, or a failed repair of it.
-    """
+    """Each mail is about a known incident of its event, the end of it, or a failed repair of it."""
     for mail in record.mails:
         event = record.by_incident.get(mail.incident_id or "")
-        what = f"a mail with subject {mail.subject!r} tells of no incident that is known"
+        what = f"a mail with subject {mail.subject!r} names no known incident"
         if event is not None and mail.kind is not None and mail.event_id == event.id:
             if mail.kind == "incident_opened" or (mail.kind, mail.replay_id) in _true(event):
                 continue
-            what = f"a mail tells {mail.kind} of {mail.incident_id}, which is not so"
+            what = f"a mail reports {mail.kind} of {mail.incident_id}, which is false"
         ids = tuple(
             name
             for name in (mail.event_id, mail.incident_id, mail.replay_id, mail.message_id)
@@ -75,13 +73,13 @@ def mails_are_single(record: Record, bounds: Bounds) -> Iterator[Violation]:
 
 
 def mails_have_one_identity(record: Record) -> Iterator[Violation]:
-    """What is told to somebody has one `Message-ID`, and a `Message-ID` tells one thing."""
-    by_told: defaultdict[tuple[Told, str], dict[str, Mail]] = defaultdict(dict)
+    """A notice to one address has one `Message-ID`, and a `Message-ID` has one notice."""
+    by_notice: defaultdict[tuple[Notice, str], dict[str, Mail]] = defaultdict(dict)
     for mail in record.mails:
-        by_told[_told(mail), mail.to].setdefault(mail.message_id, mail)
-    for ((kind, incident_id, _), _), mails in by_told.items():
+        by_notice[_notice(mail), mail.to].setdefault(mail.message_id, mail)
+    for ((kind, incident_id, _), _), mails in by_notice.items():
         if len(mails) > 1:
-            what = f"{kind} of {incident_id} was told under {len(mails)} Message-IDs"
+            what = f"{kind} of {incident_id} was reported under {len(mails)} Message-IDs"
             yield Violation(
                 Rule.MAIL_IDENTITY,
                 what,
@@ -89,8 +87,8 @@ def mails_have_one_identity(record: Record) -> Iterator[Violation]:
                 tuple(one.at for one in mails.values()),
             )
     for message_id, copies in _by_message_id(record).items():
-        if not message_id or len({(_told(mail), mail.to) for mail in copies}) > 1:
-            what = f"{message_id or 'no Message-ID'} tells different things"
+        if not message_id or len({(_notice(mail), mail.to) for mail in copies}) > 1:
+            what = f"{message_id or 'no Message-ID'} has different notices"
             yield Violation(
                 Rule.MAIL_IDENTITY, what, (message_id,), tuple(mail.at for mail in copies)
             )
@@ -102,18 +100,19 @@ def extra_mails(record: Record) -> int:
 
 
 def _expected(event: Event) -> set[tuple[str, str | None]]:
-    """What of the event has to be told: kind and `replay_id`."""
+    """The notices that the event must have: kind and `replay_id`."""
     if event.incident is None:
         return set()
     return {("incident_opened", None)} | {
         (kind, replay_id)
         for kind, replay_id in _true(event)
-        if kind == "incident_resolved" or _repair(event, replay_id)["cause"] not in UNTOLD_CAUSES
+        if kind == "incident_resolved"
+        or _repair(event, replay_id)["cause"] not in CAUSES_WITHOUT_MAIL
     }
 
 
 def _true(event: Event) -> set[tuple[str, str | None]]:
-    """What of the event may be told beside its opening."""
+    """The notices that the event may have beside its opening."""
     resolved = (
         {("incident_resolved", None)}
         if event.incident and event.incident.state == "resolved"
@@ -130,7 +129,7 @@ def _repair(event: Event, replay_id: str | None) -> Json:
     return next(repair for repair in event.repairs if repair["replay_id"] == replay_id)
 
 
-def _told(mail: Mail) -> Told:
+def _notice(mail: Mail) -> Notice:
     """Only a failed repair's mail is about a repair."""
     return (mail.kind or mail.subject, mail.incident_id, mail.replay_id)
 

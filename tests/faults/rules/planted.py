@@ -23,7 +23,7 @@ RECORDED_AFTER_SECONDS = 8.0
 
 
 def answer_before_commit() -> None:
-    """The front door says yes, and commits when a second has passed, or with the next request."""
+    """Ingest acknowledges first, and commits a second later or with the next request."""
     pending: list[asyncio.TimerHandle] = []
 
     def commit(connection: sqlite3.Connection) -> None:
@@ -51,10 +51,7 @@ def answer_before_commit() -> None:
 
 
 def no_unique_key() -> None:
-    """A receipt's key and identity are not unique:
-
-    whoever asks first is not found by who asks again.
-    """
+    """The key and identity of a receipt are not unique: a repeat does not find the first one."""
     store.ingest.insert_receipts._SQLITE_KEY = store.ingest.insert_receipts._SQLITE_KEY.partition(
         "ON CONFLICT"
     )[0].replace("INSERT", "INSERT OR REPLACE", 1) + (" RETURNING 1, $6")
@@ -64,10 +61,7 @@ def no_unique_key() -> None:
 
 
 def mail_before_record() -> None:
-    """A mail is sent by whoever finds it, and written down long after:
-
-    nobody else is kept from sending it meanwhile.
-    """
+    """A mail is recorded long after it is sent, and without a lease: others send it meanwhile."""
     activities.alerts.send.LEASE_SECONDS = 0
     record: Callable[..., Any] = AlertDelivery.record
 

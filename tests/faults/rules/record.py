@@ -1,4 +1,4 @@
-"""What a history tells, as values: requests with what came of them, events, faults, mails and
+"""The contents of a history as values: requests with what came of them, events, faults, mails and
 callbacks. Made by `reading`.
 
 A `Said` is what the client says with one key and one body, however often it had to be sent: it may
@@ -112,7 +112,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something broken on purpose; one that was never mended ends with the history."""
+    """Something broken on purpose; one that was never healed ends with the history."""
 
     id: str
     kind: str
@@ -148,7 +148,7 @@ class Mail:
 class Callback:
     """A call of the repair endpoint.
 
-    `said` is its body's JSON, empty when it is none; `number` is 0 when it has none.
+    `said` is the JSON of its body, empty when the body is not JSON. `number` is 0 without a header.
     """
 
     at: float
@@ -182,7 +182,7 @@ class Record:
         return any(fault.overlaps(start, end) and fault.matches(patterns) for fault in self.faults)
 
     def healed_at(self, start: float, end: float, *, apart_seconds: float) -> float:
-        """When the last fault that overlaps the time was mended, or one that began within
+        """When the last fault that overlaps the time was healed, or one that began within
         `apart_seconds` of a heal before it.
         """
         healed = max(

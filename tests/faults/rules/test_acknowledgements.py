@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.installation.telling import SECRET, START, Run, a_good_run, wire
+from tests.faults.installation.example_run import SECRET, START, Run, a_good_run, wire
 from tests.faults.rules.checker import check
 from tests.faults.rules.verdict import Rule
 
@@ -280,18 +280,18 @@ def _credit_while_ingest_answers(run: Run) -> None:
     )
 
 
-def _wrong_a_stranger(run: Run) -> None:
-    run.note(90.0, "stranger_wronged", what="an odd receipt has no incident")
+def _harm_another_tenant(run: Run) -> None:
+    run.note(90.0, "other_tenant_harmed", what="an odd receipt has no incident")
 
 
 @pytest.mark.parametrize(
     ("bend", "rule"),
     [
         (_credit_while_ingest_answers, Rule.UNEARNED_CREDIT),
-        (_wrong_a_stranger, Rule.STRANGER_WRONGED),
+        (_harm_another_tenant, Rule.OTHER_TENANT_HARMED),
     ],
 )
-def test_strangers_cost_nothing(bend: Callable[[Run], object], rule: Rule) -> None:
+def test_harm_of_other_tenants_is_a_violation(bend: Callable[[Run], object], rule: Rule) -> None:
     assert _violated(bend) == {rule}
 
 

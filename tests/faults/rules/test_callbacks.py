@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.installation.telling import SECRET, Run, a_good_run, wire
+from tests.faults.installation.example_run import SECRET, Run, a_good_run, wire
 from tests.faults.rules.checker import check
 from tests.faults.rules.verdict import Bounds, Rule
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.installation.example_run import SECRET, Run, a_good_run
 from tests.faults.installation.history import History
-from tests.faults.installation.telling import SECRET, Run, a_good_run
 from tests.faults.rules.checker import check
 from tests.faults.rules.verdict import MEANINGS, Bounds, Rule, rank
 
@@ -42,7 +42,7 @@ def test_a_good_run_holds_and_is_counted() -> None:
     assert expected.items() <= verdict.counts.items()
 
 
-def test_what_was_said_is_counted_once_by_what_became_of_it() -> None:
+def test_requests_are_counted_once_by_their_outcome() -> None:
     run = a_good_run()
     run.receipt(3.0, 8, status=None)
     run.receipt(3.5, 8, status=None)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.installation.telling import SECRET, Run, a_good_run, wire
+from tests.faults.installation.example_run import SECRET, Run, a_good_run, wire
 from tests.faults.rules.checker import check
 from tests.faults.rules.incidents import Expectation, expectation
 from tests.faults.rules.reading import read
@@ -27,7 +27,7 @@ def _order(
     *,
     deadline: float,
     opened: float | None,
-    told: float | None = None,
+    mailed_at: float | None = None,
     state: str = "incident",
 ) -> None:
     """A silent order, with its incident and its mail."""
@@ -37,17 +37,17 @@ def _order(
     )
     if opened is not None:
         run.open(number, opened, "missing_result")
-        run.mail(opened + 0.2 if told is None else told, number, "Incident open")
+        run.mail(opened + 0.2 if mailed_at is None else mailed_at, number, "Incident open")
 
 
-def _silent_orders(run: Run, count: int, *, opened_after: float, told_after: float = 0.2) -> None:
+def _silent_orders(run: Run, count: int, *, opened_after: float, mailed_after: float = 0.2) -> None:
     for number in range(100, 100 + count):
         _order(
             run,
             number,
             deadline=20.0,
             opened=20.0 + opened_after,
-            told=20.0 + opened_after + told_after,
+            mailed_at=20.0 + opened_after + mailed_after,
         )
 
 
@@ -108,7 +108,7 @@ def test_near_a_fault_a_late_success_may_come_before_the_incident_until_a_minute
     ("deadline", "expected"),
     [(84.0, Expectation.INCIDENT), (93.0, Expectation.EITHER), (200.0, Expectation.EITHER)],
 )
-def test_a_deadline_ahead_at_the_end_expects_nothing(
+def test_deadline_after_the_end_of_the_run_expects_nothing(
     deadline: float, expected: Expectation
 ) -> None:
     run = a_good_run()
@@ -158,7 +158,7 @@ def _answer_another_incident(run: Run) -> None:
     run.entry("answered", request="reprocess-4").fields["body"]["incident_id"] = "inc_9"
 
 
-def _tell_another_incident(run: Run) -> None:
+def _mail_another_incident(run: Run) -> None:
     mail = run.mail(11.0, 9, "Incident open")
     mail.fields["text"] = mail["text"].replace("evt_9", "evt_2")
 
@@ -167,11 +167,11 @@ def _open_early(run: Run) -> None:
     run.events[2]["incident"]["opened_at"] = wire(10.05)
 
 
-def _tell_early(run: Run) -> None:
+def _mail_early(run: Run) -> None:
     run.move(run.entry("mail"), 10.05)
 
 
-def _tell_the_end_before_the_opening(run: Run) -> None:
+def _mail_the_end_before_the_opening(run: Run) -> None:
     run.move(run.entry("mail"), 75.0)
 
 
@@ -189,20 +189,20 @@ def _hasten_the_deadline(run: Run) -> None:
         (_open_for_a_failure_that_nobody_reported, {Rule.FALSE_INCIDENT}),
         (_open_twice, {Rule.DUPLICATE_INCIDENT}),
         (_answer_another_incident, {Rule.DUPLICATE_INCIDENT}),
-        (_tell_another_incident, {Rule.DUPLICATE_INCIDENT, Rule.FALSE_MAIL}),
+        (_mail_another_incident, {Rule.DUPLICATE_INCIDENT, Rule.FALSE_MAIL}),
         (_open_early, {Rule.EARLY_INCIDENT}),
-        (_tell_early, {Rule.EARLY_INCIDENT}),
+        (_mail_early, {Rule.EARLY_INCIDENT}),
         (_hasten_the_deadline, {Rule.EARLY_INCIDENT}),
         (
             lambda run: _silent_orders(run, 1, opened_after=61.0),
             {Rule.LATE_INCIDENT, Rule.LATE_MAIL},
         ),
-        (_tell_the_end_before_the_opening, {Rule.LATE_MAIL}),
+        (_mail_the_end_before_the_opening, {Rule.LATE_MAIL}),
         (
             lambda run: _silent_orders(run, 6, opened_after=11.0),
             {Rule.LATE_INCIDENT, Rule.LATE_MAIL},
         ),
-        (lambda run: _silent_orders(run, 6, opened_after=1.0, told_after=11.0), {Rule.LATE_MAIL}),
+        (lambda run: _silent_orders(run, 6, opened_after=1.0, mailed_after=11.0), {Rule.LATE_MAIL}),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -286,15 +286,15 @@ def test_the_last_heal_is_that_of_the_faults_that_follow_closely() -> None:
     assert verdict.lateness[1].max == pytest.approx(44.0, abs=0.01)
 
 
-def test_lateness_is_told_apart_without_and_after_faults() -> None:
+def test_lateness_without_faults_and_after_faults_is_separate() -> None:
     run = a_good_run()
     run.fault(30.0, 35.0)
-    _order(run, 7, deadline=32.0, opened=38.0, told=39.0)
+    _order(run, 7, deadline=32.0, opened=38.0, mailed_at=39.0)
 
-    calm, mended, whole, calm_mail, mended_mail, _ = check(
+    calm, healed, whole, calm_mail, healed_mail, _ = check(
         run.history(), signing_secrets=[SECRET]
     ).lateness
 
-    assert (calm.count, mended.count, calm_mail.count, mended_mail.count) == (2, 1, 2, 1)
-    assert (mended.max, whole.max, mended_mail.p50) == pytest.approx((3.0, 6.0, 4.0))
+    assert (calm.count, healed.count, calm_mail.count, healed_mail.count) == (2, 1, 2, 1)
+    assert (healed.max, whole.max, healed_mail.p50) == pytest.approx((3.0, 6.0, 4.0))
     assert calm.max == pytest.approx(0.2, abs=0.001)

@@ -1,14 +1,10 @@
-"""Mail:
-
-everything is told, nothing that is not so, and once unless a fault came between sending and
-recording.
-"""
+"""Mail: none is missing, none is false, and none comes twice unless a fault came in between."""
 
 from collections.abc import Callable
 
 import pytest
 
-from tests.faults.installation.telling import SECRET, Run, a_good_run
+from tests.faults.installation.example_run import SECRET, Run, a_good_run
 from tests.faults.rules.checker import check
 from tests.faults.rules.verdict import Rule
 
@@ -27,24 +23,24 @@ def _drop_mail(title: str) -> Callable[[Run], object]:
     )
 
 
-def _tell_of_what_is_not_known(run: Run) -> None:
+def _mail_about_an_unknown_incident(run: Run) -> None:
     run.mail(20.0, 9, "Incident open")
 
 
-def _tell_in_words_that_nobody_knows(run: Run) -> None:
+def _mail_with_an_unknown_subject(run: Run) -> None:
     run.mail(20.0, 2, "Something else")
 
 
-def _tell_the_incident_of_another_event(run: Run) -> None:
+def _mail_the_incident_of_another_event(run: Run) -> None:
     mail = run.entry("mail")
     mail.fields["text"] = mail["text"].replace("/evt_2", "/evt_1")
 
 
-def _tell_of_an_end_that_did_not_come(run: Run) -> None:
+def _mail_an_end_that_did_not_come(run: Run) -> None:
     run.mail(20.0, 3, "Incident resolved")
 
 
-def _tell_of_a_failure_that_did_not_come(run: Run) -> None:
+def _mail_a_failure_that_did_not_come(run: Run) -> None:
     run.mail(20.0, 2, "Repair failed", replay_id="rpl_2")
 
 
@@ -82,11 +78,11 @@ def _send_without_an_id(run: Run) -> None:
         (_drop_mail("Incident open"), {Rule.MISSING_MAIL}),
         (_drop_mail("Repair failed"), {Rule.MISSING_MAIL}),
         (_drop_mail("Incident resolved"), {Rule.MISSING_MAIL}),
-        (_tell_of_what_is_not_known, {Rule.FALSE_MAIL}),
-        (_tell_in_words_that_nobody_knows, {Rule.FALSE_MAIL}),
-        (_tell_the_incident_of_another_event, {Rule.FALSE_MAIL}),
-        (_tell_of_an_end_that_did_not_come, {Rule.FALSE_MAIL}),
-        (_tell_of_a_failure_that_did_not_come, {Rule.FALSE_MAIL}),
+        (_mail_about_an_unknown_incident, {Rule.FALSE_MAIL}),
+        (_mail_with_an_unknown_subject, {Rule.FALSE_MAIL}),
+        (_mail_the_incident_of_another_event, {Rule.FALSE_MAIL}),
+        (_mail_an_end_that_did_not_come, {Rule.FALSE_MAIL}),
+        (_mail_a_failure_that_did_not_come, {Rule.FALSE_MAIL}),
         (_send_again(20.0), {Rule.MAIL_COPY}),
         (_send_again_across("kill", "api-1"), {Rule.MAIL_COPY}),
         (_send_again_across("mail_refuses", "mail"), {Rule.MAIL_COPY}),
@@ -135,7 +131,7 @@ def test_a_third_copy_needs_a_fault_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("cause", ["superseded", "closed"])
-def test_a_repair_that_another_end_overtook_need_not_be_told(cause: str) -> None:
+def test_repair_that_another_end_overtook_needs_no_mail(cause: str) -> None:
     run = a_good_run()
     run.events[3]["repairs"][0]["cause"] = cause
     _drop_mail("Repair failed")(run)

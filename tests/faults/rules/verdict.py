@@ -48,7 +48,7 @@ class Rule(StrEnum):
     UNEQUAL_ANSWERS = "unequal_answers"
     WRONG_STATUS = "wrong_status"
     UNEARNED_CREDIT = "unearned_credit"
-    STRANGER_WRONGED = "stranger_wronged"
+    OTHER_TENANT_HARMED = "other_tenant_harmed"
 
 
 MEANINGS: dict[Rule, str] = {
@@ -72,11 +72,11 @@ MEANINGS: dict[Rule, str] = {
         "Mails about new incidents come in time: without faults, and after the last heal."
     ),
     Rule.MISSING_MAIL: (
-        "Every opened and every resolved incident, and every failed repair, is told."
+        "Every opened and every resolved incident, and every failed repair, has its mail."
     ),
-    Rule.FALSE_MAIL: "No mail says what is not so.",
+    Rule.FALSE_MAIL: "No mail is false.",
     Rule.MAIL_COPY: "A mail comes twice only across a fault between sending and recording.",
-    Rule.MAIL_IDENTITY: "One thing told has one Message-ID, and one Message-ID tells one thing.",
+    Rule.MAIL_IDENTITY: "One notice has one Message-ID, and one Message-ID has one notice.",
     Rule.BAD_SIGNATURE: "Every callback is signed, both ways.",
     Rule.STALE_CALLBACK: "Every callback's timestamp is within five minutes.",
     Rule.REPEATED_NONCE: "No nonce comes twice.",
@@ -88,13 +88,13 @@ MEANINGS: dict[Rule, str] = {
     Rule.CALLBACK_AFTER_SUCCESS: "No attempt begins after a success is acknowledged.",
     Rule.LOST_REPROCESS: "Every acknowledged reprocess is a repair in the end.",
     Rule.TWO_REPAIRS: (
-        "An incident has one active repair at a time, and whoever asks is told of it."
+        "An incident has one active repair at a time, and each reprocess answers with it."
     ),
     Rule.NOT_SETTLED: "In the end nothing is left to do.",
     Rule.UNEQUAL_ANSWERS: "A repeated request gets the same answer.",
     Rule.WRONG_STATUS: "No request is refused without a reason.",
     Rule.UNEARNED_CREDIT: "No deadline is credited an outage while ingest was answering.",
-    Rule.STRANGER_WRONGED: "Odd receipts have their incidents too, and searches are answered.",
+    Rule.OTHER_TENANT_HARMED: "Odd receipts have their incidents too, and searches are answered.",
 }
 
 

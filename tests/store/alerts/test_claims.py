@@ -94,7 +94,9 @@ async def test_failing_alerts_keep_their_projects_new_ones_waiting_no_longer(sto
     assert "ops@shop.example" in await claimed(story)
 
 
-async def test_new_alerts_leave_a_share_to_what_failed_before(story: Story, sealer: Sealer) -> None:
+async def test_new_alerts_leave_a_share_to_alerts_that_failed_before(
+    story: Story, sealer: Sealer
+) -> None:
     await pile_up(story, 1_000, tries=0)
     other = await other_project(story, sealer)
     await pile_up(other, 10, tries=1, to="bad@other.example")
@@ -105,7 +107,7 @@ async def test_new_alerts_leave_a_share_to_what_failed_before(story: Story, seal
     assert sorted(tries) == [0] * 6 + [1] * 2
 
 
-async def test_with_more_projects_than_places_each_has_its_turn(
+async def test_each_project_has_its_turn_when_there_are_more_projects_than_slots(
     story: Story, sealer: Sealer
 ) -> None:
     for number in range(12):
@@ -154,7 +156,7 @@ async def test_silent_addresses_of_many_projects_that_have_their_place_are_not_d
     assert await claimed(story, limit=2, places=places) == ["ops@shop.example"]
 
 
-async def test_of_silent_addresses_one_is_claimed_beside_the_others(story: Story) -> None:
+async def test_one_alert_of_silent_addresses_is_claimed_beside_the_others(story: Story) -> None:
     await pile_up(story, 10, tries=0, to="a@silent.example")
     await pile_up(story, 10, tries=2, to="b@silent.example")
     await pile_up(story, 10, tries=0, to="fine@shop.example")

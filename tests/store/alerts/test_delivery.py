@@ -1,8 +1,9 @@
-"""Alerts: claimed under a lease, recorded once, failures told at the first and each doubling."""
+"""Alerts: claimed under a lease, recorded once, failures logged at the first and each doubling."""
 
 import asyncio
 from datetime import datetime, timedelta
 
+from domain.alerts import AlertChannel
 from domain.incidents import AlertKind, IncidentState, RepairCause
 from domain.lifecycle import LifecycleState
 from store.alerts import claims as alert_claims
@@ -49,7 +50,9 @@ async def test_a_claimed_alert_has_all_that_a_mail_needs(story: Story) -> None:
     )
     assert (alert.replay_id, facts.cause, alert.tries) == (None, None, 0)
     assert (facts.incident.id, facts.incident.state) == (incident_id, IncidentState.OPEN)
-    assert (facts.receipt.event_id, facts.alert_emails) == (event_id, ("ops@shop.example",))
+    (destination,) = facts.destinations
+    assert (facts.receipt.event_id, destination.target) == (event_id, "ops@shop.example")
+    assert (alert.channel, destination.channel) == (AlertChannel.EMAIL, AlertChannel.EMAIL)
 
 
 async def test_an_alert_of_a_failed_repair_names_the_repair_and_its_cause(story: Story) -> None:
@@ -97,7 +100,7 @@ async def test_concurrent_claims_share_without_overlap(story: Story) -> None:
     assert len(ids) + len(await claim(story)) == 6
 
 
-async def test_a_sent_alert_is_told_once_and_never_claimed_again(story: Story) -> None:
+async def test_sent_alert_is_recorded_once_and_never_claimed_again(story: Story) -> None:
     event_id, _ = await story.opened()
     (alert,) = await claim(story)
 
@@ -105,16 +108,16 @@ async def test_a_sent_alert_is_told_once_and_never_claimed_again(story: Story) -
     await send(story, alert)
     await fail(story, alert, retry_at=START)
 
-    told = [
+    recorded = [
         row["fields"]
         for row in await story.rows("timeline", event_id)
         if row["kind"].startswith("alert")
     ]
-    assert told == [{"alert_kind": "incident_opened", "destination": "ops@shop.example"}]
+    assert recorded == [{"alert_kind": "incident_opened", "destination": "ops@shop.example"}]
     assert await claim(story, now=story.at + timedelta(days=1)) == []
 
 
-async def test_a_failed_alert_is_due_again_when_told(story: Story) -> None:
+async def test_failed_alert_is_due_again_at_the_recorded_time(story: Story) -> None:
     await story.opened()
     (alert,) = await claim(story)
 
@@ -125,17 +128,17 @@ async def test_a_failed_alert_is_due_again_when_told(story: Story) -> None:
     assert (before, again.tries) == ([], 1)
 
 
-async def test_the_first_failure_and_each_doubling_is_told(story: Story) -> None:
+async def test_first_failure_and_each_doubling_is_logged(story: Story) -> None:
     event_id, _ = await story.opened()
     (alert,) = await claim(story)
 
     for _ in range(9):
         await fail(story, alert, retry_at=story.at)
 
-    told = [
+    logged = [
         row["fields"]
         for row in await story.rows("timeline", event_id)
         if row["kind"] == "alert_failed"
     ]
-    assert [fields["tries"] for fields in told] == [1, 2, 4, 8]
-    assert {fields["error"] for fields in told} == {"refused"}
+    assert [fields["tries"] for fields in logged] == [1, 2, 4, 8]
+    assert {fields["error"] for fields in logged} == {"refused"}

@@ -6,20 +6,20 @@ from collections.abc import Callable
 import pytest
 
 from domain.security.api_keys import looks_like_key
-from store.crypto import tokens as minting
+from store.crypto import tokens
 
 
 @pytest.mark.parametrize(
     ("create", "prefix"),
     [
-        (minting.new_event_id, "evt"),
-        (minting.new_incident_id, "inc"),
-        (minting.new_replay_id, "rpl"),
-        (minting.new_result_id, "res"),
-        (minting.new_project_id, "prj"),
-        (minting.new_key_id, "key"),
-        (minting.new_user_id, "usr"),
-        (minting.new_secret_id, "sec"),
+        (tokens.new_event_id, "evt"),
+        (tokens.new_incident_id, "inc"),
+        (tokens.new_replay_id, "rpl"),
+        (tokens.new_result_id, "res"),
+        (tokens.new_project_id, "prj"),
+        (tokens.new_key_id, "key"),
+        (tokens.new_user_id, "usr"),
+        (tokens.new_secret_id, "sec"),
     ],
     ids=["event", "incident", "repair", "result", "project", "key", "user", "secret"],
 )
@@ -35,21 +35,21 @@ def test_ids_are_unique_ordered_and_of_the_wires_shape(
 
 def test_secrets_are_never_the_same() -> None:
     for create in (
-        minting.new_token,
-        minting.new_signing_secret,
-        lambda: minting.new_api_key(livemode=True),
+        tokens.new_token,
+        tokens.new_signing_secret,
+        lambda: tokens.new_api_key(livemode=True),
     ):
         assert len({create() for _ in range(100)}) == 100
-    assert looks_like_key(minting.new_api_key(livemode=False))
+    assert looks_like_key(tokens.new_api_key(livemode=False))
 
 
 def test_digest_does_not_reveal_the_token() -> None:
-    token = minting.new_token()
+    token = tokens.new_token()
 
     assert len(token) >= 43
     assert (
-        minting.token_digest(token)
-        == minting.token_digest(token)
-        != minting.token_digest(minting.new_token())
+        tokens.token_digest(token)
+        == tokens.token_digest(token)
+        != tokens.token_digest(tokens.new_token())
     )
-    assert token not in minting.token_digest(token)
+    assert token not in tokens.token_digest(token)

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from domain.errors import Unavailable
 from store.db.database import Clock, Database, dialect_of, sqlite_path
-from store.db.pools import SQLITE_PRAGMAS
+from store.db.engines import SQLITE_PRAGMAS
 from store.db.sqlite import connect
 from store.status.heartbeats import read_fact, write_fact
 
@@ -253,9 +253,9 @@ async def test_cancelled_transaction_releases_the_write_lock_although_its_error_
             driver = (await (await session.connection()).get_raw_connection()).driver_connection
             assert driver is not None
             await driver.create_function(
-                "told", 1, lambda row: loop.call_soon_threadsafe(is_reading.set) and row
+                "first_row", 1, lambda row: loop.call_soon_threadsafe(is_reading.set) and row
             )
-            await session.execute(text("SELECT told(1) UNION ALL SELECT 2"))
+            await session.execute(text("SELECT first_row(1) UNION ALL SELECT 2"))
 
     cancelled = asyncio.create_task(write_and_read())
     await is_reading.wait()

@@ -59,7 +59,7 @@ async def test_every_writer_commits_to_disk_whatever_the_database_is_set_to(
     postgres_url: str, administrator: "asyncpg.Connection[asyncpg.Record]", what: str, value: str
 ) -> None:
     await set_for(administrator, what, value)
-    database, front_door = Database.open(postgres_url), open_ingest_connection(postgres_url)
+    database, ingest_connection = Database.open(postgres_url), open_ingest_connection(postgres_url)
 
     found = set()
     for opened in (
@@ -70,10 +70,12 @@ async def test_every_writer_commits_to_disk_whatever_the_database_is_set_to(
         async with opened as session:
             found.add(await session.scalar(text("SHOW synchronous_commit")))
     for short_lock_timeout in (False, True):
-        async with front_door.transaction(short_lock_timeout=short_lock_timeout) as statements:
+        async with ingest_connection.transaction(
+            short_lock_timeout=short_lock_timeout
+        ) as statements:
             found.add((await statements.fetch("SHOW synchronous_commit"))[0][0])
 
-    await front_door.close()
+    await ingest_connection.close()
     await database.close()
     assert found == {KEPT[value]}
 
@@ -87,13 +89,13 @@ async def test_receipt_stored_by_one_autocommitted_statement_is_on_disk_before_i
             session, sealer, name="shop", livemode=False, now=await database.now(session)
         )
     await set_for(administrator, "DATABASE", "off")
-    front_door = open_ingest_connection(postgres_url)
+    ingest_connection = open_ingest_connection(postgres_url)
     is_flushed = []
 
     for _ in range(20):
         receipt = new_receipt(shop.project.id)
         row = NewRow(new_event_id(), receipt.request_id, "", receipt, None)
-        async with front_door.autocommit() as statements:
+        async with ingest_connection.autocommit() as statements:
             assert statements is not None
             await insert_receipts(statements, timedelta(), [row], retention=RESPONSE_RETENTION)
             (flushed,) = await statements.fetch(
@@ -101,7 +103,7 @@ async def test_receipt_stored_by_one_autocommitted_statement_is_on_disk_before_i
             )
             is_flushed.append(flushed[0])
 
-    await front_door.close()
+    await ingest_connection.close()
     await database.close()
     assert is_flushed == [True] * 20
 

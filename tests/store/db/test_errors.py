@@ -14,7 +14,7 @@ from domain.projects import CreatedProject
 from store.db.database import Database
 from store.db.errors import SQLITE_CODES, SQLSTATES, Follows, judge, judge_sqlstate
 from store.ingest.connection import is_store_failure, is_transient
-from tests.store.ingest.test_group_commit import committing
+from tests.store.ingest.desk import committing
 from tests.support.given import new_result
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/database-errors.md").read_text(encoding="utf-8")

@@ -32,10 +32,10 @@ async def is_written(database: Database, name: str) -> bool:
     return True
 
 
-async def is_taken_in(front_door: IngestConnection, name: str) -> bool:
+async def is_taken_in(ingest_connection: IngestConnection, name: str) -> bool:
     """The same through the ingest connection."""
     try:
-        async with front_door.transaction() as statements:
+        async with ingest_connection.transaction() as statements:
             await statements.fetch("INSERT INTO facts (name, value) VALUES ($1, $2)", name, "x")
     except (asyncpg.PostgresError, asyncpg.InternalClientError, sqlite3.Error, OSError) as error:
         return not is_store_failure(error)  # which no test expects
@@ -81,9 +81,9 @@ async def shows_writing(url: str) -> bool:
 async def test_server_that_turns_read_only_is_unavailable_until_it_can_be_written_again(
     postgres: Postgres, postgres_url: str, for_all_sessions: bool
 ) -> None:
-    database, front_door = Database.open(postgres_url), open_ingest_connection(postgres_url)
+    database, ingest_connection = Database.open(postgres_url), open_ingest_connection(postgres_url)
     assert await is_written(database, "before")
-    assert await is_taken_in(front_door, "before too")
+    assert await is_taken_in(ingest_connection, "before too")
 
     async with read_only(
         postgres, for_all_sessions=for_all_sessions, name=postgres_url.rpartition("/")[2]
@@ -97,7 +97,7 @@ async def test_server_that_turns_read_only_is_unavailable_until_it_can_be_writte
 
         async def refused() -> bool:
             return not await is_written(database, "during") and not await is_taken_in(
-                front_door, "during too"
+                ingest_connection, "during too"
             )
 
         await wait_until_async(refused, what="nothing can be written")
@@ -109,10 +109,10 @@ async def test_server_that_turns_read_only_is_unavailable_until_it_can_be_writte
 
     await wait_until_async(lambda: is_written(database, "after"), what="sessions write again")
     await wait_until_async(
-        lambda: is_taken_in(front_door, "after too"), what="the front door writes again"
+        lambda: is_taken_in(ingest_connection, "after too"), what="ingest writes again"
     )
     await database.check_writable()
-    await front_door.close()
+    await ingest_connection.close()
     await database.close()
 
 
@@ -127,9 +127,9 @@ async def test_new_primary_is_found_among_several_hosts_and_reads_follow(
             server.url(name).partition("@")[2].partition("/")[0] for server in (postgres, second)
         )
         url = f"postgresql://postgres@127.0.0.1:1,{first_host},{second_host}/{name}"
-        database, front_door = Database.open(url), open_ingest_connection(url)
+        database, ingest_connection = Database.open(url), open_ingest_connection(url)
         assert await is_written(database, "on the first")
-        assert await is_taken_in(front_door, "on the first too")
+        assert await is_taken_in(ingest_connection, "on the first too")
         async with database.key_lookup() as session:
             assert await read_fact(session, "on the first") == "x"
 
@@ -138,13 +138,14 @@ async def test_new_primary_is_found_among_several_hosts_and_reads_follow(
                 lambda: is_written(database, "on the second"), what="sessions write to the second"
             )
             await wait_until_async(
-                lambda: is_taken_in(front_door, "on the second too"), what="the front door does"
+                lambda: is_taken_in(ingest_connection, "on the second too"),
+                what="ingest does",
             )
             async with database.key_lookup() as session:
                 assert await read_fact(session, "on the second") == "x"
                 assert await read_fact(session, "on the first") is None
 
-        await front_door.close()
+        await ingest_connection.close()
         await database.close()
     postgres.drop(name)
 
@@ -177,40 +178,43 @@ async def test_listener_and_writers_do_not_connect_to_a_standby(
 async def test_moved_file_takes_no_writes_until_it_is_back(
     sqlite_url: str, writes_on_loop: bool
 ) -> None:
-    database, front_door = (
+    database, ingest_connection = (
         Database.open(sqlite_url, writes_on_loop=writes_on_loop),
         open_ingest_connection(sqlite_url),
     )
     path = sqlite_path(sqlite_url)
     away = path.with_name("away.db")
     assert await is_written(database, "before")
-    assert await is_taken_in(front_door, "before too")
+    assert await is_taken_in(ingest_connection, "before too")
 
     path.rename(away)
-    refused = [await is_written(database, "during"), await is_taken_in(front_door, "during too")]
+    refused = [
+        await is_written(database, "during"),
+        await is_taken_in(ingest_connection, "during too"),
+    ]
     is_made_anew = path.exists()
     away.rename(path)
 
     assert refused == [False, False]
     assert not is_made_anew
     assert await is_written(database, "after")
-    assert await is_taken_in(front_door, "after too")
+    assert await is_taken_in(ingest_connection, "after too")
     async with database.reading() as session:
         assert await read_fact(session, "before") == "x"
-    await front_door.close()
+    await ingest_connection.close()
     await database.close()
 
 
 async def test_removed_write_ahead_log_is_noticed_before_the_next_receipt(sqlite_url: str) -> None:
-    front_door = open_ingest_connection(sqlite_url)
-    assert await is_taken_in(front_door, "before")
+    ingest_connection = open_ingest_connection(sqlite_url)
+    assert await is_taken_in(ingest_connection, "before")
     log = Path(f"{sqlite_path(sqlite_url)}-wal")
 
     log.unlink()
-    assert not await is_taken_in(front_door, "during")
-    assert await is_taken_in(front_door, "after")
+    assert not await is_taken_in(ingest_connection, "during")
+    assert await is_taken_in(ingest_connection, "after")
 
-    await front_door.close()
+    await ingest_connection.close()
     with sqlite3.connect(sqlite_path(sqlite_url)) as connection:
         found = {
             name
@@ -227,13 +231,19 @@ async def test_file_that_is_no_database_any_more_is_unavailable(sqlite_url: str)
     kept = path.with_name("kept.db")
     path.rename(kept)
     path.write_bytes(b"certainly no database, for long enough to be looked at " * 40)
-    database, front_door = Database.open(sqlite_url), open_ingest_connection(sqlite_url)
+    database, ingest_connection = Database.open(sqlite_url), open_ingest_connection(sqlite_url)
 
-    assert [await is_written(database, "a"), await is_taken_in(front_door, "b")] == [False, False]
+    assert [await is_written(database, "a"), await is_taken_in(ingest_connection, "b")] == [
+        False,
+        False,
+    ]
     shutil.move(kept, path)
-    assert [await is_written(database, "a"), await is_taken_in(front_door, "b")] == [True, True]
+    assert [await is_written(database, "a"), await is_taken_in(ingest_connection, "b")] == [
+        True,
+        True,
+    ]
 
-    await front_door.close()
+    await ingest_connection.close()
     await database.close()
 
 
@@ -249,7 +259,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(("umount", "--lazy", str(path)), check=True)
 
 
-async def test_file_system_that_is_read_only_is_unavailable_until_it_is_not(
+async def test_read_only_file_system_is_unavailable_until_it_is_writable(
     sqlite_template: Path, disk: Path
 ) -> None:
     path = disk / "makegood.db"
@@ -258,12 +268,15 @@ async def test_file_system_that_is_read_only_is_unavailable_until_it_is_not(
     url = f"sqlite:///{path}"
 
     subprocess.run([word.format("ro") for word in remount], check=True)
-    database, front_door = Database.open(url), open_ingest_connection(url)
-    during = [await is_written(database, "during"), await is_taken_in(front_door, "during too")]
+    database, ingest_connection = Database.open(url), open_ingest_connection(url)
+    during = [
+        await is_written(database, "during"),
+        await is_taken_in(ingest_connection, "during too"),
+    ]
     subprocess.run([word.format("rw") for word in remount], check=True)
-    after = [await is_written(database, "after"), await is_taken_in(front_door, "after too")]
+    after = [await is_written(database, "after"), await is_taken_in(ingest_connection, "after too")]
 
-    await front_door.close()
+    await ingest_connection.close()
     await database.close()
     assert (during, after) == ([False, False], [True, True])
 

@@ -17,7 +17,7 @@ from domain.errors import IdempotencyInProgress, Unavailable
 from domain.projects import CreatedProject
 from store.db.database import Database
 from store.ingest.requests import StoredResponse
-from tests.store.ingest.test_group_commit import Desk, committing, told
+from tests.store.ingest.desk import Desk, body_of, committing
 from tests.support.given import new_result
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -74,7 +74,7 @@ async def test_locked_receipt_is_waited_for_once_under_any_key_and_name(
 ) -> None:
     monkeypatch.setattr(store.ingest.group_commit, "SKIP_SECONDS", 0.0)
     kept = desk.receipt()
-    event_id = told(await desk.say(kept))["event_id"]
+    event_id = body_of(await desk.say(kept))["event_id"]
     await other.execute("SELECT 1 FROM receipts FOR UPDATE")
     result = new_result(desk.project_id, event_id, provider_event_id=kept.provider_event_id)
     with pytest.raises(Unavailable):
@@ -92,7 +92,7 @@ async def test_locked_receipt_is_waited_for_once_under_any_key_and_name(
     assert [type(answer) for answer in answers] == [Unavailable] * 6 + [StoredResponse]
     assert seconds < 2
     await other.execute("ROLLBACK")
-    assert told(await desk.say(result, "key 0"))["state"] == "applied"
+    assert body_of(await desk.say(result, "key 0"))["state"] == "applied"
 
 
 async def test_lock_timeout_does_not_delay_neighbours_again_for_a_while(
@@ -124,7 +124,7 @@ async def test_batch_waits_a_bounded_time_for_a_locked_table(
     assert [type(answer) for answer in answers] == [Unavailable] * 60
     assert seconds < 3, "singly, 200 ms each, it would be 12 s"
     await other.execute("ROLLBACK")
-    assert told(await desk.say(new_result(desk.project_id, events[0])))["state"] == "applied"  # type: ignore[arg-type]
+    assert body_of(await desk.say(new_result(desk.project_id, events[0])))["state"] == "applied"  # type: ignore[arg-type]
 
 
 async def test_server_time_limit_instead_of_ours_rejects_no_neighbour(

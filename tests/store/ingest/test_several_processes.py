@@ -16,8 +16,8 @@ from store.db.sql import SessionStatements
 from store.ingest.connection import IngestConnection, is_store_failure, open_ingest_connection
 from store.ingest.requests import StoredResponse
 from store.receipts.timeline import note
-from tests.store.ingest.test_group_commit import committing, count, told
-from tests.support.fakes import WatchedFrontDoor
+from tests.store.ingest.desk import body_of, committing, count
+from tests.support.fakes import CountingConnection
 from tests.support.given import new_result
 from tests.support.waiting import wait_until_async
 
@@ -65,7 +65,7 @@ async def test_two_processes_with_results_for_the_same_events_lose_none(
             *(desk.say(new_result(desk.project_id, event), key) for desk, event, key in said)
         )
 
-    assert {told(answer)["state"] for answer in answers} == {"applied"}
+    assert {body_of(answer)["state"] for answer in answers} == {"applied"}
     assert await count(database, "results") == 20
     assert await count(database, "outbox", "kind = 'result'") == 20
 
@@ -94,8 +94,8 @@ async def test_ingest_under_load_lets_another_writer_write(
 
 
 async def test_ingest_reconnects_after_its_connection_was_cut(postgres_url: str) -> None:
-    front_door = open_ingest_connection(postgres_url)
-    async with front_door.transaction() as statements:
+    ingest_connection = open_ingest_connection(postgres_url)
+    async with ingest_connection.transaction() as statements:
         ((pid,),) = await statements.fetch("SELECT pg_backend_pid()")
     admin = await asyncpg.connect(postgres_url)
     await admin.execute("SELECT pg_terminate_backend($1)", pid)
@@ -103,7 +103,7 @@ async def test_ingest_reconnects_after_its_connection_was_cut(postgres_url: str)
 
     async def works() -> bool:
         try:
-            async with front_door.transaction() as statements:
+            async with ingest_connection.transaction() as statements:
                 return bool(await statements.fetch("SELECT 1"))
         except Exception as error:
             if not is_store_failure(error):
@@ -111,7 +111,7 @@ async def test_ingest_reconnects_after_its_connection_was_cut(postgres_url: str)
             return False
 
     await wait_until_async(works, what="a transaction on a new connection")
-    await front_door.close()
+    await ingest_connection.close()
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -132,7 +132,9 @@ async def test_cut_connection_is_a_503_and_never_a_202(
             )
             assert {type(answer) for answer in answers} <= {StoredResponse, Unavailable}
             accepted |= {
-                told(answer)["event_id"] for answer in answers if isinstance(answer, StoredResponse)
+                body_of(answer)["event_id"]
+                for answer in answers
+                if isinstance(answer, StoredResponse)
             }
         rows = await admin.fetch("SELECT event_id FROM receipts")
         await admin.close()
@@ -144,10 +146,10 @@ async def test_cut_connection_is_a_503_and_never_a_202(
 async def test_results_of_two_processes_never_deadlock(
     database: Database, project: CreatedProject
 ) -> None:
-    doors: list[WatchedFrontDoor] = []
+    doors: list[CountingConnection] = []
 
     def watch(real: IngestConnection) -> IngestConnection:
-        doors.append(WatchedFrontDoor(real))
+        doors.append(CountingConnection(real))
         return doors[-1]
 
     async with (
@@ -155,7 +157,7 @@ async def test_results_of_two_processes_never_deadlock(
         committing(database, project, watch) as other,
     ):
         receipts = [one.receipt() for _ in range(60)]
-        ids = [told(await one.say(receipt))["event_id"] for receipt in receipts]
+        ids = [body_of(await one.say(receipt))["event_id"] for receipt in receipts]
         before = sum(door.commits for door in doors)
         # By our id or by the provider's, in reverse order in the other process.
         named = [
@@ -171,7 +173,7 @@ async def test_results_of_two_processes_never_deadlock(
             *(desk.say(new_result(desk.project_id, **name)) for desk, name in said)
         )
 
-    assert {told(answer)["state"] for answer in answers} == {"applied"}
+    assert {body_of(answer)["state"] for answer in answers} == {"applied"}
     # After a deadlock, the members of a batch are committed one by one.
     assert sum(door.commits for door in doors) - before < 20
 

@@ -103,9 +103,9 @@ def test_unfinished_file_does_not_replace_the_previous_one(path: Path) -> None:
 
 
 def test_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    told = r"no/backup\.gz cannot be written \(No such file or directory\)"
+    message = r"no/backup\.gz cannot be written \(No such file or directory\)"
 
-    with pytest.raises(BackupError, match=told), written_whole(tmp_path / "no" / "backup.gz"):
+    with pytest.raises(BackupError, match=message), written_whole(tmp_path / "no" / "backup.gz"):
         pass
 
 
@@ -120,10 +120,10 @@ def test_truncated_file_is_refused(path: Path, share: float) -> None:
         read(path)
 
 
-@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
-def test_file_with_a_flipped_bit_is_refused(path: Path, place: float) -> None:
+@pytest.mark.parametrize("position", [0.3, 0.6, 0.9])
+def test_file_with_a_flipped_bit_is_refused(path: Path, position: float) -> None:
     content = bytearray(path.read_bytes())
-    content[int(len(content) * place)] ^= 4
+    content[int(len(content) * position)] ^= 4
     path.write_bytes(content)
 
     with pytest.raises(BackupError, match="is damaged"):

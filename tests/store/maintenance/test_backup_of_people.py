@@ -12,7 +12,7 @@ from store.crypto.encryption import Sealer
 from store.db.database import Database, dialect_of
 from store.people import invitations, members, sessions, users
 from store.people import second_factor as factors
-from tests.store.maintenance.test_backup import another, backed_up, restored
+from tests.store.maintenance.backup_setup import another, backed_up, restored
 from tests.support.given import Story
 
 

@@ -85,7 +85,7 @@ def test_no_directory_is_no_mail(tmp_path: Path) -> None:
         "a\0b",
     ],
 )
-def test_name_that_is_not_ours_reads_nothing(tmp_path: Path, name: str) -> None:
+def test_mailbox_name_of_another_form_reads_nothing(tmp_path: Path, name: str) -> None:
     directory = tmp_path / "mailbox"
     directory.mkdir()
     (tmp_path / "secret_key").write_text("secret")

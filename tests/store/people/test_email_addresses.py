@@ -78,7 +78,7 @@ def test_address_has_one_form(text: str, canonical: str) -> None:
         ("a@" * 100_000, "e-mail address"),
     ],
 )
-def test_what_no_server_takes_is_refused_and_not_repeated(text: str, why: str) -> None:
+def test_address_that_no_server_accepts_is_refused_and_not_repeated(text: str, why: str) -> None:
     with pytest.raises(AddressRefused, match=why) as refused:
         canonical_address(text)
 

@@ -35,7 +35,7 @@ async def test_free_tries_then_waits_that_double(database: Database) -> None:
     assert waits == [None, None, None, 10, 1, None, 1, None]
 
 
-async def test_tries_at_once_are_counted_one_by_one(database: Database) -> None:
+async def test_concurrent_attempts_are_counted_one_by_one(database: Database) -> None:
     waits = await asyncio.gather(*(tried(database, ACCOUNT, ADDRESS) for _ in range(8)))
 
     assert sum(wait is None for wait in waits) == LIMIT.free
@@ -59,7 +59,7 @@ async def test_either_counter_stops_a_try_and_the_other_then_does_not_count_it(
     assert [await tried(database, other) for _ in range(4)] == [None, None, None, 10]
 
 
-async def test_a_right_try_forgets_what_was_counted_for_the_account(database: Database) -> None:
+async def test_successful_sign_in_resets_the_failures_of_the_account(database: Database) -> None:
     for _ in range(3):
         await tried(database, ACCOUNT)
     await was_right(database, ACCOUNT)
@@ -67,7 +67,7 @@ async def test_a_right_try_forgets_what_was_counted_for_the_account(database: Da
     assert [await tried(database, ACCOUNT) for _ in range(4)] == [None, None, None, 10]
 
 
-async def test_a_right_try_leaves_the_failures_of_its_address(database: Database) -> None:
+async def test_successful_sign_in_keeps_the_failures_of_its_address(database: Database) -> None:
     for _ in range(3):
         await tried(database, ADDRESS)
     await was_right(database, ADDRESS)
@@ -115,6 +115,6 @@ async def test_failures_outlive_the_process(database: Database) -> None:
     await another.close()
 
 
-def test_a_counter_does_not_say_whose_it_is() -> None:
+def test_counter_name_does_not_reveal_the_account() -> None:
     assert "ada" not in ACCOUNT.name
     assert ACCOUNT.name != counter("address", "ada@example.com", LIMIT).name

@@ -1,6 +1,6 @@
 """Members, administrators and invitations in the store:
 
-two rules hold whoever asks, and of several at once one wins.
+two rules hold for everybody, and one of several concurrent changes wins.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ async def test_role_is_given_changed_and_taken(database: Database, project: Crea
 
 
 @pytest.mark.parametrize(("project_id", "user_id"), [("prj_none", None), (None, "usr_none")])
-async def test_nobody_is_made_member_of_nothing(
+async def test_membership_needs_an_existing_user_and_project(
     database: Database, project: CreatedProject, project_id: str | None, user_id: str | None
 ) -> None:
     ada = await person(database, "ada")
@@ -87,7 +87,7 @@ async def test_nobody_is_made_member_of_nothing(
         )
 
 
-async def test_two_owners_who_leave_at_once_do_not_leave_none(
+async def test_one_owner_stays_when_two_leave_at_once(
     database: Database, project: CreatedProject
 ) -> None:
     project_id = project.project.id
@@ -104,7 +104,7 @@ async def test_two_owners_who_leave_at_once_do_not_leave_none(
         assert [one.role for one in await members.list_members(session, project_id)] == [Role.OWNER]
 
 
-async def test_two_administrators_who_resign_at_once_do_not_leave_none(database: Database) -> None:
+async def test_one_administrator_stays_when_two_resign_at_once(database: Database) -> None:
     first, second = (await first_user(database)).user_id, await person(database, "ada")
 
     async def resign(user_id: UserId) -> None:
@@ -120,7 +120,7 @@ async def test_two_administrators_who_resign_at_once_do_not_leave_none(database:
         assert len(await members.list_administrators(session)) == 1
 
 
-async def test_deleted_user_leaves_nothing_behind_that_lets_him_in(
+async def test_deleted_user_leaves_no_way_to_sign_in(
     database: Database, project: CreatedProject, sealer: Sealer
 ) -> None:
     ada = await person(database, "ada")
@@ -196,7 +196,7 @@ async def test_lists_and_counts_are_narrowed_to_the_projects_given(
     sees = names is None or "shop" in names
 
     async with database.reading() as session:
-        filters = reading.ListFilters(within=within)
+        filters = reading.ListFilters(project_id=None, within=within)
         events = await reading.list_events(session, filters, limit=9, cursor=None)
         incidents = await reading.list_incidents(session, filters, limit=9, cursor=None)
         counted = await reading.counts(session, None, story.at, within=within)

@@ -55,7 +55,9 @@ async def accepted(
         )
 
 
-async def test_nothing_is_asked_before_a_code_confirms(database: Database, sealer: Sealer) -> None:
+async def test_no_code_is_required_before_the_first_code_confirms_the_app(
+    database: Database, sealer: Sealer
+) -> None:
     async with database.transaction() as session:
         secret = await factors.begin_totp(session, sealer, ADA, now=NOW)
         again = await factors.begin_totp(session, sealer, ADA, now=NOW)
@@ -80,7 +82,7 @@ async def test_a_confirmed_secret_is_never_given_out_again(
 @pytest.mark.parametrize(
     ("seconds", "is_good"), [(-60, False), (-30, True), (0, True), (30, True), (60, False)]
 )
-async def test_a_code_is_good_one_step_to_either_side(
+async def test_code_is_valid_one_step_before_and_after_its_own(
     database: Database, sealer: Sealer, seconds: float, is_good: bool
 ) -> None:
     secret, _ = await enrolled(database, sealer)
@@ -88,7 +90,7 @@ async def test_a_code_is_good_one_step_to_either_side(
     assert await accepted(database, sealer, code_at(secret, seconds=seconds)) is is_good
 
 
-async def test_a_code_is_taken_once_however_many_ask_at_once(
+async def test_code_is_accepted_once_by_concurrent_requests(
     database: Database, sealer: Sealer
 ) -> None:
     secret, _ = await enrolled(database, sealer)
@@ -109,7 +111,9 @@ async def test_an_older_step_is_not_taken_after_a_newer_one(
     assert await accepted(database, sealer, code_at(secret, seconds=30), seconds=30)
 
 
-async def test_the_code_that_confirmed_signs_nobody_in(database: Database, sealer: Sealer) -> None:
+async def test_code_that_confirmed_the_app_does_not_sign_in(
+    database: Database, sealer: Sealer
+) -> None:
     secret, _ = await enrolled(database, sealer)
 
     assert not await accepted(database, sealer, code_at(secret, seconds=-60), seconds=-60)
@@ -136,7 +140,7 @@ async def test_new_recovery_codes_end_the_old_ones(database: Database, sealer: S
     assert await accepted(database, sealer, new[0])
 
 
-async def test_codes_are_of_one_person(database: Database, sealer: Sealer) -> None:
+async def test_codes_work_for_their_own_user_only(database: Database, sealer: Sealer) -> None:
     secret, codes = await enrolled(database, sealer)
     await enrolled(database, sealer, EVE)
 
@@ -147,7 +151,9 @@ async def test_codes_are_of_one_person(database: Database, sealer: Sealer) -> No
 @pytest.mark.parametrize(
     "code", ["", " ", "-", "12345", "1234567", "abcdef", "१२३४५६", "0" * 1_000, "\0"]
 )
-async def test_what_is_no_code_is_refused(database: Database, sealer: Sealer, code: str) -> None:
+async def test_value_that_is_not_a_code_is_refused(
+    database: Database, sealer: Sealer, code: str
+) -> None:
     await enrolled(database, sealer)
 
     assert not await accepted(database, sealer, code)
@@ -165,12 +171,12 @@ async def test_neither_secret_nor_codes_can_be_read_in_the_store(
             for row in await session.execute(text("SELECT * FROM recovery_codes"))
             for value in row
         ]
-    told = b"\n".join(
+    joined = b"\n".join(
         value if isinstance(value, bytes) else str(value).encode() for value in stored
     )
-    assert secret.encode() not in told
+    assert secret.encode() not in joined
     assert not any(
-        form.encode() in told for code in codes for form in (code, code.replace("-", ""))
+        form.encode() in joined for code in codes for form in (code, code.replace("-", ""))
     )
 
 
@@ -185,7 +191,7 @@ async def test_a_secret_moved_to_another_person_does_not_open(
     assert not await accepted(database, sealer, code_at(secret), EVE)
 
 
-async def test_removed_means_no_code_is_asked_and_none_is_good(
+async def test_after_the_app_is_removed_no_code_is_required_or_valid(
     database: Database, sealer: Sealer
 ) -> None:
     secret, codes = await enrolled(database, sealer)
@@ -218,7 +224,7 @@ async def test_a_provider_names_known_people_alone(database: Database) -> None:
             session, user_id=ada.user_id, email="ada@example.com", password="x" * 12, now=NOW
         )
 
-        stranger = await adopt_identity(
+        unknown = await adopt_identity(
             session, issuer=ISSUER, subject="9", email="eve@example.com", now=NOW
         )
         known = await adopt_identity(
@@ -231,7 +237,7 @@ async def test_a_provider_names_known_people_alone(database: Database) -> None:
 
         # Whoever chose the password may be another than whose address it is.
         ada = replace(ada, has_password=False)
-        assert (stranger, known, successor) == (None, ada, None)
+        assert (unknown, known, successor) == (None, ada, None)
         assert await find_identity(session, issuer=ISSUER, subject="1") == ada
         assert await find_identity(session, issuer="https://other.example", subject="1") is None
         assert await has_identity(session, issuer=ISSUER, user_id=ada.user_id)

@@ -106,7 +106,7 @@ async def held_up(database: Database, work: Coroutine[Any, Any, Any]) -> asyncio
     return task
 
 
-async def test_codes_are_taken_at_every_step_and_once_the_old_secret_is_gone(
+async def test_codes_are_accepted_at_every_step_and_after_the_old_secret_is_removed(
     database: Database, phone: Phone
 ) -> None:
     await phone.begin(OLD)
@@ -194,7 +194,7 @@ async def test_api_key_that_is_made_during_a_rotation_needs_the_new_secret_alone
     assert late.id not in {key.id for key in (await status(database)).old_keys}
 
 
-async def test_code_that_is_given_during_a_rotation_is_taken_once(
+async def test_code_that_is_entered_during_a_rotation_is_accepted_once(
     database: Database, phone: Phone
 ) -> None:
     await phone.begin(OLD)
@@ -210,7 +210,7 @@ async def test_code_that_is_given_during_a_rotation_is_taken_once(
     assert await phone.is_let_in(NEW)
 
 
-async def test_app_that_is_taken_away_during_a_rotation_stays_away(
+async def test_authenticator_app_that_is_removed_during_a_rotation_stays_removed(
     database: Database, phone: Phone
 ) -> None:
     await phone.begin(OLD)
@@ -226,7 +226,7 @@ async def test_app_that_is_taken_away_during_a_rotation_stays_away(
         assert await session.scalar(text("SELECT count(*) FROM totp_factors")) == 0
 
 
-async def test_rotation_holds_the_apps_that_it_does_not_wrap_anew(
+async def test_rotation_locks_the_apps_that_it_does_not_wrap_again(
     database: Database, phone: Phone
 ) -> None:
     # Else one that is taken away and set up again in between would get the data key of the one
@@ -282,7 +282,7 @@ async def test_status_counts_the_apps_that_need_the_old_secret(
     assert (await status(database)).can_drop_previous
 
 
-async def test_app_that_no_secret_opens_is_told_by_the_person(
+async def test_authenticator_app_that_no_secret_opens_is_reported_with_its_user(
     database: Database, phone: Phone
 ) -> None:
     async with database.transaction() as session:
@@ -328,7 +328,9 @@ async def test_app_that_was_begun_and_does_not_open_is_begun_anew(
     assert await phone.confirm(OLD)
 
 
-async def test_app_that_is_begun_twice_at_once_is_one(database: Database, phone: Phone) -> None:
+async def test_authenticator_app_that_is_begun_twice_at_once_is_created_once(
+    database: Database, phone: Phone
+) -> None:
     again = Phone(database)
     async with database.transaction() as session:
         phone.secret = await factors.begin_totp(session, OLD, ADA, now=NOW)

@@ -38,7 +38,8 @@ async def test_session_ends_by_idleness_and_age(
         found = await sessions.read_session(session, token=token, now=NOW + timedelta(hours=hours))
         stored = (await session.execute(text("SELECT * FROM sessions"))).one()
 
-    assert found == ((user, NOW + timedelta(hours=seen_at)) if is_good else None)
+    seen = sessions.LiveSession(user, seen_at=NOW + timedelta(hours=seen_at), proved_at=NOW)
+    assert found == (seen if is_good else None)
     assert token not in map(str, stored)
 
 
@@ -52,7 +53,7 @@ async def test_ended_session_is_not_begun_anew_by_being_seen(database: Database)
         )
 
 
-async def test_closed_session_is_over_and_the_others_are_not(database: Database) -> None:
+async def test_closed_session_ends_and_the_others_continue(database: Database) -> None:
     user = await first_user(database)
     token, other = await opened(database, user), await opened(database, user)
 
@@ -61,7 +62,9 @@ async def test_closed_session_is_over_and_the_others_are_not(database: Database)
         await sessions.close_session(session, token=token)
 
         assert await sessions.read_session(session, token=token, now=NOW) is None
-        assert await sessions.read_session(session, token=other, now=NOW) == (user, NOW)
+        assert await sessions.read_session(session, token=other, now=NOW) == sessions.LiveSession(
+            user, seen_at=NOW, proved_at=NOW
+        )
 
 
 async def test_list_names_where_each_was_signed_in(database: Database) -> None:

@@ -72,10 +72,10 @@ async def test_address_and_password_sign_in_together(database: Database) -> None
     async with database.reading() as session:
         right = await users.check_password(session, email=" ada@EXAMPLE.com", password=PASSWORD)
         wrong = await users.check_password(session, email="ada@example.com", password="wrong")
-        stranger = await users.check_password(session, email="eve@example.com", password=PASSWORD)
+        unknown = await users.check_password(session, email="eve@example.com", password=PASSWORD)
 
     assert right == user == User(user.user_id, "ada@example.com", True)
-    assert (wrong, stranger) == (None, None)
+    assert (wrong, unknown) == (None, None)
 
 
 async def test_a_password_is_stored_by_argon2id(database: Database) -> None:

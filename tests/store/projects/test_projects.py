@@ -75,7 +75,7 @@ async def test_an_unknown_project_is_not_found(database: Database) -> None:
             await signing_secrets.finish_rotation(session, project_id=NOWHERE)
 
 
-async def test_a_taken_name_is_refused(
+async def test_name_in_use_is_refused(
     database: Database, sealer: Sealer, project: CreatedProject
 ) -> None:
     other = await create(database, sealer)
@@ -93,7 +93,7 @@ async def test_a_taken_name_is_refused(
     ]
 
 
-async def test_of_equal_projects_made_at_once_one_is_made(
+async def test_one_of_several_equal_projects_created_at_once_is_stored(
     database: Database, sealer: Sealer
 ) -> None:
     made = await asyncio.gather(
@@ -121,7 +121,7 @@ async def test_only_the_fields_given_change(database: Database, project: Created
     assert (changed.name, changed.repair_url) == (project.project.name, project.project.repair_url)
 
 
-async def test_saving_a_repair_url_even_the_same_makes_it_live_again(
+async def test_saving_a_repair_url_again_activates_it(
     database: Database, project: CreatedProject
 ) -> None:
     url = project.project.repair_url
@@ -181,11 +181,11 @@ async def test_the_signing_secret_is_stored_sealed_and_read_back(
 async def test_another_root_secret_does_not_read_it(
     database: Database, project: CreatedProject
 ) -> None:
-    stranger = Sealer("another root secret of more than thirty-two characters")
+    other_sealer = Sealer("another root secret of more than thirty-two characters")
 
     async with database.reading() as session:
         with pytest.raises(SealBroken):
-            await signing_secrets.signing_secrets(session, stranger, project.project.id, NOW)
+            await signing_secrets.signing_secrets(session, other_sealer, project.project.id, NOW)
 
 
 async def test_a_rotation_overlaps_and_then_the_next_secret_is_the_current_one(
@@ -263,7 +263,7 @@ async def test_an_overlap_ends_by_itself_after_24_hours(
     assert (after.current, after.next, none) == (following, None, None)
 
 
-async def test_what_an_ended_overlap_leaves_is_erased(
+async def test_secret_of_an_ended_overlap_is_erased(
     database: Database, sealer: Sealer, project: CreatedProject
 ) -> None:
     project_id, after = project.project.id, NOW + timedelta(hours=24)
@@ -290,7 +290,7 @@ async def test_what_an_ended_overlap_leaves_is_erased(
     ]
 
 
-async def test_a_rotation_after_one_that_ended_by_itself_goes_on_from_it(
+async def test_rotation_after_an_overlap_that_ended_continues_from_it(
     database: Database, sealer: Sealer, project: CreatedProject
 ) -> None:
     project_id, later = project.project.id, NOW + timedelta(days=3)

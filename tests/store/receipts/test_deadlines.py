@@ -11,14 +11,13 @@ from domain.ids import EventId
 from domain.incidents import Reason
 from domain.lifecycle import LifecycleState
 from store.receipts.deadlines import (
-    OverdueReceipt,
+    NotYet,
+    Opened,
     deadlines_count_until,
     fail_due_repair,
     open_due_incident,
-    overdue_receipts,
-    overdue_repairs,
 )
-from store.receipts.transitions import NotYet, Opened
+from store.receipts.reconcile.overdue import OverdueReceipt, overdue_receipts, overdue_repairs
 from store.status.heartbeats import beat
 from tests.support.given import START, Story
 
@@ -54,7 +53,7 @@ async def test_overdue_repairs_are_those_whose_result_is_awaited_past_their_dead
 ) -> None:
     event_id, replay_id = await story.awaiting_result()
     await story.repairing()
-    due_at = (await story.standing(event_id)).result_deadline_at
+    due_at = (await story.snapshot(event_id)).result_deadline_at
     assert due_at is not None
 
     async with story.database.reading() as session:
@@ -74,7 +73,7 @@ async def test_overdue_repairs_are_those_whose_result_is_awaited_past_their_dead
     [(2, 30, True), (40, 30, False), (40, 50, True)],
     ids=["ingest is up", "due after its last word", "due before its last word"],
 )
-async def test_a_deadline_that_came_after_the_last_word_of_ingest_is_left_alone(
+async def test_deadline_after_the_last_heartbeat_of_ingest_opens_nothing(
     story: Story, silent_seconds: int, overdue_seconds: int, opens: bool
 ) -> None:
     event_id = await story.receipt()
@@ -91,7 +90,7 @@ async def test_a_deadline_that_came_after_the_last_word_of_ingest_is_left_alone(
 
     assert isinstance(outcome, Opened if opens else NotYet)
     assert until == (now if silent_seconds == 2 else said_at)
-    assert (await story.standing(event_id)).position is (
+    assert (await story.snapshot(event_id)).position is (
         LifecycleState.OPEN if opens else LifecycleState.WAITING
     )
 
@@ -109,12 +108,12 @@ async def test_a_second_opening_is_not_new(story: Story) -> None:
     assert isinstance(first, Opened)
     assert isinstance(second, Opened)
     assert (first.is_new, second.is_new) == (True, False)
-    assert (await story.standing(event_id)).reason is Reason.MISSING_RESULT
+    assert (await story.snapshot(event_id)).reason is Reason.MISSING_RESULT
 
 
 async def test_a_repair_fails_past_its_deadline_and_not_before(story: Story) -> None:
     event_id, replay_id = await story.awaiting_result()
-    due_at = (await story.standing(event_id)).result_deadline_at
+    due_at = (await story.snapshot(event_id)).result_deadline_at
     assert due_at is not None
 
     async with story.database.transaction() as session:

@@ -15,7 +15,7 @@ from domain.ids import ProjectId
 from store.audit.log import AuditFilters, list_audit
 from store.db.database import Database
 from store.db.sql import SessionStatements
-from store.receipts.search_index import has_trigrams
+from store.receipts.lists.search_index import has_trigrams
 from tests.support.trigrams import database_with_trigrams as database_with_trigrams
 
 RECEIPTS = 20_000

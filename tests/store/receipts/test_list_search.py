@@ -11,14 +11,14 @@ from domain.ids import ProjectId
 from domain.projects import CreatedProject
 from store.db.database import Clock, Database
 from store.db.sql import SessionStatements
-from store.receipts.queries import ListFilters, list_events, list_incidents
-from store.receipts.search_index import (
+from store.receipts.lists.search_index import (
     Progress,
     follow_clock,
     has_trigrams,
     index_batch,
     projects_behind,
 )
+from store.receipts.queries import ListFilters, list_events, list_incidents
 from tests.support.given import Story
 from tests.support.trigrams import database_with_trigrams as database_with_trigrams
 from worker.loops.search_index import index_all

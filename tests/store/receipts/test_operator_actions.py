@@ -10,8 +10,8 @@ import pytest
 from domain.errors import IncidentAlreadyResolved, NotFound, NotWaiting
 from domain.ids import EventId, IncidentId
 from domain.lifecycle import TRANSITIONS, LifecycleState, Trigger
+from store.receipts.deadlines import Opened, open_incident
 from store.receipts.operator_actions import acknowledge, expire, resolve_manually
-from store.receipts.transitions import Opened, open_incident
 from tests.support.given import OPERATOR, Story
 
 OPEN = (LifecycleState.OPEN, LifecycleState.CALLING, LifecycleState.AWAITING_RESULT)
@@ -32,14 +32,14 @@ async def acknowledged(story: Story, event_id: EventId) -> EventId:
 
 
 @pytest.mark.parametrize("position", OPEN)
-async def test_resolving_by_hand_closes_it_and_ends_an_active_repair(
+async def test_resolving_by_hand_closes_the_receipt_and_ends_an_active_repair(
     story: Story, position: LifecycleState
 ) -> None:
     event_id, _ = await story.reach(position)
 
     assert await resolved(story, event_id) == event_id
 
-    snapshot = await story.standing(event_id)
+    snapshot = await story.snapshot(event_id)
     (incident,) = await story.rows("incidents", event_id)
     (repair,) = await story.rows("repairs", event_id)
     entry = (await story.rows("timeline", event_id))[-1]
@@ -63,12 +63,12 @@ async def test_nothing_is_done_to_a_resolved_incident(
     story: Story, position: LifecycleState, ask: object
 ) -> None:
     event_id, _ = await story.reach(position)
-    told = await story.told(event_id)
+    timeline = await story.timeline(event_id)
 
     with pytest.raises(IncidentAlreadyResolved):
         await ask(story, event_id)  # type: ignore[operator]
 
-    assert await story.told(event_id) == told
+    assert await story.timeline(event_id) == timeline
 
 
 async def test_resolving_at_once_by_many_happens_once(story: Story) -> None:
@@ -82,7 +82,7 @@ async def test_resolving_at_once_by_many_happens_once(story: Story) -> None:
     assert all(
         isinstance(answer, IncidentAlreadyResolved) for answer in answers if answer != event_id
     )
-    assert (await story.told(event_id)).count("incident_resolved") == 1
+    assert (await story.timeline(event_id)).count("incident_resolved") == 1
 
 
 @pytest.mark.parametrize("position", OPEN)
@@ -96,8 +96,8 @@ async def test_first_acknowledgement_counts(story: Story, position: LifecycleSta
 
     assert await story.rows("incidents", event_id) == [first]
     assert first["acknowledged_at"] is not None
-    assert (await story.told(event_id)).count("incident_acknowledged") == 1
-    assert (await story.standing(event_id)).position is position
+    assert (await story.timeline(event_id)).count("incident_acknowledged") == 1
+    assert (await story.snapshot(event_id)).position is position
 
 
 async def test_expiring_makes_the_deadline_now(story: Story) -> None:
@@ -106,19 +106,19 @@ async def test_expiring_makes_the_deadline_now(story: Story) -> None:
 
     await story.do(expire, event_id, requested_by=OPERATOR)
 
-    assert (await story.standing(event_id)).deadline_at == story.at
+    assert (await story.snapshot(event_id)).deadline_at == story.at
     assert [kind for kind, _ in await story.outbox(event_id)] == ["expire"]
     assert isinstance(await story.do(open_incident, event_id), Opened)
 
 
 async def test_expiring_never_moves_a_passed_deadline_back(story: Story) -> None:
     event_id = await story.receipt(timeout_minutes=1.0)
-    before = (await story.standing(event_id)).deadline_at
+    before = (await story.snapshot(event_id)).deadline_at
     story.later(minutes=2)
 
     await story.do(expire, event_id, requested_by=OPERATOR)
 
-    assert (await story.standing(event_id)).deadline_at == before
+    assert (await story.snapshot(event_id)).deadline_at == before
 
 
 @pytest.mark.parametrize(

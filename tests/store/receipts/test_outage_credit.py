@@ -1,4 +1,4 @@
-"""An outage of ingest and the deadlines that were open in it, on both engines:
+"""An outage of ingest and the deadlines that were open in it, on SQLite and PostgreSQL:
 
 whose move, by how much, and at what cost.
 """
@@ -15,8 +15,8 @@ from domain.ids import EventId
 from domain.values.timestamps import to_unix_ms
 from store.db.database import Database
 from store.db.sql import Statements
+from store.receipts.deadlines import NotYet, Opened, open_incident
 from store.receipts.outage_credit import BATCH, CreditStep, credit_batch, credit_locked
-from store.receipts.transitions import NotYet, Opened, open_incident
 from tests.support.given import START, Story
 from worker.loops.outage_credit import PAUSE_SECONDS, credit_all
 
@@ -26,7 +26,7 @@ NOTICE = "INSERT INTO outages (down_from, up_at, accepted_until, cursor) VALUES 
 async def notice(
     st: Statements, down_from: datetime, up_at: datetime, _: datetime | None = None
 ) -> None:
-    """Record an outage as the front door does with its first beat after it."""
+    """Record an outage as ingest does with its first heartbeat after it."""
     await st.fetch(NOTICE, to_unix_ms(down_from), to_unix_ms(up_at), to_unix_ms(up_at) - 2_000)
 
 
@@ -82,7 +82,7 @@ async def test_outage_is_credited_to_the_deadlines_that_were_open(story: Story) 
     for other in (over, settled, during):
         (row,) = await story.rows("receipts", other)
         assert row["deadline_at"] == row["timeout_at"]
-        assert "deadline_credited" not in await story.told(other)
+        assert "deadline_credited" not in await story.timeline(other)
 
 
 async def test_outage_is_credited_in_as_many_statements_for_many_receipts_as_for_one(
@@ -103,7 +103,7 @@ async def test_outage_is_credited_in_as_many_statements_for_many_receipts_as_for
             moved = await story.do(outage_credited(down_from))
         finally:
             event.remove(Engine, "before_cursor_execute", count)
-        assert [await story.told(event_id) for event_id in event_ids] == [
+        assert [await story.timeline(event_id) for event_id in event_ids] == [
             ["deadline_credited"]
         ] * receipts
         for event_id in event_ids:
@@ -118,7 +118,7 @@ async def test_outage_is_credited_in_as_many_statements_for_many_receipts_as_for
 
 async def test_outage_is_credited_to_a_repair_whose_result_is_awaited(story: Story) -> None:
     event_id, replay_id = await story.awaiting_result()
-    due_at = (await story.standing(event_id)).result_deadline_at
+    due_at = (await story.snapshot(event_id)).result_deadline_at
     story.later(minutes=5)
     down_from = story.at
     story.later(minutes=2)
@@ -127,7 +127,7 @@ async def test_outage_is_credited_to_a_repair_whose_result_is_awaited(story: Sto
 
     assert count == 1
     assert due_at is not None
-    assert (await story.standing(event_id)).result_deadline_at == due_at + timedelta(minutes=2)
+    assert (await story.snapshot(event_id)).result_deadline_at == due_at + timedelta(minutes=2)
     assert (await story.rows("timeline", event_id))[-1]["fields"]["replay_id"] == replay_id
 
 
@@ -155,16 +155,16 @@ async def test_locked_receipt_is_passed_by_and_credited_in_the_second_pass(
     await other.execute(f"BEGIN; SELECT 1 FROM receipts WHERE event_id = '{locked}' FOR UPDATE")
 
     one = await story.do(batch)
-    told = [await story.told(event_id) for event_id in (first, locked, last)]
+    timelines = [await story.timeline(event_id) for event_id in (first, locked, last)]
     await other.execute("ROLLBACK")
     await other.close()
     two, three = await story.do(batch), await story.do(batch)
 
-    assert told == [["deadline_credited"], [], ["deadline_credited"]]
+    assert timelines == [["deadline_credited"], [], ["deadline_credited"]]
     assert (one, two) == (CreditStep(3, 2, is_over=False), CreditStep(3, 1, is_over=False))
     assert three.is_over
     for event_id in (first, locked, last):
-        assert await story.told(event_id) == ["deadline_credited"]
+        assert await story.timeline(event_id) == ["deadline_credited"]
         assert await moved_ms(story, event_id) == 120_000
 
 
@@ -212,9 +212,9 @@ async def test_results_between_batches_leave_one_credit_for_each_deadline(story:
 
     assert sum(step.credited for step in steps) == 4
     for event_id in events[:4]:
-        assert (await story.told(event_id)).count("deadline_credited") == 1
+        assert (await story.timeline(event_id)).count("deadline_credited") == 1
         assert await moved_ms(story, event_id) == 120_000
-    assert (await story.told(events[4])).count("deadline_credited") == 1
+    assert (await story.timeline(events[4])).count("deadline_credited") == 1
 
 
 async def test_batch_among_twenty_thousand_waiting_receipts_takes_less_than_a_second(

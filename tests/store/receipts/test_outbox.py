@@ -10,12 +10,13 @@ import pytest
 
 from domain.ids import EventId
 from domain.receipts import ReceiptState
+from domain.temporal.outbox import OutboxKind
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts import outbox
 from store.receipts.outbox import OutboxBatch, enqueue_signal
-from store.receipts.outbox_heads import OUTBOX
 from store.receipts.stuck_runs import request_restart
+from store.schema.tables import OUTBOX
 from tests.support.given import OPERATOR, START, Story
 
 
@@ -35,18 +36,20 @@ async def settle(story: Story, event: OutboxBatch) -> None:
 
 async def started(story: Story) -> EventId:
     event_id = await story.receipt()
-    await tell(story, event_id, "start")
+    await enqueue(story, event_id, "start")
     return event_id
 
 
-async def tell(story: Story, event_id: EventId, kind: str, **fields: object) -> None:
+async def enqueue(story: Story, event_id: EventId, kind: str, **fields: object) -> None:
     async with story.database.transaction() as session:
-        await enqueue_signal(SessionStatements(session), event_id, kind, story.at, **fields)
+        await enqueue_signal(
+            SessionStatements(session), event_id, OutboxKind(kind), story.at, **fields
+        )
 
 
 async def test_an_event_is_claimed_whole_with_its_receipt_in_order(story: Story) -> None:
     first, second = await started(story), await started(story)
-    await tell(story, first, "result", result_id="res_1", status="success")
+    await enqueue(story, first, "result", result_id="res_1", status="success")
 
     events = await claim(story)
 
@@ -65,10 +68,10 @@ async def test_nothing_claimed_is_claimed_again_before_its_lease_ends(story: Sto
     assert (during, [event.event_id for event in after]) == ([], [event_id])
 
 
-async def test_what_comes_for_a_claimed_event_waits_for_its_turn(story: Story) -> None:
+async def test_row_of_a_claimed_receipt_waits_for_the_lease(story: Story) -> None:
     event_id = await started(story)
     (claimed,) = await claim(story)
-    await tell(story, event_id, "result")
+    await enqueue(story, event_id, "result")
 
     during = await claim(story, after_seconds=1)
     await settle(story, claimed)
@@ -100,14 +103,14 @@ async def test_a_settled_rows_id_is_not_given_to_another(story: Story) -> None:
     assert [event.event_id for event in await claim(story)] == [event_id]
 
 
-async def test_released_rows_wait_until_told_and_hold_back_their_event(story: Story) -> None:
+async def test_released_rows_wait_until_their_time_and_delay_their_receipt(story: Story) -> None:
     event_id = await started(story)
     (claimed,) = await claim(story)
     async with story.database.transaction() as session:
         await outbox.retry_later(
             session, [row.id for row in claimed.rows], START + timedelta(seconds=60), now=START
         )
-    await tell(story, event_id, "result")
+    await enqueue(story, event_id, "result")
 
     before, after = await claim(story, after_seconds=59), await claim(story, after_seconds=60)
 
@@ -156,13 +159,13 @@ async def test_a_claim_takes_the_oldest_up_to_its_limit(story: Story) -> None:
     assert [event.event_id for event in second] == event_ids[2:]
 
 
-async def test_when_there_is_more_than_can_be_told_the_next_deadlines_come_first(
+async def test_next_deadlines_are_claimed_first_when_more_rows_wait_than_the_limit(
     story: Story,
 ) -> None:
     far = [await started(story) for _ in range(3)]
     near = [await story.receipt(timeout_minutes=minutes) for minutes in (0.15, 0.1)]
     for event_id in near:
-        await tell(story, event_id, "start")
+        await enqueue(story, event_id, "start")
 
     first, second = await claim(story, limit=3), await claim(story, limit=10)
 
@@ -170,11 +173,11 @@ async def test_when_there_is_more_than_can_be_told_the_next_deadlines_come_first
     assert [event.event_id for event in second] == far[1:]
 
 
-async def test_what_is_due_is_claimed_beyond_the_limit_of_the_others(story: Story) -> None:
+async def test_due_receipts_are_claimed_beyond_the_limit_of_the_others(story: Story) -> None:
     far = [await started(story) for _ in range(3)]
     near = [await story.receipt(timeout_minutes=0.1) for _ in range(3)]
     for event_id in near:
-        await tell(story, event_id, "start")
+        await enqueue(story, event_id, "start")
 
     claimed = await claim(story, limit=1, due_limit=2)
     rest = await claim(story, limit=2, due_limit=10)
@@ -189,7 +192,7 @@ async def test_what_is_due_is_claimed_beyond_the_limit_of_the_others(story: Stor
 async def test_concurrent_dispatchers_share_without_overlap(story: Story) -> None:
     event_ids = [await started(story) for _ in range(30)]
     for event_id in event_ids:
-        await tell(story, event_id, "result")
+        await enqueue(story, event_id, "result")
     other = Story(Database.open(story.database.url), story.project)
 
     claims = await asyncio.gather(*(claim(one, limit=4) for one in (story, other) * 10))
@@ -202,7 +205,7 @@ async def test_concurrent_dispatchers_share_without_overlap(story: Story) -> Non
     assert sorted([*claimed, *(event.event_id for event in left)]) == sorted(event_ids)
 
 
-async def test_an_event_is_told_again_once(story: Story) -> None:
+async def test_start_of_a_receipt_is_enqueued_again_once(story: Story) -> None:
     event_id = await story.receipt()
 
     async with story.database.transaction() as session:
@@ -224,10 +227,10 @@ async def test_the_age_is_the_oldest_rows(story: Story) -> None:
     assert age == timedelta(seconds=45)
 
 
-async def test_what_a_person_waits_for_is_claimed_before_what_is_older(story: Story) -> None:
+async def test_rows_of_an_operator_are_claimed_before_older_rows(story: Story) -> None:
     older = [await started(story) for _ in range(5)]
     asked = await started(story)
-    await tell(story, asked, "reprocess", replay_id="rpl_1")
+    await enqueue(story, asked, "reprocess", replay_id="rpl_1")
 
     async with story.database.transaction() as session:
         urgent = await outbox.claim(session, START, limit=0, urgent_limit=2)
@@ -243,7 +246,7 @@ async def test_what_a_person_waits_for_is_claimed_before_what_is_older(story: St
 async def test_urgent_events_leave_the_oldest_its_turn(story: Story) -> None:
     oldest = await started(story)
     for kind in ("reprocess", "resolve", "expire"):
-        await tell(story, await started(story), kind)
+        await enqueue(story, await started(story), kind)
 
     async with story.database.transaction() as session:
         claimed = await outbox.claim(session, START, limit=1, urgent_limit=2)
@@ -252,7 +255,7 @@ async def test_urgent_events_leave_the_oldest_its_turn(story: Story) -> None:
     assert len(claimed) == 3
 
 
-async def test_ever_so_many_rows_of_one_event_are_settled(story: Story) -> None:
+async def test_any_number_of_rows_of_one_receipt_is_marked_delivered(story: Story) -> None:
     event_id = await started(story)
     async with story.database.transaction() as session:
         for _ in range(70):

@@ -10,10 +10,10 @@ from sqlalchemy import text
 
 from domain.ids import EventId
 from domain.values.timestamps import to_unix_ms
-from store.receipts import deadlines as overdue
+from store.receipts.deadlines import open_incident
 from store.receipts.outbox import enqueue_start_again
+from store.receipts.reconcile import overdue as overdue
 from store.receipts.stuck_runs import suspect_run
-from store.receipts.transitions import open_incident
 from store.status.heartbeats import beat
 from tests.store.receipts.test_overdue_turns import pile_up
 from tests.support.given import START, Story
@@ -31,19 +31,19 @@ async def late(story: Story, count: int = 1) -> list[EventId]:
     return [await story.receipt(timeout_minutes=0.1) for _ in range(count)]
 
 
-async def test_overdue_are_those_that_the_engine_was_told_of_and_not_long_ago(story: Story) -> None:
-    told, untold = (
+async def test_count_has_dispatched_receipts_that_are_shortly_late(story: Story) -> None:
+    dispatched, undispatched = (
         await story.receipt(timeout_minutes=0.1),
         await story.receipt(timeout_minutes=0.1),
     )
     async with story.database.transaction() as session:
-        await enqueue_start_again(session, untold, START)
+        await enqueue_start_again(session, undispatched, START)
 
     counts = [await count(story, seconds=after_seconds) for after_seconds in (1, 3, 119, 121)]
 
     assert counts == [0, 1, 1, 0]
     story.later(seconds=9)
-    await story.do(open_incident, told)
+    await story.do(open_incident, dispatched)
     assert await count(story, seconds=3) == 0
 
 
@@ -68,7 +68,7 @@ async def test_overdue_are_those_that_the_engine_was_told_of_and_not_long_ago(st
         "three of three",
     ],
 )
-async def test_overdue_of_some_projects_show_nothing_while_others_have_none(
+async def test_overdue_receipts_of_some_projects_do_not_count_while_other_projects_have_none(
     story: Story, counts: tuple[int, ...], is_behind: bool
 ) -> None:
     """`counts`: of each project that has receipts waiting."""

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, ProjectId
 from store.db.database import Database
-from store.receipts.deadlines import OverdueOfEach, overdue_of_each, overdue_receipts
+from store.receipts.reconcile.overdue import OverdueOfEach, overdue_of_each, overdue_receipts
 from tests.support.given import START, Story
 
 # As many receipts of as many projects as asked for, each a millisecond after the one before; their
@@ -110,7 +110,7 @@ async def test_one_projects_overdue_are_read_part_by_part(database: Database, st
 
 
 @pytest.mark.parametrize("asked", ["each", "one"])
-async def test_what_is_overdue_is_read_from_the_index_of_each_project(
+async def test_overdue_receipts_are_read_from_the_index_of_each_project(
     database: Database, story: Story, asked: str
 ) -> None:
     await pile_up(database, "a", 20_000)
@@ -129,7 +129,7 @@ async def test_what_is_overdue_is_read_from_the_index_of_each_project(
 
 
 async def plan_of(session: AsyncSession, asked: str) -> str:
-    """How the engine goes about the statement that the function executes."""
+    """The query plan of the statement that the function executes."""
     bind = session.get_bind()
     seen: list[tuple[str, Any]] = []  # Any: the values, as the driver has them
 

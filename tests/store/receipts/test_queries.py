@@ -13,7 +13,7 @@ from domain.receipts import EffectType, EventType, Provider, ReceiptState
 from store.db.paging import Page
 from store.receipts import queries as reading
 from store.receipts.queries import Counts, EventFull, EventRow, IncidentRow, ListFilters
-from store.receipts.reconcile_queries import open_receipts
+from store.receipts.reconcile.queries import open_receipts
 from tests.support.given import START, Story
 
 
@@ -22,7 +22,7 @@ async def events(
 ) -> Page[EventRow]:
     async with story.database.reading() as session:
         return await reading.list_events(
-            session, ListFilters(**filters), limit=limit, cursor=cursor
+            session, ListFilters(**{"project_id": None, **filters}), limit=limit, cursor=cursor
         )
 
 
@@ -31,7 +31,7 @@ async def incidents(
 ) -> Page[IncidentRow]:
     async with story.database.reading() as session:
         return await reading.list_incidents(
-            session, ListFilters(**filters), limit=limit, cursor=cursor
+            session, ListFilters(**{"project_id": None, **filters}), limit=limit, cursor=cursor
         )
 
 
@@ -55,12 +55,12 @@ async def test_a_waiting_event_is_its_receipt_alone(story: Story) -> None:
     assert found.receipt.deadline_at == found.receipt.timeout_at == START + timedelta(minutes=30)
     assert [entry.kind for entry in found.timeline] == ["receipt_accepted"]
     assert found.timeline[0].fields == {
-        "timeout_at": "2026-11-23T12:30:00.000Z",
+        "timeout_at": START + timedelta(minutes=30),
         "request_id": found.receipt.request_id,
     }
 
 
-async def test_a_recovered_event_tells_its_whole_life_in_order(story: Story) -> None:
+async def test_timeline_of_a_recovered_receipt_has_every_step_in_order(story: Story) -> None:
     event_id, replay_id = await story.reach(LifecycleState.RECOVERED)
 
     found = await event(story, event_id)
@@ -87,7 +87,7 @@ async def test_a_recovered_event_tells_its_whole_life_in_order(story: Story) -> 
     }
 
 
-async def test_a_result_is_told_with_what_it_said(story: Story) -> None:
+async def test_timeline_entry_of_a_result_has_its_contents(story: Story) -> None:
     event_id = await story.receipt()
     await story.result(event_id, "failed", error_code="no_seat", error_message="None left")
 
@@ -235,7 +235,7 @@ async def test_incidents_are_narrowed_by_their_own_state_and_their_receipts_trai
     assert await found(created_before=START + timedelta(minutes=30)) == []
 
 
-async def test_a_list_tells_the_incident_and_its_active_repair(story: Story) -> None:
+async def test_list_shows_the_incident_and_its_active_repair(story: Story) -> None:
     await story.receipt()
     event_id, replay_id = await story.reach(LifecycleState.CALLING)
 
@@ -261,7 +261,7 @@ async def test_all_effects_of_one_provider_event_are_found(story: Story) -> None
     assert [receipt.event_id for receipt in found] == [second, first]
 
 
-async def test_counts_tell_what_waits_what_is_wrong_and_what_was_made_good(story: Story) -> None:
+async def test_counts_hold_waiting_open_and_recovered_receipts(story: Story) -> None:
     for position in LifecycleState:
         await story.reach(position)
 
@@ -275,7 +275,7 @@ async def test_counts_tell_what_waits_what_is_wrong_and_what_was_made_good(story
     assert await counted(ProjectId("prj_other")) == Counts(0, 0, 0, 0)
 
 
-async def test_what_has_not_ended_is_walked_in_order(story: Story) -> None:
+async def test_open_receipts_are_listed_in_order(story: Story) -> None:
     reached = [(await story.reach(position))[0] for position in LifecycleState]
 
     async with story.database.reading() as session:

@@ -3,7 +3,7 @@ however long it is.
 """
 
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import insert
@@ -18,10 +18,8 @@ from domain.results import LateResult
 from store.projects.projects import change_project
 from store.receipts import queries as reading
 from store.receipts.timeline import TimelinePage, read_timeline
-from store.schema import tables
+from store.schema.tables import RESULTS, TIMELINE
 from tests.support.given import Story
-
-TIMELINE = tables.Timeline.metadata.tables["timeline"]
 
 
 async def entries(story: Story, event_id: EventId, kind: str) -> list[TimelineEntry]:
@@ -69,8 +67,8 @@ async def test_equal_failures_of_an_open_incident_are_one_row_with_a_count(story
     assert applied.state is ReceiptState.INCIDENT
     (received,) = await entries(story, event_id, "result_received")
     assert received.fields["repeats"] == 999
-    assert received.fields["repeated_at"] == "2026-11-23T12:16:40.000Z"
-    assert await story.told(event_id) == ["incident_opened"]
+    assert received.fields["repeated_at"] == datetime(2026, 11, 23, 12, 16, 40, tzinfo=UTC)
+    assert await story.timeline(event_id) == ["incident_opened"]
     assert Counter(kind for kind, _ in await story.outbox(event_id))["result"] == 1
 
 
@@ -87,7 +85,7 @@ async def test_another_failure_is_no_repeat(story: Story, other: dict[str, str |
     assert [
         entry.fields.get("repeats") for entry in await entries(story, event_id, "result_received")
     ] == [None, None]
-    assert (await story.told(event_id))[-1] == "noted"
+    assert (await story.timeline(event_id))[-1] == "noted"
 
 
 async def test_failure_of_the_active_repair_counts_although_an_equal_one_came_before(
@@ -99,8 +97,8 @@ async def test_failure_of_the_active_repair_counts_although_an_equal_one_came_be
     second = await story.result(event_id, "failed", replay_id=replay_id)
 
     assert (first.state, second.state) == (ReceiptState.INCIDENT, ReceiptState.INCIDENT)
-    assert (await story.standing(event_id)).position is LifecycleState.OPEN
-    assert (await story.told(event_id)).count("repair_failed") == 1
+    assert (await story.snapshot(event_id)).position is LifecycleState.OPEN
+    assert (await story.timeline(event_id)).count("repair_failed") == 1
     (received,) = [
         entry
         for entry in await entries(story, event_id, "result_received")
@@ -132,7 +130,7 @@ async def test_rows_from_before_digests_were_kept_are_repeated_too(story: Story)
     event_id = await story.receipt()
     await story.result(event_id, "failed", error_code="a")
     async with story.database.transaction() as session:
-        await session.execute(tables.Result.metadata.tables["results"].update().values(digest=""))
+        await session.execute(RESULTS.update().values(digest=""))
 
     await story.result(event_id, "failed", error_code="a")
 
@@ -147,16 +145,16 @@ async def test_pages_of_a_timeline_join_to_the_whole(story: Story, limit: int) -
         story.later(seconds=1)
         await story.result(event_id, "failed", error_code=f"late {number}")
 
-    told = await whole(story, event_id, limit)
+    entries = await whole(story, event_id, limit)
 
-    assert told == await whole(story, event_id, 1_000)
-    assert [entry.kind for entry in told][:3] == [
+    assert entries == await whole(story, event_id, 1_000)
+    assert [entry.kind for entry in entries][:3] == [
         "receipt_accepted",
         "deadline_passed",
         "incident_opened",
     ]
-    assert Counter(entry.kind for entry in told)["result_received"] == 7
-    assert [entry.at for entry in told] == sorted(entry.at for entry in told)
+    assert Counter(entry.kind for entry in entries)["result_received"] == 7
+    assert [entry.at for entry in entries] == sorted(entry.at for entry in entries)
 
 
 async def test_entries_of_one_millisecond_are_on_one_page_each(story: Story) -> None:

@@ -83,11 +83,11 @@ def test_entries_stand_in_the_order_of_time() -> None:
     attempt = Attempt(1, AT + timedelta(seconds=2), AttemptState.STARTED, None, None, None)
     noted = TimelineEntry(AT + timedelta(seconds=1), TimelineKind.NOTED, {})
 
-    told = merged_timeline(
+    entries = merged_timeline(
         RECEIPT, [result("success", at=AT + timedelta(seconds=3))], [repair(attempt)], [noted]
     )
 
-    assert [entry.kind for entry in told] == [
+    assert [entry.kind for entry in entries] == [
         "receipt_accepted",
         "noted",
         "attempt",
@@ -103,7 +103,7 @@ def test_within_a_millisecond_causes_stand_before_effects() -> None:
         TimelineKind.REPAIR_FAILED,
     )
 
-    told = merged_timeline(
+    entries = merged_timeline(
         RECEIPT,
         [result("failed", replay_id="rpl_1"), result("failed")],
         [repair(attempt)],
@@ -118,19 +118,19 @@ def test_within_a_millisecond_causes_stand_before_effects() -> None:
         "result_received",
         "repair_failed",
     ]
-    assert [entry.kind for entry in told] == ["receipt_accepted", *middle]
+    assert [entry.kind for entry in entries] == ["receipt_accepted", *middle]
 
 
 def test_entries_of_one_kind_keep_the_order_of_writing() -> None:
-    told = merged_timeline(RECEIPT, [], [], stored(*[TimelineKind.NOTED] * 5))
+    entries = merged_timeline(RECEIPT, [], [], stored(*[TimelineKind.NOTED] * 5))
 
-    assert [entry.fields.get("n") for entry in told[1:]] == [0, 1, 2, 3, 4]
+    assert [entry.fields.get("n") for entry in entries[1:]] == [0, 1, 2, 3, 4]
 
 
-def test_every_kind_has_its_place() -> None:
+def test_every_timeline_kind_has_its_rank() -> None:
     derived = {TimelineKind.RECEIPT_ACCEPTED, TimelineKind.RESULT_RECEIVED, TimelineKind.ATTEMPT}
     kinds = [kind for kind in TimelineKind if kind not in derived]
 
-    told = merged_timeline(RECEIPT, [], [], stored(*kinds))
+    entries = merged_timeline(RECEIPT, [], [], stored(*kinds))
 
-    assert len(told) == 1 + len(kinds)
+    assert len(entries) == 1 + len(kinds)

@@ -1,4 +1,4 @@
-"""What results and deadlines do to a stored receipt, on both engines:
+"""What results and deadlines do to a stored receipt, on SQLite and PostgreSQL:
 
 the contract's "Life of a receipt", clause by clause.
 """
@@ -16,8 +16,9 @@ from domain.receipts import Flag, ReceiptState
 from domain.results import LateResult
 from store.db.sql import SessionStatements, Statements
 from store.projects.projects import change_project
+from store.receipts.deadlines import NotYet, Opened, Settled, open_incident
 from store.receipts.repairs import Begun, request_repair
-from store.receipts.transitions import NotYet, Opened, Settled, open_incident, result_is_stored
+from store.receipts.results import result_is_stored
 from tests.support.given import OPERATOR, Story
 
 OPEN = (LifecycleState.OPEN, LifecycleState.CALLING, LifecycleState.AWAITING_RESULT)
@@ -34,14 +35,14 @@ async def reprocess(st: Statements, event_id: EventId, now: datetime) -> Begun:
     return await request_repair(st, event_id, now, requested_by=OPERATOR)
 
 
-async def test_success_while_waiting_is_applied_and_the_engine_is_told(story: Story) -> None:
+async def test_success_while_waiting_is_applied_and_enqueues_a_signal(story: Story) -> None:
     event_id = await story.receipt()
     story.later(minutes=1)
 
     applied = await story.result(event_id)
 
     assert applied.state is ReceiptState.APPLIED
-    assert (await story.standing(event_id)).position is LifecycleState.APPLIED
+    assert (await story.snapshot(event_id)).position is LifecycleState.APPLIED
     assert await story.outbox(event_id) == [
         ("result", {"result_id": applied.result_id, "status": "success"})
     ]
@@ -65,7 +66,7 @@ async def test_failed_while_waiting_opens_the_incident_at_once_with_its_error(st
         "job_died",
     )
     assert (incident["error_message"], incident["resolved_at"]) == ("out of memory", None)
-    assert await story.told(event_id) == ["incident_opened"]
+    assert await story.timeline(event_id) == ["incident_opened"]
     assert await story.alerts(event_id) == [("incident_opened", "", OPS)]
     assert [kind for kind, _ in await story.outbox(event_id)] == ["result"]
 
@@ -86,7 +87,7 @@ async def test_deadline_opens_the_incident_with_one_alert_to_each_destination(st
         "missing_result",
         None,
     )
-    assert await story.told(event_id) == ["deadline_passed", "incident_opened"]
+    assert await story.timeline(event_id) == ["deadline_passed", "incident_opened"]
     assert sorted(await story.alerts(event_id)) == [
         ("incident_opened", "", "cto@shop.example"),
         ("incident_opened", "", OPS),
@@ -100,8 +101,8 @@ async def test_incident_never_opens_before_the_deadline_by_the_stores_clock(stor
     answer = await story.do(open_incident, event_id)
 
     assert answer == NotYet(remaining_ms=1)
-    assert (await story.standing(event_id)).position is LifecycleState.WAITING
-    assert await story.told(event_id) == []
+    assert (await story.snapshot(event_id)).position is LifecycleState.WAITING
+    assert await story.timeline(event_id) == []
 
 
 async def test_incident_never_opens_when_a_success_is_stored(story: Story) -> None:
@@ -121,7 +122,7 @@ async def test_opening_twice_finds_the_same_incident(story: Story) -> None:
     again = await story.do(open_incident, event_id)
 
     assert again == Opened(incident_id)
-    assert await story.told(event_id) == ["deadline_passed", "incident_opened"]
+    assert await story.timeline(event_id) == ["deadline_passed", "incident_opened"]
     assert len(await story.alerts(event_id)) == 1
 
 
@@ -139,7 +140,7 @@ async def test_twenty_openings_and_a_success_at_once_leave_one_incident_or_none(
     assert {type(answer) for answer in answers} <= {Opened, Settled}
     assert len({answer for answer in answers if isinstance(answer, Opened)}) == len(incidents) <= 1
     assert applied.state is (ReceiptState.RECOVERED if incidents else ReceiptState.APPLIED)
-    assert (await story.standing(event_id)).receipt_state is applied.state
+    assert (await story.snapshot(event_id)).receipt_state is applied.state
 
 
 @pytest.mark.parametrize("position", OPEN)
@@ -159,12 +160,12 @@ async def test_success_with_any_replay_recovers_it_from_any_open_state(
         replay_id,
     )
     assert repair["state"] == "succeeded"
-    assert (await story.told(event_id))[-1] == "incident_resolved"
+    assert (await story.timeline(event_id))[-1] == "incident_resolved"
     assert ("incident_resolved", "", OPS) in await story.alerts(event_id)
 
 
 @pytest.mark.parametrize("position", OPEN)
-async def test_late_success_recovers_it_and_ends_an_active_repair(
+async def test_late_success_recovers_the_receipt_and_ends_an_active_repair(
     story: Story, position: LifecycleState
 ) -> None:
     event_id, _ = await story.reach(position)
@@ -191,11 +192,13 @@ async def test_late_success_is_only_noted_where_the_project_wants_that(
     applied = await story.result(event_id)
 
     assert applied.state is ReceiptState.INCIDENT
-    assert (await story.standing(event_id)).position is position
-    assert (await story.told(event_id))[-1] == "noted"
+    assert (await story.snapshot(event_id)).position is position
+    assert (await story.timeline(event_id))[-1] == "noted"
 
 
-async def test_success_in_time_ends_it_also_where_late_ones_are_noted(story: Story) -> None:
+async def test_success_in_time_ends_the_receipt_even_if_late_results_are_only_noted(
+    story: Story,
+) -> None:
     await only_note_late_results(story)
     event_id = await story.receipt()
 
@@ -215,7 +218,7 @@ async def test_failed_with_the_active_replay_fails_the_repair_and_opens_the_inci
     assert applied.state is ReceiptState.INCIDENT
     assert incident["state"] == "open"
     assert (repair["state"], repair["cause"]) == ("failed", "failed_result")
-    assert (await story.told(event_id))[-1] == "repair_failed"
+    assert (await story.timeline(event_id))[-1] == "repair_failed"
     assert ("repair_failed", replay_id, OPS) in await story.alerts(event_id)
 
 
@@ -229,8 +232,8 @@ async def test_failed_without_replay_while_an_incident_is_open_is_noted(
     applied = await story.result(event_id, "failed", error_code="still")
 
     assert applied.state is ReceiptState.INCIDENT
-    assert (await story.standing(event_id)).position is position
-    assert (await story.told(event_id))[-1] == "noted"
+    assert (await story.snapshot(event_id)).position is position
+    assert (await story.timeline(event_id))[-1] == "noted"
     assert await story.alerts(event_id) == alerts
 
 
@@ -239,8 +242,8 @@ async def test_failed_with_an_inactive_replay_is_noted(story: Story) -> None:
 
     await story.result(event_id, "failed", replay_id=ended, error_code="late")
 
-    assert (await story.standing(event_id)).position is LifecycleState.OPEN
-    assert (await story.told(event_id))[-1] == "noted"
+    assert (await story.snapshot(event_id)).position is LifecycleState.OPEN
+    assert (await story.timeline(event_id))[-1] == "noted"
     assert [row["cause"] for row in await story.rows("repairs", event_id)] == ["rejected"]
 
 
@@ -273,11 +276,11 @@ async def test_equal_repeat_after_the_end_changes_nothing(
         (LifecycleState.CLOSED, "success", True, Flag.LATE_SUCCESS),
     ],
 )
-async def test_what_speaks_against_the_end_is_noted_and_flagged_once(
+async def test_result_that_contradicts_the_end_is_noted_and_flagged_once(
     story: Story, position: LifecycleState, status: str, with_replay: bool, flag: Flag
 ) -> None:
     event_id, replay_id = await story.reach(position)
-    told, outbox = await story.told(event_id), await story.outbox(event_id)
+    timeline, outbox = await story.timeline(event_id), await story.outbox(event_id)
 
     applied = [
         await story.result(event_id, status, replay_id=replay_id if with_replay else None)
@@ -285,8 +288,8 @@ async def test_what_speaks_against_the_end_is_noted_and_flagged_once(
     ]
 
     assert {each.state.value for each in applied} == {position.value}
-    assert (await story.standing(event_id)).flags == (flag,)
-    assert await story.told(event_id) == [*told, "noted", "flagged"]
+    assert (await story.snapshot(event_id)).flags == (flag,)
+    assert await story.timeline(event_id) == [*timeline, "noted", "flagged"]
     assert await story.outbox(event_id) == outbox, (
         "what comes after the end goes to the store alone"
     )
@@ -297,14 +300,20 @@ async def test_failed_after_a_success_that_came_after_closing_is_a_contradiction
 ) -> None:
     event_id, _ = await story.reach(LifecycleState.CLOSED)
     await story.result(event_id, "failed", error_code="early")
-    before = (await story.standing(event_id)).flags
+    before = (await story.snapshot(event_id)).flags
 
     await story.result(event_id)
     await story.result(event_id, "failed", error_code="late")
 
     assert before == ()
-    assert set((await story.standing(event_id)).flags) == {Flag.LATE_SUCCESS, Flag.CONTRADICTION}
-    assert (await story.told(event_id))[-5:] == ["noted", "noted", "flagged", "noted", "flagged"]
+    assert set((await story.snapshot(event_id)).flags) == {Flag.LATE_SUCCESS, Flag.CONTRADICTION}
+    assert (await story.timeline(event_id))[-5:] == [
+        "noted",
+        "noted",
+        "flagged",
+        "noted",
+        "flagged",
+    ]
 
 
 async def test_success_under_another_replay_than_the_one_that_ended_it_is_double(
@@ -317,7 +326,7 @@ async def test_success_under_another_replay_than_the_one_that_ended_it_is_double
 
     await story.result(event_id, replay_id=first)
 
-    assert (await story.standing(event_id)).flags == (Flag.DOUBLE_APPLICATION,)
+    assert (await story.snapshot(event_id)).flags == (Flag.DOUBLE_APPLICATION,)
     (incident,) = await story.rows("incidents", event_id)
     assert incident["resolving_replay_id"] == second
 
@@ -353,7 +362,7 @@ async def test_unknown_names_are_not_found(story: Story, named: str) -> None:
     "trigger",
     [h for h in TRANSITIONS if h in {Trigger.SUCCESS, Trigger.FAILED, Trigger.DEADLINE_PASSED}],
 )
-async def test_store_moves_as_the_table_says_from_every_position(
+async def test_stored_state_follows_the_transition_table_from_every_state(
     story: Story, trigger: Trigger
 ) -> None:
     for position in TRANSITIONS[trigger]:
@@ -367,7 +376,7 @@ async def test_store_moves_as_the_table_says_from_every_position(
                 event_id, trigger.value, error_code="x" if trigger is Trigger.FAILED else None
             )
 
-        assert (await story.standing(event_id)).position is transition(position, trigger).to
+        assert (await story.snapshot(event_id)).position is transition(position, trigger).to
 
 
 async def test_only_stored_results_are_known(story: Story) -> None:

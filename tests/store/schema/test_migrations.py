@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
 from store.db.database import Database, dialect_of
-from store.migrate import migrate, migration_state
+from store.migrate import migrate
+from store.revisions import migration_state
 from store.schema import tables
 from tests.support.postgres import Postgres
 
@@ -35,14 +36,14 @@ async def schema_of(url: str, *, made_from_tables: bool = False) -> list[tuple[s
     apart.
     """
     dialect = dialect_of(url)
-    engine = create_async_engine(
+    async_engine = create_async_engine(
         url.replace("://", "+aiosqlite://" if dialect == "sqlite" else "+asyncpg://")
     )
-    async with engine.begin() as connection:
+    async with async_engine.begin() as connection:
         if made_from_tables:
             await connection.run_sync(tables.Project.metadata.create_all)
         rows = (await connection.execute(text(SCHEMA[dialect]))).all()
-    await engine.dispose()
+    await async_engine.dispose()
     return sorted(
         tuple(" ".join(str(value).replace('"', "").split()) for value in row) for row in rows
     )
@@ -103,12 +104,12 @@ def test_several_may_migrate_at_once(postgres: Postgres, tmp_path: Path) -> None
     postgres.drop(name)
 
 
-def test_a_server_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
+def test_missing_server_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         migrate(f"postgresql://nobody@/none?host={tmp_path}")
 
 
-def test_a_database_that_is_not_there_is_an_os_error(postgres: Postgres) -> None:
+def test_missing_database_is_an_os_error(postgres: Postgres) -> None:
     with pytest.raises(OSError):
         migrate(postgres.url("there_is_none"))
 

@@ -5,42 +5,20 @@ A later revision than the newest is planted in a copy of the history, as a relea
 What a revision of ours moves has its own tests below.
 """
 
-import asyncio
+import json
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Inspector, inspect, text
 from sqlmodel import SQLModel
 
-from domain.audit import Actor, AuditAction
-from domain.lifecycle import LifecycleState
-from domain.security.login_backoff import ADDRESS
-from domain.users import Role
-from store.audit.log import record
-from store.crypto.encryption import Sealer
-from store.db.database import Database, run_alone
-from store.migrate import (
-    HISTORY,
-    RevisionUnknown,
-    StoreIsNewer,
-    alembic_config,
-    migrate,
-    migration_state,
-    revisions,
-)
-from store.people import invitations, members, sessions, users
-from store.people import second_factor as factors
-from store.people.login_attempts import charge, counter
-from store.projects.projects import create_project
-from store.receipts.stuck_runs import suspect_run
-from store.schema import tables
-from store.status.heartbeats import beat, write_fact
-from tests.support.given import START, Story
-from tests.support.postgres import TEMPLATE, Postgres
+from store.migrate import RevisionUnknown, StoreIsNewer, alembic_config, migrate
+from store.revisions import HISTORY, migration_state, revisions
+from tests.store.schema.conftest import on
 
 NEWEST = revisions()[0]
 PLANTED = "9998"
@@ -80,98 +58,10 @@ def later(tmp_path: Path) -> Path:
     return history_with(LATER, tmp_path / "later")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def filled(request: pytest.FixtureRequest, sealer: Sealer) -> Iterator[str]:
-    """The address of a store of its own, whatever becomes of its tables, that holds rows of every
-    kind.
-    """
-    if request.param == "sqlite":
-        url = request.getfixturevalue("sqlite_url")
-        asyncio.run(fill(url, sealer))
-        yield url
-        return
-    postgres: Postgres = request.getfixturevalue("postgres")
-    name = postgres.create(template=TEMPLATE)
-    asyncio.run(fill(postgres.url(name), sealer))
-    yield postgres.url(name)
-    postgres.drop(name)
-
-
-async def fill(url: str, sealer: Sealer) -> None:
-    """Receipts in every state, and the rows that belong to them."""
-    database = Database.open(url)
-    async with database.transaction() as session:
-        created = await create_project(
-            session,
-            sealer,
-            name="shop",
-            livemode=False,
-            repair_url="https://shop.example/repair",
-            alert_emails=("ops@shop.example",),
-            now=START,
-        )
-    story = Story(database, created.project)
-    for position in LifecycleState:
-        event_id, _ = await story.reach(position)
-        await story.do(suspect_run, event_id, story.project.id)
-    async with database.transaction() as session:
-        link = await users.create_login_link(session, now=START)
-        first = await users.redeem_login_link(session, token=link, now=START)
-        assert first is not None
-        await sessions.open_session(
-            session, user_id=first.user_id, now=START, address="192.0.2.1", user_agent="a browser"
-        )
-        member = await users.create_user(session, email="ada@shop.example", now=START)
-        asked = {"project_id": created.project.id, "role": Role.VIEWER, "now": START}
-        await members.grant(session, user_id=member.user_id, **asked)
-        await invitations.invite(
-            session, email="bob@shop.example", invited_by=first.user_id, **asked
-        )
-        await factors.begin_totp(session, sealer, first.user_id, now=START)
-        await factors.renew_recovery_codes(session, first.user_id, now=START)
-        await charge(session, [counter("address", "192.0.2.1", ADDRESS)], now=START)
-        session.add(
-            tables.Identity(
-                issuer="https://id.example", subject="1", user_id=first.user_id, created_at=START
-            )
-        )
-        await beat(
-            session,
-            process="w1",
-            role="worker",
-            started_at=START,
-            now=START,
-            report={"pollers_alive": True},
-        )
-        await write_fact(session, "temporal_namespace_id", "of an engine")
-        over = {"down_from": START, "up_at": START, "accepted_until": START, "done_at": START}
-        session.add(tables.Outage(cursor="", **over))
-        texts = {"project_id": created.project.id, "text": "seat 7"}
-        session.add(tables.SearchText(event_id="evt_1", **texts))
-        until = {"project_id": created.project.id, "until_at": START, "until_id": "evt_1"}
-        session.add(tables.SearchProgress(**until))
-        answer = {
-            "endpoint": "result",
-            "key": "key",
-            "fingerprint": "0" * 64,
-            "status": 202,
-            "created_at": START,
-        }
-        session.add(tables.Idempotency(project_id=created.project.id, **answer))
-        await record(session, sealer, Actor("usr_1"), AuditAction.SIGNED_IN, now=START)
-    await database.close()
-
-
 def history_with(revision: str, directory: Path) -> Path:
     shutil.copytree(HISTORY, directory, ignore=shutil.ignore_patterns("__pycache__"))
     (directory / "versions" / f"{PLANTED}_later.py").write_text(revision)
     return directory
-
-
-def on(url: str, work: Callable[[Connection], Any]) -> Any:  # what the work returned
-    returned: list[Any] = []
-    asyncio.run(run_alone(url, lambda connection: returned.append(work(connection))))
-    return returned[0]
 
 
 def rows_of(url: str) -> Rows:
@@ -193,33 +83,33 @@ def shape_of(url: str) -> dict[str, Any]:
     """Columns, keys and indexes of every table, as the database reports them."""
 
     def look(connection: Connection) -> dict[str, Any]:
-        told = inspect(connection)
+        inspector = inspect(connection)
         return {
             name: (
                 [
                     (column["name"], str(column["type"]), column["nullable"])
-                    for column in told.get_columns(name)
+                    for column in inspector.get_columns(name)
                 ],
-                told.get_pk_constraint(name)["constrained_columns"],
+                inspector.get_pk_constraint(name)["constrained_columns"],
                 sorted(
                     (key["name"] or "", key["column_names"])
-                    for key in told.get_unique_constraints(name)
+                    for key in inspector.get_unique_constraints(name)
                 ),
-                sorted(indexes_of(told, name)),
+                sorted(indexes_of(inspector, name)),
             )
-            for name in sorted(told.get_table_names())
+            for name in sorted(inspector.get_table_names())
         }
 
     return dict(on(url, look))
 
 
-def indexes_of(told: Inspector, name: str) -> list[str]:
+def indexes_of(inspector: Inspector, name: str) -> list[str]:
     """What each is of, and where a partial one applies."""
-    partial = f"{told.dialect.name}_where"
+    partial = f"{inspector.dialect.name}_where"
     return [
         f"{index['name']} {index['unique']} {index['column_names']} "
         f"{index.get('dialect_options', {}).get(partial)}"
-        for index in told.get_indexes(name)
+        for index in inspector.get_indexes(name)
     ]
 
 
@@ -254,7 +144,7 @@ def test_failed_revision_changes_nothing(filled: str, tmp_path: Path) -> None:
     assert (rows_of(filled), shape_of(filled)) == (rows, shape)
 
 
-def test_down_to_nothing_and_up_again_makes_the_same_tables(filled: str) -> None:
+def test_downgrade_to_nothing_and_upgrade_creates_the_same_tables(filled: str) -> None:
     shape = shape_of(filled)
 
     on(filled, lambda connection: command.downgrade(alembic_config(HISTORY, connection), "base"))
@@ -327,10 +217,16 @@ def test_unknown_revision_is_rejected(filled: str, revision: str) -> None:
     assert rows_of(filled) == rows
 
 
+def test_revisions_are_those_of_the_migrations_in_their_order() -> None:
+    scripts = ScriptDirectory.from_config(alembic_config(HISTORY, None)).walk_revisions()
+
+    assert revisions() == [script.revision for script in scripts]
+
+
 @pytest.mark.parametrize(
     "path", sorted((HISTORY / "versions").glob("0*.py")), ids=lambda path: path.stem
 )
-def test_every_revision_can_be_gone_back_from(path: Path) -> None:
+def test_every_revision_can_be_downgraded(path: Path) -> None:
     assert "def downgrade() -> None:" in path.read_text(encoding="utf-8")
     assert path.stem.partition("_")[0] in revisions()
 
@@ -391,3 +287,63 @@ def test_unsent_alerts_know_their_project_and_since_when_they_fail(filled: str) 
     assert {row[1] for row in alerts} <= set(projects)
     assert [(row[0], bool(row[2])) for row in alerts if row[2] is not None] == [(1, True)]
     assert all(row[3] is None for row in alerts)
+
+
+def test_alert_addresses_become_destinations_and_addresses_again(filled: str) -> None:
+    addresses = ["zoe@shop.example", "ada@shop.example", "jörg@shop.example"]
+    stored = (
+        "SELECT channel, target, sealed_target, events FROM alert_destinations "
+        "ORDER BY project_id, position"
+    )
+    migrate(filled, to="0015")
+    kept = on(
+        filled,
+        lambda connection: connection.scalars(text("SELECT alert_emails FROM projects")).all(),
+    )
+    change = text("UPDATE projects SET alert_emails = :addresses")
+    written = {"addresses": json.dumps([*addresses, addresses[0]])}
+    on(filled, lambda connection: connection.execute(change, written))
+
+    migrate(filled)
+    destinations = on(filled, lambda connection: connection.execute(text(stored)).all())
+    migrate(filled, to="0015")
+    back = on(
+        filled,
+        lambda connection: connection.scalars(text("SELECT alert_emails FROM projects")).all(),
+    )
+
+    assert [json.loads(emails) for emails in kept] == [["ops@shop.example"]]
+    assert [tuple(row) for row in destinations] == [("email", of, None, None) for of in addresses]
+    assert [json.loads(emails) for emails in back] == [addresses]
+
+
+def test_project_without_alert_addresses_has_no_destinations(filled: str) -> None:
+    on(filled, lambda connection: connection.execute(text("DELETE FROM alert_destinations")))
+
+    migrate(filled, to="0015")
+    emails = on(
+        filled,
+        lambda connection: connection.scalars(text("SELECT alert_emails FROM projects")).all(),
+    )
+    migrate(filled)
+
+    assert emails == ["[]"]
+    assert rows_of(filled)["alert_destinations"] == []
+
+
+def test_stored_alerts_are_mails_and_an_earlier_version_keeps_no_others(filled: str) -> None:
+    channels = text("SELECT id, channel FROM alerts ORDER BY id")
+    migrate(filled, to="0015")
+    migrate(filled)
+    stored = on(filled, lambda connection: connection.execute(channels).all())
+    of_later = text("UPDATE alerts SET channel = 'pager' WHERE id = :id")
+    on(filled, lambda connection: connection.execute(of_later, {"id": stored[0].id}))
+
+    migrate(filled, to="0015")
+
+    left = on(
+        filled,
+        lambda connection: connection.scalars(text("SELECT id FROM alerts ORDER BY id")).all(),
+    )
+    assert {row.channel for row in stored} == {"email"}
+    assert left == [row.id for row in stored[1:]]

@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import LargeBinary, text
 
 from api.ingest.payload_encryption import PayloadEncryption
+from domain.alerts import AlertChannel
 from domain.ids import ProjectId, UserId
+from store.alerts.destinations import add_secret_destination
 from store.crypto.encryption import SealBroken, Sealer
 from store.crypto.tokens import new_event_id
 from store.db.database import Database
@@ -28,6 +30,7 @@ SEALED = {
     ("projects", "data_key"),
     ("signing_secrets", "sealed"),
     ("receipts", "payload"),
+    ("alert_destinations", "sealed_target"),
     ("totp_factors", "data_key"),
     ("totp_factors", "sealed"),
 }
@@ -35,7 +38,7 @@ SEALED = {
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A ciphertext as it stands in the store, with the data key of its project, or of the person
+    """A ciphertext as it is in the store, with the data key of its project, or of the person
     whose it is.
     """
 
@@ -48,13 +51,21 @@ class Sealed:
 
 
 async def make_project(database: Database, sealer: Sealer, name: str) -> ProjectId:
-    """A project with two signing secrets and two payloads, and a user's app, sealed by the real
-    code.
+    """A project with two signing secrets, two payloads and two secret alert destinations, and a
+    user's app, sealed by the real code.
     """
     async with database.transaction() as session:
         created = await projects.create_project(session, sealer, name=name, livemode=False, now=NOW)
         project_id = created.project.id
         await signing_secrets.rotate_signing_secret(session, sealer, project_id=project_id, now=NOW)
+        for number in range(2):
+            await add_secret_destination(
+                session,
+                sealer,
+                project_id=project_id,
+                channel=AlertChannel.EMAIL,
+                target=f"secret{number}@shop.example",
+            )
 
     async def read_data_key(of: ProjectId) -> bytes:
         async with database.reading() as session:
@@ -92,6 +103,7 @@ async def all_sealed(database: Database) -> list[Sealed]:
         for table, column, row_id in (
             ("signing_secrets", "sealed", "id"),
             ("receipts", "payload", "event_id"),
+            ("alert_destinations", "sealed_target", "id"),
         ):
             rows = await session.execute(
                 text(f"SELECT project_id, {row_id} AS row_id, {column} AS content FROM {table}")
@@ -113,8 +125,8 @@ def opened(sealer: Sealer, at: Sealed, content: bytes) -> bytes:
     """What the code makes of this content in that place."""
     if at.column == "data_key":
         return sealer.unwrapped(content, at.project_id)
-    place = {"project_id": at.project_id, "table": at.table, "column": at.column, "row": at.row}
-    return sealer.open(at.data_key, **place, sealed=content)
+    column = {"project_id": at.project_id, "table": at.table, "column": at.column, "row": at.row}
+    return sealer.open(at.data_key, **column, sealed=content)
 
 
 def test_every_column_of_bytes_is_sealed_or_listed_as_not_secret() -> None:
@@ -136,7 +148,7 @@ async def test_ciphertext_opens_only_in_its_own_location(
     found = await all_sealed(database)
 
     assert {(one.table, one.column) for one in found} == SEALED
-    assert len(found) == 2 + 2 * 2 + 2 * 2 + 2 * 2
+    assert len(found) == 2 + 2 * 2 + 2 * 2 + 2 * 2 + 2 * 2
     assert all(opened(sealer, one, one.content) for one in found)
     for here, there in permutations(found, 2):
         with pytest.raises(SealBroken):

@@ -25,8 +25,8 @@ async def beat(
 
 
 async def test_last_heartbeat_of_each_process_is_read(database: Database) -> None:
-    await beat(database, "one", NOW, engine=False)
-    await beat(database, "one", NOW + timedelta(seconds=2), engine=True)
+    await beat(database, "one", NOW, reachable=False)
+    await beat(database, "one", NOW + timedelta(seconds=2), reachable=True)
     await beat(database, "two", NOW + timedelta(seconds=1), role="api")
 
     async with database.reading() as session:
@@ -36,7 +36,7 @@ async def test_last_heartbeat_of_each_process_is_read(database: Database) -> Non
         ("one", "worker", 1),
         ("two", "api", 2),
     ]
-    assert beats[0].report == {"engine": True}
+    assert beats[0].report == {"reachable": True}
     assert beats[0].started_at == NOW - timedelta(days=1)
 
 
@@ -71,21 +71,21 @@ async def test_latest_ingest_heartbeat_is_kept_however_old(database: Database) -
 async def test_ingest_is_alive_while_a_process_that_has_not_stopped_writes_heartbeats(
     database: Database,
 ) -> None:
-    async def heard() -> IngestBeats | None:
+    async def ingest_beats() -> IngestBeats | None:
         async with database.reading() as session:
             return await heartbeats.read_ingest_beats(session)
 
-    none_yet = await heard()
+    none_yet = await ingest_beats()
     await beat(database, "worker", NOW + timedelta(days=2))
     await beat(database, "api 3", NOW + timedelta(days=2), role="api")
     await beat(database, "api 1", NOW, role=INGEST)
     await beat(database, "api 2", NOW + timedelta(seconds=1), role=INGEST, ended=True)
-    one_ended = await heard()
+    one_ended = await ingest_beats()
     await beat(database, "api 1", NOW + timedelta(seconds=2), role=INGEST, ended=True)
 
     assert none_yet is None
     assert one_ended == IngestBeats(last_at=NOW + timedelta(seconds=1), alive_at=NOW)
-    assert await heard() == IngestBeats(last_at=NOW + timedelta(seconds=2), alive_at=None)
+    assert await ingest_beats() == IngestBeats(last_at=NOW + timedelta(seconds=2), alive_at=None)
 
 
 async def test_process_silent_for_less_than_ten_minutes_is_not_deleted(database: Database) -> None:

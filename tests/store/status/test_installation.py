@@ -136,7 +136,9 @@ async def test_dead_worker_with_a_heartbeat_in_the_future_does_not_keep_its_name
     assert adopted.adoption is Adoption.NEW
 
 
-async def test_worker_whose_own_temporal_got_another_database_goes_on(database: Database) -> None:
+async def test_worker_continues_after_its_temporal_gets_another_database(
+    database: Database,
+) -> None:
     await adopt(database, "one", "worker-1")
 
     assert (await adopt(database, "two", "worker-1")).adoption is Adoption.NEW

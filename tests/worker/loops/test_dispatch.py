@@ -9,6 +9,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from domain.ids import EventId
+from domain.temporal.outbox import OutboxKind
 from store.db.sql import SessionStatements
 from store.receipts.outbox import OutboxBatch, count, enqueue_signal, enqueue_start_again
 from store.status.heartbeats import beat
@@ -49,7 +50,7 @@ async def enqueued(story: Story, *kinds: str) -> EventId:
     event_id = await story.receipt()
     async with story.database.transaction() as session:
         for kind in kinds:
-            await enqueue_signal(SessionStatements(session), event_id, kind, story.at)
+            await enqueue_signal(SessionStatements(session), event_id, OutboxKind(kind), story.at)
     return event_id
 
 
@@ -94,7 +95,7 @@ async def test_many_rows_are_sent_as_one_signal(makegood: World, signals: int) -
     async with makegood.database.transaction() as session:
         now = await makegood.database.now(session)
         for _ in range(signals):
-            await enqueue_signal(SessionStatements(session), event_id, "expire", now)
+            await enqueue_signal(SessionStatements(session), event_id, OutboxKind.EXPIRE, now)
         await enqueue_start_again(session, event_id, now)
 
     await makegood.eventually(makegood.outbox_is_empty, "an empty outbox")

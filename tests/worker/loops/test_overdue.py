@@ -15,7 +15,7 @@ from tests.store.alerts.test_claims import other_project
 from tests.store.receipts.test_overdue_turns import pile_up
 from tests.support.given import Story
 from tests.worker.loops.test_retention import broken
-from worker.loops import overdue
+from worker.loops import overdue, overdue_selection
 from worker.loops.overdue import OverdueOpener
 
 
@@ -33,7 +33,7 @@ async def test_incident_of_one_project_opens_in_the_first_turn_despite_a_backlog
 
     has_more = await OverdueOpener(database, outage_seconds=0).open_overdue()
 
-    assert (await story.standing(late)).position is LifecycleState.OPEN
+    assert (await story.snapshot(late)).position is LifecycleState.OPEN
     assert has_more
 
 
@@ -52,7 +52,7 @@ async def test_projects_left_out_of_a_turn_are_first_in_the_next(
     for _ in range(2):
         await opener.open_overdue()
         positions = [
-            (one.project.id, (await one.standing(event_id)).position)
+            (one.project.id, (await one.snapshot(event_id)).position)
             for one, event_id in [*events, (story, late)]
         ]
         opened.append(
@@ -68,8 +68,8 @@ async def test_projects_left_out_of_a_turn_are_first_in_the_next(
 async def test_receipt_behind_many_failing_ones_is_opened(
     database: Database, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overdue, "OF_EACH", 5)
-    monkeypatch.setattr(overdue, "WALKED_PART", 5)
+    monkeypatch.setattr(overdue_selection, "OF_EACH", 5)
+    monkeypatch.setattr(overdue_selection, "WALKED_PART", 5)
     story.at = await now(database) - timedelta(hours=2)
     for _ in range(12):
         await story.receipt(timeout_minutes=1.0, internal_reference="failing")
@@ -82,7 +82,7 @@ async def test_receipt_behind_many_failing_ones_is_opened(
             for _ in range(2):
                 await opener.open_overdue()
 
-    assert (await story.standing(behind)).position is LifecycleState.OPEN
+    assert (await story.snapshot(behind)).position is LifecycleState.OPEN
     assert sum(line["event"] == "overdue_item_failed" for line in logs) == 12
 
 
@@ -109,11 +109,11 @@ async def test_locked_receipts_of_one_project_delay_neither_repairs_nor_other_pr
     finally:
         await connection.close()
 
-    assert (await story.standing(awaited)).position is LifecycleState.OPEN
-    assert {(await other.standing(event_id)).position for event_id in late_of_other} == {
+    assert (await story.snapshot(awaited)).position is LifecycleState.OPEN
+    assert {(await other.snapshot(event_id)).position for event_id in late_of_other} == {
         LifecycleState.OPEN
     }
-    assert {(await story.standing(event_id)).position for event_id in locked} == {
+    assert {(await story.snapshot(event_id)).position for event_id in locked} == {
         LifecycleState.WAITING
     }
 
@@ -129,7 +129,7 @@ async def test_overdue_repairs_fail_although_receipts_cannot_be_read(
 
     await OverdueOpener(database, outage_seconds=0).open_overdue()
 
-    assert (await story.standing(awaited)).position is LifecycleState.OPEN
+    assert (await story.snapshot(awaited)).position is LifecycleState.OPEN
 
 
 async def make_repairs_late(database: Database) -> None:

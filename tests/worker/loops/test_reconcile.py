@@ -14,8 +14,8 @@ from domain.receipts import Receipt
 from domain.retries import longest_delays
 from store.receipts import outbox
 from store.receipts.attempts import begin_attempt
-from store.receipts.reconcile_queries import stuck_repairs
-from store.receipts.stalled_repairs import store_callback_delays
+from store.receipts.reconcile.queries import stuck_repairs
+from store.receipts.reconcile.stalled_repairs import store_callback_delays
 from store.receipts.stuck_runs import is_repair_stalled, suspect_stalled_repairs
 from store.status.heartbeats import NAMESPACE_FACT, write_fact
 from store.status.installation import read_restart
@@ -98,7 +98,7 @@ async def test_long_overdue_receipt_is_enqueued_although_visibility_is_unavailab
         await reconciler(story, WithoutVisibility()).reconcile()
 
     assert await read_outbox(story, event_id) == ["start"]
-    assert (await story.standing(event_id)).position is LifecycleState.OPEN
+    assert (await story.snapshot(event_id)).position is LifecycleState.OPEN
     failed = {line["step"] for line in logs if line["event"] == "reconcile_step_failed"}
     assert failed == {"namespace", "overdue_without_run", "closed", "sweep"}
 
@@ -165,19 +165,21 @@ async def test_repairs_are_stuck_past_their_deadline_or_without_an_attempt(story
 @pytest.mark.parametrize(
     ("ended", "is_schedule_known", "overdue_after"),
     [
-        ([503], True, 66),
-        ([503, 503], True, 660),
-        ([503, 503, 503], True, 660),
+        ([500], True, 66),
+        ([500, 500], True, 660),
+        ([500, 500, 500], True, 660),
         ([429], True, 3600),
-        ([503], False, 3600),
+        ([503], True, 3600),
+        ([500], False, 3600),
         ([None], True, 660),
-        ([503, None], True, 660),
+        ([500, None], True, 660),
     ],
     ids=[
         "first",
         "second",
         "third",
         "429",
+        "503",
         "no schedule known",
         "first in flight",
         "second in flight",

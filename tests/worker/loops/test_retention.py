@@ -251,7 +251,7 @@ async def delete(story: Story) -> None:
 
 
 async def has_ended(story: Story, event_id: EventId) -> bool:
-    return (await story.standing(event_id)).position is LifecycleState.CLOSED
+    return (await story.snapshot(event_id)).position is LifecycleState.CLOSED
 
 
 def count(logs: Sequence[Mapping[str, object]], event: str) -> int:

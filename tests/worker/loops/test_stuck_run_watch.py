@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from domain.ids import EventId
-from domain.runs import RunCondition, RunLook, StuckCause
+from domain.temporal.runs import RunCondition, RunLook, StuckCause
 from store.receipts.outbox import claim, enqueue_start_again, retry_later
 from store.receipts.stuck_runs import (
     count_stuck,

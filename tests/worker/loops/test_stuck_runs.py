@@ -28,7 +28,7 @@ from cli.doctor.store import _check_runs
 from domain.audit import Actor
 from domain.ids import EventId
 from domain.lifecycle import LifecycleState
-from domain.runs import StuckCause
+from domain.temporal.runs import StuckCause
 from operations.composition import Operations
 from operations.readiness import Check
 from store.crypto.encryption import Sealer
@@ -43,8 +43,9 @@ from workflows.messages import ReceiptInput, workflow_id
 from workflows.receipt import ReceiptWorkflow
 
 
-async def accept_url(url: str) -> None:
+async def accept_url(url: str, *, livemode: bool) -> str:
     """Accept every URL."""
+    return url
 
 
 def operations(makegood: World, sealer: Sealer) -> Operations:
@@ -81,7 +82,7 @@ async def is_found(makegood: World, event_id: EventId) -> bool:
         return await stuck_run(session, event_id) is not None
 
 
-async def was_looked_at(makegood: World, event_id: EventId) -> bool:
+async def was_checked(makegood: World, event_id: EventId) -> bool:
     async with makegood.database.reading() as session:
         looks = await session.scalar(
             text("SELECT looks FROM stuck_runs WHERE event_id = :id"), {"id": event_id}
@@ -139,7 +140,7 @@ async def test_run_whose_task_no_worker_takes_is_found(makegood: World) -> None:
         lambda: _has_state(makegood, event_id, LifecycleState.OPEN), "the incident, from the store"
     )
 
-    await makegood.eventually(lambda: was_looked_at(makegood, event_id), "the run is looked at")
+    await makegood.eventually(lambda: was_checked(makegood, event_id), "the run is checked")
     makegood.database.clock.skew += timedelta(seconds=31)
 
     await makegood.eventually(lambda: is_found(makegood, event_id), "the run is found")
@@ -193,7 +194,7 @@ def refusing() -> Refusing:
 
 @pytest.fixture
 async def refused(
-    engine: WorkflowEnvironment,
+    temporal: WorkflowEnvironment,
     sqlite_url: str,
     sealer: Sealer,
     refusing: Refusing,
@@ -206,7 +207,7 @@ async def refused(
         return await connect(*values, **named, interceptors=[refusing])  # type: ignore[arg-type]
 
     monkeypatch.setattr(Client, "connect", connect_refusing)
-    async with world_on(engine, sqlite_url, sealer) as made:
+    async with world_on(temporal, sqlite_url, sealer) as made:
         yield made
 
 
@@ -254,7 +255,7 @@ async def test_refused_receipts_of_one_project_delay_no_other_project(
     )
 
     async with refused.database.reading() as session:
-        late_by = await refused.database.now(session) - (await story.standing(ours)).deadline_at
+        late_by = await refused.database.now(session) - (await story.snapshot(ours)).deadline_at
     assert late_by < timedelta(seconds=10)
 
     assert [note for note in await refused.notes(ours) if note == OPENED] == []

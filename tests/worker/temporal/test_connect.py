@@ -12,7 +12,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
-from domain.temporal_problems import ProblemKind
+from domain.temporal.problems import ProblemKind
 from tests.support.processes import free_ports
 from tests.support.waiting import wait_until_async
 from worker.temporal.connect import TemporalEndpoint, connect, prepare_namespace, quiet_runtime
@@ -21,7 +21,7 @@ from worker.temporal.search_attributes import SEARCH_ATTRIBUTES
 
 
 class Refusing:
-    """A real client of which Temporal refuses some calls. `named` is its namespace."""
+    """A real client whose calls Temporal partly refuses. `named` is its namespace."""
 
     def __init__(
         self, client: Client, *refused: str, named: str | None = None, status: RPCStatusCode
@@ -114,9 +114,9 @@ def test_failed_calls_are_classified(status: str, kind: ProblemKind) -> None:
 
 
 async def test_missing_namespace_that_may_not_be_registered_is_reported(
-    engine: WorkflowEnvironment,
+    temporal: WorkflowEnvironment,
 ) -> None:
-    client = refusing(engine.client, "register_namespace", named="missing")
+    client = refusing(temporal.client, "register_namespace", named="missing")
 
     with pytest.raises(TemporalProblem) as raised:
         await prepare_namespace(client, is_ours=True)
@@ -126,10 +126,10 @@ async def test_missing_namespace_that_may_not_be_registered_is_reported(
 
 
 async def test_namespace_that_may_not_be_described_is_reported_as_unauthorized(
-    engine: WorkflowEnvironment,
+    temporal: WorkflowEnvironment,
 ) -> None:
     with pytest.raises(TemporalProblem) as raised:
-        await prepare_namespace(refusing(engine.client, "describe_namespace"), is_ours=True)
+        await prepare_namespace(refusing(temporal.client, "describe_namespace"), is_ours=True)
 
     assert raised.value.problem.kind is ProblemKind.UNAUTHORIZED
     assert "DescribeNamespace" in raised.value.problem.detail
@@ -137,11 +137,11 @@ async def test_namespace_that_may_not_be_described_is_reported_as_unauthorized(
 
 @pytest.mark.parametrize("status", ["UNIMPLEMENTED", "PERMISSION_DENIED", "UNAVAILABLE"])
 async def test_without_the_operator_service_attributes_are_known_by_their_aliases(
-    status: str, engine: WorkflowEnvironment
+    status: str, temporal: WorkflowEnvironment
 ) -> None:
-    before = await prepare_namespace(engine.client, is_ours=True)
+    before = await prepare_namespace(temporal.client, is_ours=True)
     client = refusing(
-        engine.client, "list_search_attributes", "add_search_attributes", status=status
+        temporal.client, "list_search_attributes", "add_search_attributes", status=status
     )
 
     prepared = await prepare_namespace(client, is_ours=True)
@@ -151,10 +151,10 @@ async def test_without_the_operator_service_attributes_are_known_by_their_aliase
 
 
 async def test_namespace_that_accepts_no_attribute_is_used_without_any(
-    engine: WorkflowEnvironment,
+    temporal: WorkflowEnvironment,
 ) -> None:
     name = f"bare-{secrets.token_hex(4)}"
-    client = refusing(engine.client, "add_search_attributes", "update_namespace", named=name)
+    client = refusing(temporal.client, "add_search_attributes", "update_namespace", named=name)
 
     async def is_prepared() -> bool:
         return bool((await prepare_namespace(client, is_ours=True)).namespace_id)
@@ -171,13 +171,15 @@ async def test_namespace_that_accepts_no_attribute_is_used_without_any(
     )
 
 
-async def test_retention_that_may_not_be_shortened_is_reported(engine: WorkflowEnvironment) -> None:
+async def test_retention_that_may_not_be_shortened_is_reported(
+    temporal: WorkflowEnvironment,
+) -> None:
     register = RegisterNamespaceRequest(namespace=(name := f"long-{secrets.token_hex(4)}"))
     register.workflow_execution_retention_period.FromSeconds(3 * 86_400)
-    await engine.client.workflow_service.register_namespace(register)
+    await temporal.client.workflow_service.register_namespace(register)
 
     prepared = await prepare_namespace(
-        refusing(engine.client, "update_namespace", named=name), is_ours=True
+        refusing(temporal.client, "update_namespace", named=name), is_ours=True
     )
 
     assert "a retention of 1 day: PERMISSION_DENIED: not permitted" in prepared.missing

@@ -88,11 +88,11 @@ class BrokenWorkflow:
 
 
 async def test_temporal_keeps_the_failure_of_a_retried_activity(
-    engine: WorkflowEnvironment,
+    temporal: WorkflowEnvironment,
 ) -> None:
-    address = engine.client.service_client.config.target_host
+    address = temporal.client.service_client.config.target_host
     client = await connect(
-        TemporalEndpoint(target=address, namespace=engine.client.namespace, identity="tests"),
+        TemporalEndpoint(target=address, namespace=temporal.client.namespace, identity="tests"),
         Runtime.default(),
     )
     async with Worker(

@@ -11,7 +11,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 from domain.ids import EventId
-from store.schema.mappers import RECEIPT_COLUMNS, RECEIPTS, receipt_from
+from store.schema.mappers import RECEIPT_COLUMNS, receipt_from
+from store.schema.tables import RECEIPTS
 from tests.support.waiting import wait_until_async
 from tests.workflows.world import World
 from worker.temporal.problems import NotConnected
@@ -74,9 +75,9 @@ async def test_closed_runs_are_not_searched_without_the_state_attribute(makegood
 
 
 async def test_start_in_a_namespace_without_attributes_has_none(
-    engine: WorkflowEnvironment, makegood: World
+    temporal: WorkflowEnvironment, makegood: World
 ) -> None:
-    client = await _bare_client(engine)
+    client = await _bare_client(temporal)
     event_id = await makegood.accept(enqueue=False)
     async with makegood.database.reading() as session:
         stored = (
@@ -99,12 +100,12 @@ async def test_call_without_a_connection_raises_not_connected() -> None:
         await workflow_client_over(None).find_missing_runs([EventId("evt_1")])
 
 
-async def _bare_client(engine: WorkflowEnvironment) -> Client:
+async def _bare_client(temporal: WorkflowEnvironment) -> Client:
     """A client of a namespace without custom search attributes."""
     register = RegisterNamespaceRequest(namespace=(name := f"bare-{secrets.token_hex(4)}"))
     register.workflow_execution_retention_period.FromSeconds(86_400)
-    await engine.client.workflow_service.register_namespace(register)
-    return await Client.connect(engine.client.service_client.config.target_host, namespace=name)
+    await temporal.client.workflow_service.register_namespace(register)
+    return await Client.connect(temporal.client.service_client.config.target_host, namespace=name)
 
 
 async def _is_started(workflow_client: ReceiptWorkflowClient, stored: Any) -> bool:

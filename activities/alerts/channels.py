@@ -1,0 +1,90 @@
+"""What every alert channel has in common: the message, the sender, and how sending fails.
+
+`activities.alerts.delivery` sends through a channel and knows none of them. Each channel is a file
+beside this one; `worker.build` lists them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from domain.ids import EventId, IncidentId
+
+FactLines = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AlertMessage:
+    """An alert in words and facts, without markup. A channel decides how it looks.
+
+    1. `incident_id`, `kind`, `subject_id` and `destination` identify it: a copy has the same ones.
+       `subject_id` is the repair, or the digest of the destination, that it is about; None for
+       neither.
+    2. `summary` says in one line what happened to what. `facts` are names and values, each of one
+       line, and `link` is the page of the event.
+    3. `color` is an accent as `#rrggbb`. `project` is its name and mode.
+    4. If `is_plain`, nothing in it comes from outside: it has ids only, and `project` is empty.
+    """
+
+    incident_id: IncidentId
+    event_id: EventId
+    kind: str
+    subject_id: str | None
+    destination: str
+    at: datetime
+    title: str
+    summary: str
+    sentence: str
+    facts: FactLines
+    link: str
+    link_label: str
+    color: str
+    project: str = ""
+    is_plain: bool = False
+
+
+class Channel(Protocol):
+    """Sends alerts of one channel."""
+
+    async def send(self, message: AlertMessage, target: str) -> None:
+        """Send the message once, and return when the other side has accepted it.
+
+        It is cancelled after some seconds. `target` may be a secret: it is never logged and never
+        part of an error.
+
+        Raises:
+            TargetRefused: the channel can never send to this target.
+            AlertNotDelivered: it was not accepted, or no answer came.
+        """
+        ...
+
+
+# By the values of `AlertChannel`. An alert of a newer version may name another.
+Channels = Mapping[str, Channel]
+
+
+class TargetRefused(Exception):
+    """The target has a form to which the channel never sends."""
+
+
+class AlertNotDelivered(Exception):
+    """The other side did not accept the alert. The text names the kind of failure and no target.
+
+    `is_permanent`: it will never accept it. `is_content_refused`: it accepts the target but not the
+    contents, or they cannot be written; the plain message may be accepted. `is_silent`: it did not
+    answer in time.
+    """
+
+    def __init__(
+        self,
+        failure: str,
+        *,
+        is_permanent: bool = False,
+        is_content_refused: bool = False,
+        is_silent: bool = False,
+    ) -> None:
+        super().__init__(failure)
+        self.is_permanent = is_permanent
+        self.is_content_refused = is_content_refused
+        self.is_silent = is_silent

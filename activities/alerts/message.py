@@ -1,0 +1,216 @@
+"""Writes an alert in words and facts, for every channel.
+
+Pure: the same alert always gives the same message except for its instant. Messages hold no secrets
+and no payloads. Text from outside is reduced to one line. Called by `activities.alerts.delivery`.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from activities.alerts.channels import AlertMessage, FactLines
+from domain.effects import IMPACTS
+from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolution
+from domain.values.text import one_line
+from store.alerts.delivery import AlertDue, AlertFacts
+
+SUMMARY_CHARACTERS = 200
+_REASONS: dict[Reason, str] = {
+    Reason.MISSING_RESULT: "No result before the deadline",
+    Reason.FAILED_RESULT: "The app reported a failure",
+}
+_CAUSES: dict[RepairCause, str] = {
+    RepairCause.REJECTED: "the repair endpoint rejected the call",
+    RepairCause.EXHAUSTED: "all calls to the repair endpoint failed",
+    RepairCause.NO_RESULT: "the call was accepted, but no result arrived before the deadline",
+    RepairCause.FAILED_RESULT: "the app reported that the repair failed",
+    RepairCause.REPAIR_URL_MISSING: "the project has no repair URL",
+    RepairCause.SUPERSEDED: "the app reported success without this repair",
+    RepairCause.CLOSED: "the incident was resolved manually",
+}
+_OPENINGS: dict[Reason, str] = {
+    Reason.MISSING_RESULT: "The app accepted a payment event, but reported no result in time.",
+    Reason.FAILED_RESULT: "The app accepted a payment event, then reported that its effect failed.",
+}
+_RESOLUTIONS: dict[Resolution, str] = {
+    Resolution.REPAIRED: "The repair worked: the app reported success.",
+    Resolution.LATE_RESULT: "The app reported success after the deadline, without a repair.",
+    Resolution.MANUAL: "An operator resolved the incident manually.",
+}
+_PLAIN_TITLES: dict[str, str] = {
+    AlertKind.INCIDENT_OPENED: "Incident open",
+    AlertKind.REPAIR_FAILED: "Repair failed",
+    AlertKind.INCIDENT_RESOLVED: "Incident resolved",
+    AlertKind.DESTINATION_FAILING: "Alerts to an address are failing",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The texts of a message around its facts."""
+
+    title: str
+    sentence: str
+    link_label: str
+    color: str
+
+
+def write_message(alert: AlertDue, *, at: datetime, public_url: str) -> AlertMessage:
+    """The message of an alert, sent at `at`. An alert without facts gets the plain message."""
+    if alert.facts is None:
+        return write_plain_message(alert, at=at, public_url=public_url)
+    wording = _texts(alert.kind, alert.facts)
+    mode = "live" if alert.facts.receipt.livemode else "test"
+    return _message(
+        alert,
+        wording,
+        at=at,
+        public_url=public_url,
+        summary=_summary(alert.facts, wording),
+        facts=_facts(alert, alert.facts),
+        project=f"{one_line(alert.facts.project_name)} ({mode})",
+    )
+
+
+def write_plain_message(alert: AlertDue, *, at: datetime, public_url: str) -> AlertMessage:
+    """The plain message: only ids, kind and link. Nothing in it comes from outside."""
+    wording = Wording(
+        title=_PLAIN_TITLES.get(alert.kind, "Incident update"),
+        sentence="This email could not be sent with its details. Open the event to see them.",
+        link_label="Open the event",
+        color="#c2410c",
+    )
+    ids = (
+        ("Event ID", alert.event_id),
+        ("Incident ID", alert.incident_id),
+        ("Repair ID", alert.replay_id or ""),
+    )
+    return _message(
+        alert,
+        wording,
+        at=at,
+        public_url=public_url,
+        summary=f"{wording.title}: {alert.event_id}",
+        facts=tuple((name, value) for name, value in ids if value),
+    )
+
+
+def _message(
+    alert: AlertDue,
+    wording: Wording,
+    *,
+    at: datetime,
+    public_url: str,
+    summary: str,
+    facts: FactLines,
+    project: str = "",
+) -> AlertMessage:
+    return AlertMessage(
+        incident_id=alert.incident_id,
+        event_id=alert.event_id,
+        kind=alert.kind,
+        subject_id=alert.replay_id or alert.about,
+        destination=alert.destination,
+        at=at,
+        title=wording.title,
+        summary=summary,
+        sentence=wording.sentence,
+        facts=facts,
+        link=f"{public_url}/events/{alert.event_id}",
+        link_label=wording.link_label,
+        color=wording.color,
+        project=project,
+        is_plain=not project,
+    )
+
+
+def _texts(kind: str, facts: AlertFacts) -> Wording:
+    match kind:
+        case AlertKind.INCIDENT_OPENED:
+            return Wording(
+                title="Incident open",
+                sentence=_opening(facts),
+                link_label="Review and reprocess",
+                color="#c2410c",
+            )
+        case AlertKind.REPAIR_FAILED:
+            cause = _CAUSES[facts.cause] if facts.cause else "the repair failed"
+            return Wording(
+                title="Repair failed",
+                sentence=f"The repair failed: {cause}. The incident is open again.",
+                link_label="Review the attempts",
+                color="#b91c1c",
+            )
+        case AlertKind.DESTINATION_FAILING:
+            return Wording(
+                title="Alerts to an address are failing",
+                sentence="The alert of this incident did not reach "
+                f"{one_line(facts.failing or 'an address')}. "
+                "The mail server rejected it permanently, or every attempt failed for 24 hours. "
+                "Check the address in the project's settings.",
+                link_label="Open the timeline",
+                color="#b91c1c",
+            )
+        case AlertKind.INCIDENT_RESOLVED:
+            return Wording(
+                title="Incident resolved",
+                sentence=_resolution(facts.incident),
+                link_label="Open the timeline",
+                color="#15803d",
+            )
+        case _:
+            raise LookupError("an unknown kind of alert, written by a newer version")
+
+
+def _opening(facts: AlertFacts) -> str:
+    impact = IMPACTS.get(facts.receipt.effect_type, "")
+    return f"{_OPENINGS[facts.incident.reason]} {impact}".rstrip()
+
+
+def _resolution(incident: Incident) -> str:
+    return _RESOLUTIONS[incident.resolution] if incident.resolution else "The incident is resolved."
+
+
+def _summary(facts: AlertFacts, wording: Wording) -> str:
+    receipt = facts.receipt
+    mode = "" if receipt.livemode else "[test] "
+    reason = _REASONS[facts.incident.reason].lower()
+    summary = f"{wording.title}: {receipt.internal_reference} · {receipt.event_type} · {reason}"
+    return one_line(f"{mode}{summary}", longest=SUMMARY_CHARACTERS)
+
+
+def _facts(alert: AlertDue, facts: AlertFacts) -> FactLines:
+    """The facts of the message, without those that have no value."""
+    receipt, incident = facts.receipt, facts.incident
+    lines = (
+        ("Reference", receipt.internal_reference),
+        ("Event", str(receipt.event_type)),
+        ("Effect", _words(receipt.effect_type)),
+        ("Reason", f"{_REASONS[incident.reason]} ({incident.reason})"),
+        ("Error", " ".join(part for part in (incident.error_code, incident.error_message) if part)),
+        ("Cause", _sentence(_CAUSES[facts.cause]) if facts.cause else ""),
+        ("Not reached", facts.failing or ""),
+        ("Resolution", _RESOLUTIONS[incident.resolution] if incident.resolution else ""),
+        ("Provider", f"{_words(receipt.provider)} {receipt.provider_event_id}"),
+        ("Occurred", _moment(receipt.occurred_at)),
+        ("Deadline", _moment(receipt.deadline_at)),
+        ("Opened", _moment(incident.opened_at)),
+        ("Resolved", _moment(incident.resolved_at) if incident.resolved_at else ""),
+        ("Event ID", receipt.event_id),
+        ("Incident ID", incident.id),
+        ("Repair ID", alert.replay_id or ""),
+    )
+    return tuple((name, one_line(value)) for name, value in lines if value)
+
+
+def _words(name: str) -> str:
+    """An enum value as wording: `access_unlock` becomes `Access unlock`."""
+    return name.replace("_", " ").capitalize()
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def _moment(at: datetime) -> str:
+    """Date and time, as in `23 Nov 2026, 11:13:55 UTC`."""
+    return f"{at.astimezone(UTC):%-d %b %Y, %H:%M:%S} UTC"

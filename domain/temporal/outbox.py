@@ -1,0 +1,23 @@
+"""The kinds of outbox rows: each starts a run of the receipt's workflow, or signals it."""
+
+from enum import StrEnum
+
+
+class OutboxKind(StrEnum):
+    """What an outbox row asks of Temporal. A signal has the name of its kind."""
+
+    START = "start"
+    RESULT = "result"
+    REPROCESS = "reprocess"
+    RESOLVE = "resolve"
+    EXPIRE = "expire"
+    RESTART = "restart"
+
+
+# Requested by an operator, who waits for it.
+URGENT_KINDS = (
+    OutboxKind.REPROCESS,
+    OutboxKind.RESOLVE,
+    OutboxKind.EXPIRE,
+    OutboxKind.RESTART,
+)

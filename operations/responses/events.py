@@ -1,0 +1,116 @@
+"""The JSON of events: a receipt with its incident, repairs and timeline."""
+
+from datetime import datetime
+from typing import Self
+
+from pydantic import ConfigDict
+
+from domain import incidents
+from domain.incidents import TimelineKind
+from domain.receipts import EffectType, EventType, Flag, Provider, ReceiptState
+from domain.values.timestamps import to_iso
+from operations.responses.base import At, EventIdText, Response
+from operations.responses.incidents import Incident, Repair
+from store.db.paging import Page
+from store.receipts.queries import EventFull, EventRow
+
+
+class EventFields(Response):
+    """The fields of every event."""
+
+    event_id: EventIdText
+    state: ReceiptState
+    livemode: bool
+    provider: Provider
+    provider_event_id: str
+    stripe_event_id: str | None
+    event_type: EventType
+    effect_type: EffectType
+    internal_reference: str
+    occurred_at: At
+    accepted_at: At
+    timeout_at: At
+    deadline_at: At
+    flags: list[Flag]
+    incident: Incident | None
+
+    @classmethod
+    def from_event(cls, event: EventRow | EventFull, **fields: object) -> Self:
+        incident = None if event.incident is None else Incident.of(event.incident)
+        return cls.from_value(event.receipt, incident=incident, **fields)
+
+
+class Event(EventFields):
+    """A receipt and its incident, as in a list."""
+
+    @classmethod
+    def of(cls, event: EventRow) -> Self:
+        return cls.from_event(event)
+
+
+class EventList(Response):
+    """A page of events, newest first."""
+
+    data: list[Event]
+    has_more: bool
+    next_cursor: str | None
+
+    @classmethod
+    def of(cls, page: Page[EventRow]) -> Self:
+        return cls.from_value(
+            page,
+            data=[Event.of(row) for row in page.rows],
+            has_more=page.next_cursor is not None,
+        )
+
+
+class TimelineEntry(Response):
+    """An entry of an event's history, with additional fields by `kind`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    at: At
+    kind: TimelineKind
+
+    @classmethod
+    def of(cls, entry: incidents.TimelineEntry) -> Self:
+        """The entry. Its additional fields follow `at` and `kind`, with instants as text."""
+        fields = {
+            name: to_iso(value) if isinstance(value, datetime) else value
+            for name, value in entry.fields.items()
+        }
+        return cls.from_value(entry, **fields)
+
+
+class TimelinePage(Response):
+    """A page of an event's timeline, newest first."""
+
+    data: list[TimelineEntry]
+    has_more: bool
+    next_cursor: str | None
+
+    @classmethod
+    def of(cls, page: Page[incidents.TimelineEntry]) -> Self:
+        return cls.from_value(
+            page,
+            data=[TimelineEntry.of(entry) for entry in page.rows],
+            has_more=page.next_cursor is not None,
+        )
+
+
+class FullEvent(EventFields):
+    """A receipt with its newest 100 repairs and timeline entries, both oldest first.
+
+    `GET /events/{event_id}/timeline` has the complete timeline.
+    """
+
+    repairs: list[Repair]
+    timeline: list[TimelineEntry]
+
+    @classmethod
+    def of(cls, event: EventFull) -> Self:
+        return cls.from_event(
+            event,
+            repairs=[Repair.of(repair) for repair in event.repairs],
+            timeline=[TimelineEntry.of(entry) for entry in event.timeline],
+        )

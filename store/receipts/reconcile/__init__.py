@@ -1,0 +1,1 @@
+"""What the worker's loops look for: passed deadlines, stalled repairs, and missing runs."""

@@ -1,0 +1,42 @@
+"""Where the command line imports inside functions, and why: a short command must start fast."""
+
+import ast
+
+from tests.test_architecture import parsed, sources
+
+SIGNATURES = "declares commands: their help needs no store, HTTP client or settings"
+# `test_main.test_help_imports_nothing_heavy` shows what the declarations are kept light for.
+IMPORTS_LATE = {
+    **dict.fromkeys(sources("cli/commands"), SIGNATURES),
+    "cli/doctor/command.py": SIGNATURES,
+    "cli/demo/command.py": SIGNATURES,
+    "cli/local_operations.py": "the commands' way to the store, which a declaration imports",
+    "cli/settings.py": "the commands' way to the settings, which a declaration imports",
+    "cli/output.py": "tables and the limit of lists: most commands print neither",
+    "cli/healthcheck.py": "runs every few seconds; the check of an API needs no store",
+    "cli/up/bootstrap.py": "`makegood up` starts its children before it needs the store",
+    "cli/up/child_health.py": "`makegood up` starts its children before it needs the store",
+    "cli/up/run.py": "the health check of a container imports this file every few seconds",
+    "cli/up/temporal_binary.py": "downloads the program, which an installation rarely needs",
+}
+
+
+def imports_late(name: str) -> bool:
+    """Whether a function of the file imports."""
+    functions = (
+        node
+        for node in ast.walk(parsed(name))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    return any(
+        isinstance(node, ast.Import | ast.ImportFrom)
+        for function in functions
+        for node in ast.walk(function)
+    )
+
+
+def test_only_listed_files_import_inside_functions() -> None:
+    late = {name for name in sources("cli") if imports_late(name)}
+
+    assert late - set(IMPORTS_LATE) == set()
+    assert {name for name in IMPORTS_LATE if "/commands/" not in name} - late == set()

@@ -1,0 +1,113 @@
+"""A store of its own with rows of every kind, for migrations that move data."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from domain.audit import Actor, AuditAction
+from domain.lifecycle import LifecycleState
+from domain.security.login_backoff import ADDRESS
+from domain.users import Role
+from store.audit.log import record
+from store.crypto.encryption import Sealer
+from store.db.database import Database, run_alone
+from store.people import invitations, members, sessions, users
+from store.people import second_factor as factors
+from store.people.login_attempts import charge, counter
+from store.projects.projects import create_project
+from store.receipts.stuck_runs import suspect_run
+from store.schema import tables
+from store.status.heartbeats import beat, write_fact
+from tests.support.given import START, Story
+from tests.support.postgres import TEMPLATE, Postgres
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def filled(request: pytest.FixtureRequest, sealer: Sealer) -> Iterator[str]:
+    """The address of a store of its own, whatever becomes of its tables, that holds rows of every
+    kind.
+    """
+    if request.param == "sqlite":
+        url = request.getfixturevalue("sqlite_url")
+        asyncio.run(fill(url, sealer))
+        yield url
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    name = postgres.create(template=TEMPLATE)
+    asyncio.run(fill(postgres.url(name), sealer))
+    yield postgres.url(name)
+    postgres.drop(name)
+
+
+async def fill(url: str, sealer: Sealer) -> None:
+    """Receipts in every state, and the rows that belong to them."""
+    database = Database.open(url)
+    async with database.transaction() as session:
+        created = await create_project(
+            session,
+            sealer,
+            name="shop",
+            livemode=False,
+            repair_url="https://shop.example/repair",
+            alert_emails=("ops@shop.example",),
+            now=START,
+        )
+    story = Story(database, created.project)
+    for position in LifecycleState:
+        event_id, _ = await story.reach(position)
+        await story.do(suspect_run, event_id, story.project.id)
+    async with database.transaction() as session:
+        link = await users.create_login_link(session, now=START)
+        first = await users.redeem_login_link(session, token=link, now=START)
+        assert first is not None
+        await sessions.open_session(
+            session, user_id=first.user_id, now=START, address="192.0.2.1", user_agent="a browser"
+        )
+        member = await users.create_user(session, email="ada@shop.example", now=START)
+        asked = {"project_id": created.project.id, "role": Role.VIEWER, "now": START}
+        await members.grant(session, user_id=member.user_id, **asked)
+        await invitations.invite(
+            session, email="bob@shop.example", invited_by=first.user_id, **asked
+        )
+        await factors.begin_totp(session, sealer, first.user_id, now=START)
+        await factors.renew_recovery_codes(session, first.user_id, now=START)
+        await charge(session, [counter("address", "192.0.2.1", ADDRESS)], now=START)
+        session.add(
+            tables.Identity(
+                issuer="https://id.example", subject="1", user_id=first.user_id, created_at=START
+            )
+        )
+        await beat(
+            session,
+            process="w1",
+            role="worker",
+            started_at=START,
+            now=START,
+            report={"pollers_alive": True},
+        )
+        await write_fact(session, "temporal_namespace_id", "of an engine")
+        over = {"down_from": START, "up_at": START, "accepted_until": START, "done_at": START}
+        session.add(tables.Outage(cursor="", **over))
+        texts = {"project_id": created.project.id, "text": "seat 7"}
+        session.add(tables.SearchText(event_id="evt_1", **texts))
+        until = {"project_id": created.project.id, "until_at": START, "until_id": "evt_1"}
+        session.add(tables.SearchProgress(**until))
+        answer = {
+            "endpoint": "result",
+            "key": "key",
+            "fingerprint": "0" * 64,
+            "status": 202,
+            "created_at": START,
+        }
+        session.add(tables.Idempotency(project_id=created.project.id, **answer))
+        await record(session, sealer, Actor("usr_1"), AuditAction.SIGNED_IN, now=START)
+    await database.close()
+
+
+def on(url: str, work: Callable[[Connection], Any]) -> Any:  # what the work returned
+    returned: list[Any] = []
+    asyncio.run(run_alone(url, lambda connection: returned.append(work(connection))))
+    return returned[0]
