@@ -86,8 +86,8 @@ SELECT 'inc_' || substr(event_id, 5), event_id, project_id,
 FROM receipts WHERE state IN ('incident', 'recovered', 'closed')"""
 _PROJECTS = """
 INSERT INTO projects (id, name, mode, repair_url_gone, timeout_minutes, late_result, snapshots,
-  alert_emails, data_key, created_at)
-VALUES (:id, :id, 'live', {no}, 30, 'resolve', {no}, '[]', :key, 0)"""
+  data_key, created_at)
+VALUES (:id, :id, 'live', {no}, 30, 'resolve', {no}, :key, 0)"""
 _NO = {"sqlite": "0", "postgresql": "false"}
 
 

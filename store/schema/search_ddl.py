@@ -1,8 +1,7 @@
 """The trigram index of `search_texts`: an FTS5 table with its triggers, or a GIN index.
 
-Both are optional. SQLite may be built without FTS5. On PostgreSQL, `pg_trgm` may not be installed,
-or the role may not create it. Then searches go on without the index. `makegood migrate` tries
-again each time.
+SQLite may be built without FTS5. Then searches go on without the index, and `makegood migrate`
+tries again each time.
 """
 
 from sqlalchemy import Connection, Table, event
@@ -24,24 +23,35 @@ FTS5 = (
         "VALUES ('delete', OLD.id, OLD.text); END"
     ),
 )
-# A block with an exception handler is a savepoint. The errors: the extension is not installed (two
-# codes, by version), may not be created, or was created by another session meanwhile.
-GIN = """
-DO $$ BEGIN
-  CREATE EXTENSION IF NOT EXISTS pg_trgm;
-  CREATE INDEX IF NOT EXISTS search_texts_trigrams ON search_texts USING gin (text gin_trgm_ops);
-EXCEPTION WHEN feature_not_supported OR undefined_file OR insufficient_privilege
-  OR undefined_object OR unique_violation THEN NULL;
-END $$"""
+# Not `pg_trgm`: not every server has it, not every role may create it, and it leaves out
+# punctuation, so that it reads every row of "order-1" for the text "order-order-1". The collation
+# "C" compares bytes.
+GIN = (
+    """
+CREATE OR REPLACE FUNCTION search_trigrams(text) RETURNS text[]
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+  SELECT coalesce(array_agg(DISTINCT substr(l, i, 3) COLLATE pg_catalog."C"), '{}')
+  FROM lower($1) AS l, generate_series(1, length(l) - 2) AS i
+$$""",
+    (
+        "CREATE INDEX search_texts_trigrams ON search_texts"
+        ' USING gin (search_trigrams(text) COLLATE pg_catalog."C")'
+    ),
+)
+_IS_MADE = {
+    "sqlite": "SELECT 1 FROM sqlite_master WHERE name = 'search_trigrams'",
+    "postgresql": "SELECT 1 WHERE to_regclass('search_texts_trigrams') IS NOT NULL",
+}
 
 
 def make_search_index(connection: Connection) -> None:
     """Create the trigram index if it does not exist and this database can have it."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(GIN)
+    dialect = connection.dialect.name
+    if connection.exec_driver_sql(_IS_MADE[dialect]).first() is not None:
         return
-    known = "SELECT 1 FROM sqlite_master WHERE name = 'search_trigrams'"
-    if connection.exec_driver_sql(known).first() is not None:
+    if dialect == "postgresql":
+        for statement in GIN:
+            connection.exec_driver_sql(statement)
         return
     try:
         connection.exec_driver_sql(FTS5[0])

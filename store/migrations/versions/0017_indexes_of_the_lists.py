@@ -87,6 +87,8 @@ def downgrade() -> None:
         op.execute("DROP TABLE IF EXISTS search_trigrams")
     op.drop_table("search_progress")
     op.drop_table("search_texts")
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION IF EXISTS search_trigrams(text)")
     op.drop_index("incidents_repaired", table_name="incidents")
     for name, table, _, before in reversed(INDEXES):
         op.drop_index(name, table_name=table)

@@ -55,12 +55,12 @@ class ListFilters:
     """The filters of a list; None or empty means no filter. `states` are those of receipts or
     incidents, as the list is.
 
-    `within` are the reader's projects, None for all. `created_after` and `created_before` exclude
-    the instant itself. `q` matches part of the internal reference or of the provider's id, or a
-    whole id of ours.
+    `project_id` is always given, because None means every project. `within` are the reader's
+    projects, None for all. `created_after` and `created_before` exclude the instant itself. `q`
+    matches part of the internal reference or of the provider's id, or a whole id of ours.
     """
 
-    project_id: ProjectId | None = None
+    project_id: ProjectId | None
     within: tuple[ProjectId, ...] | None = None
     states: tuple[str, ...] = ()
     provider: str | None = None
@@ -132,8 +132,7 @@ async def _newest_keys(
         return await newest_among(st, of, ranges, bounds, ids, count=count, condition=condition)
     elif q:
         return await search(st, Search(of, ranges, bounds, q), count=count)
-    window = await newest(st, of, ranges, bounds, of_each=count, condition=condition)
-    return window.keys
+    return await newest(st, of, ranges, bounds, count=count, condition=condition)
 
 
 def _ranges(of: ListedTable, filters: ListFilters, scope: tuple[ProjectId, ...]) -> Ranges:

@@ -4,8 +4,8 @@ shows.
 1. A range is one combination of values that an index begins with: a project; a project, state,
    event type and effect type; or a project and a reference.
 2. Each range is read newest first, from the bounds on, up to a limit, in one statement.
-3. The caller merges the ranges. A filter that names no value of a column has a range for each value
-   of that column, because neither database skips within an index.
+3. The keys of the ranges are merged. A filter that names no value of a column has a range for each
+   value of that column, because neither database skips within an index.
 
 Decision 0040 has the reasons and the measurements.
 """
@@ -80,21 +80,9 @@ class Condition:
 ANY_ROW = Condition("true", {})
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The newest keys of each range, newest first.
-
-    `complete_from`: every row of the ranges with this key or a newer one is in the window. None
-    means that all rows are.
-    """
-
-    keys: tuple[Key, ...]
-    complete_from: Key | None
-
-
 _RANGE = """
 SELECT {at} AS at, {id} AS id FROM {table} AS t
-WHERE {equal} AND ({at}, {id}) < (CAST(:below_at AS BIGINT), CAST(:below_id AS TEXT))
+WHERE {equal} AND ({at}, {id}) < (CAST({below_at} AS BIGINT), CAST({below_id} AS TEXT))
   AND {at} > CAST(:after AS BIGINT) AND ({condition})
 ORDER BY {at} DESC, {id} DESC LIMIT :of_each"""
 _EACH_RANGE = {
@@ -103,7 +91,7 @@ _EACH_RANGE = {
         " FROM json_each(:ranges) AS given"
     ),
     "postgresql": (
-        "SELECT given.number, json_agg(json_build_array(at, id))"
+        "SELECT given.number - 1, json_agg(json_build_array(at, id))"
         " FROM json_array_elements(CAST(:ranges AS json)) WITH ORDINALITY AS given(value, number)"
         " CROSS JOIN LATERAL ({range}) AS newest GROUP BY given.number"
     ),
@@ -170,28 +158,52 @@ async def newest(
     ranges: Ranges,
     bounds: Bounds,
     *,
+    count: int,
+    condition: Condition = ANY_ROW,
+) -> tuple[Key, ...]:
+    """The newest `count` keys of all ranges that are within the bounds and meet the condition."""
+    below = [bounds.below] * len(ranges.values)
+    lists = await newest_of_each(
+        st, of, ranges, below, after_ms=bounds.after_ms, of_each=count, condition=condition
+    )
+    return tuple(sorted((key for keys in lists for key in keys), reverse=True)[:count])
+
+
+async def newest_of_each(
+    st: Statements,
+    of: ListedTable,
+    ranges: Ranges,
+    below: Sequence[Key],
+    *,
+    after_ms: int,
     of_each: int,
     condition: Condition = ANY_ROW,
-) -> Window:
-    """The newest `of_each` keys of each range that are within the bounds and meet the condition."""
-    value = _VALUE[st.dialect]
+) -> list[list[Key]]:
+    """The newest `of_each` keys of each range that are below its key in `below`."""
+    value, columns = _VALUE[st.dialect], ranges.columns
     equal = " AND ".join(
-        f"t.{name} = {value.format(position=position)}"
-        for position, name in enumerate(ranges.columns)
+        f"t.{name} = {value.format(position=position)}" for position, name in enumerate(columns)
     )
     one_range = _RANGE.format(
-        table=of.name, at=of.at, id=of.id, equal=equal, condition=condition.sql
+        table=of.name,
+        at=of.at,
+        id=of.id,
+        equal=equal,
+        below_at=value.format(position=len(columns)),
+        below_id=value.format(position=len(columns) + 1),
+        condition=condition.sql,
     )
+    given = [(*values, *key) for values, key in zip(ranges.values, below, strict=True)]
     sql, values = bind(
         _EACH_RANGE[st.dialect].format(range=one_range),
         {
-            "ranges": json.dumps(ranges.values),
-            **bounds.values,
+            "ranges": json.dumps(given),
+            "after": after_ms,
             "of_each": of_each,
             **condition.values,
         },
     )
-    return _window(await st.fetch(sql, *values), of_each)
+    return _by_range(await st.fetch(sql, *values), len(given))
 
 
 def bind(sql: str, values: Mapping[str, Value]) -> tuple[str, list[Value]]:
@@ -259,12 +271,9 @@ def next_page_cursor(keys: Sequence[Key], limit: int) -> str | None:
     )
 
 
-def _window(rows: Sequence[Row], of_each: int) -> Window:
-    found: list[Key] = []
-    complete_from: Key | None = None
-    for _, listed in rows:
-        keys = [Key(*pair) for pair in (json.loads(listed) if isinstance(listed, str) else listed)]
-        found += keys
-        if len(keys) == of_each:
-            complete_from = max(complete_from or keys[-1], keys[-1])
-    return Window(tuple(sorted(found, reverse=True)), complete_from)
+def _by_range(rows: Sequence[Row], ranges: int) -> list[list[Key]]:
+    found: list[list[Key]] = [[] for _ in range(ranges)]
+    for position, listed in rows:
+        pairs = json.loads(listed) if isinstance(listed, str) else listed
+        found[position] = [Key(*pair) for pair in pairs]
+    return found

@@ -1,20 +1,23 @@
 """Finds the rows of a list whose texts contain a search text, newest first.
 
-1. The newest rows of the ranges are checked. A text that many rows contain fills a page from them.
+1. The newest rows of the ranges are checked. A text that many rows contain fills a page from them,
+   and ranges with few rows are read whole.
 2. Otherwise the trigram index is asked (`store.receipts.lists.search_index`), together with the
-   receipts that it does not hold yet.
-3. A text of fewer than three characters has no trigram, and PostgreSQL without `pg_trgm` has no
-   such index. Then the ranges are scanned, until the session's time limit at most.
+   receipts that it does not hold yet. Their rows are sorted.
+3. A frequent text has too many of them, and a text of fewer than three characters has no trigram.
+   Then the ranges are checked further, until the session's time limit at most.
 
 A text matches part of the internal reference or of the provider's id, or a whole id of ours. The
 case of ASCII letters does not matter.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from domain.ids import ProjectId
 from store.db.sql import Dialect, Statements
+from store.receipts.lists.merge import MergedRanges
 from store.receipts.lists.ranges import (
     EVENT_LIST,
     Bounds,
@@ -33,8 +36,6 @@ from store.receipts.lists.search_index import (
     trigram_query,
 )
 
-# Checked before the index is asked. What the first part holds tells how many rows fill a page.
-CHECKED_FIRST, CHECKED_AT_MOST = 500, 5_000
 _CONTAINS = """
   ({like_reference} OR {like_provider_id} OR {r}.event_id = CAST(:q AS TEXT)
   OR {r}.event_id IN (SELECT event_id FROM incidents WHERE id = CAST(:q AS TEXT)))"""
@@ -56,6 +57,15 @@ CROSS JOIN LATERAL (SELECT * FROM receipts AS u WHERE u.event_id = t.event_id OF
 _WHOLE_IDS = """
 SELECT event_id FROM receipts WHERE event_id = CAST(:q AS TEXT)
 UNION SELECT event_id FROM incidents WHERE id = CAST(:q AS TEXT)"""
+# On PostgreSQL the right side has the collation of the index, and only a part of a long text.
+_COUNT_CANDIDATES = {
+    "sqlite": """
+SELECT count(*) FROM
+  (SELECT 1 FROM search_trigrams WHERE search_trigrams MATCH :trigrams LIMIT :most)""",
+    "postgresql": """
+SELECT count(*) FROM (SELECT 1 FROM search_texts AS s WHERE search_trigrams(s.text)
+  @> (search_trigrams(left(CAST(:q AS TEXT), 60)) COLLATE pg_catalog."C") LIMIT :most) AS found""",
+}
 _INDEXED = {
     "sqlite": """
 SELECT s.event_id FROM search_trigrams CROSS JOIN search_texts AS s
@@ -63,8 +73,9 @@ WHERE search_trigrams MATCH :trigrams AND s.id = search_trigrams.rowid
   AND s.project_id IN (SELECT value FROM json_each(:scope))
   AND lower(s.text) LIKE lower(:pattern) ESCAPE '/'""",
     "postgresql": """
-SELECT s.event_id FROM search_texts AS s
-WHERE s.text ILIKE :pattern ESCAPE '/'
+SELECT s.event_id FROM search_texts AS s WHERE search_trigrams(s.text)
+  @> (search_trigrams(left(CAST(:q AS TEXT), 60)) COLLATE pg_catalog."C")
+  AND s.text ILIKE :pattern ESCAPE '/'
   AND s.project_id = ANY(ARRAY(SELECT json_array_elements_text(CAST(:scope AS json))))""",
 }
 _UNINDEXED = {
@@ -81,6 +92,26 @@ WHERE {contains}""",
 
 
 @dataclass(frozen=True, slots=True)
+class SearchSteps:
+    """When a search goes on to its next step, in rows.
+
+    `first` are checked in the first part, and each part is twice as long as the one before. The
+    index is asked after `before_index`, and one statement scans the rest after `before_scan`. A
+    text with more than `candidates` in the index is frequent: sorting them would take longer.
+    """
+
+    first: int
+    before_index: int
+    before_scan: int
+    candidates: int
+
+
+STEPS = SearchSteps(first=500, before_index=5_000, before_scan=40_000, candidates=20_000)
+# Texts that are kept, to find the rarest trigrams of the search text.
+SAMPLED_TEXTS = 500
+
+
+@dataclass(frozen=True, slots=True)
 class Search:
     """A search for the text `q` in a list, within ranges and bounds."""
 
@@ -88,18 +119,17 @@ class Search:
     ranges: Ranges
     bounds: Bounds
     q: str
+    steps: SearchSteps = STEPS
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Checked:
-    """The newest rows that were checked: the keys that match, and the texts of all of them.
+    """The rows checked so far: how many, the keys that match, the last key, and some texts."""
 
-    `is_all`: there are no further rows.
-    """
-
-    keys: tuple[Key, ...]
-    texts: tuple[str, ...]
-    is_all: bool
+    last: Key
+    rows: int = 0
+    found: list[Key] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
 
 
 def row_contains(dialect: Dialect, of: ListedTable, q: str) -> Condition:
@@ -115,28 +145,26 @@ def row_contains(dialect: Dialect, of: ListedTable, q: str) -> Condition:
 
 async def search(st: Statements, of: Search, *, count: int) -> tuple[Key, ...]:
     """The newest `count` keys of rows whose texts contain the text."""
-    if not of.ranges.values:
-        return ()
-    rows = CHECKED_FIRST
-    while rows <= CHECKED_AT_MOST:
-        checked = await _check(st, of, of_each=max(count, rows // len(of.ranges.values)))
-        if checked.is_all or len(checked.keys) >= count:
-            return checked.keys[:count]
-        # Half as many more than fill the page if the others are alike; at least twice as many.
-        needed = 3 * count * len(checked.texts) // (2 * max(1, len(checked.keys)))
-        rows = max(2 * rows, needed if checked.keys else CHECKED_AT_MOST + 1)
-    if len(of.q) < SHORTEST_INDEXED or not await has_trigrams(st):
-        contains = row_contains(st.dialect, of.of, of.q)
-        scanned = await newest(st, of.of, of.ranges, of.bounds, of_each=count, condition=contains)
-        return scanned.keys[:count]
-    candidates = await _candidates(st, of, checked.texts)
-    return await newest_among(st, of.of, of.ranges, of.bounds, candidates, count=count)
+    merged = MergedRanges(of.of, of.ranges, of.bounds)
+    checked, batch = Checked(of.bounds.below), of.steps.first
+    is_index_asked = len(of.q) < SHORTEST_INDEXED or not await has_trigrams(st)
+    while not merged.is_done and len(checked.found) < count:
+        # A first part without a match: the text is probably rare.
+        is_rare = checked.rows > 0 and not checked.found
+        if not is_index_asked and (is_rare or checked.rows >= of.steps.before_index):
+            is_index_asked = True
+            if (candidates := await _candidates(st, of, checked.texts)) is not None:
+                return await newest_among(st, of.of, of.ranges, of.bounds, candidates, count=count)
+        if checked.rows >= of.steps.before_scan:
+            checked.found += await _scan(st, of, checked.last, count)
+            break
+        await _check(st, of, await merged.read(st, batch), checked)
+        batch *= 2
+    return tuple(checked.found[:count])
 
 
-async def _check(st: Statements, of: Search, *, of_each: int) -> Checked:
-    """Check the newest rows of each range, as far down as all ranges were read."""
-    window = await newest(st, of.of, of.ranges, of.bounds, of_each=of_each)
-    keys = [key for key in window.keys if key >= (window.complete_from or key)]
+async def _check(st: Statements, of: Search, keys: Sequence[Key], checked: Checked) -> None:
+    """Compare the texts of these rows, the next ones, with the text."""
     contains = row_contains(st.dialect, of.of, of.q)
     sql, values = bind(
         _TEXTS[st.dialect].format(table=of.of.name, id=of.of.id, contains=contains.sql),
@@ -144,23 +172,37 @@ async def _check(st: Statements, of: Search, *, of_each: int) -> Checked:
     )
     rows = await st.fetch(sql, *values)
     matching = {row[0] for row in rows if row[3]}
-    texts = tuple(f"{row[1]}\n{row[2]}" for row in rows)
-    found = tuple(key for key in keys if key.id in matching)
-    return Checked(found, texts, window.complete_from is None)
+    checked.found += [key for key in keys if key.id in matching]
+    checked.rows += len(keys)
+    checked.last = keys[-1] if keys else checked.last
+    checked.texts += [f"{row[1]}\n{row[2]}" for row in rows[: SAMPLED_TEXTS - len(checked.texts)]]
 
 
-async def _candidates(st: Statements, of: Search, texts: tuple[str, ...]) -> Condition:
-    """The receipts that the index finds, those that it does not hold yet, and the one of that
-    id.
+async def _scan(st: Statements, of: Search, below: Key, count: int) -> tuple[Key, ...]:
+    """The newest matches below a key, by one statement, which the time limit can end."""
+    contains = row_contains(st.dialect, of.of, of.q)
+    bounds = Bounds(of.bounds.after_ms, below)
+    return await newest(st, of.of, of.ranges, bounds, count=count, condition=contains)
+
+
+async def _candidates(st: Statements, of: Search, texts: Sequence[str]) -> Condition | None:
+    """The receipts that the index finds, those that it does not hold yet, and the one of that id.
+    None if the index finds too many.
     """
     scope = sorted({ProjectId(values[0]) for values in of.ranges.values})
+    trigrams = trigram_query(of.q, texts)
+    asked = {"q": of.q, "trigrams": trigrams, "most": of.steps.candidates + 1}
+    sql, values = bind(_COUNT_CANDIDATES[st.dialect], asked)
+    ((candidates,),) = await st.fetch(sql, *values)
+    if candidates > of.steps.candidates:
+        return None
     unindexed = _UNINDEXED[st.dialect].format(contains=_contains(st.dialect, "r"))
     return Condition(
         f"{_WHOLE_IDS} UNION {_INDEXED[st.dialect]} UNION {unindexed}",
         {
             **row_contains(st.dialect, of.of, of.q).values,
             "limits": json.dumps(await search_limits(st, scope)),
-            "trigrams": trigram_query(of.q, texts[:CHECKED_FIRST]),
+            "trigrams": trigrams,
         },
     )
 

@@ -1,7 +1,7 @@
 """Keeps the trigram index of receipts' texts, which `store.receipts.lists.search` asks.
 
 1. `search_texts` holds the texts of a receipt. On SQLite its triggers keep an FTS5 table with
-   trigrams; on PostgreSQL it has a GIN index, where `pg_trgm` can be had.
+   trigrams; on PostgreSQL it has a GIN index of them.
 2. A worker loop copies the texts a minute after a receipt was accepted, in batches. In the
    transaction of ingest the index would cost a fifth of its rate (decision 0040).
 3. `search_progress` holds how far each project is. Later receipts are searched without the index.
