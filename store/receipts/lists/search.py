@@ -124,9 +124,8 @@ class Search:
 
 @dataclass(slots=True)
 class Checked:
-    """The rows checked so far: how many, the keys that match, the last key, and some texts."""
+    """The rows checked so far: how many, the keys that match, and some texts."""
 
-    last: Key
     rows: int = 0
     found: list[Key] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
@@ -146,7 +145,7 @@ def row_contains(dialect: Dialect, of: ListedTable, q: str) -> Condition:
 async def search(st: Statements, of: Search, *, count: int) -> tuple[Key, ...]:
     """The newest `count` keys of rows whose texts contain the text."""
     merged = MergedRanges(of.of, of.ranges, of.bounds)
-    checked, batch = Checked(of.bounds.below), of.steps.first
+    checked, batch = Checked(), of.steps.first
     is_index_asked = len(of.q) < SHORTEST_INDEXED or not await has_trigrams(st)
     while not merged.is_done and len(checked.found) < count:
         # A first part without a match: the text is probably rare.
@@ -156,7 +155,7 @@ async def search(st: Statements, of: Search, *, count: int) -> tuple[Key, ...]:
             if (candidates := await _candidates(st, of, checked.texts)) is not None:
                 return await newest_among(st, of.of, of.ranges, of.bounds, candidates, count=count)
         if checked.rows >= of.steps.before_scan:
-            checked.found += await _scan(st, of, checked.last, count)
+            checked.found += await _scan(st, of, merged.below, count)
             break
         await _check(st, of, await merged.read(st, batch), checked)
         batch *= 2
@@ -174,7 +173,6 @@ async def _check(st: Statements, of: Search, keys: Sequence[Key], checked: Check
     matching = {row[0] for row in rows if row[3]}
     checked.found += [key for key in keys if key.id in matching]
     checked.rows += len(keys)
-    checked.last = keys[-1] if keys else checked.last
     checked.texts += [f"{row[1]}\n{row[2]}" for row in rows[: SAMPLED_TEXTS - len(checked.texts)]]
 
 
