@@ -37,12 +37,13 @@ _OF_IDS = {
     "sqlite": "(SELECT value FROM json_each($1))",
     "postgresql": "(SELECT json_array_elements_text(CAST($1 AS json)))",
 }
+# Not EXISTS, which PostgreSQL turns into a join that reads all receipts.
 _BEHIND = """
 SELECT p.id, COALESCE(s.until_at, -1), COALESCE(s.until_id, '')
 FROM projects AS p LEFT JOIN search_progress AS s ON s.project_id = p.id
-WHERE p.deleted_at IS NULL AND EXISTS (SELECT 1 FROM receipts AS r WHERE r.project_id = p.id
+WHERE p.deleted_at IS NULL AND (SELECT 1 FROM receipts AS r WHERE r.project_id = p.id
   AND (r.accepted_at, r.event_id) > (COALESCE(s.until_at, -1), COALESCE(s.until_id, ''))
-  AND r.accepted_at < $1)
+  AND r.accepted_at < $1 ORDER BY r.accepted_at, r.event_id LIMIT 1) IS NOT NULL
 ORDER BY p.id"""
 _NEXT = """
 SELECT event_id, accepted_at FROM receipts
