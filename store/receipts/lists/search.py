@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from domain.ids import ProjectId
-from store.db.sql import Dialect, Statements
+from store.db.sql import Dialect, Statements, Value
 from store.receipts.lists.merge import MergedRanges
 from store.receipts.lists.ranges import (
     EVENT_LIST,
@@ -133,13 +133,12 @@ class Checked:
 
 def row_contains(dialect: Dialect, of: ListedTable, q: str) -> Condition:
     """The condition that the texts of a row's receipt contain `q`."""
-    # The escape character of the pattern is a slash.
-    escaped = q.replace("/", "//").replace("%", "/%").replace("_", "/_")
     sql = _contains(dialect, "t")
     if of is not EVENT_LIST:
-        receipts = f"receipts AS r WHERE r.event_id = t.event_id AND {_contains(dialect, 'r')}"
-        sql = f"EXISTS (SELECT 1 FROM {receipts})"  # noqa: S608 - constants only
-    return Condition(sql, {"q": q, "pattern": f"%{escaped}%"})
+        # Not EXISTS, for which PostgreSQL would make a hash table of all receipts.
+        contains = _contains(dialect, "r")
+        sql = f"(SELECT {contains} FROM receipts AS r WHERE r.event_id = t.event_id)"  # noqa: S608 - constants only
+    return Condition(sql, _texts_of(q))
 
 
 async def search(st: Statements, of: Search, *, count: int) -> tuple[Key, ...]:
@@ -164,10 +163,10 @@ async def search(st: Statements, of: Search, *, count: int) -> tuple[Key, ...]:
 
 async def _check(st: Statements, of: Search, keys: Sequence[Key], checked: Checked) -> None:
     """Compare the texts of these rows, the next ones, with the text."""
-    contains = row_contains(st.dialect, of.of, of.q)
+    contains = _contains(st.dialect, "r")
     sql, values = bind(
-        _TEXTS[st.dialect].format(table=of.of.name, id=of.of.id, contains=contains.sql),
-        {"ids": json.dumps([key.id for key in keys]), **contains.values},
+        _TEXTS[st.dialect].format(table=of.of.name, id=of.of.id, contains=contains),
+        {"ids": json.dumps([key.id for key in keys]), **_texts_of(of.q)},
     )
     rows = await st.fetch(sql, *values)
     matching = {row[0] for row in rows if row[3]}
@@ -189,7 +188,7 @@ async def _candidates(st: Statements, of: Search, texts: Sequence[str]) -> Condi
     """
     scope = sorted({ProjectId(values[0]) for values in of.ranges.values})
     trigrams = trigram_query(of.q, texts)
-    asked = {"q": of.q, "trigrams": trigrams, "most": of.steps.candidates + 1}
+    asked: dict[str, Value] = {"q": of.q, "trigrams": trigrams, "most": of.steps.candidates + 1}
     sql, values = bind(_COUNT_CANDIDATES[st.dialect], asked)
     ((candidates,),) = await st.fetch(sql, *values)
     if candidates > of.steps.candidates:
@@ -198,11 +197,18 @@ async def _candidates(st: Statements, of: Search, texts: Sequence[str]) -> Condi
     return Condition(
         f"{_WHOLE_IDS} UNION {_INDEXED[st.dialect]} UNION {unindexed}",
         {
-            **row_contains(st.dialect, of.of, of.q).values,
+            **_texts_of(of.q),
             "limits": json.dumps(await search_limits(st, scope)),
             "trigrams": trigrams,
         },
     )
+
+
+def _texts_of(q: str) -> dict[str, str]:
+    """The values of `_CONTAINS`."""
+    # The escape character of the pattern is a slash.
+    escaped = q.replace("/", "//").replace("%", "/%").replace("_", "/_")
+    return {"q": q, "pattern": f"%{escaped}%"}
 
 
 def _contains(dialect: Dialect, receipt: str) -> str:
