@@ -57,14 +57,16 @@ CROSS JOIN LATERAL (SELECT * FROM receipts AS u WHERE u.event_id = t.event_id OF
 _WHOLE_IDS = """
 SELECT event_id FROM receipts WHERE event_id = CAST(:q AS TEXT)
 UNION SELECT event_id FROM incidents WHERE id = CAST(:q AS TEXT)"""
-# On PostgreSQL the right side has the collation of the index, and only a part of a long text.
+# On PostgreSQL the right side has the collation of the index.
 _COUNT_CANDIDATES = {
     "sqlite": """
 SELECT count(*) FROM
   (SELECT 1 FROM search_trigrams WHERE search_trigrams MATCH :trigrams LIMIT :most)""",
     "postgresql": """
 SELECT count(*) FROM (SELECT 1 FROM search_texts AS s WHERE search_trigrams(s.text)
-  @> (search_trigrams(left(CAST(:q AS TEXT), 60)) COLLATE pg_catalog."C") LIMIT :most) AS found""",
+  @> ARRAY(SELECT lower(value) COLLATE pg_catalog."C"
+    FROM json_array_elements_text(CAST(:trigrams AS json)) AS given(value))
+  LIMIT :most) AS found""",
 }
 _INDEXED = {
     "sqlite": """
@@ -74,7 +76,8 @@ WHERE search_trigrams MATCH :trigrams AND s.id = search_trigrams.rowid
   AND lower(s.text) LIKE lower(:pattern) ESCAPE '/'""",
     "postgresql": """
 SELECT s.event_id FROM search_texts AS s WHERE search_trigrams(s.text)
-  @> (search_trigrams(left(CAST(:q AS TEXT), 60)) COLLATE pg_catalog."C")
+  @> ARRAY(SELECT lower(value) COLLATE pg_catalog."C"
+    FROM json_array_elements_text(CAST(:trigrams AS json)) AS given(value))
   AND s.text ILIKE :pattern ESCAPE '/'
   AND s.project_id = ANY(ARRAY(SELECT json_array_elements_text(CAST(:scope AS json))))""",
 }
@@ -187,8 +190,8 @@ async def _candidates(st: Statements, of: Search, texts: Sequence[str]) -> Condi
     None if the index finds too many.
     """
     scope = sorted({ProjectId(values[0]) for values in of.ranges.values})
-    trigrams = trigram_query(of.q, texts)
-    asked: dict[str, Value] = {"q": of.q, "trigrams": trigrams, "most": of.steps.candidates + 1}
+    trigrams = trigram_query(st.dialect, of.q, texts)
+    asked: dict[str, Value] = {"trigrams": trigrams, "most": of.steps.candidates + 1}
     sql, values = bind(_COUNT_CANDIDATES[st.dialect], asked)
     ((candidates,),) = await st.fetch(sql, *values)
     if candidates > of.steps.candidates:

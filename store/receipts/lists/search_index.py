@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 from domain.ids import ProjectId
 from domain.values.timestamps import to_unix_ms
-from store.db.sql import Statements
+from store.db.sql import Dialect, Statements
 
 SHORTEST_INDEXED = 3
 MOST_TRIGRAMS = 4
@@ -76,18 +76,22 @@ async def has_trigrams(st: Statements) -> bool:
     return bool(await st.fetch(_HAS_TRIGRAMS[st.dialect]))
 
 
-def trigram_query(q: str, texts: Sequence[str]) -> str:
-    """The query of FTS5 for rows with the trigrams of a text of three characters or more.
+def trigram_query(dialect: Dialect, q: str, texts: Sequence[str]) -> str:
+    """The rarest trigrams of a text of three characters or more: a query of FTS5, or a JSON array.
 
-    Only those that are the rarest in `texts`: FTS5 reads every row of each, and a few rare ones
-    leave few rows.
+    The rarest are those of the fewest `texts`. The index reads every row of each trigram, and a few
+    rare ones leave few rows.
     """
     lowered = [one.lower() for one in texts]
     trigrams = list(dict.fromkeys(q[start : start + 3] for start in range(len(q) - 2)))
     trigrams = trigrams[:MOST_TRIGRAMS_COUNTED]
     trigrams.sort(key=lambda trigram: sum(trigram.lower() in one for one in lowered))
-    quoted = ['"{}"'.format(one.replace('"', '""')) for one in trigrams[:MOST_TRIGRAMS]]
-    return " AND ".join(quoted)
+    # The lower case of other letters may be longer. They are asked for only without ASCII ones.
+    trigrams.sort(key=lambda trigram: not trigram.isascii())
+    rarest = trigrams[:MOST_TRIGRAMS]
+    if dialect == "postgresql":
+        return json.dumps(rarest)
+    return " AND ".join('"{}"'.format(one.replace('"', '""')) for one in rarest)
 
 
 async def search_limits(st: Statements, scope: Sequence[ProjectId]) -> list[tuple[ProjectId, int]]:
