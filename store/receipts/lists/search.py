@@ -150,8 +150,8 @@ async def search(st: Statements, of: Search, *, count: int) -> tuple[Key, ...]:
     checked, batch = Checked(), of.steps.first
     is_index_asked = len(of.q) < SHORTEST_INDEXED or not await has_trigrams(st)
     while not merged.is_done and len(checked.found) < count:
-        # A first part without a match: the text is probably rare.
-        is_rare = checked.rows > 0 and not checked.found
+        # So many rows without a match: the text is probably rare.
+        is_rare = checked.rows >= of.steps.first and not checked.found
         if not is_index_asked and (is_rare or checked.rows >= of.steps.before_index):
             is_index_asked = True
             if (candidates := await _candidates(st, of, checked.texts)) is not None:
