@@ -43,15 +43,20 @@ _LIKE = {
     "sqlite": "lower({0}) LIKE lower(CAST(:pattern AS TEXT)) ESCAPE '/'",
     "postgresql": "{0} ILIKE CAST(:pattern AS TEXT) ESCAPE '/'",
 }
-_TEXTS = {
-    "sqlite": """
-SELECT t.{id}, r.internal_reference, r.provider_event_id, {contains}
-FROM json_each(:ids) AS given CROSS JOIN {table} AS t CROSS JOIN receipts AS r
-WHERE t.{id} = given.value AND r.event_id = t.event_id""",
-    "postgresql": """
-SELECT t.{id}, r.internal_reference, r.provider_event_id, {contains}
-FROM json_array_elements_text(CAST(:ids AS json)) AS given(value)
-CROSS JOIN LATERAL (SELECT * FROM {table} AS u WHERE u.{id} = given.value OFFSET 0) AS t
+_TEXTS = "SELECT given.value, r.internal_reference, r.provider_event_id, {contains} FROM {rows}"
+# OFFSET 0: PostgreSQL reads each row by its id, whatever number of rows it expects.
+_ROWS_OF_IDS = {
+    ("sqlite", "receipts"): """
+json_each(:ids) AS given CROSS JOIN receipts AS r WHERE r.event_id = given.value""",
+    ("sqlite", "incidents"): """
+json_each(:ids) AS given CROSS JOIN incidents AS t CROSS JOIN receipts AS r
+WHERE t.id = given.value AND r.event_id = t.event_id""",
+    ("postgresql", "receipts"): """
+json_array_elements_text(CAST(:ids AS json)) AS given(value)
+CROSS JOIN LATERAL (SELECT * FROM receipts AS u WHERE u.event_id = given.value OFFSET 0) AS r""",
+    ("postgresql", "incidents"): """
+json_array_elements_text(CAST(:ids AS json)) AS given(value)
+CROSS JOIN LATERAL (SELECT * FROM incidents AS u WHERE u.id = given.value OFFSET 0) AS t
 CROSS JOIN LATERAL (SELECT * FROM receipts AS u WHERE u.event_id = t.event_id OFFSET 0) AS r""",
 }
 _WHOLE_IDS = """
@@ -112,6 +117,7 @@ class SearchSteps:
 STEPS = SearchSteps(first=500, before_index=5_000, before_scan=40_000, candidates=20_000)
 # Texts that are kept, to find the rarest trigrams of the search text.
 SAMPLED_TEXTS = 500
+FAR_MORE = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,11 @@ class Checked:
     rows: int = 0
     found: list[Key] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+
+    def rows_to_fill(self, count: int) -> int:
+        """Half as many more rows than find `count` keys if they are like those so far."""
+        missing, found = count - len(self.found), len(self.found)
+        return 3 * missing * self.rows // (2 * found) if found else FAR_MORE
 
 
 def row_contains(dialect: Dialect, of: ListedTable, q: str) -> Condition:
@@ -160,7 +171,7 @@ async def search(st: Statements, of: Search, *, count: int) -> tuple[Key, ...]:
             checked.found += await _scan(st, of, merged.below, count)
             break
         await _check(st, of, await merged.read(st, batch), checked)
-        batch *= 2
+        batch = min(2 * batch, max(of.steps.first, checked.rows_to_fill(count)))
     return tuple(checked.found[:count])
 
 
@@ -168,7 +179,7 @@ async def _check(st: Statements, of: Search, keys: Sequence[Key], checked: Check
     """Compare the texts of these rows, the next ones, with the text."""
     contains = _contains(st.dialect, "r")
     sql, values = bind(
-        _TEXTS[st.dialect].format(table=of.of.name, id=of.of.id, contains=contains),
+        _TEXTS.format(contains=contains, rows=_ROWS_OF_IDS[st.dialect, of.of.name]),
         {"ids": json.dumps([key.id for key in keys]), **_texts_of(of.q)},
     )
     rows = await st.fetch(sql, *values)
