@@ -37,6 +37,11 @@ SELECT accepted_at, event_id FROM receipts
 WHERE lower(internal_reference || ' ' || provider_event_id) LIKE :pattern ESCAPE '/'
 ORDER BY accepted_at DESC, event_id DESC"""
 
+_ONE_INSTANT = """
+UPDATE receipts SET accepted_at = (SELECT max(accepted_at) FROM receipts)
+WHERE accepted_at > (SELECT min(accepted_at) + (max(accepted_at) - min(accepted_at)) / 3
+  FROM receipts)"""
+
 
 async def matches(session: AsyncSession, q: str) -> list[Key]:
     """The keys of all receipts with the text, by a comparison with every row."""
@@ -87,3 +92,23 @@ async def test_ranges_of_different_length_are_read_newest_first(
 
     assert len(every) == 3_000
     assert found == every
+
+
+@pytest.mark.parametrize("rows", [3, 500, FAR])
+async def test_ranges_with_many_rows_of_one_instant_and_gaps_are_read_newest_first(
+    database: Database, rows: int
+) -> None:
+    ranges = await filled_ranges(database)
+    async with database.transaction() as session:
+        # Two thirds have one instant; the others are older by eight months.
+        await session.execute(text(_ONE_INSTANT))
+    merged, found, reads = MergedRanges(EVENT_LIST, ranges, EVERYTHING), list[Key](), 0
+
+    async with database.reading() as session:
+        while not merged.is_done:
+            found += await merged.read(SessionStatements(session), rows)
+            reads += 1
+        every = await matches(session, "")
+
+    assert found == every
+    assert reads <= 20 + 2 * len(every) / rows
