@@ -20,6 +20,7 @@ PROGRAMS = (
     "neighbours",
     "outage_credit",
     "libraries",
+    "lists",
 )
 
 

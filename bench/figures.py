@@ -44,3 +44,9 @@ def p99(values: Sequence[float]) -> float:
     """The value that one in a hundred exceeds."""
     ordered = sorted(values)
     return ordered[int((len(ordered) - 1) * 0.99)]
+
+
+def p95(values: Sequence[float]) -> float:
+    """The value that one in twenty exceeds."""
+    ordered = sorted(values)
+    return ordered[int((len(ordered) - 1) * 0.95)]

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 from store.db.database import run_alone
 from store.revisions import HISTORY, current_revision, revisions
+from store.schema.search_ddl import make_search_index
 
 
 class StoreIsNewer(Exception):
@@ -53,6 +54,8 @@ def migrate(url: str, *, to: str | None = None, history: Path = HISTORY) -> None
         (command.downgrade if is_back else command.upgrade)(
             alembic_config(history, connection), target
         )
+        if inspect(connection).has_table("search_texts"):
+            make_search_index(connection)
 
     asyncio.run(run_alone(url, move))
 

@@ -156,6 +156,7 @@ CATCHES_EVERYTHING = {
         "what cannot be done for Temporal does not end what needs the store alone"
     ),
     "worker/loops/outage_credit.py": "what cannot be credited now does not end the worker",
+    "worker/loops/search_index.py": "what cannot be indexed now is searched without the index",
     "worker/loops/retention.py": "what cannot be purged now does not end the worker",
     "api/middleware.py": "a bug is a 500 with a request id",
     "api/ingest/endpoint.py": "a bug in the hot path is a 500 with a request id",

@@ -43,6 +43,7 @@ from worker.health.heartbeat import WorkerHeartbeat
 from worker.health.thresholds import DEFAULT_THRESHOLDS, HealthThresholds
 from worker.loops.outage_credit import outage_credit_loop
 from worker.loops.retention import erasure_loop, retention_loop
+from worker.loops.search_index import search_index_loop
 from worker.temporal.connect import TemporalEndpoint, connect, quiet_runtime
 from worker.temporal.problems import FIXES, Problem, TemporalProblem
 
@@ -201,6 +202,7 @@ async def _work(
         TemporalConnectionLoop(connect_now, dependencies, store_services, heartbeat).run(),
         retention_loop(dependencies.database.for_loops()),
         erasure_loop(dependencies.database.for_loops()),
+        search_index_loop(dependencies.database.for_loops()),
         garbage_collection_loop(),
     ]
     async with store_services.running() as store_task:

@@ -45,7 +45,10 @@ from store.schema.tables import ALERTS, OUTBOX, TABLES
 from store.status.heartbeats import INGEST, NAMESPACE_FACT, read_heartbeats, write_fact
 
 # A closed session or a used link must not become valid again.
-LEFT_OUT = frozenset({"login_links", "sessions", "invitations", "throttles"})
+# The search index is made again from the receipts.
+LEFT_OUT = frozenset(
+    {"login_links", "sessions", "invitations", "throttles", "search_texts", "search_progress"}
+)
 # Tables that may have rows in a store that is still unused.
 OF_NO_WEIGHT = LEFT_OUT | {"heartbeats", "facts", "outages"}
 RUNNING_SECONDS = 10.0

@@ -41,7 +41,16 @@ from store.schema.tables import (
     TABLES,
 )
 
-OF_A_RECEIPT = ("alerts", "attempts", "repairs", "results", "timeline", "incidents", "stuck_runs")
+OF_A_RECEIPT = (
+    "alerts",
+    "attempts",
+    "repairs",
+    "results",
+    "timeline",
+    "incidents",
+    "stuck_runs",
+    "search_texts",
+)
 # By then the run has received the signal.
 ERASED_AFTER = timedelta(seconds=60)
 # Longer than any process accepts receipts of a deleted project, unless it is frozen meanwhile.

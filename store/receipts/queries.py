@@ -1,7 +1,7 @@
 """Queries of receipts and incidents, for pages and REST; best called in `Database.reading()`.
 
 `project_id` None means every project (the console); REST passes the caller's. Lists are newest
-first, paged by keyset on the ids, which are ordered by time.
+first, paged by keyset on the instant and the id (`store.receipts.lists.pages`).
 """
 
 from collections.abc import Sequence
@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, or_, select
+from sqlalchemy import ColumnElement, Row, TextClause, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
-from domain.incidents import Incident, IncidentState, Repair, Resolution, TimelineEntry
-from domain.receipts import Provider, Receipt, ReceiptState
-from store.db.paging import Page, page_of_rows
+from domain.incidents import Incident, IncidentState, Repair, TimelineEntry
+from domain.receipts import Provider, Receipt
+from store.db.paging import Page
+from store.db.sql import SessionStatements
+from store.receipts.lists.pages import ListFilters as ListFilters
+from store.receipts.lists.pages import live_projects, page_of_ids, prefer_indexes
+from store.receipts.lists.ranges import EVENT_LIST, INCIDENT_LIST
 from store.receipts.pending_credit import credited_receipts, pending_entries
 from store.receipts.rows.details import (
-    in_projects,
     incidents_from,
     incidents_of,
     of_project,
@@ -26,31 +29,15 @@ from store.receipts.rows.details import (
 )
 from store.receipts.timeline import read_timeline
 from store.schema.mappers import RECEIPT_COLUMNS
-from store.schema.tables import INCIDENTS, PROJECTS, RECEIPTS, REPAIRS
+from store.schema.tables import (
+    INCIDENT_IS_REPAIRED,
+    INCIDENTS,
+    RECEIPT_IS_WAITING,
+    RECEIPTS,
+    REPAIRS,
+)
 
 WEEK = timedelta(days=7)
-
-
-@dataclass(frozen=True, slots=True)
-class ListFilters:
-    """The filters of a list; None or empty means no filter. `states` are those of receipts or
-    incidents, as the list is.
-
-    `project_id` is always given, because None means every project. `within` are the reader's
-    projects, None for all. `created_after` and `created_before` exclude the instant itself. `q`
-    matches part of the internal reference or of the provider's id, or a whole id of ours.
-    """
-
-    project_id: ProjectId | None
-    within: tuple[ProjectId, ...] | None = None
-    states: tuple[str, ...] = ()
-    provider: str | None = None
-    event_type: str | None = None
-    effect_type: str | None = None
-    internal_reference: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    q: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +91,11 @@ async def list_events(
     session: AsyncSession, filters: ListFilters, *, limit: int, cursor: str | None
 ) -> Page[EventRow]:
     """A page of events. Raises: ValidationFailed for an invalid cursor."""
-    query = select(*RECEIPT_COLUMNS).where(
-        *_receipt_conditions(filters), *_created(filters, RECEIPTS.c.accepted_at)
-    )
-    if filters.states:
-        query = query.where(RECEIPTS.c.state.in_(filters.states))
-    rows, next_cursor = await page_of_rows(
-        session, query, RECEIPTS.c.event_id, limit=limit, cursor=cursor
-    )
-    incidents = await incidents_of(session, [row.event_id for row in rows])
-    receipts = await credited_receipts(session, rows)
+    ids, next_cursor = await page_of_ids(session, EVENT_LIST, filters, limit=limit, cursor=cursor)
+    query = select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id.in_(ids))
+    found = {row.event_id: row for row in await session.execute(query)} if ids else {}
+    incidents = await incidents_of(session, ids)
+    receipts = await credited_receipts(session, [found[one] for one in ids if one in found])
     return Page(
         tuple(EventRow(receipt, incidents.get(receipt.event_id)) for receipt in receipts),
         next_cursor,
@@ -124,16 +106,14 @@ async def list_incidents(
     session: AsyncSession, filters: ListFilters, *, limit: int, cursor: str | None
 ) -> Page[IncidentRow]:
     """A page of incidents. Raises: ValidationFailed for an invalid cursor."""
-    query = select(INCIDENTS).join(RECEIPTS, RECEIPTS.c.event_id == INCIDENTS.c.event_id)
-    query = query.where(*_receipt_conditions(filters), *_created(filters, INCIDENTS.c.opened_at))
-    if filters.project_id is not None:
-        query = query.where(INCIDENTS.c.project_id == filters.project_id)
-    if filters.states:
-        query = query.where(INCIDENTS.c.state.in_(filters.states))
-    rows, next_cursor = await page_of_rows(
-        session, query, INCIDENTS.c.id, limit=limit, cursor=cursor
+    ids, next_cursor = await page_of_ids(
+        session, INCIDENT_LIST, filters, limit=limit, cursor=cursor
     )
-    return Page(await _with_receipts(session, rows), next_cursor)
+    query = select(INCIDENTS).where(INCIDENTS.c.id.in_(ids))
+    found = {row.id: row for row in await session.execute(query)} if ids else {}
+    return Page(
+        await _with_receipts(session, [found[one] for one in ids if one in found]), next_cursor
+    )
 
 
 async def read_event_row(
@@ -220,13 +200,14 @@ async def find_by_provider_event(
     provider_event_id: str,
 ) -> list[Receipt]:
     """The receipts of one of the provider's events, one for each effect, newest first."""
+    # By the index `receipts_identity`, which begins with the project.
     query = select(*RECEIPT_COLUMNS).where(
+        RECEIPTS.c.project_id.in_(await live_projects(session, project_id)),
         RECEIPTS.c.provider == provider.value,
         RECEIPTS.c.provider_event_id == provider_event_id,
-        *of_project(RECEIPTS.c.project_id, project_id),
     )
-    rows = await session.execute(query.order_by(RECEIPTS.c.event_id.desc()))
-    return await credited_receipts(session, rows.all())
+    rows = sorted((await session.execute(query)).all(), key=lambda row: row.event_id, reverse=True)
+    return await credited_receipts(session, rows)
 
 
 async def counts(
@@ -237,49 +218,21 @@ async def counts(
     within: tuple[ProjectId, ...] | None = None,
 ) -> Counts:
     """The counts of the home page; `within` as in `ListFilters`."""
-    waiting = select(func.count()).where(
-        RECEIPTS.c.state == ReceiptState.WAITING.value,
-        *of_project(RECEIPTS.c.project_id, project_id),
-        *in_projects(RECEIPTS.c.project_id, within),
-    )
-    state, recovered = INCIDENTS.c.state, INCIDENTS.c.resolution != Resolution.MANUAL.value
-    incidents = select(
-        func.count().filter(state == IncidentState.OPEN.value).label("open"),
-        func.count().filter(state == IncidentState.REPAIRING.value).label("repairing"),
-        func.count().filter(recovered, INCIDENTS.c.resolved_at > now - WEEK).label("repaired"),
-    ).where(
-        *of_project(INCIDENTS.c.project_id, project_id),
-        *in_projects(INCIDENTS.c.project_id, within),
-    )
-    row = (await session.execute(incidents)).one()
+    await prefer_indexes(SessionStatements(session))
+    scope = await live_projects(session, project_id, within)
+    of_receipts, of_incidents = (table.c.project_id.in_(scope) for table in (RECEIPTS, INCIDENTS))
+    state, resolved_at = INCIDENTS.c.state, INCIDENTS.c.resolved_at
+    is_waiting, is_repaired = text(RECEIPT_IS_WAITING), text(INCIDENT_IS_REPAIRED)
+
+    async def count(*conditions: ColumnElement[bool] | TextClause) -> int:
+        return await session.scalar(select(func.count()).where(*conditions)) or 0
+
     return Counts(
-        waiting=await session.scalar(waiting) or 0,
-        open=row.open,
-        repairing=row.repairing,
-        repaired_this_week=row.repaired,
+        waiting=await count(of_receipts, is_waiting),
+        open=await count(of_incidents, state == IncidentState.OPEN.value),
+        repairing=await count(of_incidents, state == IncidentState.REPAIRING.value),
+        repaired_this_week=await count(of_incidents, is_repaired, resolved_at > now - WEEK),
     )
-
-
-def _receipt_conditions(filters: ListFilters) -> list[ColumnElement[bool]]:
-    equal = ("project_id", "provider", "event_type", "effect_type", "internal_reference")
-    wanted = {name: getattr(filters, name) for name in equal}
-    conditions = [RECEIPTS.c[name] == value for name, value in wanted.items() if value is not None]
-    conditions.extend(in_projects(RECEIPTS.c.project_id, filters.within))
-    # The rows of a deleted project are being erased.
-    deleted = select(PROJECTS.c.id).where(PROJECTS.c.deleted_at.is_not(None))
-    conditions.append(RECEIPTS.c.project_id.not_in(deleted))
-    if filters.q is not None and (q := filters.q.strip()):
-        of_incident = select(INCIDENTS.c.event_id).where(INCIDENTS.c.id == q)
-        columns = (RECEIPTS.c.internal_reference, RECEIPTS.c.provider_event_id)
-        in_texts = [column.icontains(q, autoescape=True) for column in columns]
-        ids = (RECEIPTS.c.event_id == q, RECEIPTS.c.event_id.in_(of_incident))
-        conditions.append(or_(*ids, *in_texts))
-    return conditions
-
-
-def _created(filters: ListFilters, at: ColumnElement[datetime]) -> list[ColumnElement[bool]]:
-    after = [] if filters.created_after is None else [at > filters.created_after]
-    return after if filters.created_before is None else [*after, at < filters.created_before]
 
 
 async def _with_receipts(

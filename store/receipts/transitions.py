@@ -54,7 +54,8 @@ _MOVE_RECEIPT = (
 )
 _INSERT_INCIDENT = (
     "INSERT INTO incidents (id, event_id, project_id, state, reason, error_code, error_message,"
-    " opened_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+    " opened_at, event_type, effect_type) SELECT $1, $2, $3, $4, $5, $6, $7, CAST($8 AS BIGINT),"
+    " event_type, effect_type FROM receipts WHERE event_id = $2"
 )
 _MOVE_INCIDENT = "UPDATE incidents SET state = $1 WHERE id = $2 AND state = $3 RETURNING 1"
 _RESOLVE_INCIDENT = (

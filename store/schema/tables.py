@@ -29,6 +29,7 @@ from sqlmodel import Field, SQLModel
 from domain.temporal.outbox import URGENT_KINDS
 from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.schema.audit_triggers import make_append_only
+from store.schema.search_ddl import index_with_trigrams
 
 
 class Instant(TypeDecorator[datetime]):
@@ -88,6 +89,8 @@ def _number() -> Any:
 # partial indexes.
 ALERT_IS_FRESH = "sent_at IS NULL AND ended_at IS NULL AND tries = 0"
 ALERT_IS_RETRIED = "sent_at IS NULL AND ended_at IS NULL AND tries > 0"
+RECEIPT_IS_WAITING = "state = 'waiting'"
+INCIDENT_IS_REPAIRED = "resolution <> 'manual'"
 
 
 def _newest_outage() -> Any:
@@ -152,13 +155,24 @@ class Receipt(SQLModel, table=True):
         UniqueConstraint(
             "project_id", "provider", "provider_event_id", "effect_type", name="receipts_identity"
         ),
-        Index("receipts_by_state", "project_id", "state", "event_id"),
+        Index("receipts_by_time", "project_id", "accepted_at", "event_id"),
+        Index(
+            "receipts_by_state",
+            "project_id",
+            "state",
+            "event_type",
+            "effect_type",
+            "accepted_at",
+            "event_id",
+        ),
         _partial_index("receipts_due", "deadline_at", where="state = 'waiting'"),
         _partial_index(
             "receipts_overdue", "project_id", "deadline_at", "event_id", where="state = 'waiting'"
         ),
         _partial_index("receipts_unended", "event_id", where="state IN ('waiting', 'incident')"),
-        Index("receipts_by_reference", "project_id", "internal_reference"),
+        Index(
+            "receipts_by_reference", "project_id", "internal_reference", "accepted_at", "event_id"
+        ),
         _partial_index("receipts_with_payload", "accepted_at", where="payload IS NOT NULL"),
     )
 
@@ -187,7 +201,21 @@ class Receipt(SQLModel, table=True):
 
 class Incident(SQLModel, table=True):
     __tablename__: ClassVar[str] = "incidents"
-    __table_args__ = (Index("incidents_by_state", "project_id", "state", "id"),)
+    __table_args__ = (
+        Index("incidents_by_time", "project_id", "opened_at", "id"),
+        Index(
+            "incidents_by_state",
+            "project_id",
+            "state",
+            "event_type",
+            "effect_type",
+            "opened_at",
+            "id",
+        ),
+        _partial_index(
+            "incidents_repaired", "project_id", "resolved_at", where=INCIDENT_IS_REPAIRED
+        ),
+    )
 
     id: str = _text(primary_key=True)
     event_id: str = _text(unique=True)  # exactly one incident for a receipt
@@ -203,6 +231,33 @@ class Incident(SQLModel, table=True):
     resolving_replay_id: str | None = _text(nullable=True)
     # JSON object: the latest `reprocess` signal seen of each series
     request_marks: str | None = _text(nullable=True)
+    # Those of the receipt, so that the list of incidents filters by its own indexes.
+    event_type: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
+    effect_type: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
+
+
+class SearchText(SQLModel, table=True):
+    """The texts of a receipt that a search looks into.
+
+    `store.receipts.lists.search_index` fills it.
+    """
+
+    __tablename__: ClassVar[str] = "search_texts"
+
+    id: int | None = _sequence()
+    event_id: str = _text(unique=True)
+    project_id: str = _text()
+    text: str = _text()  # internal reference and the provider's id, a line each
+
+
+class SearchProgress(SQLModel, table=True):
+    """How far `search_texts` holds the receipts of a project, in the order of their lists."""
+
+    __tablename__: ClassVar[str] = "search_progress"
+
+    project_id: str = _text(primary_key=True)
+    until_at: datetime = _instant()
+    until_id: str = _text()
 
 
 class Repair(SQLModel, table=True):
@@ -567,7 +622,11 @@ class AuditLog(SQLModel, table=True):
     """
 
     __tablename__: ClassVar[str] = "audit_log"
-    __table_args__ = (Index("audit_log_by_project", "project_id", "sequence"),)
+    __table_args__ = (
+        Index("audit_log_by_project", "project_id", "sequence"),
+        Index("audit_log_by_action", "action", "sequence"),
+        Index("audit_log_by_actor", "actor", "sequence"),
+    )
 
     sequence: int = _number()
     at: datetime = _instant()
@@ -604,6 +663,8 @@ REPAIRS = TABLES["repairs"]
 ATTEMPTS = TABLES["attempts"]
 RESULTS = TABLES["results"]
 TIMELINE = TABLES["timeline"]
+SEARCH_TEXTS = TABLES["search_texts"]
+SEARCH_PROGRESS = TABLES["search_progress"]
 OUTBOX = TABLES["outbox"]
 STUCK_RUNS = TABLES["stuck_runs"]
 ALERTS = TABLES["alerts"]
@@ -626,3 +687,4 @@ AUDIT_LOG = TABLES["audit_log"]
 AUDIT_HEAD = TABLES["audit_head"]
 
 make_append_only(AUDIT_LOG, AUDIT_HEAD)
+index_with_trigrams(SEARCH_TEXTS)

@@ -50,8 +50,8 @@ from egress.transport import parse_permitted_url
 from operations.incidents import ResolveBody
 from operations.inputs import ProjectPatch
 from operations.validation import known_id, validated
-from store.db.paging import _id_in
 from store.maintenance.mailbox import list_mails, read_mail
+from store.receipts.lists.ranges import EVENT_LIST, INCIDENT_LIST, read_bounds
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 INSTANT: TypeAdapter[datetime] = TypeAdapter(WireInstant)
@@ -161,8 +161,8 @@ def query(data: bytes) -> None:
         again.created_after,
         again.created_before,
     )
-    for name in ("event_id", "id"):
-        _refusable(partial(_id_in, address.cursor or "", of=name))
+    for of in (EVENT_LIST, INCIDENT_LIST):
+        _refusable(partial(read_bounds, of, address.cursor or "", after=None, before=None))
 
 
 def form(data: bytes) -> None:

@@ -11,10 +11,12 @@ from store.audit.verify import verify_audit
 from store.crypto.encryption import Sealer
 from store.crypto.root_secret import SECRET_FACT
 from store.db.database import Database
+from store.db.sql import SessionStatements
 from store.ingest.connection import open_ingest_connection
 from store.ingest.group_commit import Committer
 from store.maintenance.backup import LEFT_OUT, RESTORED, TABLES
 from store.projects.api_keys import find_key
+from store.receipts.lists.search_index import index_batch, projects_behind
 from store.status import heartbeats
 from store.status.heartbeats import INGEST
 from tests.store.maintenance.backup_setup import (
@@ -34,6 +36,10 @@ async def test_every_row_comes_back(
 ) -> None:
     empty = empty_of_any_kind
     await lived_in(story, sealer)
+    async with story.database.transaction() as session:
+        st, later = SessionStatements(session), story.at + timedelta(minutes=2)
+        for progress in await projects_behind(st, later):
+            await index_batch(st, progress, later)
     before = await rows_of(story.database)
     assert [name for name, rows in before.items() if not rows] == []
 

@@ -91,6 +91,10 @@ async def fill(url: str, sealer: Sealer) -> None:
         await write_fact(session, "temporal_namespace_id", "of an engine")
         over = {"down_from": START, "up_at": START, "accepted_until": START, "done_at": START}
         session.add(tables.Outage(cursor="", **over))
+        texts = {"project_id": created.project.id, "text": "seat 7"}
+        session.add(tables.SearchText(event_id="evt_1", **texts))
+        until = {"project_id": created.project.id, "until_at": START, "until_id": "evt_1"}
+        session.add(tables.SearchProgress(**until))
         answer = {
             "endpoint": "result",
             "key": "key",

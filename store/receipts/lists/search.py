@@ -1,0 +1,235 @@
+"""Finds the rows of a list whose texts contain a search text, newest first.
+
+1. The newest rows of the ranges are checked. A text that many rows contain fills a page from them,
+   and ranges with few rows are read whole.
+2. Otherwise the trigram index is asked (`store.receipts.lists.search_index`), together with the
+   receipts that it does not hold yet. Their rows are sorted.
+3. A frequent text has too many of them, and a text of fewer than three characters has no trigram.
+   Then the ranges are checked further, until the session's time limit at most.
+
+A text matches part of the internal reference or of the provider's id, or a whole id of ours. The
+case of ASCII letters does not matter.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from domain.ids import ProjectId
+from store.db.sql import Dialect, Statements, Value
+from store.receipts.lists.merge import MergedRanges
+from store.receipts.lists.ranges import (
+    EVENT_LIST,
+    Bounds,
+    Condition,
+    Key,
+    ListedTable,
+    Ranges,
+    bind,
+    newest,
+    newest_among,
+)
+from store.receipts.lists.search_index import (
+    SHORTEST_INDEXED,
+    has_trigrams,
+    search_limits,
+    trigram_query,
+)
+
+_CONTAINS = """
+  ({like_reference} OR {like_provider_id} OR {r}.event_id = CAST(:q AS TEXT)
+  OR {r}.event_id IN (SELECT event_id FROM incidents WHERE id = CAST(:q AS TEXT)))"""
+_LIKE = {
+    "sqlite": "lower({0}) LIKE lower(CAST(:pattern AS TEXT)) ESCAPE '/'",
+    "postgresql": "{0} ILIKE CAST(:pattern AS TEXT) ESCAPE '/'",
+}
+_TEXTS = "SELECT given.value, r.internal_reference, r.provider_event_id, {contains} FROM {rows}"
+# OFFSET 0: PostgreSQL reads each row by its id, whatever number of rows it expects.
+_ROWS_OF_IDS = {
+    ("sqlite", "receipts"): """
+json_each(:ids) AS given CROSS JOIN receipts AS r WHERE r.event_id = given.value""",
+    ("sqlite", "incidents"): """
+json_each(:ids) AS given CROSS JOIN incidents AS t CROSS JOIN receipts AS r
+WHERE t.id = given.value AND r.event_id = t.event_id""",
+    ("postgresql", "receipts"): """
+json_array_elements_text(CAST(:ids AS json)) AS given(value)
+CROSS JOIN LATERAL (SELECT * FROM receipts AS u WHERE u.event_id = given.value OFFSET 0) AS r""",
+    ("postgresql", "incidents"): """
+json_array_elements_text(CAST(:ids AS json)) AS given(value)
+CROSS JOIN LATERAL (SELECT * FROM incidents AS u WHERE u.id = given.value OFFSET 0) AS t
+CROSS JOIN LATERAL (SELECT * FROM receipts AS u WHERE u.event_id = t.event_id OFFSET 0) AS r""",
+}
+_WHOLE_IDS = """
+SELECT event_id FROM receipts WHERE event_id = CAST(:q AS TEXT)
+UNION SELECT event_id FROM incidents WHERE id = CAST(:q AS TEXT)"""
+# On PostgreSQL the right side has the collation of the index.
+_COUNT_CANDIDATES = {
+    "sqlite": """
+SELECT count(*) FROM
+  (SELECT 1 FROM search_trigrams WHERE search_trigrams MATCH :trigrams LIMIT :most)""",
+    "postgresql": """
+SELECT count(*) FROM (SELECT 1 FROM search_texts AS s WHERE search_trigrams(s.text)
+  @> ARRAY(SELECT lower(value) COLLATE pg_catalog."C"
+    FROM json_array_elements_text(CAST(:trigrams AS json)) AS given(value))
+  LIMIT :most) AS found""",
+}
+_INDEXED = {
+    "sqlite": """
+SELECT s.event_id FROM search_trigrams CROSS JOIN search_texts AS s
+WHERE search_trigrams MATCH :trigrams AND s.id = search_trigrams.rowid
+  AND s.project_id IN (SELECT value FROM json_each(:scope))
+  AND lower(s.text) LIKE lower(:pattern) ESCAPE '/'""",
+    "postgresql": """
+SELECT s.event_id FROM search_texts AS s WHERE search_trigrams(s.text)
+  @> ARRAY(SELECT lower(value) COLLATE pg_catalog."C"
+    FROM json_array_elements_text(CAST(:trigrams AS json)) AS given(value))
+  AND s.text ILIKE :pattern ESCAPE '/'
+  AND s.project_id = ANY(ARRAY(SELECT json_array_elements_text(CAST(:scope AS json))))""",
+}
+_UNINDEXED = {
+    "sqlite": """
+SELECT r.event_id FROM json_each(:limits) AS given CROSS JOIN receipts AS r
+WHERE r.project_id = json_extract(given.value, '$[0]')
+  AND r.accepted_at >= json_extract(given.value, '$[1]') AND {contains}""",
+    "postgresql": """
+SELECT r.event_id FROM json_array_elements(CAST(:limits AS json)) AS given(value)
+CROSS JOIN LATERAL (SELECT * FROM receipts AS u WHERE u.project_id = (given.value ->> 0)
+  AND u.accepted_at >= CAST(given.value ->> 1 AS BIGINT) OFFSET 0) AS r
+WHERE {contains}""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSteps:
+    """When a search goes on to its next step, in rows.
+
+    `first` are checked in the first part, and each part is twice as long as the one before. The
+    index is asked after `before_index`, and one statement scans the rest after `before_scan`. A
+    text with more than `candidates` in the index is frequent: sorting them would take longer.
+    """
+
+    first: int
+    before_index: int
+    before_scan: int
+    candidates: int
+
+
+STEPS = SearchSteps(first=500, before_index=5_000, before_scan=40_000, candidates=20_000)
+# Texts that are kept, to find the rarest trigrams of the search text.
+SAMPLED_TEXTS = 500
+FAR_MORE = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A search for the text `q` in a list, within ranges and bounds."""
+
+    of: ListedTable
+    ranges: Ranges
+    bounds: Bounds
+    q: str
+    steps: SearchSteps = STEPS
+
+
+@dataclass(slots=True)
+class Checked:
+    """The rows checked so far: how many, the keys that match, and some texts."""
+
+    rows: int = 0
+    found: list[Key] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    def rows_to_fill(self, count: int) -> int:
+        """Half as many more rows than find `count` keys if they are like those so far."""
+        missing, found = count - len(self.found), len(self.found)
+        return 3 * missing * self.rows // (2 * found) if found else FAR_MORE
+
+
+def row_contains(dialect: Dialect, of: ListedTable, q: str) -> Condition:
+    """The condition that the texts of a row's receipt contain `q`."""
+    sql = _contains(dialect, "t")
+    if of is not EVENT_LIST:
+        # Not EXISTS, for which PostgreSQL would make a hash table of all receipts.
+        contains = _contains(dialect, "r")
+        sql = f"(SELECT {contains} FROM receipts AS r WHERE r.event_id = t.event_id)"  # noqa: S608 - constants only
+    return Condition(sql, _texts_of(q))
+
+
+async def search(st: Statements, of: Search, *, count: int) -> tuple[Key, ...]:
+    """The newest `count` keys of rows whose texts contain the text."""
+    merged = MergedRanges(of.of, of.ranges, of.bounds)
+    checked, batch = Checked(), of.steps.first
+    is_index_asked = len(of.q) < SHORTEST_INDEXED or not await has_trigrams(st)
+    while not merged.is_done and len(checked.found) < count:
+        # So many rows without a match: the text is probably rare.
+        is_rare = checked.rows >= of.steps.first and not checked.found
+        if not is_index_asked and (is_rare or checked.rows >= of.steps.before_index):
+            is_index_asked = True
+            if (candidates := await _candidates(st, of, checked.texts)) is not None:
+                return await newest_among(st, of.of, of.ranges, of.bounds, candidates, count=count)
+        if checked.rows >= of.steps.before_scan:
+            checked.found += await _scan(st, of, merged.below, count)
+            break
+        await _check(st, of, await merged.read(st, batch), checked)
+        batch = min(2 * batch, max(of.steps.first, checked.rows_to_fill(count)))
+    return tuple(checked.found[:count])
+
+
+async def _check(st: Statements, of: Search, keys: Sequence[Key], checked: Checked) -> None:
+    """Compare the texts of these rows, the next ones, with the text."""
+    contains = _contains(st.dialect, "r")
+    sql, values = bind(
+        _TEXTS.format(contains=contains, rows=_ROWS_OF_IDS[st.dialect, of.of.name]),
+        {"ids": json.dumps([key.id for key in keys]), **_texts_of(of.q)},
+    )
+    rows = await st.fetch(sql, *values)
+    matching = {row[0] for row in rows if row[3]}
+    checked.found += [key for key in keys if key.id in matching]
+    checked.rows += len(keys)
+    checked.texts += [f"{row[1]}\n{row[2]}" for row in rows[: SAMPLED_TEXTS - len(checked.texts)]]
+
+
+async def _scan(st: Statements, of: Search, below: Key, count: int) -> tuple[Key, ...]:
+    """The newest matches below a key, by one statement, which the time limit can end."""
+    contains = row_contains(st.dialect, of.of, of.q)
+    bounds = Bounds(of.bounds.after_ms, below)
+    return await newest(st, of.of, of.ranges, bounds, count=count, condition=contains)
+
+
+async def _candidates(st: Statements, of: Search, texts: Sequence[str]) -> Condition | None:
+    """The receipts that the index finds, those that it does not hold yet, and the one of that id.
+    None if the index finds too many.
+    """
+    scope = sorted({ProjectId(values[0]) for values in of.ranges.values})
+    trigrams = trigram_query(st.dialect, of.q, texts)
+    asked: dict[str, Value] = {"trigrams": trigrams, "most": of.steps.candidates + 1}
+    sql, values = bind(_COUNT_CANDIDATES[st.dialect], asked)
+    ((candidates,),) = await st.fetch(sql, *values)
+    if candidates > of.steps.candidates:
+        return None
+    unindexed = _UNINDEXED[st.dialect].format(contains=_contains(st.dialect, "r"))
+    return Condition(
+        f"{_WHOLE_IDS} UNION {_INDEXED[st.dialect]} UNION {unindexed}",
+        {
+            **_texts_of(of.q),
+            "limits": json.dumps(await search_limits(st, scope)),
+            "trigrams": trigrams,
+        },
+    )
+
+
+def _texts_of(q: str) -> dict[str, str]:
+    """The values of `_CONTAINS`."""
+    # The escape character of the pattern is a slash.
+    escaped = q.replace("/", "//").replace("%", "/%").replace("_", "/_")
+    return {"q": q, "pattern": f"%{escaped}%"}
+
+
+def _contains(dialect: Dialect, receipt: str) -> str:
+    like_reference, like_provider_id = (
+        _LIKE[dialect].format(f"{receipt}.{name}")
+        for name in ("internal_reference", "provider_event_id")
+    )
+    return _CONTAINS.format(
+        r=receipt, like_reference=like_reference, like_provider_id=like_provider_id
+    )

@@ -1,0 +1,135 @@
+"""Keeps the trigram index of receipts' texts, which `store.receipts.lists.search` asks.
+
+1. `search_texts` holds the texts of a receipt. On SQLite its triggers keep an FTS5 table with
+   trigrams; on PostgreSQL it has a GIN index of them.
+2. A worker loop copies the texts a minute after a receipt was accepted, in batches. In the
+   transaction of ingest the index would cost a fifth of its rate (decision 0040).
+3. `search_progress` holds how far each project is. Later receipts are searched without the index.
+
+Nothing here commits.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from domain.ids import ProjectId
+from domain.values.timestamps import to_unix_ms
+from store.db.sql import Dialect, Statements
+
+SHORTEST_INDEXED = 3
+MOST_TRIGRAMS = 4
+MOST_TRIGRAMS_COUNTED = 60
+BATCH = 500
+# Longer than any transaction that accepts receipts, and than the clocks of two servers differ: a
+# receipt must not appear before the place that the index has reached.
+SETTLED_AFTER = timedelta(seconds=60)
+
+_HAS_TRIGRAMS = {
+    "sqlite": "SELECT 1 FROM sqlite_master WHERE name = 'search_trigrams'",
+    "postgresql": (
+        "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass('search_texts_trigrams')"
+        " AND indisvalid"
+    ),
+}
+_OF_IDS = {
+    "sqlite": "(SELECT value FROM json_each($1))",
+    "postgresql": "(SELECT json_array_elements_text(CAST($1 AS json)))",
+}
+# Not EXISTS, which PostgreSQL turns into a join that reads all receipts.
+_BEHIND = """
+SELECT p.id, COALESCE(s.until_at, -1), COALESCE(s.until_id, '')
+FROM projects AS p LEFT JOIN search_progress AS s ON s.project_id = p.id
+WHERE p.deleted_at IS NULL AND (SELECT 1 FROM receipts AS r WHERE r.project_id = p.id
+  AND (r.accepted_at, r.event_id) > (COALESCE(s.until_at, -1), COALESCE(s.until_id, ''))
+  AND r.accepted_at < $1 ORDER BY r.accepted_at, r.event_id LIMIT 1) IS NOT NULL
+ORDER BY p.id"""
+_NEXT = """
+SELECT event_id, accepted_at FROM receipts
+WHERE project_id = $1 AND (accepted_at, event_id) > ($2, $3) AND accepted_at < $4
+ORDER BY accepted_at, event_id LIMIT $5"""
+_COPY = """
+INSERT INTO search_texts (event_id, project_id, text)
+SELECT event_id, project_id, internal_reference || {newline} || provider_event_id FROM receipts
+WHERE event_id IN {ids} ORDER BY accepted_at, event_id ON CONFLICT (event_id) DO NOTHING"""
+_NEWLINE = {"sqlite": "char(10)", "postgresql": "chr(10)"}
+_ADVANCE = """
+INSERT INTO search_progress (project_id, until_at, until_id) VALUES ($1, $2, $3)
+ON CONFLICT (project_id) DO UPDATE SET until_at = excluded.until_at, until_id = excluded.until_id
+WHERE (search_progress.until_at, search_progress.until_id)
+  < (excluded.until_at, excluded.until_id)"""
+_GO_BACK = "UPDATE search_progress SET until_at = $1, until_id = '' WHERE until_at > $1"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the index holds the receipts of a project: up to this instant and id."""
+
+    project_id: ProjectId
+    until_at_ms: int
+    until_id: str
+
+
+async def has_trigrams(st: Statements) -> bool:
+    """Whether this store has a trigram index."""
+    return bool(await st.fetch(_HAS_TRIGRAMS[st.dialect]))
+
+
+def trigram_query(dialect: Dialect, q: str, texts: Sequence[str]) -> str:
+    """The rarest trigrams of a text of three characters or more: a query of FTS5, or a JSON array.
+
+    The rarest are those of the fewest `texts`. The index reads every row of each trigram, and a few
+    rare ones leave few rows.
+    """
+    lowered = [one.lower() for one in texts]
+    trigrams = list(dict.fromkeys(q[start : start + 3] for start in range(len(q) - 2)))
+    trigrams = trigrams[:MOST_TRIGRAMS_COUNTED]
+    trigrams.sort(key=lambda trigram: sum(trigram.lower() in one for one in lowered))
+    # The lower case of other letters may be longer. They are asked for only without ASCII ones.
+    trigrams.sort(key=lambda trigram: not trigram.isascii())
+    rarest = trigrams[:MOST_TRIGRAMS]
+    if dialect == "postgresql":
+        return json.dumps(rarest)
+    return " AND ".join('"{}"'.format(one.replace('"', '""')) for one in rarest)
+
+
+async def search_limits(st: Statements, scope: Sequence[ProjectId]) -> list[tuple[ProjectId, int]]:
+    """From which instant on, in Unix milliseconds, the receipts of each project are not indexed."""
+    sql = "SELECT project_id, until_at FROM search_progress WHERE project_id IN "
+    rows = await st.fetch(sql + _OF_IDS[st.dialect], json.dumps(scope))
+    until = {row[0]: row[1] for row in rows}
+    return [(project_id, until.get(project_id, 0)) for project_id in scope]
+
+
+async def projects_behind(st: Statements, now: datetime) -> list[Progress]:
+    """The projects with receipts to be indexed now. Each is read from its own index range."""
+    rows = await st.fetch(_BEHIND, _settled_ms(now))
+    return [Progress(ProjectId(row[0]), row[1], row[2]) for row in rows]
+
+
+async def index_batch(
+    st: Statements, progress: Progress, now: datetime, *, limit: int = BATCH
+) -> Progress | None:
+    """Index the next receipts of a project; returns how far it is then, None if there are none.
+
+    Twice, or in two workers, it changes nothing more.
+    """
+    place = (progress.until_at_ms, progress.until_id)
+    rows = await st.fetch(_NEXT, progress.project_id, *place, _settled_ms(now), limit)
+    if not rows:
+        return None
+    copy = _COPY.format(newline=_NEWLINE[st.dialect], ids=_OF_IDS[st.dialect])
+    await st.fetch(copy, json.dumps([row[0] for row in rows]))
+    last_id, last_at_ms = rows[-1]
+    await st.fetch(_ADVANCE, progress.project_id, last_at_ms, last_id)
+    return Progress(progress.project_id, last_at_ms, last_id)
+
+
+async def follow_clock(st: Statements, now: datetime) -> None:
+    """Go back after the clock was set back, so that receipts accepted since are indexed too."""
+    await st.fetch(_GO_BACK, _settled_ms(now))
+
+
+def _settled_ms(now: datetime) -> int:
+    return to_unix_ms(now - SETTLED_AFTER)

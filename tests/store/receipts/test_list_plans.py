@@ -1,0 +1,159 @@
+"""No list, search or count reads a table from end to end, whatever its filters."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bench.fill_lists import YEAR_MS, Filled, fill_lists
+from bench.lists import lists, read_sample
+from domain.ids import ProjectId
+from store.audit.log import AuditFilters, list_audit
+from store.db.database import Database
+from store.db.sql import SessionStatements
+from store.receipts.lists.search_index import Progress, index_batch, projects_behind
+
+RECEIPTS = 20_000
+# Rows of these grow with the receipts. `t`, `r`, `u` and `s` are their names in the statements.
+LARGE = "receipts|incidents|repairs|search_texts|audit_log|t|r|u|s"
+# A table read without an index; a table read to its end through one; an index made for one query.
+SQLITE_SCANS = re.compile(rf"SCAN ({LARGE})\b|AUTOMATIC.* INDEX")
+POSTGRESQL_SCANS = re.compile(rf"Seq Scan on ({LARGE})\b")
+# The statements that sort what a reference or the trigram index found, and a batch to be indexed.
+SORT_FEW = re.compile("WITH found AS|INSERT INTO search_texts")
+MOST_ROWS = 6_000
+# Their statements are those of the other readers, with other values.
+READ_AS_OTHERS = ("a small project", "a member's ten")
+
+Statement = tuple[str, Any]  # Any: the values, as the driver has them
+
+
+@contextmanager
+def noted(session: AsyncSession) -> Iterator[list[Statement]]:
+    """The statements of the block."""
+    seen: list[Statement] = []
+    bind = session.get_bind()
+
+    def note(_: object, __: object, statement: str, values: Any, ___: object, ____: object) -> None:
+        seen.append((statement, values))
+
+    event.listen(bind, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(bind, "before_cursor_execute", note)
+
+
+async def plan_of(session: AsyncSession, statement: str, values: Any) -> list[str]:
+    """The lines of the plan; on PostgreSQL with the rows that were read."""
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    explain = "EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN (ANALYZE, TIMING OFF) "
+    connection = await session.connection()
+    rows = await connection.exec_driver_sql(explain + statement, values)
+    return [str(row[-1]) for row in rows]
+
+
+def faults_of(plan: list[str], statement: str) -> list[str]:
+    """The lines of a plan that read a table to its end, or sort more than a page."""
+    faults = [line for line in plan if SQLITE_SCANS.search(line) or POSTGRESQL_SCANS.search(line)]
+    if not SORT_FEW.search(statement):
+        faults += [line for line in plan if "TEMP B-TREE FOR ORDER BY" in line]
+    for line in plan:
+        found = re.search(r"actual rows=([\d.]+) loops=(\d+)", line)
+        if found and float(found[1]) * int(found[2]) > MOST_ROWS:
+            faults.append(line)
+        removed = re.search(r"Rows Removed by .*Filter: (\d+)", line)
+        if removed and int(removed[1]) > MOST_ROWS:
+            faults.append(line)
+    return faults
+
+
+async def faults_of_lists(database: Database, filled: Filled) -> dict[str, list[str]]:
+    """The faults of each query of `bench.lists`, by its name."""
+    sample = await read_sample(database, filled)
+    faults: dict[str, list[str]] = {}
+    for name, query in lists(filled, sample).items():
+        if any(reader in name for reader in READ_AS_OTHERS):
+            continue
+        async with database.reading() as session:
+            with noted(session) as statements:
+                await query(session)
+            assert statements, name
+            for statement, values in statements:
+                if "set_config" in statement:
+                    continue
+                found = faults_of(await plan_of(session, statement, values), statement)
+                faults.setdefault(name, []).extend([statement, *found] if found else [])
+    return {name: found for name, found in faults.items() if found}
+
+
+@pytest.mark.parametrize("analyzed", [True, False], ids=["with statistics", "without"])
+async def test_every_list_is_read_by_its_index(database: Database, analyzed: bool) -> None:
+    filled = await fill_lists(database, RECEIPTS, is_analyzed=analyzed)
+
+    assert await faults_of_lists(database, filled) == {}
+
+
+async def test_search_index_reads_only_what_it_does_not_hold(database: Database) -> None:
+    filled = await fill_lists(database, RECEIPTS)
+    behind = Progress(filled.projects[0], filled.from_ms + YEAR_MS // 2, "")
+    faults: list[str] = []
+
+    async with database.transaction() as session:
+        st, now = SessionStatements(session), await database.now(session)
+        with noted(session) as statements:
+            assert await projects_behind(st, now) == []
+            await index_batch(st, behind, now, limit=20)
+        for statement, values in statements:
+            faults += faults_of(await plan_of(session, statement, values), statement)
+
+    assert faults == []
+
+
+async def test_a_scan_is_a_fault(database: Database) -> None:
+    await fill_lists(database, RECEIPTS)
+    statement = "SELECT event_id FROM receipts WHERE lower(request_id) = 'none'"
+
+    async with database.reading() as session:
+        plan = await plan_of(session, statement, ())
+
+    assert faults_of(plan, statement)
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        AuditFilters(None, actor="usr_1"),
+        AuditFilters(None, action="none"),
+        AuditFilters(ProjectId("prj_1")),
+    ],
+    ids=["actor", "action", "project"],
+)
+async def test_audit_log_is_listed_by_its_indexes(
+    database: Database, filters: AuditFilters
+) -> None:
+    await fill_audit_log(database)
+
+    async with database.reading() as session:
+        with noted(session) as statements:
+            await list_audit(session, filters, limit=20, cursor=None)
+        plan = await plan_of(session, *statements[-1])
+
+    assert faults_of(plan, statements[-1][0]) == []
+
+
+async def fill_audit_log(database: Database) -> None:
+    """Insert 20,000 entries of one actor and one action."""
+    async with database.transaction() as session:
+        numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) "
+        columns = "sequence, at, actor, action, details, previous_hash, hash"
+        await session.execute(
+            text(
+                f"INSERT INTO audit_log ({columns}) {numbers}"
+                "SELECT i, i, 'usr_other', 'project_created', '{}', '', 'hash' || i FROM n"
+            )
+        )
