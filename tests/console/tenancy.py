@@ -46,6 +46,10 @@ WITHOUT_PROJECT = {
 }
 
 
+# The year 2100: later than every object.
+AFTER_ALL_MS = 4_102_444_800_000
+
+
 @dataclass(frozen=True, slots=True)
 class TenantIds:
     """One object of each kind that a tenant has, by the ids that another tenant might use."""
@@ -63,7 +67,9 @@ class TenantIds:
     internal_reference: str
 
     def cursor(self, identifier: str) -> str:
-        return base64.urlsafe_b64encode(identifier.encode()).decode().rstrip("=")
+        """A list's cursor after this object: its time in milliseconds, and its id."""
+        position = f"{AFTER_ALL_MS}:{identifier}"
+        return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
 
     def masked(self, text: str) -> str:
         """The text without these ids, and without secrets and digests, which differ each time."""

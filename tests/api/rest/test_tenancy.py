@@ -33,6 +33,10 @@ OF_THE_PROCESS = {"heartbeats", "api_keys", "facts"}
 IDS = ("project_id", "event_id", "incident_id", "replay_id")
 
 
+# The year 2100: later than every object.
+AFTER_ALL_MS = 4_102_444_800_000
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
     """The identifiers of one project's objects."""
@@ -46,7 +50,9 @@ class Named:
     entry_hash: str
 
     def cursor(self, identifier: str) -> str:
-        return base64.urlsafe_b64encode(identifier.encode()).decode().rstrip("=")
+        """A list's cursor after this object: its time in milliseconds, and its id."""
+        position = f"{AFTER_ALL_MS}:{identifier}"
+        return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
 
 
 @dataclass(frozen=True, slots=True)
