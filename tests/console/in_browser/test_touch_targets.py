@@ -26,7 +26,7 @@ TOO_SMALL = """() => {
     return { one, box, small, x: box.x + box.width / 2, y: box.y + box.height / 2 };
   }).filter(({ box }) => box.width > 0 && box.height > 0);
   const near = (a, b) => {
-    if (b.small) return Math.hypot(a.x - b.x, a.y - b.y) < 24;
+    if (b.small && Math.hypot(a.x - b.x, a.y - b.y) < 24) return true;
     const dx = Math.max(b.box.left - a.x, 0, a.x - b.box.right);
     const dy = Math.max(b.box.top - a.y, 0, a.y - b.box.bottom);
     return Math.hypot(dx, dy) < 12;
@@ -65,3 +65,18 @@ async def test_targets_are_large_enough_on_a_phone(installation: Installation, p
             small[path] = found
 
     assert small == {}
+
+
+@pytest.mark.timeout(120)
+async def test_links_of_the_audit_log_are_24_px_high(
+    installation: Installation, page: Page
+) -> None:
+    await installation.sign_in_by_link(page)
+    installation.open_incident()
+    await page.goto(f"{installation.url}/audit")
+
+    links = page.locator(".audit td a")
+    heights = [(await link.bounding_box() or {"height": 0})["height"] for link in await links.all()]
+
+    assert len(heights) > 3
+    assert [height for height in heights if height < 24] == []
