@@ -18,6 +18,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
+from domain.garbage_collection import tune_garbage_collection
 from domain.projects import CreatedProject, Scope
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -84,6 +85,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the group of installations first and the timed tests last."""
     ranks = {INSTALLATIONS: 0, TIMED: 2}
     items.sort(key=lambda item: ranks.get(group_of(item.nodeid), 1))
+
+
+def pytest_collection_finish() -> None:
+    """Keep collections of garbage short: one of all tests' objects stops a loop for seconds."""
+    tune_garbage_collection()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_collections() -> Iterator[None]:
+    yield
+    tune_garbage_collection()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
