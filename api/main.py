@@ -109,7 +109,7 @@ def issuer_transport(settings: Settings) -> GuardedTransport | None:
 def app_settings(
     settings: Settings, *, secret_key: str, previous_secret_key: str | None = None
 ) -> AppSettings:
-    """The application's part of the settings."""
+    """The settings that the HTTP application needs, taken from those of the environment."""
     has_own_mailbox = settings.smtp_url is None
     own_ui_url: str | None = None
     if settings.temporal_address is None:

@@ -50,7 +50,9 @@ class IngestConnection(Protocol):
     def transaction(
         self, *, short_lock_timeout: bool = False
     ) -> AbstractAsyncContextManager[Statements]:
-        """A transaction. `short_lock_timeout`: wait at most `SHORT_LOCK_TIMEOUT` for each lock.
+        """Open the transaction of one batch; it commits at the end of the block.
+
+        `short_lock_timeout`: wait at most `SHORT_LOCK_TIMEOUT` for each lock.
 
         Raises: LockTimeout.
         """

@@ -21,7 +21,10 @@ log = structlog.get_logger(__name__)
 
 
 class IngestHeartbeat:
-    """The heartbeats of one committer. It calls `on_due` when `write_if_due` is due again."""
+    """Writes the heartbeat row of an API process for as long as it can commit receipts.
+
+    It calls `on_due` when `write_if_due` is due again.
+    """
 
     def __init__(
         self,

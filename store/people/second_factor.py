@@ -34,7 +34,7 @@ RECOVERY_CODE_BYTES = 10
 
 
 class Accepted(StrEnum):
-    """The kind of an accepted code."""
+    """Which kind of second-factor code was accepted: the app's, or a recovery code."""
 
     CODE = "code"
     RECOVERY_CODE = "recovery_code"

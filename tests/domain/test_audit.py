@@ -56,9 +56,7 @@ def first_problem(rows: list[Row]) -> tuple[int, str] | None:
 
 
 def flipped(value: Stored) -> Iterator[Stored]:
-    """Every value that one changed byte makes of this one; nothing becomes something, and something
-    nothing.
-    """
+    """Every tampered form of a stored value: one byte changed, or the value removed or added."""
     if value is None:
         yield from ("", "x", 0)
     elif isinstance(value, int):

@@ -37,9 +37,10 @@ DEFAULT_RECONCILE_SECONDS = str(Settings.model_fields["reconcile_seconds"].defau
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many receipts, and the seconds from the first of them to the first and the last deadline:
-    the first come while nothing
-    is there to keep them."""
+    """The size of a run: the number of receipts, and when their first and last deadlines are.
+
+    The seconds count from the first receipt. The first deadlines pass while no Temporal runs.
+    """
 
     count: int
     first_seconds: float

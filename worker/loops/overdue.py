@@ -79,7 +79,10 @@ class _TurnResult:
 
 
 class OverdueOpener:
-    """The opener of one worker process. `outage_seconds` is that of the lifecycle activities."""
+    """Opens the incidents of deadlines that passed without their workflow noticing.
+
+    `outage_seconds` is that of the lifecycle activities.
+    """
 
     def __init__(self, database: Database, *, outage_seconds: int) -> None:
         self._database = database

@@ -22,7 +22,7 @@ PRIVATE = "10.20.30.40"
 
 
 async def answered(host: str, port: int) -> tuple[Address, ...]:
-    """The addresses that the names in this file resolve to."""
+    """Resolve a name of this file: each stands for a case, such as a private address."""
     match host.removesuffix(".example"):
         case "private":
             return await resolving(PRIVATE)(host, port)

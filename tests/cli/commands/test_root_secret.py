@@ -31,7 +31,7 @@ def embedded(sqlite_url: str) -> Makegood:
 
 @pytest.fixture
 def makegood(sqlite_url: str, tmp_path: Path) -> Makegood:
-    """The command line on a store whose secret the environment gives. Nothing else of it runs."""
+    """Runs `makegood` commands with the root secret in the environment, and no other process."""
     settings = {
         "MAKEGOOD_DATA_DIR": str(tmp_path / "data"),
         "MAKEGOOD_DATABASE_URL": sqlite_url,
