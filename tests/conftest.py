@@ -94,12 +94,13 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _short_collections() -> Iterator[None]:
+    """After each file, what is left is no longer looked at by collections of garbage."""
     yield
     tune_garbage_collection()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests outside the groups run at lower priority."""
+    """Tests outside the groups run at lower priority, which their process never leaves again."""
     if group_of(item.nodeid) not in {INSTALLATIONS, TIMED}:
         os.nice(NICENESS - os.nice(0))
 

@@ -1,4 +1,6 @@
-"""Queries of receipts and incidents, for pages and REST; best called in `Database.reading()`.
+"""Queries of receipts and incidents, for pages and REST.
+
+Lists and counts run in `Database.searching`, which limits their time, single reads in `reading`.
 
 `project_id` None means every project (the console); REST passes the caller's. Lists are newest
 first, paged by keyset on the instant and the id (`store.receipts.lists.pages`).

@@ -1,11 +1,13 @@
 """Copies the texts of receipts into the trigram index, batch by batch, a minute after they came.
 
-It needs only the store. Several workers share the work. A batch is one short transaction, followed
-by a pause, so that ingest commits in between. Run by `worker.main`.
+It needs only the store. A batch is one short transaction, followed by a pause, so that ingest
+commits in between. Projects take turns. Several workers may run: they repeat each other's batches,
+which changes nothing. Run by `worker.main`.
 """
 
 import asyncio
 import time
+from collections import deque
 
 import structlog
 
@@ -13,7 +15,6 @@ from domain.errors import Unavailable
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.lists.search_index import (
-    Progress,
     follow_clock,
     has_trigrams,
     index_batch,
@@ -29,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 async def search_index_loop(database: Database) -> None:
-    """Index what came meanwhile, for ever."""
+    """Index what was accepted meanwhile, until cancelled."""
     while True:
         try:
             await index_all(database)
@@ -42,28 +43,33 @@ async def search_index_loop(database: Database) -> None:
 
 
 async def index_all(database: Database, *, pause_per_batch: float = PAUSE_PER_BATCH) -> int:
-    """Index every receipt that is old enough. Returns the number of batches."""
+    """Index every receipt that is old enough now. Returns the number of batches.
+
+    A project whose batch fails is left out until the next time.
+    """
     async with database.reading() as session:
-        st = SessionStatements(session)
+        st, now = SessionStatements(session), await database.now(session)
         if not await has_trigrams(st):
             return 0
-        behind = await projects_behind(st, await database.now(session))
+        behind = deque(await projects_behind(st, now))
     await _follow_clock(database)
     batches = 0
-    for first in behind:
-        progress: Progress | None = first
-        while progress is not None:
-            began = time.monotonic()
-            progress = await _index_batch(database, progress)
-            batches += 1
-            await asyncio.sleep(max(PAUSE_SECONDS, time.monotonic() - began) * pause_per_batch)
+    while behind:
+        began, progress = time.monotonic(), behind.popleft()
+        try:
+            async with database.transaction() as session:
+                further = await index_batch(SessionStatements(session), progress, now)
+        except Unavailable:
+            raise
+        except Exception:
+            # One project's texts must not keep those of the others out of the index.
+            log.exception("indexing_failed", project_id=progress.project_id)
+            further = None
+        if further is not None:
+            behind.append(further)
+        batches += 1
+        await asyncio.sleep(max(PAUSE_SECONDS, time.monotonic() - began) * pause_per_batch)
     return batches
-
-
-async def _index_batch(database: Database, progress: Progress) -> Progress | None:
-    async with database.transaction() as session:
-        now = await database.now(session)
-        return await index_batch(SessionStatements(session), progress, now)
 
 
 async def _follow_clock(database: Database) -> None:

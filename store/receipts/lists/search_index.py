@@ -23,7 +23,7 @@ MOST_TRIGRAMS = 4
 MOST_TRIGRAMS_COUNTED = 60
 BATCH = 500
 # Longer than any transaction that accepts receipts, and than the clocks of two servers differ: a
-# receipt must not appear before the place that the index has reached.
+# receipt that commits later with an older `accepted_at` would never be indexed.
 SETTLED_AFTER = timedelta(seconds=60)
 
 _HAS_TRIGRAMS = {
@@ -38,6 +38,11 @@ _OF_IDS = {
     "postgresql": "(SELECT json_array_elements_text(CAST($1 AS json)))",
 }
 # Not EXISTS, which PostgreSQL turns into a join that reads all receipts.
+# The deletion of a project waits for the batch, and then finds its texts.
+_LOCK_LIVING = {
+    "sqlite": "SELECT 1 FROM projects WHERE id = $1 AND deleted_at IS NULL",
+    "postgresql": "SELECT 1 FROM projects WHERE id = $1 AND deleted_at IS NULL FOR SHARE",
+}
 _BEHIND = """
 SELECT p.id, COALESCE(s.until_at, -1), COALESCE(s.until_id, '')
 FROM projects AS p LEFT JOIN search_progress AS s ON s.project_id = p.id
@@ -111,10 +116,13 @@ async def projects_behind(st: Statements, now: datetime) -> list[Progress]:
 async def index_batch(
     st: Statements, progress: Progress, now: datetime, *, limit: int = BATCH
 ) -> Progress | None:
-    """Index the next receipts of a project; returns how far it is then, None if there are none.
+    """Index the next receipts of a project; returns how far it is then.
 
-    Twice, or in two workers, it changes nothing more.
+    None if there are none, or if the project was deleted. Twice, or in two workers, it changes
+    nothing more.
     """
+    if not await st.fetch(_LOCK_LIVING[st.dialect], progress.project_id):
+        return None
     place = (progress.until_at_ms, progress.until_id)
     rows = await st.fetch(_NEXT, progress.project_id, *place, _settled_ms(now), limit)
     if not rows:

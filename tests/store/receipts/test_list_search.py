@@ -123,6 +123,51 @@ async def test_receipt_is_found_before_it_is_indexed(database: Database, story: 
         assert behind == []
 
 
+class RunningClock(Clock):
+    """A clock that is a second later each time that it is read, as if batches took so long."""
+
+    @property
+    def skew(self) -> timedelta:
+        self.seconds = getattr(self, "seconds", 60) + 1
+        return timedelta(seconds=self.seconds)
+
+    @skew.setter
+    def skew(self, _: timedelta) -> None:
+        pass
+
+
+async def test_steady_receipts_of_a_project_keep_no_other_out_of_the_index(
+    database: Database, story: Story
+) -> None:
+    async with database.reading() as session:
+        story.at = await database.now(session)
+    for _ in range(20):
+        await story.receipt()
+        story.later(seconds=1)
+    running = Database.open(database.url, clock=RunningClock(timedelta()))
+
+    batches = await index_all(running, pause_per_batch=0)
+
+    await running.close()
+    # One with what was old enough at the beginning, and one that finds no more.
+    assert batches == 2
+
+
+async def test_project_that_was_deleted_meanwhile_is_not_indexed(
+    database: Database, story: Story
+) -> None:
+    await story.receipt()
+    later = story.at + timedelta(minutes=2)
+    async with database.transaction() as session:
+        st = SessionStatements(session)
+        (progress,) = await projects_behind(st, later)
+        await session.execute(text("UPDATE projects SET deleted_at = 1"))
+        assert await index_batch(st, progress, later) is None
+
+    async with database.reading() as session:
+        assert list(await session.scalars(text("SELECT event_id FROM search_texts"))) == []
+
+
 async def test_batch_is_indexed_once(
     database: Database, story: Story, project: CreatedProject
 ) -> None:
