@@ -28,10 +28,12 @@ from cli.commands import root_secret as secret_key
 from cli.demo import command as demo
 from cli.doctor import command as doctor
 from cli.output import CommandFailed, print_notice
+from cli.usage_errors import PlainUsageErrors
 
 # Plain tracebacks: the framed ones print local variables, which can be secrets.
 app = typer.Typer(
     name="makegood",
+    cls=PlainUsageErrors,
     help="Detects payments whose effect never happened, and repairs them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
