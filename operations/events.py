@@ -103,5 +103,5 @@ def refuse_live(livemode: bool) -> None:
     """Refuse an action that only test projects have. Raises: Forbidden."""
     if livemode:
         raise Forbidden(
-            "Receipts of a live project cannot be expired. Use the key of a test project."
+            "Receipts of a live project cannot be expired. Only those of a test project can."
         )

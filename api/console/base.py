@@ -20,7 +20,7 @@ from api.console.sign_in.sessions import Sessions, Viewer
 from api.console.sign_in.step_up import StepUpAuth
 from api.console.ui.rendering import Pages, Values, is_htmx_request
 from api.http.path_prefix import prefix_of
-from domain.errors import RateLimited, Refusal, Unavailable
+from domain.errors import RateLimited, Refusal, TooSlow, Unavailable
 from operations.people.composition import People
 
 
@@ -121,7 +121,15 @@ class Console:
 
 
 def error_message(refusal: Refusal) -> str:
-    """A refusal in one line: the messages of its fields, or its detail."""
+    """A refusal in one line: the messages of its fields, or its detail.
+
+    The details of refusals that a program meets too advise programs. People get another text.
+    """
+    match refusal:
+        case RateLimited():
+            return "Too many requests at once. Try again in a moment."
+        case Unavailable() if not isinstance(refusal, TooSlow):
+            return "Makegood cannot change anything right now. Try again in a moment."
     return "; ".join(error.message for error in refusal.errors) or refusal.detail
 
 

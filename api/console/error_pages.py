@@ -6,6 +6,7 @@ handle the errors of one router.
 
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
@@ -19,12 +20,32 @@ from api.console.sign_in.sessions import FormRejected, SignInNeeded
 from api.console.sign_in.step_up import ProofNeeded
 from api.console.ui.rendering import Pages, is_htmx_request
 from api.http.problems import status_of
-from domain.errors import Code, Forbidden, NotFound, RateLimited, Refusal, TooSlow, Unavailable
+from domain.errors import (
+    Code,
+    Forbidden,
+    IncidentAlreadyResolved,
+    NotFound,
+    NotWaiting,
+    RateLimited,
+    Refusal,
+    RepairUrlMissing,
+    TooSlow,
+    Unavailable,
+    ValidationFailed,
+)
 
 FORM_REJECTED = (
     "It expired or came from another site, and nothing was changed. Reload the page and repeat."
 )
 DATABASE_DOWN = "Makegood cannot show or change anything right now. Try again in a moment."
+NO_SUCH_PART = (
+    "The address of this page is incomplete, or belongs to another list. "
+    "Begin again with the newest entries."
+)
+TOO_MANY = "Several lists and searches of yours are running. Try again in a moment."
+NOT_ACCEPTED = "A part of the address or of the form is not valid. Go back and repeat."
+# The parameters that name a part of a list or of a timeline.
+PART_NAMES = ("cursor", "older")
 
 TITLES = {
     Code.NOT_FOUND: "Not found",
@@ -36,6 +57,8 @@ BROWSER_DETAILS = {
     Code.NOT_FOUND: "There is no page at this address. Check the link for missing characters.",
     Code.METHOD_NOT_ALLOWED: "It accepts forms only. Nothing was changed.",
     Code.INTERNAL_ERROR: "Report the request id if the error persists: {request_id}",
+    Code.PAYLOAD_TOO_LARGE: "The form is too large. Shorten its texts and send it again.",
+    Code.UNAVAILABLE: DATABASE_DOWN,
 }
 
 ConsoleError = SignInNeeded | FormRejected | ProofNeeded | TooManyLoginAttempts | Refusal
@@ -75,6 +98,8 @@ def error_page(request: Request, error: ConsoleError) -> Response:
             return error.page
         case TooManyLoginAttempts():
             return _too_many(console_of(request).pages, error.wait_seconds)
+        case ValidationFailed() if any(name in request.query_params for name in PART_NAMES):
+            return _no_such_part(request)
     status, title, detail = _problem_of(error)
     return _problem(console_of(request).pages, status, title, detail)
 
@@ -91,17 +116,23 @@ def _problem_of(error: FormRejected | Refusal) -> tuple[int, str, str]:
         case TooSlow():
             return 503, "This took too long", error.detail
         case RateLimited():
-            return 429, "Too many requests", error.detail
+            return 429, "Too many requests", TOO_MANY
         case Unavailable():
             return 503, "The database is not responding", DATABASE_DOWN
-        case Refusal():
+        case IncidentAlreadyResolved() | NotWaiting() | RepairUrlMissing():
             return 400, "The request failed", error.detail
+        case Refusal():
+            return 400, "The request failed", NOT_ACCEPTED
 
 
 def problem_page(pages: Pages, code: Code, detail: str, request_id: str) -> Response:
-    """The page of an error outside the console's routes, such as an unknown address."""
+    """The page of an error outside the console's routes, such as an unknown address.
+
+    `detail` is for programs, and is not shown.
+    """
+    del detail
     title = TITLES.get(code, "The request failed")
-    detail = BROWSER_DETAILS.get(code, detail).replace("{request_id}", request_id)
+    detail = BROWSER_DETAILS.get(code, NOT_ACCEPTED).replace("{request_id}", request_id)
     return _problem(pages, status_of(code), title, detail)
 
 
@@ -114,6 +145,19 @@ def _to_sign_in(request: Request) -> Response:
         del response.headers["Location"]
         response.status_code = 401
     return response
+
+
+def _no_such_part(request: Request) -> Response:
+    """A cursor is not valid. Links to the newest part of the same list or timeline."""
+    given = request.query_params.multi_items()
+    query = urlencode([(name, value) for name, value in given if name not in PART_NAMES])
+    values = {
+        "title": "There is no such part of this list",
+        "detail": NO_SUCH_PART,
+        "link": f"{request.url.path}?{query}" if query else request.url.path,
+        "link_text": "Show the newest entries",
+    }
+    return console_of(request).pages.page("problem.html", values, status=400)
 
 
 def _too_many(pages: Pages, wait_seconds: int) -> Response:

@@ -80,7 +80,7 @@ class AuditPages:
         owned: dict[str, str] = {one.id: one.name for one in projects if _owns(viewer, one.id)}
         if not viewer.access.is_administrator:
             if "project" not in address.chosen and owned:
-                first = {"project": next(iter(owned)), **address.chosen}
+                first = {"project": next(iter(owned)), **address.chosen, **address.ignored}
                 return self._console.sessions.redirect(
                     str(replace(address, chosen=first, cursor=None))
                 )

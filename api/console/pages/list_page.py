@@ -19,10 +19,13 @@ from store.receipts.queries import EventRow, IncidentRow
 def redirect_to_short_address(
     console: Console, request: Request, address: ListAddress
 ) -> Response | None:
-    """Redirect to the same list without empty parameters. None if the address has none."""
-    return (
-        console.sessions.redirect(str(address)) if has_empty_fields(request.query_params) else None
-    )
+    """Redirect to the same list without empty parameters.
+
+    None if the address has none, or has parameters that the page reports as ignored.
+    """
+    if address.ignored or not has_empty_fields(request.query_params):
+        return None
+    return console.sessions.redirect(str(address))
 
 
 async def list_values(

@@ -14,7 +14,7 @@ from api.console.access import ANYONE, SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import AnonymousFields, CurrentViewer, FormFields
 from api.console.sign_in.cookies import Notice
-from api.console.sign_in.return_path import safe_return_path
+from api.console.sign_in.return_path import FIRST_PAGE, RETURN_PAGE, safe_return_path
 from api.console.sign_in.sessions import Viewer
 from api.console.ui.rendering import Values
 from domain.audit import AuditAction
@@ -53,7 +53,8 @@ class SignInPages:
 
     async def sign_in(self, request: Request) -> Response:
         back = safe_return_path(request.query_params, otherwise="")
-        return self._sign_in_page(request, back=back)
+        response = self._sign_in_page(request, back=back)
+        return self._keep_return_page(request, response, back)
 
     async def check_password(self, request: Request, fields: AnonymousFields) -> Response:
         email = fields.get("email", "").strip()
@@ -65,9 +66,10 @@ class SignInPages:
             back, problem = safe_return_path(fields), "Email or password is incorrect."
             return self._sign_in_page(request, back=back, email=email, problem=problem)
         await self._sign_in_flow.attempts.record_success(attempt)
-        return await self._sign_in_flow.complete_first_factor(
+        response = await self._sign_in_flow.complete_first_factor(
             request, user, to=safe_return_path(fields), by="password"
         )
+        return self._keep_return_page(request, response, "")
 
     async def link(self, request: Request) -> Response:
         return self._anonymous_page(
@@ -89,14 +91,15 @@ class SignInPages:
                 )
         if user is None:
             await self._sign_in_flow.attempts.record_failure(attempt)
-            return self._sign_in_page(request, problem=USED_LINK)
+            back = self._return_page(request, otherwise="")
+            return self._sign_in_page(request, back=back, problem=USED_LINK)
         await self._sign_in_flow.attempts.record_success(attempt)
         return await self._sign_in_flow.complete_first_factor(
             request, user, to="/login/password", by="link"
         )
 
-    async def choose_password(self, viewer: CurrentViewer) -> Response:
-        return self._password_page(viewer, email=viewer.email)
+    async def choose_password(self, request: Request, viewer: CurrentViewer) -> Response:
+        return self._password_page(request, viewer, email=viewer.email)
 
     async def set_password(
         self, request: Request, viewer: CurrentViewer, fields: FormFields
@@ -104,15 +107,17 @@ class SignInPages:
         email, password = fields.get("email", "").strip(), fields.get("password", "")
         problem = _password_problem(email, password)
         if problem:
-            return self._password_page(viewer, email=email, problem=problem)
+            return self._password_page(request, viewer, email=email, problem=problem)
         try:
             renewed = await self._save_password(request, viewer, email, password)
         except ValidationFailed as refusal:
-            return self._password_page(viewer, email=email, problem=refusal.errors[0].message)
+            problem = refusal.errors[0].message
+            return self._password_page(request, viewer, email=email, problem=problem)
         notice = Notice("good", "Your password is set. All other browsers are signed out.")
-        return self._sessions.set_session(
-            self._sessions.redirect("/incidents", viewer=renewed, notice=notice), renewed.token
-        )
+        to = self._return_page(request)
+        response = self._sessions.redirect(to, viewer=renewed, notice=notice)
+        self._keep_return_page(request, response, "")
+        return self._sessions.set_session(response, renewed.token)
 
     async def sign_out(self, request: Request, viewer: CurrentViewer) -> Response:
         async with self._parts.database.transaction() as session:
@@ -166,9 +171,26 @@ class SignInPages:
         response = self._console.pages.page(template, values, status=status)
         return self._sessions.set_anonymous_form_token(response, form_token)
 
-    def _password_page(self, viewer: Viewer, *, email: str, problem: str = "") -> Response:
+    def _return_page(self, request: Request, *, otherwise: str = FIRST_PAGE) -> str:
+        """The page that the visitor asked for before they signed in by a link."""
+        state = self._sessions.read_state(request, RETURN_PAGE, now=self._parts.now())
+        return otherwise if state is None else str(state["back"])
+
+    def _keep_return_page(self, request: Request, response: Response, back: str) -> Response:
+        """Keep the page for a sign-in by a link, which opens a new address. Empty forgets it."""
+        if back:
+            now = self._parts.now()
+            return self._sessions.set_state(response, RETURN_PAGE, {"back": back}, now=now)
+        if self._return_page(request, otherwise=""):
+            return self._sessions.clear_state(response, RETURN_PAGE)
+        return response
+
+    def _password_page(
+        self, request: Request, viewer: Viewer, *, email: str, problem: str = ""
+    ) -> Response:
         values = {
             "viewer": viewer,
+            "back": self._return_page(request),
             "email": email,
             "problem": problem,
             "least": PASSWORD_CHARACTERS,

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from starlette.requests import Request
 
+from api.console.sign_in.cookies import StateCookie
 from api.console.ui.rendering import is_htmx_request
 from api.http.path_prefix import prefix_of
 
@@ -18,6 +19,8 @@ FIRST_PAGE = "/incidents"
 NAVIGATION = "/rail"
 # Sign-in keeps the path in an encrypted cookie. Browsers accept cookies of up to 4 KiB.
 MAXIMUM_CHARACTERS = 800
+# Keeps the page while the visitor gets a one-time link, whose address does not name it.
+RETURN_PAGE = StateCookie("return_page", seconds=3_600)
 
 
 def safe_return_path(

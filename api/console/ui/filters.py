@@ -1,7 +1,7 @@
 """The address of a list: tab, filters and cursor, and variants with one of them changed. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from urllib.parse import urlencode
 
@@ -30,6 +30,8 @@ NAMES = (
     "to",
 )
 LONGEST = 255
+# Parameters of every list that are not filters. htmx sends `seen`.
+_NO_FILTERS = ("cursor", "seen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ class ListAddress:
     """The address of one page of a list.
 
     `chosen` holds the filters that are set. `cursor` None is the newest page. Filters named in
-    `required` are kept in every address, because the list cannot be shown without them.
+    `required` are kept in every address, because the list cannot be shown without them. `ignored`
+    holds the parameters that do not filter: their name is unknown, or their value is not valid.
     """
 
     path: str
@@ -46,6 +49,7 @@ class ListAddress:
     chosen: Mapping[str, str]
     cursor: str | None
     required: tuple[str, ...] = ()
+    ignored: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def state(self) -> str | None:
@@ -90,19 +94,26 @@ class ListAddress:
 
 
 def read_address(path: str, query: Mapping[str, str], *, tabs: tuple[str, ...]) -> ListAddress:
-    """Parse the address of a list. Unknown and invalid parameters are ignored."""
+    """Parse the address of a list. Unknown and invalid parameters do not filter."""
     known = {"provider": PROVIDERS, "event_type": EVENT_TYPES, "effect_type": EFFECT_TYPES}
     chosen = _valid_filters(query, NAMES, known)
-    tab = query.get("state", tabs[0])
+    tab = query.get("state") or tabs[0]
+    used = chosen if tab not in tabs else {**chosen, "state": tab}
     return ListAddress(
-        path, tab if tab in tabs else tabs[0], tabs[0], chosen, query.get("cursor") or None
+        path,
+        tab if tab in tabs else tabs[0],
+        tabs[0],
+        chosen,
+        query.get("cursor") or None,
+        ignored=_ignored(query, used, NAMES),
     )
 
 
 def read_audit_address(query: Mapping[str, str]) -> ListAddress:
     """Parse the address of the audit log, which has no tabs."""
     chosen = _valid_filters(query, AUDIT_NAMES, {"action": tuple(AuditAction)})
-    return ListAddress("/audit", ALL, ALL, chosen, query.get("cursor") or None)
+    ignored = _ignored(query, chosen, AUDIT_NAMES)
+    return ListAddress("/audit", ALL, ALL, chosen, query.get("cursor") or None, ignored=ignored)
 
 
 def has_empty_fields(query: Mapping[str, str]) -> bool:
@@ -117,14 +128,30 @@ def _valid_filters(
 
     `known` lists the values of filters that have a fixed set.
     """
-    given = {name: query.get(name, "").replace("\0", "").strip()[:LONGEST] for name in names}
+    given = {name: query.get(name, "").strip() for name in names}
     valid = {
-        name: value for name, value in given.items() if value and value in known.get(name, (value,))
+        name: value
+        for name, value in given.items()
+        if value and len(value) <= LONGEST and "\0" not in value
+        if value in known.get(name, (value,))
     }
     for name in ("from", "to"):
         if _midnight(valid.get(name)) is None:
             valid.pop(name, None)
     return valid
+
+
+def _ignored(
+    query: Mapping[str, str], used: Mapping[str, str], names: Sequence[str]
+) -> dict[str, str]:
+    """The parameters that do not filter. An empty field of a known name is not set."""
+    may_be_empty = (*names, "state")
+    return {
+        name: value
+        for name, value in query.items()
+        if name not in used and name not in _NO_FILTERS
+        if value.strip() or name not in may_be_empty
+    }
 
 
 def _midnight(day: str | None) -> datetime | None:

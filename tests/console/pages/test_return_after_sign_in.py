@@ -1,7 +1,7 @@
 """After signing in, a visitor lands on the page that they asked for, whatever factors it takes."""
 
 import re
-from html import unescape
+from html import escape, unescape
 
 import pyotp
 import pytest
@@ -12,6 +12,7 @@ from domain.ids import UserId
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.people import second_factor as factors
+from store.people import users
 from tests.console.conftest import EMAIL, PASSWORD, Visitor
 from tests.console.oidc_browsers import OidcBrowsers
 from tests.support.given import Story
@@ -94,6 +95,43 @@ async def test_the_identity_provider_keeps_the_page(browsers: OidcBrowsers) -> N
     answer = await browsers.sign_in(unescape(begin))
 
     assert answer.headers["location"] == "/events/evt_1"
+
+
+async def test_a_one_time_link_keeps_the_page(member: Visitor, database: Database) -> None:
+    visitor = await signed_out(member)
+    async with database.transaction() as session:
+        now = await database.now(session)
+        token = await users.create_login_link(session, now=now)
+
+    login = (await visitor.open(LIST)).headers["location"]
+    await visitor.open(login)
+    used = await visitor.post("/login/link", page="/login/link?token=used")
+    entered = await visitor.post("/login/link", page=f"/login/link?token={token}")
+    choice = (await visitor.open("/login/password")).text
+    saved = await visitor.post(
+        "/login/password", page="/login/password", email=EMAIL, password=PASSWORD
+    )
+    again = await visitor.open("/login/password")
+
+    assert hidden_fields(used.text)["back"] == LIST
+    assert entered.headers["location"] == "/login/password"
+    assert f'<a href="{escape(LIST)}">Not now</a>' in choice
+    assert saved.headers["location"] == LIST
+    assert '<a href="/incidents">Not now</a>' in again.text
+
+
+@pytest.mark.parametrize("how", ["the sign-in page without a page", "the password"])
+async def test_the_page_of_an_earlier_sign_in_is_forgotten(member: Visitor, how: str) -> None:
+    visitor = await signed_out(member)
+    await visitor.open("/login?back=/events")
+
+    kept = "makegood_return_page" in visitor.client.cookies
+    if how == "the password":
+        assert await sign_in(visitor, "/login?back=/events") == "/events"
+    else:
+        await visitor.open("/login")
+
+    assert (kept, "makegood_return_page" in visitor.client.cookies) == (True, False)
 
 
 async def test_a_page_that_updates_itself_comes_back_after_a_session_has_ended(
