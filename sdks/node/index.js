@@ -19,6 +19,8 @@ const NONCE = "x-sendpromptly-nonce";
 const SIGNATURE = "x-sendpromptly-signature";
 const NEXT_SIGNATURE = "x-sendpromptly-signature-next";
 const URL_SHAPE = /^(https?):\/\/([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(\/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?$/i;
+// The value of every larger number of seconds, however many digits it has.
+const LONGEST_RETRY_AFTER_SECONDS = 1e9;
 const HTTP_DATE =
   /^[A-Z][a-z]{2}, [0-9]{2} (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT$/;
 
@@ -320,7 +322,7 @@ function waitBefore(attempt, retryAfterSeconds) {
 
 /** Seconds from a `Retry-After` of either form (RFC 9110, 10.2.3); null for anything else. */
 function retryAfterSeconds(text) {
-  if (/^[0-9]{1,9}$/.test(text)) return Number(text);
+  if (/^[0-9]+$/.test(text)) return Math.min(Number(text), LONGEST_RETRY_AFTER_SECONDS);
   const date = new Date(HTTP_DATE.test(text) ? text : NaN);
   if (Number.isNaN(date.getTime()) || date.toUTCString() !== text) return null; // no such day
   return Math.max(0, (date - Date.now()) / 1000);

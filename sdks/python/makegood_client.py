@@ -58,6 +58,8 @@ _URL = re.compile(
 )
 _NUMBER = re.compile(r"[0-9]+|0[Xx][0-9A-Fa-f]*")
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+# The value of every larger number of seconds, however many digits it has.
+_LONGEST_RETRY_AFTER_SECONDS = 1e9
 _HTTP_DATE = re.compile(
     r"[A-Z][a-z]{2}, ([0-9]{2}) ("
     + "|".join(_MONTHS)
@@ -465,8 +467,8 @@ def _wait_seconds(attempt: int, retry_after_seconds: float | None) -> float:
 
 def _retry_after(text: str, now: float) -> float | None:
     """Seconds from a `Retry-After` of either form (RFC 9110, 10.2.3); None for anything else."""
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        return float(text)
+    if re.fullmatch(r"[0-9]+", text):
+        return min(float(text), _LONGEST_RETRY_AFTER_SECONDS)
     match = _HTTP_DATE.fullmatch(text)
     if match is None or match.group(3) < "1970":
         return None

@@ -9,6 +9,8 @@ final class Client
 {
     private const LONGEST_DETAIL = 500;
     private const PROSE = ['error_code' => 255, 'error_message' => 2048];
+    /** The value of every larger number of seconds, however many digits it has. */
+    private const LONGEST_RETRY_AFTER_SECONDS = 1e9;
     private const HTTP_DATE =
         '/\A[A-Z][a-z]{2}, [0-9]{2} (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT\z/';
 
@@ -152,8 +154,8 @@ final class Client
     /** Seconds from a `Retry-After` of either form (RFC 9110, 10.2.3); null for anything else. */
     private static function retryAfterSeconds(string $text): ?int
     {
-        if (preg_match('/\A[0-9]{1,9}\z/', $text)) {
-            return (int) $text;
+        if (preg_match('/\A[0-9]+\z/', $text)) {
+            return (int) min((float) $text, self::LONGEST_RETRY_AFTER_SECONDS);
         }
         $date = preg_match(self::HTTP_DATE, $text) ? strtotime($text) : false;
         $isDay = $date !== false && gmdate('D, d M Y H:i:s \G\M\T', $date) === $text;
