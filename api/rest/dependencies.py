@@ -15,7 +15,7 @@ from starlette.requests import Request
 from api.auth.api_keys import Authenticator
 from api.http.request_body import read_body, read_object
 from api.http.request_headers import check_content_type, read_request_head
-from api.rest.query_names import check_query_names, query_names
+from api.rest.query_names import check_query, query_names
 from domain.projects import AuthenticatedKey, Scope
 from operations.composition import Operations
 from operations.validation import Json
@@ -42,8 +42,8 @@ def _caller_with(scope: Scope) -> Callable[[Request], Awaitable[AuthenticatedKey
     async def authorize(request: Request) -> AuthenticatedKey:
         head = read_request_head(request.scope["headers"])
         caller = await _context(request).authenticator.authorize(head.authorization, scope)
-        if request.query_params:
-            check_query_names(request.query_params, known=query_names(request.scope["route"]))
+        if query := request.scope["query_string"]:
+            check_query(query, known=query_names(request.scope["route"]))
         return caller
 
     return authorize

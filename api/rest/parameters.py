@@ -1,8 +1,11 @@
 """The query parameters of the REST lists: page, time range and filters."""
 
+import re
 from typing import Annotated, Any
 
 from fastapi import Depends, Query
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from domain.ids import ProjectId
 from domain.receipts import EffectType, EventType, Provider
@@ -10,7 +13,15 @@ from operations.lists import MAXIMUM_LIMIT
 from operations.validation import Reference, WireInstant
 from store.receipts.queries import ListFilters
 
-Limit = Annotated[int, Query(ge=1, le=MAXIMUM_LIMIT)]
+
+def _digits(value: object) -> object:
+    """The value if it is digits. Pydantic alone also takes `1_0`, blanks and `1.0`."""
+    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]+", value):
+        raise PydanticCustomError("wrong_type", "Must be a whole number.")
+    return value
+
+
+Limit = Annotated[int, BeforeValidator(_digits), Query(ge=1, le=MAXIMUM_LIMIT)]
 Cursor = Annotated[Reference | None, Query(description="The `next_cursor` of the previous page.")]
 CreatedAfter = Annotated[WireInstant | None, Query(description="Created after this instant.")]
 CreatedBefore = Annotated[WireInstant | None, Query(description="Created before this instant.")]

@@ -45,3 +45,46 @@ async def test_unknown_query_parameters_are_bounded_and_come_after_the_key(
     assert unknown.status_code == 401
     assert changed.json()["errors"][0]["pointer"] == "/dry_run"
     assert (await caller.ask("GET", "/project")).json()["timeout_minutes"] == 30
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "errors"),
+    [
+        ("/events", "limit=5&limit=6", {"/limit": "duplicate_name"}),
+        ("/incidents", "state=open&state=open", {"/state": "duplicate_name"}),
+        (
+            "/audit",
+            "limit=5&actor=a&actor=b&limit=5&actor=",
+            {"/limit": "duplicate_name", "/actor": "duplicate_name"},
+        ),
+        ("/events", "q=%FF", {"/q": "invalid_format"}),
+        (
+            "/events",
+            "q=a%ED%A0%80b&limit=%80",
+            {"/q": "invalid_format", "/limit": "invalid_format"},
+        ),
+        ("/incidents", "cursor=%C3", {"/cursor": "invalid_format"}),
+        ("/events", "q=%00", {"/q": "invalid_format"}),
+        ("/events/evt_1/timeline", "limit=1_0", {"/limit": "wrong_type"}),
+        ("/events", "limit=%201", {"/limit": "wrong_type"}),
+        ("/incidents", "limit=1.0", {"/limit": "wrong_type"}),
+        ("/audit", "limit=%2B1", {"/limit": "wrong_type"}),
+        ("/audit", "limit=%D9%A1", {"/limit": "wrong_type"}),
+        ("/events", "limit=-1", {"/limit": "out_of_range"}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_repeated_or_malformed_query_parameter_is_named(
+    caller: Caller, path: str, query: str, errors: dict[str, str]
+) -> None:
+    answer = await caller.ask("GET", f"{path}?{query}")
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
+    assert {error["pointer"]: error["code"] for error in answer.json()["errors"]} == errors
+
+
+@pytest.mark.parametrize("query", ["q=gr%C3%B6%C3%9Fe&limit=10", "q=%EF%BF%BD", "limit=010"])
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_text_in_utf_8_and_digits_are_accepted(caller: Caller, query: str) -> None:
+    assert (await caller.ask("GET", f"/events?{query}")).status_code == 200
