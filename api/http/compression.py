@@ -23,20 +23,32 @@ class CompressionMiddleware:
         self._compressed = GZipMiddleware(app, minimum_size=MINIMUM_BYTES, compresslevel=LEVEL)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_compressed = (
+        is_compressible = (
             scope["type"] == "http"
             and scope["method"] == "GET"
             and scope["path"].startswith(COMPRESSED_PATHS)
-            and not _refuses_gzip(Headers(scope=scope).getlist("accept-encoding"))
         )
-        app = self._compressed if is_compressed else self._app
-        await app(scope, receive, send)
+        if is_compressible:
+            await self._compressed(_with_one_coding(scope), receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
-def _refuses_gzip(accept_encoding: list[str]) -> bool:
-    """Whether gzip is named with a quality of zero (RFC 9110, 12.5.3)."""
+def _with_one_coding(scope: Scope) -> Scope:
+    """The scope whose Accept-Encoding is the chosen coding.
+
+    Starlette looks for the text `gzip` only. In both cases it names the header in `Vary`.
+    """
+    accepted = _accepts_gzip(Headers(scope=scope).getlist("accept-encoding"))
+    others = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
+    chosen = (b"accept-encoding", b"gzip" if accepted else b"identity")
+    return {**scope, "headers": [*others, chosen]}
+
+
+def _accepts_gzip(accept_encoding: list[str]) -> bool:
+    """Whether gzip, or else every coding, has a quality above zero (RFC 9110, 12.5.3)."""
+    accepted: dict[str, bool] = {}
     for item in "".join(",".join(accept_encoding).lower().split()).split(","):
         name, _, quality = item.partition(";q=")
-        if name == "gzip" and quality:
-            return not quality.strip("0.")
-    return False
+        accepted.setdefault(name, bool(quality.strip("0.")) if quality else True)
+    return accepted.get("gzip", accepted.get("*", False))

@@ -11,6 +11,7 @@ Members that the caller names as tolerated may be ill-formed. They are returned 
 (`RawMember`), and the rest of the object is parsed strictly. The module knows no fields.
 """
 
+import codecs
 import json
 import re
 from collections.abc import Sequence
@@ -213,11 +214,16 @@ def _read_strictly(body: bytes) -> Json:
 
 
 def _advice_on(body: bytes) -> str:
-    """The message on a body that is no JSON. A body in Latin-1 is JSON to its sender."""
+    """The message on a body that is no JSON.
+
+    A body in Latin-1, or with a byte order mark, is JSON to its sender.
+    """
     try:
         body.decode()
     except UnicodeDecodeError as error:
         return f"The body is not UTF-8: the byte at position {error.start} is invalid."
+    if body.startswith(codecs.BOM_UTF8):
+        return "The body begins with a byte order mark (EF BB BF). Send it without the mark."
     return "The body must be one well-formed JSON object in UTF-8."
 
 

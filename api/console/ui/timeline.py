@@ -6,7 +6,14 @@ from datetime import datetime
 
 from api.console.ui import labels
 from api.console.ui.timeline_entries import TimelineText, render_entry
-from domain.incidents import Incident, IncidentState, Repair, RepairState, TimelineEntry
+from domain.incidents import (
+    AttemptState,
+    Incident,
+    IncidentState,
+    Repair,
+    RepairState,
+    TimelineEntry,
+)
 from domain.receipts import ReceiptState
 
 
@@ -84,6 +91,25 @@ def _repair_step(active: Sequence[Repair], stopped_part: str) -> TimelineText:
             "The repair endpoint is not being called",
             f"{stopped_part} Calls continue when workflows run again.",
         )
+    if _waits_for_next_call(active):
+        return TimelineText(
+            "clock",
+            "busy",
+            "Waiting for the next repair call",
+            "The last call failed. The next one follows on a schedule, or later by up to one hour if"
+            " the repair endpoint asked for a delay.",
+            is_now=False,
+        )
     return TimelineText(
         "send", "busy", "Calling the repair endpoint", "Failed calls are retried on a schedule."
+    )
+
+
+def _waits_for_next_call(active: Sequence[Repair]) -> bool:
+    """Whether the last call of the running repair has ended. The store has no time of the next."""
+    return any(
+        repair.state is RepairState.CALLING
+        and bool(repair.attempts)
+        and repair.attempts[-1].state is AttemptState.FINISHED
+        for repair in active
     )

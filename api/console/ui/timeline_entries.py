@@ -27,7 +27,7 @@ FACT_LABELS = {
 class TimelineText:
     """One timeline entry in words, as the event's page shows it.
 
-    `facts` are pairs of label and value.
+    `facts` are pairs of label and value. `is_now`: as a next step, it is under way.
     """
 
     icon: str
@@ -35,6 +35,7 @@ class TimelineText:
     title: str
     detail: str = ""
     facts: tuple[tuple[str, str], ...] = ()
+    is_now: bool = True
 
 
 def render_entry(entry: TimelineEntry) -> TimelineText:

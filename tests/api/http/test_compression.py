@@ -58,7 +58,9 @@ async def test_list_is_compressed_above_one_kibibyte(
     assert headed.content == b""
 
 
-@pytest.mark.parametrize("accepted", ["", "br", "gzip;q=0", "br, GZIP ; q=0.0"])
+@pytest.mark.parametrize(
+    "accepted", ["", "br", "gzip;q=0", "br, GZIP ; q=0.0", "gzip;q=0, *", "*;q=0", "br, *;q=0.000"]
+)
 async def test_client_that_does_not_accept_gzip_gets_plain_text(
     client: httpx.AsyncClient, accepted: str
 ) -> None:
@@ -66,6 +68,20 @@ async def test_client_that_does_not_accept_gzip_gets_plain_text(
 
     assert answer.status_code == 200
     assert "Content-Encoding" not in answer.headers
+    assert answer.headers["Vary"] == "Accept-Encoding"
+
+
+@pytest.mark.parametrize(
+    "accepted",
+    ["GZIP", "*", "br, *;q=0.1", "br;q=1.0, Gzip ; q=0.5", "*;q=0, gzip", "identity;q=0, *"],
+)
+async def test_client_that_accepts_gzip_in_any_spelling_gets_it(
+    client: httpx.AsyncClient, accepted: str
+) -> None:
+    answer = await client.get("/docs", headers={"Accept-Encoding": accepted})
+
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert answer.headers["Vary"] == "Accept-Encoding"
 
 
 async def test_answers_of_ingest_are_never_compressed(

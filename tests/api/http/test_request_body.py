@@ -113,9 +113,10 @@ def test_tolerated_member_counts_as_a_field() -> None:
         ('{"a":"Zoë"}'.encode("latin-1"), "The body is not UTF-8: the byte at position 8 is"),
         ('{"a":1}'.encode("utf-16"), "The body is not UTF-8: the byte at position 0 is"),
         (gzip.compress(b'{"a":1}'), "The body is not UTF-8: the byte at position 1 is"),
+        (b'\xef\xbb\xbf{"a":1}', "The body begins with a byte order mark (EF BB BF). Send it "),
         (b'{"a":1', "The body must be one well-formed JSON object in UTF-8."),
     ],
-    ids=["latin-1", "utf-16", "gzip", "cut off"],
+    ids=["latin-1", "utf-16", "gzip", "byte order mark", "cut off"],
 )
 def test_body_in_another_encoding_is_named_with_its_first_wrong_byte(
     body: bytes, message: str

@@ -9,6 +9,8 @@ from api.console.ui.timeline import next_step, render
 from api.console.ui.timeline_entries import RENDERERS, render_entry
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import (
+    Attempt,
+    AttemptState,
     Incident,
     IncidentState,
     Reason,
@@ -18,6 +20,7 @@ from domain.incidents import (
     TimelineKind,
 )
 from domain.receipts import ReceiptState
+from domain.values.enums import member_or_text
 
 AT = datetime(2026, 11, 23, 11, 13, 55, tzinfo=UTC)
 INCIDENT = Incident(
@@ -171,6 +174,36 @@ def test_open_receipt_has_a_next_step(
 
     assert step is not None
     assert step.title == title
+
+
+@pytest.mark.parametrize(
+    ("states", "title", "is_now"),
+    [
+        (["started"], "Calling the repair endpoint", True),
+        (["finished"], "Waiting for the next repair call", False),
+        (["finished", "started"], "Calling the repair endpoint", True),
+        (["finished", "finished"], "Waiting for the next repair call", False),
+        (["of a later version"], "Calling the repair endpoint", True),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_repair_between_two_calls_is_not_shown_as_calling(
+    states: list[str], title: str, is_now: bool
+) -> None:
+    repairing = replace(INCIDENT, state=IncidentState.REPAIRING)
+    attempts = tuple(
+        Attempt(number, AT, member_or_text(AttemptState, state), 503, 12, None)
+        for number, state in enumerate(states, 1)
+    )
+    running = replace(repair(RepairState.CALLING), attempts=attempts)
+
+    step = next_step(ReceiptState.INCIDENT, repairing, [running])
+    stopped = next_step(ReceiptState.INCIDENT, repairing, [running], stopped_part="No worker.")
+
+    assert step is not None
+    assert (step.title, step.is_now) == (title, is_now)
+    assert stopped is not None
+    assert stopped.title == "The repair endpoint is not being called"
 
 
 def test_step_of_another_repair_is_not_the_next_one() -> None:
