@@ -149,8 +149,12 @@ def public_url(value: str) -> str:
     path = urlsplit(value).path
     if not _PATH_PREFIX.fullmatch(path):
         raise ValueError("must have a path of letters, digits and . _ ~ -, like /makegood")
-    if path.partition("/")[2].partition("/")[0] in OWN_PATHS:
-        raise ValueError("must not have a path that begins like Makegood's own, such as /events")
+    first_step = path.partition("/")[2].partition("/")[0]
+    if first_step in OWN_PATHS:
+        raise ValueError(
+            f"must not have a path that begins with /{first_step}, which is one of Makegood's own "
+            "paths: use another one, such as /makegood"
+        )
     return value
 
 

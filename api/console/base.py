@@ -4,7 +4,7 @@ An action (a POST) calls one function of `Operations`, as REST does. It answers 
 a notice. The access rule of its route has been checked before.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import asdict
 from urllib.parse import quote
 
@@ -15,6 +15,7 @@ from starlette.responses import Response
 from api.console.composition import ConsoleDependencies
 from api.console.sign_in.cookies import Notice
 from api.console.sign_in.flow import SignInFlow
+from api.console.sign_in.return_path import FIRST_PAGE, safe_return_path
 from api.console.sign_in.self_service_audit import SelfServiceAudit
 from api.console.sign_in.sessions import Sessions, Viewer
 from api.console.sign_in.step_up import StepUpAuth
@@ -41,6 +42,13 @@ class Console:
         self.step_up = StepUpAuth(
             parts, self.sessions, self.sign_in_flow, self.self_service_audit, self.pages
         )
+
+    def return_path(
+        self, fields: Mapping[str, str], *, name: str = "back", otherwise: str = FIRST_PAGE
+    ) -> str:
+        """The path in the field `name` if it leads to this site, without the prefix."""
+        prefix = prefix_of(self.parts.public_url)
+        return safe_return_path(fields, prefix=prefix, name=name, otherwise=otherwise)
 
     async def render_page(
         self,

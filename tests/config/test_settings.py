@@ -244,3 +244,21 @@ def test_secret_file_that_is_not_text_names_its_variable(
         load_settings()
 
     assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("http://h/api", "/api"),
+        ("https://shop.example/v1/", "/v1"),
+        ("https://shop.example/events/makegood", "/events"),
+    ],
+)
+def test_public_url_below_a_path_of_our_own_is_refused_by_that_path(url: str, path: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings({"MAKEGOOD_PUBLIC_URL": url})
+
+    assert str(refused.value) == (
+        f"MAKEGOOD_PUBLIC_URL: must not have a path that begins with {path}, which is one of "
+        "Makegood's own paths: use another one, such as /makegood"
+    )

@@ -177,7 +177,7 @@ def form(data: bytes) -> None:
     for value in (fields or {}).values():
         assert "\0" not in value
         assert _is_text(value)
-    assert safe_return_path(fields or {}, otherwise="/").startswith("/")
+    assert safe_return_path(fields or {}, prefix="", otherwise="/").startswith("/")
 
 
 def secret_texts(data: bytes) -> None:

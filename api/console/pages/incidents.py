@@ -8,7 +8,6 @@ from api.console.base import Console
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import list_values, redirect_to_short_address
 from api.console.sign_in.cookies import Notice
-from api.console.sign_in.return_path import safe_return_path
 from api.console.ui.filters import INCIDENT_TABS, read_address
 from api.console.ui.list_queries import incident_matches_elsewhere, incident_rows
 
@@ -61,7 +60,7 @@ class IncidentPages:
         action = self._operations.incidents.reprocess(None, incident_id, actor=actor)
         success = "Repair requested. The incident is resolved when the app reports success."
         return await self._console.perform(
-            viewer, action, success=success, back=safe_return_path(fields)
+            viewer, action, success=success, back=self._console.return_path(fields)
         )
 
     async def acknowledge(
@@ -70,13 +69,13 @@ class IncidentPages:
         action = self._operations.incidents.acknowledge(None, incident_id, actor=actor)
         success = "Acknowledged. Other members can see that someone is investigating."
         return await self._console.perform(
-            viewer, action, success=success, back=safe_return_path(fields)
+            viewer, action, success=success, back=self._console.return_path(fields)
         )
 
     async def resolve(
         self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, incident_id: str
     ) -> Response:
-        back = safe_return_path(fields)
+        back = self._console.return_path(fields)
         reason = fields.get("reason", "").strip()[:LONGEST_REASON]
         if not reason:
             notice = Notice("bad", "Enter a reason. It is kept on the timeline.")

@@ -22,7 +22,6 @@ from api.console.sign_in.oidc_provider import (
     OidcProviderFailed,
     VerifiedIdentity,
 )
-from api.console.sign_in.return_path import safe_return_path
 from api.console.ui.rendering import HEADERS
 from domain.audit import AuditAction
 from domain.errors import NotFound
@@ -72,7 +71,7 @@ class OidcPages:
                 failure, "It did not respond as expected. Try again, or sign in another way."
             )
         name = "back" if is_step_up else "to"
-        back = safe_return_path(request.query_params, name=name)
+        back = self._console.return_path(request.query_params, name=name)
         state = {**asdict(expected), "back": back, "user_id": user_id, "at": now.timestamp()}
         response = RedirectResponse(url, status_code=303, headers=HEADERS)
         return self._sessions.set_state(response, AUTHORIZATION, state, now=now)

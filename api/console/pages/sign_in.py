@@ -14,7 +14,7 @@ from api.console.access import ANYONE, SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import AnonymousFields, CurrentViewer, FormFields
 from api.console.sign_in.cookies import Notice
-from api.console.sign_in.return_path import FIRST_PAGE, RETURN_PAGE, safe_return_path
+from api.console.sign_in.return_path import FIRST_PAGE, RETURN_PAGE
 from api.console.sign_in.sessions import Viewer
 from api.console.ui.rendering import Values
 from domain.audit import AuditAction
@@ -52,7 +52,7 @@ class SignInPages:
         )
 
     async def sign_in(self, request: Request) -> Response:
-        back = safe_return_path(request.query_params, otherwise="")
+        back = self._console.return_path(request.query_params, otherwise="")
         response = self._sign_in_page(request, back=back)
         return self._keep_return_page(request, response, back)
 
@@ -63,11 +63,11 @@ class SignInPages:
         user = await self._verify_password(email, fields.get("password", ""))
         if user is None:
             await self._sign_in_flow.attempts.record_failure(attempt)
-            back, problem = safe_return_path(fields), "Email or password is incorrect."
+            back, problem = self._console.return_path(fields), "Email or password is incorrect."
             return self._sign_in_page(request, back=back, email=email, problem=problem)
         await self._sign_in_flow.attempts.record_success(attempt)
         response = await self._sign_in_flow.complete_first_factor(
-            request, user, to=safe_return_path(fields), by="password"
+            request, user, to=self._console.return_path(fields), by="password"
         )
         return self._keep_return_page(request, response, "")
 

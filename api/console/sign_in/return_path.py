@@ -24,17 +24,22 @@ RETURN_PAGE = StateCookie("return_page", seconds=3_600)
 
 
 def safe_return_path(
-    fields: Mapping[str, str], *, name: str = "back", otherwise: str = FIRST_PAGE
+    fields: Mapping[str, str], *, prefix: str, name: str = "back", otherwise: str = FIRST_PAGE
 ) -> str:
-    """The path in the field `name` if it leads to this site. `otherwise` if not."""
+    """The path in the field `name` if it leads to this site. `otherwise` if not.
+
+    It has no prefix: what a person copied from the browser loses the `prefix` of this site.
+    """
     back = fields.get(name, "")
+    if prefix and back.startswith((f"{prefix}/", f"{prefix}?")):
+        back = back.removeprefix(prefix)
     is_ours = back.startswith("/") and not back.startswith(("//", "/\\")) and back.isprintable()
     return back if is_ours and len(back) <= MAXIMUM_CHARACTERS else otherwise
 
 
 def sign_in_path(request: Request, *, public_url: str) -> str:
     """The address of the sign-in page that leads back to the page of this request."""
-    page = safe_return_path({"back": _page_of(request, public_url)})
+    page = safe_return_path({"back": _page_of(request, public_url)}, prefix=prefix_of(public_url))
     if page in ("/", FIRST_PAGE) or page.startswith((SIGN_IN, NAVIGATION)):
         return SIGN_IN
     return f"{SIGN_IN}?back={quote(page, safe='/')}"

@@ -96,8 +96,8 @@ def _repair_step(active: Sequence[Repair], stopped_part: str) -> TimelineText:
             "clock",
             "busy",
             "Waiting for the next repair call",
-            "The last call failed. The next one follows on a schedule, or later by up to one hour if"
-            " the repair endpoint asked for a delay.",
+            "The last call failed. The next one follows on a schedule. The repair endpoint can ask"
+            " for a delay of up to one hour.",
             is_now=False,
         )
     return TimelineText(

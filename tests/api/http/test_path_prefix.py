@@ -8,12 +8,13 @@ import re
 from collections.abc import AsyncIterator
 from html import unescape
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import httpx
 import pytest
 
 from api.app import Application, create_app
+from api.console.sign_in.return_path import safe_return_path
 from api.rest.openapi import document
 from config.fields import OWN_PATHS
 from domain.projects import CreatedProject
@@ -197,6 +198,46 @@ async def test_sign_in_leads_back_below_the_prefix(
     assert asked.headers["location"].startswith(f"{PREFIX}/login?back=/events")
     assert landed.headers["location"] == f"{PREFIX}/events?q=order-1"
     assert updated.status_code == 200
+
+
+@pytest.mark.parametrize("back", ["/events?q=a", f"{PREFIX}/events?q=a"])
+async def test_page_to_return_to_has_the_prefix_once(
+    signed_in: httpx.AsyncClient, database: Database, back: str
+) -> None:
+    signed_in.cookies.clear()
+    sign_in = f"{PREFIX}/login?{urlencode({'back': back})}"
+
+    (form,) = forms((await signed_in.get(sign_in)).text)
+    data = {**form.hidden, "email": EMAIL, "password": PASSWORD}
+    by_password = await signed_in.post(form.action, data={**data, "back": back})
+    signed_in.cookies.clear()
+    await signed_in.get(sign_in)
+    async with database.transaction() as session:
+        token = await users.create_login_link(session, now=await database.now(session))
+    (form,) = forms((await signed_in.get(f"{PREFIX}/login/link?token={token}")).text)
+    await signed_in.post(form.action, data=form.hidden)
+    choice = await signed_in.get(f"{PREFIX}/login/password")
+
+    assert by_password.headers["location"] == f"{PREFIX}/events?q=a"
+    assert f'href="{PREFIX}/events?q=a">Not now</a>' in choice.text
+
+
+@pytest.mark.parametrize(
+    ("back", "path"),
+    [
+        (f"{PREFIX}/events", "/events"),
+        (f"{PREFIX}?a=b", "/incidents"),
+        (f"{PREFIX}//evil.example", "/incidents"),
+        (f"{PREFIX}er/events", f"{PREFIX}er/events"),
+        (f"{PREFIX}{PREFIX}/events", f"{PREFIX}/events"),
+        ("/events", "/events"),
+    ],
+)
+def test_prefix_of_a_page_to_return_to_is_removed_once(
+    database_url: str, back: str, path: str
+) -> None:
+    assert safe_return_path({"back": back}, prefix=PREFIX) == path
+    assert safe_return_path({"back": back}, prefix="") == back
 
 
 async def test_update_without_a_session_is_sent_to_sign_in_below_the_prefix(
