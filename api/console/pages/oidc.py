@@ -22,6 +22,7 @@ from api.console.sign_in.oidc_provider import (
     OidcProviderFailed,
     VerifiedIdentity,
 )
+from api.console.sign_in.return_path import RETURN_PAGE
 from api.console.ui.rendering import HEADERS
 from domain.audit import AuditAction
 from domain.errors import NotFound
@@ -112,6 +113,7 @@ class OidcPages:
             response = await self._sign_in_flow.complete_first_factor(
                 request, user, to=state["back"], by="oidc"
             )
+            self._sessions.clear_state(response, RETURN_PAGE)
         return self._sessions.clear_state(response, AUTHORIZATION)
 
     async def _user(
