@@ -75,7 +75,7 @@ async def test_first_page_has_the_path_prefix(parts: ConsoleDependencies) -> Non
     assert 'href="/pay/events">Show the newest entries</a>' in page.text
 
 
-def test_no_refusal_shows_the_advice_for_programs() -> None:
+def test_no_refusal_shows_the_advice_for_programs(database_url: str) -> None:
     # The console says itself which role is missing.
     kinds = [kind for kind in refusals() if kind is not Forbidden]
     texts = {kind.__name__: " ".join(map(str, _problem_of(kind()))) for kind in kinds}
