@@ -15,6 +15,8 @@ from domain.errors import Unavailable
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.lists.search_index import (
+    FIX_SEARCH_INDEX,
+    empty_unusable_index,
     follow_clock,
     has_trigrams,
     index_batch,
@@ -29,29 +31,35 @@ PAUSE_PER_BATCH = 3.0
 log = structlog.get_logger(__name__)
 
 
-async def search_index_loop(database: Database) -> None:
+async def search_index_loop(database: Database, *, every_seconds: float = CHECK_SECONDS) -> None:
     """Index what was accepted meanwhile, until cancelled."""
+    is_missing = False
     while True:
         try:
-            await index_all(database)
+            was_missing, is_missing = is_missing, await index_all(database) is None
+            if is_missing and not was_missing:
+                log.warning("search_index_missing", fix=FIX_SEARCH_INDEX)
         except Unavailable:
             log.warning("indexing_store_unavailable")
         except Exception:
             # The edge of this loop: searches go on without what is not indexed.
             log.exception("indexing_failed")
-        await asyncio.sleep(CHECK_SECONDS)
+        await asyncio.sleep(every_seconds)
 
 
-async def index_all(database: Database, *, pause_per_batch: float = PAUSE_PER_BATCH) -> int:
-    """Index every receipt that is old enough now. Returns the number of batches.
+async def index_all(database: Database, *, pause_per_batch: float = PAUSE_PER_BATCH) -> int | None:
+    """Index every receipt that is old enough now. Returns the number of batches; None without an
+    index.
 
     A project whose batch fails is left out until the next time.
     """
     async with database.reading() as session:
         st, now = SessionStatements(session), await database.now(session)
-        if not await has_trigrams(st):
-            return 0
-        behind = deque(await projects_behind(st, now))
+        has_index = await has_trigrams(st)
+        behind = deque(await projects_behind(st, now) if has_index else ())
+    if not has_index:
+        await _empty_unusable_index(database)
+        return None
     await _follow_clock(database)
     batches = 0
     while behind:
@@ -70,6 +78,11 @@ async def index_all(database: Database, *, pause_per_batch: float = PAUSE_PER_BA
         batches += 1
         await asyncio.sleep(max(PAUSE_SECONDS, time.monotonic() - began) * pause_per_batch)
     return batches
+
+
+async def _empty_unusable_index(database: Database) -> None:
+    async with database.transaction() as session:
+        await empty_unusable_index(SessionStatements(session))
 
 
 async def _follow_clock(database: Database) -> None:

@@ -8,7 +8,8 @@
    Then the ranges are checked further, until the session's time limit at most.
 
 A text matches part of the internal reference or of the provider's id, or a whole id of ours. The
-case of ASCII letters does not matter.
+case of ASCII letters does not matter; that of others does, because SQLite folds ASCII alone and
+PostgreSQL by the locale of its server. One search has one answer on every store.
 """
 
 import json
@@ -41,7 +42,10 @@ _CONTAINS = """
   OR {r}.event_id IN (SELECT event_id FROM incidents WHERE id = CAST(:q AS TEXT)))"""
 _LIKE = {
     "sqlite": "lower({0}) LIKE lower(CAST(:pattern AS TEXT)) ESCAPE '/'",
-    "postgresql": "{0} ILIKE CAST(:pattern AS TEXT) ESCAPE '/'",
+    "postgresql": (
+        'lower({0} COLLATE pg_catalog."C")'
+        " LIKE lower(CAST(:pattern AS TEXT) COLLATE pg_catalog.\"C\") ESCAPE '/'"
+    ),
 }
 _TEXTS = "SELECT given.value, r.internal_reference, r.provider_event_id, {contains} FROM {rows}"
 # OFFSET 0: PostgreSQL reads each row by its id, whatever number of rows it expects.
@@ -69,7 +73,7 @@ SELECT count(*) FROM
   (SELECT 1 FROM search_trigrams WHERE search_trigrams MATCH :trigrams LIMIT :most)""",
     "postgresql": """
 SELECT count(*) FROM (SELECT 1 FROM search_texts AS s WHERE search_trigrams(s.text)
-  @> ARRAY(SELECT lower(value) COLLATE pg_catalog."C"
+  @> ARRAY(SELECT lower(value COLLATE pg_catalog."C") COLLATE pg_catalog."C"
     FROM json_array_elements_text(CAST(:trigrams AS json)) AS given(value))
   LIMIT :most) AS found""",
 }
@@ -81,9 +85,10 @@ WHERE search_trigrams MATCH :trigrams AND s.id = search_trigrams.rowid
   AND lower(s.text) LIKE lower(:pattern) ESCAPE '/'""",
     "postgresql": """
 SELECT s.event_id FROM search_texts AS s WHERE search_trigrams(s.text)
-  @> ARRAY(SELECT lower(value) COLLATE pg_catalog."C"
+  @> ARRAY(SELECT lower(value COLLATE pg_catalog."C") COLLATE pg_catalog."C"
     FROM json_array_elements_text(CAST(:trigrams AS json)) AS given(value))
-  AND s.text ILIKE :pattern ESCAPE '/'
+  AND lower(s.text COLLATE pg_catalog."C")
+    LIKE lower(CAST(:pattern AS TEXT) COLLATE pg_catalog."C") ESCAPE '/'
   AND s.project_id = ANY(ARRAY(SELECT json_array_elements_text(CAST(:scope AS json))))""",
 }
 _UNINDEXED = {
