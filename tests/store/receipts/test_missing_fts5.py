@@ -85,6 +85,7 @@ async def references_with(url: str, q: str) -> list[str]:
 async def fill(story: Story) -> None:
     """One needle, and more rows after it than a search checks first."""
     await story.receipt(internal_reference="needle 4711")
+    story.later(seconds=1)
     for number in range(600):
         await story.receipt(internal_reference=f"hay {number}")
 
@@ -171,4 +172,5 @@ async def test_log_and_doctor_name_the_missing_module(story: Story) -> None:
 
     assert [line["event"] for line in lines] == ["search_index_missing"]
     assert finding.verdict is Verdict.WARN
-    assert finding.fix is not None and "FTS5" in finding.fix
+    assert finding.fix is not None
+    assert "FTS5" in finding.fix
