@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from domain.ids import ProjectId
 from domain.receipts import EVENT_TYPES_OF, EffectType, EventType
-from domain.values.timestamps import to_unix_ms
+from domain.values.timestamps import ceil_unix_ms, to_unix_ms
 from store.db.paging import read_cursor, write_cursor
 from store.db.sql import Row, Statements, Value
 
@@ -256,8 +256,11 @@ async def newest_among(
 def read_bounds(
     of: ListedTable, cursor: str | None, *, after: datetime | None, before: datetime | None
 ) -> Bounds:
-    """The bounds of a page. Raises: ValidationFailed for a cursor of another list."""
-    below = Key(NEWEST_MS if before is None else to_unix_ms(before), "")
+    """The bounds of a page. Rows have whole milliseconds: `before` is rounded up, `after` down.
+
+    Raises: ValidationFailed for a cursor of another list.
+    """
+    below = Key(NEWEST_MS if before is None else ceil_unix_ms(before), "")
     if cursor is not None:
         found = read_cursor(cursor, re.compile(rf"(\d{{1,18}}):({of.id_form})"))
         below = min(below, Key(int(found[1]), found[2]))
