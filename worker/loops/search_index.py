@@ -8,6 +8,7 @@ which changes nothing. Run by `worker.main`.
 import asyncio
 import time
 from collections import deque
+from datetime import datetime
 
 import structlog
 
@@ -16,6 +17,7 @@ from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.lists.search_index import (
     FIX_SEARCH_INDEX,
+    Progress,
     empty_unusable_index,
     follow_clock,
     has_trigrams,
@@ -63,21 +65,25 @@ async def index_all(database: Database, *, pause_per_batch: float = PAUSE_PER_BA
     await _follow_clock(database)
     batches = 0
     while behind:
-        began, progress = time.monotonic(), behind.popleft()
-        try:
-            async with database.transaction() as session:
-                further = await index_batch(SessionStatements(session), progress, now)
-        except Unavailable:
-            raise
-        except Exception:
-            # One project's texts must not keep those of the others out of the index.
-            log.exception("indexing_failed", project_id=progress.project_id)
-            further = None
-        if further is not None:
+        began = time.monotonic()
+        if (further := await _index_next(database, behind.popleft(), now)) is not None:
             behind.append(further)
         batches += 1
         await asyncio.sleep(max(PAUSE_SECONDS, time.monotonic() - began) * pause_per_batch)
     return batches
+
+
+async def _index_next(database: Database, progress: Progress, now: datetime) -> Progress | None:
+    """Index one batch of a project; returns how far it is then, None if there is no more."""
+    try:
+        async with database.transaction() as session:
+            return await index_batch(SessionStatements(session), progress, now)
+    except Unavailable:
+        raise
+    except Exception:
+        # One project's texts must not keep those of the others out of the index.
+        log.exception("indexing_failed", project_id=progress.project_id)
+        return None
 
 
 async def _empty_unusable_index(database: Database) -> None:

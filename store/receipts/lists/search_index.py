@@ -1,4 +1,4 @@
-"""Keeps the trigram index of receipts' texts, which `store.receipts.lists.search` asks.
+"""Keeps the trigram index of receipts' texts, which `store.receipts.lists.search` reads.
 
 1. `search_texts` holds the texts of a receipt. On SQLite its triggers keep an FTS5 table with
    trigrams; on PostgreSQL it has a GIN index of them.
@@ -159,8 +159,8 @@ async def index_batch(
     """
     if not await st.fetch(_LOCK_LIVING[st.dialect], progress.project_id):
         return None
-    place = (progress.until_at_ms, progress.until_id)
-    rows = await st.fetch(_NEXT, progress.project_id, *place, _settled_ms(now), limit)
+    position = (progress.until_at_ms, progress.until_id)
+    rows = await st.fetch(_NEXT, progress.project_id, *position, _settled_ms(now), limit)
     if not rows:
         return None
     copy = _COPY.format(newline=_NEWLINE[st.dialect], ids=_OF_IDS[st.dialect])
