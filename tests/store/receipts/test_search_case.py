@@ -56,15 +56,15 @@ FOUND = {
 }
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "postgresql with ICU"])
+@pytest.fixture(params=["sqlite", "postgresql", "postgresql of a locale"])
 def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """An empty, migrated database; a third one lowers letters by the rules of Unicode."""
-    if request.param != "postgresql with ICU":
+    """An empty, migrated database. The locale of the third one lowers all letters."""
+    if request.param != "postgresql of a locale":
         fixture = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
         yield request.getfixturevalue(fixture)
         return
     postgres: Postgres = request.getfixturevalue("postgres")
-    name = postgres.create(template="template0 LOCALE_PROVIDER icu ICU_LOCALE 'und'")
+    name = postgres.create(template="template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'")
     migrate(postgres.url(name))
     yield postgres.url(name)
     postgres.drop(name)
