@@ -28,7 +28,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bench.figures import check_bound, p95
 from bench.fill_lists import YEAR_MS, Filled, fill_lists
 from domain.errors import TooSlow
-from domain.receipts import Provider
 from domain.values.timestamps import from_unix_ms
 from store.db.database import Database
 from store.migrate import migrate
@@ -70,7 +69,6 @@ def lists(filled: Filled, sample: Sample) -> dict[str, Query]:
                 wanted = ListFilters(**{"project_id": None} | scope | chosen)
                 asked[f"{kind} of {reader}: {name}"] = _list(kind, wanted)
         asked[f"counts of {reader}"] = _counts(scope)
-    asked["receipts of a provider's event"] = _of_provider_event(sample)
     return asked
 
 
@@ -147,15 +145,6 @@ def _counts(scope: dict[str, Any]) -> Query:
     async def ask(session: AsyncSession) -> object:
         now = datetime.now().astimezone()
         return await queries.counts(session, project_id, now, within=within)
-
-    return ask
-
-
-def _of_provider_event(sample: Sample) -> Query:
-    async def ask(session: AsyncSession) -> object:
-        return await queries.find_by_provider_event(
-            session, None, provider=Provider.STRIPE, provider_event_id=sample.provider_event_id
-        )
 
     return ask
 

@@ -178,7 +178,7 @@ check_database_url = _service_url(
     "sqlite",
     "postgresql",
     options={
-        "pooler": frozenset({"session", "transaction"}),
+        "pooler": frozenset({"transaction"}),
         "sslmode": _SSL_MODES,
         "target_session_attrs": _SESSION_KINDS,
         "ssl_min_protocol_version": _TLS_VERSIONS,

@@ -16,7 +16,6 @@ import structlog
 import trustme
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
-from xdist.workermanage import WorkerController
 
 from domain.garbage_collection import tune_garbage_collection
 from domain.projects import CreatedProject, Scope
@@ -24,30 +23,8 @@ from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.migrate import migrate
 from tests.support.postgres import TEMPLATE, Postgres, running_postgres
+from tests.support.scheduling import INSTALLATIONS, TIMED, Groups, group_of
 
-# Tests that start whole installations wait for deadlines. One runs at a time: the group has a
-# process of its own and starts first. All other tests have lower priority.
-INSTALLATIONS = "installations"
-INSTALLATION_TESTS = (
-    "tests/faults/",
-    "tests/cli/demo/test_run.py",
-    "tests/test_product.py",
-    "tests/test_production.py",
-    "tests/console/test_story.py",
-    "tests/support/test_canaries.py",
-)
-# What is measured or bounded here is time on the clock: these run alone, when all others are done.
-TIMED = "timed"
-TIMED_TESTS = (
-    "tests/activities/alerts/test_ends.py::test_silent_server",
-    "tests/activities/alerts/test_slots.py",
-    "tests/api/test_neighbours.py",
-    "tests/cli/up/test_run.py",
-    "tests/faults/test_races.py",
-    "tests/store/db/test_locks.py",
-    "tests/worker/loops/test_stuck_runs.py::test_refused_receipts",
-    "tests/workflows/test_purposes.py",
-)
 NICENESS = 10
 SECRET_KEY = "the root secret of the tests, long enough"
 
@@ -109,40 +86,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     """A process works through a whole group, or a whole file."""
     return Groups(config, log)
-
-
-class Groups(LoadScopeScheduling):
-    """Hands out whole files and groups, and the timed tests to the last process that is left."""
-
-    def remove_node(self, node: WorkerController) -> str | None:
-        """Forget a process of xdist that has ended.
-
-        The timed tests wait for one that is the last: another may be that now.
-        """
-        crashed = super().remove_node(node)
-        for other in self.nodes:
-            self._reschedule(other)
-        return crashed
-
-    def _reschedule(self, node: WorkerController) -> None:
-        others = [other for other in self.nodes if other is not node]
-        if list(self.workqueue) != [TIMED] or not others or node.shutting_down:
-            super()._reschedule(node)
-        elif not all(other.shutting_down for other in others):
-            node.shutdown()
-        # Else it is the last: it goes on when the others have ended.
-
-    def _split_scope(self, nodeid: str) -> str:
-        return group_of(nodeid)
-
-
-def group_of(nodeid: str) -> str:
-    """The group that the test belongs to, or else its file."""
-    if nodeid.startswith(TIMED_TESTS):
-        return TIMED
-    if nodeid.startswith(INSTALLATION_TESTS):
-        return INSTALLATIONS
-    return nodeid.partition("::")[0]
 
 
 @pytest.fixture(scope="session")

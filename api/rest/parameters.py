@@ -29,6 +29,7 @@ Search = Annotated[
     Reference | None,
     Query(
         description="Part of the internal reference or provider's event id, or a full id of ours."
+        " The case of ASCII letters does not matter; that of other letters does."
     ),
 ]
 

@@ -27,8 +27,10 @@ from store.crypto.root_secret import SecretUnknown, secret_status
 from store.db.database import Database
 from store.db.durability import Flaw, find_flaws
 from store.db.paging import LISTED_AT_MOST
+from store.db.sql import SessionStatements
 from store.maintenance.metrics import read_failing_alerts
 from store.projects.projects import list_projects
+from store.receipts.lists.search_index import FIX_SEARCH_INDEX, has_trigrams
 from store.receipts.pending_credit import read_pending_credit
 from store.receipts.stuck_runs import count_stuck, stuck_runs
 from store.revisions import migration_state, revisions
@@ -68,7 +70,7 @@ def store_checks(settings: Settings, database: Database | None) -> tuple[Check, 
             ("Repair URLs", lambda opened: _check_repair_urls(opened, settings)),
             ("Alerts", _check_alerts),
         ),
-        ("Outages", _check_credit),
+        *(("Outages", _check_credit), ("Search index", check_search_index)),
     )
     return (
         Check("Store", store),
@@ -120,6 +122,14 @@ def judge_flaws(flaws: Sequence[Flaw]) -> Finding:
             fix="ALTER SYSTEM, DATABASE or ROLE … RESET synchronous_commit, where it was set",
         )
     return ok("a commit is on disk before it is acknowledged")
+
+
+async def check_search_index(database: Database) -> Finding:
+    """Whether searches have the trigram index."""
+    async with database.reading() as session:
+        has_index = await has_trigrams(SessionStatements(session))
+    detail = "there is none: searches for rare texts read every row, for 2 s at most"
+    return ok("searches use it") if has_index else warn(detail, fix=FIX_SEARCH_INDEX)
 
 
 async def _with_store(

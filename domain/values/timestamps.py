@@ -43,5 +43,10 @@ def to_unix_ms(at: datetime) -> int:
     return (at - EPOCH) // timedelta(milliseconds=1)
 
 
+def ceil_unix_ms(at: datetime) -> int:
+    """Whole milliseconds since 1970-01-01 UTC, rounded up. What is stored before `at` is below."""
+    return -((EPOCH - at) // timedelta(milliseconds=1))
+
+
 def from_unix_ms(count: int) -> datetime:
     return EPOCH + timedelta(milliseconds=count)

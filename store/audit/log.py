@@ -11,7 +11,17 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, func, insert, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    func,
+    insert,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import (
@@ -30,7 +40,7 @@ from domain.audit import (
 from domain.errors import FieldError, ValidationFailed
 from domain.ids import ProjectId
 from domain.values.text import sanitize
-from domain.values.timestamps import from_unix_ms, to_unix_ms
+from domain.values.timestamps import ceil_unix_ms, from_unix_ms, to_unix_ms
 from store.crypto.encryption import RootSecret, Sealer
 from store.crypto.root_secret import SecretUnknown, root_in_force
 from store.db.database import Database
@@ -213,7 +223,8 @@ def _filtered(filters: AuditFilters) -> Select[tuple[object, ...]]:
     if filters.created_after is not None:
         conditions.append(AUDIT_LOG.c.at > filters.created_after)
     if filters.created_before is not None:
-        conditions.append(AUDIT_LOG.c.at < filters.created_before)
+        at_ms = type_coerce(AUDIT_LOG.c.at, BigInteger)
+        conditions.append(at_ms < ceil_unix_ms(filters.created_before))
     return select(AUDIT_LOG).where(*conditions)
 
 

@@ -175,14 +175,18 @@ async def _open_session(
 
 
 def _without_pooler_option(url: str) -> tuple[str, bool]:
-    """The URL as asyncpg takes it, and whether it declares a pooler in transaction mode."""
+    """The URL as asyncpg takes it, and whether it declares a pooler in transaction mode.
+
+    Raises: ValueError for another value, which would have no effect.
+    """
     parts = urlsplit(url)
     options = parse_qsl(parts.query, keep_blank_values=True)
     kept = [(name, value) for name, value in options if name != POOLER_OPTION]
     if len(kept) == len(options):
         return url, False
-    is_declared = (POOLER_OPTION, "transaction") in options
-    return parts._replace(query=urlencode(kept)).geturl(), is_declared
+    if {value for name, value in options if name == POOLER_OPTION} != {"transaction"}:
+        raise ValueError(f"the option {POOLER_OPTION} of a database URL must be transaction")
+    return parts._replace(query=urlencode(kept)).geturl(), True
 
 
 def each_host(url: str) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from domain.ids import EventId, ProjectId
 from domain.receipts import ReceiptState
 from store.db.sql import SessionStatements, limit_lock_wait
 from store.receipts.deadlines import Opened, open_incident
+from store.receipts.lists.search_index import empty_unusable_index
 from store.receipts.operator_actions import expire, resolve_manually
 from store.schema import tables
 from store.schema.tables import (
@@ -215,6 +216,7 @@ async def _erase_receipts(
         _is_theirs(), RECEIPTS.c.ended_at <= now - ERASED_AFTER, is_dispatched
     )
     erased = await _ids(session, _window(ended, limit, skip, RECEIPTS.c.event_id))
+    await empty_unusable_index(SessionStatements(session))
     for name in OF_A_RECEIPT:
         await session.execute(delete(TABLES[name]).where(TABLES[name].c.event_id.in_(erased)))
     await session.execute(delete(RECEIPTS).where(RECEIPTS.c.event_id.in_(erased)))

@@ -25,6 +25,10 @@ RESERVED = [
     f"postgresql://makegood:{READ_WRONGLY}\n@db/makegood",
     f"postgresql://makegood:{READ_WRONGLY}@db/makegood?sslmode=on",
     *[
+        f"postgresql://makegood:{READ_WRONGLY}@db/makegood?pooler={mode}"
+        for mode in ("session", "transactions", "Transaction", "")
+    ],
+    *[
         f"postgresql://makegood:{READ_WRONGLY}@db/makegood?{option}=/nowhere/file.pem"
         for option in ("sslrootcert", "sslcert", "sslkey", "sslcrl")
     ],

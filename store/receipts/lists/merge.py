@@ -1,8 +1,8 @@
 """Reads the ranges of a list side by side: their keys come newest first, part by part.
 
-A part is a span of time. How many keys the spans before had tells how long the next one is, so that
-about as many are read as were asked for, whichever ranges have them. After a span with few keys
-the next one is several times as long.
+A part is a span of time. The number of keys in the spans before decides how long the next one is,
+so that about as many are read as are wanted, whichever ranges have them. After a span with few
+keys the next one is several times as long.
 """
 
 from store.db.sql import Statements
@@ -20,8 +20,8 @@ class MergedRanges:
     All keys from `below` on were returned.
     """
 
-    def __init__(self, of: ListedTable, ranges: Ranges, bounds: Bounds) -> None:
-        self._of, self._ranges, self._after_ms = of, ranges, bounds.after_ms
+    def __init__(self, table: ListedTable, ranges: Ranges, bounds: Bounds) -> None:
+        self._table, self._ranges, self._after_ms = table, ranges, bounds.after_ms
         self._first: Key | None = None
         self._returned = 0
         self._span_ms, self._had_few = 0, False
@@ -33,7 +33,7 @@ class MergedRanges:
         after_ms, of_each = self._next_part(rows)
         below = [self.below] * len(self._ranges.values)
         lists = await newest_of_each(
-            st, self._of, self._ranges, below, after_ms=after_ms, of_each=of_each
+            st, self._table, self._ranges, below, after_ms=after_ms, of_each=of_each
         )
         # A range that was read up to the limit may have more keys below its last one.
         cut = max((keys[-1] for keys in lists if len(keys) == of_each), default=None)

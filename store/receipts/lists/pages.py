@@ -28,7 +28,7 @@ from store.receipts.lists.ranges import (
     Ranges,
     kind_ranges,
     newest,
-    newest_among,
+    newest_of_candidates,
     next_page_cursor,
     project_ranges,
     read_bounds,
@@ -73,18 +73,23 @@ class ListFilters:
 
 
 async def page_of_ids(
-    session: AsyncSession, of: ListedTable, filters: ListFilters, *, limit: int, cursor: str | None
+    session: AsyncSession,
+    table: ListedTable,
+    filters: ListFilters,
+    *,
+    limit: int,
+    cursor: str | None,
 ) -> tuple[list[str], str | None]:
     """The ids of a page, newest first, and the cursor of the next page.
 
     Raises: ValidationFailed for a cursor of another list.
     """
-    bounds = read_bounds(of, cursor, after=filters.created_after, before=filters.created_before)
+    bounds = read_bounds(table, cursor, after=filters.created_after, before=filters.created_before)
     scope = await live_projects(session, filters.project_id, filters.within)
     st = SessionStatements(session)
     await prefer_indexes(st)
     # One row more than the page shows whether there is a next one.
-    keys = await _newest_keys(st, of, filters, bounds, scope, limit + 1) if scope else ()
+    keys = await _newest_keys(st, table, filters, bounds, scope, limit + 1) if scope else ()
     return [key.id for key in keys[:limit]], next_page_cursor(keys, limit)
 
 
@@ -106,7 +111,7 @@ async def prefer_indexes(st: Statements) -> None:
     """Make PostgreSQL read in the order of an index for the rest of the transaction.
 
     It assumes average projects and texts. For a project with most of the rows it would read all of
-    them and sort, and for a text that it expects often it would not ask the trigram index.
+    them and sort, and for a text that it expects often it would not read the trigram index.
     """
     if st.dialect == "postgresql":
         settings = ("enable_seqscan", "enable_sort")
@@ -116,30 +121,32 @@ async def prefer_indexes(st: Statements) -> None:
 
 async def _newest_keys(
     st: Statements,
-    of: ListedTable,
+    table: ListedTable,
     filters: ListFilters,
     bounds: Bounds,
     scope: tuple[ProjectId, ...],
     count: int,
 ) -> tuple[Key, ...]:
-    ranges, q = _ranges(of, filters, scope), (filters.q or "").strip()
-    condition = row_contains(st.dialect, of, q) if q else ANY_ROW
-    if filters.internal_reference is not None and of is EVENT_LIST:
+    ranges, q = _ranges(table, filters, scope), (filters.q or "").strip()
+    condition = row_contains(st.dialect, table, q) if q else ANY_ROW
+    if filters.internal_reference is not None and table is EVENT_LIST:
         ranges = reference_ranges(scope, filters.internal_reference)
         condition = _both(condition, _kind_condition(filters))
     elif filters.internal_reference is not None:
         ids = Condition(_OF_REFERENCE[st.dialect], {"reference": filters.internal_reference})
-        return await newest_among(st, of, ranges, bounds, ids, count=count, condition=condition)
+        return await newest_of_candidates(
+            st, table, ranges, bounds, ids, count=count, condition=condition
+        )
     elif q:
-        return await search(st, Search(of, ranges, bounds, q), count=count)
-    return await newest(st, of, ranges, bounds, count=count, condition=condition)
+        return await search(st, Search(table, ranges, bounds, q), count=count)
+    return await newest(st, table, ranges, bounds, count=count, condition=condition)
 
 
-def _ranges(of: ListedTable, filters: ListFilters, scope: tuple[ProjectId, ...]) -> Ranges:
+def _ranges(table: ListedTable, filters: ListFilters, scope: tuple[ProjectId, ...]) -> Ranges:
     kind = (filters.provider, filters.event_type, filters.effect_type)
     if not filters.states and all(one is None for one in kind):
         return project_ranges(scope)
-    every_state = tuple(ReceiptState if of is EVENT_LIST else IncidentState)
+    every_state = tuple(ReceiptState if table is EVENT_LIST else IncidentState)
     return kind_ranges(
         scope,
         states=filters.states or every_state,

@@ -20,16 +20,16 @@ from typing import NamedTuple
 
 from domain.ids import ProjectId
 from domain.receipts import EVENT_TYPES_OF, EffectType, EventType
-from domain.values.timestamps import to_unix_ms
+from domain.values.timestamps import ceil_unix_ms, to_unix_ms
 from store.db.paging import read_cursor, write_cursor
-from store.db.sql import Row, Statements, Value
+from store.db.sql import Dialect, Row, Statements, Value
 
 OLDEST_MS, NEWEST_MS = -1, 2**62
 _NAMES = re.compile(r":([a-z_]+)")
 
 
 class Key(NamedTuple):
-    """The place of a row in its list: its instant in Unix milliseconds, and its id."""
+    """The position of a row in its list: its instant in Unix milliseconds, and its id."""
 
     at_ms: int
     id: str
@@ -63,7 +63,10 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """The ranges to read: values of `columns`, in the order of the index."""
+    """The ranges to read: values of `columns`, in the order of the index.
+
+    The values are a Cartesian product, and the project is the first column.
+    """
 
     columns: tuple[str, ...]
     values: tuple[tuple[str, ...], ...]
@@ -109,7 +112,7 @@ _ROWS_OF = {
         " (SELECT * FROM {table} AS u WHERE u.event_id = found.event_id OFFSET 0) AS t WHERE true"
     ),
 }
-_AMONG = """
+_OF_CANDIDATES = """
 WITH found AS MATERIALIZED ({candidates})
 SELECT t.{at}, t.{id} FROM {rows}
   AND (t.{at}, t.{id}) < (CAST(:below_at AS BIGINT), CAST(:below_id AS TEXT))
@@ -146,7 +149,8 @@ def kind_ranges(
     """
     types = {one.value for one in EventType if event_type in {None, one.value}}
     if provider is not None:
-        types &= {t.value for p, of in EVENT_TYPES_OF.items() if p.value == provider for t in of}
+        by_provider = {one.value: these for one, these in EVENT_TYPES_OF.items()}
+        types &= {one.value for one in by_provider.get(provider, frozenset())}
     effects = [one.value for one in EffectType if effect_type in {None, one.value}]
     columns = ("project_id", "state", "event_type", "effect_type")
     return Ranges(columns, tuple(product(scope, dict.fromkeys(states), sorted(types), effects)))
@@ -154,7 +158,7 @@ def kind_ranges(
 
 async def newest(
     st: Statements,
-    of: ListedTable,
+    table: ListedTable,
     ranges: Ranges,
     bounds: Bounds,
     *,
@@ -164,14 +168,14 @@ async def newest(
     """The newest `count` keys of all ranges that are within the bounds and meet the condition."""
     below = [bounds.below] * len(ranges.values)
     lists = await newest_of_each(
-        st, of, ranges, below, after_ms=bounds.after_ms, of_each=count, condition=condition
+        st, table, ranges, below, after_ms=bounds.after_ms, of_each=count, condition=condition
     )
     return tuple(sorted((key for keys in lists for key in keys), reverse=True)[:count])
 
 
 async def newest_of_each(
     st: Statements,
-    of: ListedTable,
+    table: ListedTable,
     ranges: Ranges,
     below: Sequence[Key],
     *,
@@ -180,28 +184,11 @@ async def newest_of_each(
     condition: Condition = ANY_ROW,
 ) -> list[list[Key]]:
     """The newest `of_each` keys of each range that are below its key in `below`."""
-    value, columns = _VALUE[st.dialect], ranges.columns
-    equal = " AND ".join(
-        f"t.{name} = {value.format(position=position)}" for position, name in enumerate(columns)
-    )
-    one_range = _RANGE.format(
-        table=of.name,
-        at=of.at,
-        id=of.id,
-        equal=equal,
-        below_at=value.format(position=len(columns)),
-        below_id=value.format(position=len(columns) + 1),
-        condition=condition.sql,
-    )
+    one_range = _range_sql(st.dialect, table, ranges.columns, condition)
     given = [(*values, *key) for values, key in zip(ranges.values, below, strict=True)]
     sql, values = bind(
         _EACH_RANGE[st.dialect].format(range=one_range),
-        {
-            "ranges": json.dumps(given),
-            "after": after_ms,
-            "of_each": of_each,
-            **condition.values,
-        },
+        {"ranges": json.dumps(given), "after": after_ms, "of_each": of_each, **condition.values},
     )
     return _by_range(await st.fetch(sql, *values), len(given))
 
@@ -213,9 +200,9 @@ def bind(sql: str, values: Mapping[str, Value]) -> tuple[str, list[Value]]:
     return numbered, [values[name] for name in names]
 
 
-async def newest_among(
+async def newest_of_candidates(
     st: Statements,
-    of: ListedTable,
+    table: ListedTable,
     ranges: Ranges,
     bounds: Bounds,
     candidates: Condition,
@@ -233,14 +220,7 @@ async def newest_among(
         for position, name in enumerate(ranges.columns)
     }
     sql, values = bind(
-        _AMONG.format(
-            at=of.at,
-            id=of.id,
-            candidates=candidates.sql,
-            rows=_ROWS_OF[st.dialect].format(table=of.name),
-            in_ranges=" AND ".join(_IN[st.dialect].format(name=name) for name in allowed),
-            condition=condition.sql,
-        ),
+        _candidates_sql(st.dialect, table, ranges.columns, candidates, condition),
         {
             **bounds.values,
             **candidates.values,
@@ -254,12 +234,15 @@ async def newest_among(
 
 
 def read_bounds(
-    of: ListedTable, cursor: str | None, *, after: datetime | None, before: datetime | None
+    table: ListedTable, cursor: str | None, *, after: datetime | None, before: datetime | None
 ) -> Bounds:
-    """The bounds of a page. Raises: ValidationFailed for a cursor of another list."""
-    below = Key(NEWEST_MS if before is None else to_unix_ms(before), "")
+    """The bounds of a page. Rows have whole milliseconds: `before` is rounded up, `after` down.
+
+    Raises: ValidationFailed for a cursor of another list.
+    """
+    below = Key(NEWEST_MS if before is None else ceil_unix_ms(before), "")
     if cursor is not None:
-        found = read_cursor(cursor, re.compile(rf"(\d{{1,18}}):({of.id_form})"))
+        found = read_cursor(cursor, re.compile(rf"(\d{{1,18}}):({table.id_form})"))
         below = min(below, Key(int(found[1]), found[2]))
     return Bounds(OLDEST_MS if after is None else to_unix_ms(after), below)
 
@@ -268,6 +251,42 @@ def next_page_cursor(keys: Sequence[Key], limit: int) -> str | None:
     """The cursor after the first `limit` keys; None if there are no more."""
     return (
         write_cursor(f"{keys[limit - 1].at_ms}:{keys[limit - 1].id}") if len(keys) > limit else None
+    )
+
+
+def _range_sql(
+    dialect: Dialect, table: ListedTable, columns: Sequence[str], condition: Condition
+) -> str:
+    """The statement of one range. Its values are at the positions of a JSON array."""
+    value = _VALUE[dialect]
+    equal = " AND ".join(
+        f"t.{name} = {value.format(position=position)}" for position, name in enumerate(columns)
+    )
+    return _RANGE.format(
+        table=table.name,
+        at=table.at,
+        id=table.id,
+        equal=equal,
+        below_at=value.format(position=len(columns)),
+        below_id=value.format(position=len(columns) + 1),
+        condition=condition.sql,
+    )
+
+
+def _candidates_sql(
+    dialect: Dialect,
+    table: ListedTable,
+    columns: Sequence[str],
+    candidates: Condition,
+    condition: Condition,
+) -> str:
+    return _OF_CANDIDATES.format(
+        at=table.at,
+        id=table.id,
+        candidates=candidates.sql,
+        rows=_ROWS_OF[dialect].format(table=table.name),
+        in_ranges=" AND ".join(_IN[dialect].format(name=name) for name in columns),
+        condition=condition.sql,
     )
 
 

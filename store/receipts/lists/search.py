@@ -2,13 +2,14 @@
 
 1. The newest rows of the ranges are checked. A text that many rows contain fills a page from them,
    and ranges with few rows are read whole.
-2. Otherwise the trigram index is asked (`store.receipts.lists.search_index`), together with the
+2. Otherwise the trigram index is read (`store.receipts.lists.search_index`), together with the
    receipts that it does not hold yet. Their rows are sorted.
 3. A frequent text has too many of them, and a text of fewer than three characters has no trigram.
    Then the ranges are checked further, until the session's time limit at most.
 
 A text matches part of the internal reference or of the provider's id, or a whole id of ours. The
-case of ASCII letters does not matter.
+case of ASCII letters does not matter; that of others does, because SQLite folds ASCII alone and
+PostgreSQL by the locale of its server. One search has one answer on every store.
 """
 
 import json
@@ -27,7 +28,7 @@ from store.receipts.lists.ranges import (
     Ranges,
     bind,
     newest,
-    newest_among,
+    newest_of_candidates,
 )
 from store.receipts.lists.search_index import (
     SHORTEST_INDEXED,
@@ -41,7 +42,10 @@ _CONTAINS = """
   OR {r}.event_id IN (SELECT event_id FROM incidents WHERE id = CAST(:q AS TEXT)))"""
 _LIKE = {
     "sqlite": "lower({0}) LIKE lower(CAST(:pattern AS TEXT)) ESCAPE '/'",
-    "postgresql": "{0} ILIKE CAST(:pattern AS TEXT) ESCAPE '/'",
+    "postgresql": (
+        'lower({0} COLLATE pg_catalog."C")'
+        " LIKE lower(CAST(:pattern AS TEXT) COLLATE pg_catalog.\"C\") ESCAPE '/'"
+    ),
 }
 _TEXTS = "SELECT given.value, r.internal_reference, r.provider_event_id, {contains} FROM {rows}"
 # OFFSET 0: PostgreSQL reads each row by its id, whatever number of rows it expects.
@@ -62,14 +66,15 @@ CROSS JOIN LATERAL (SELECT * FROM receipts AS u WHERE u.event_id = t.event_id OF
 _WHOLE_IDS = """
 SELECT event_id FROM receipts WHERE event_id = CAST(:q AS TEXT)
 UNION SELECT event_id FROM incidents WHERE id = CAST(:q AS TEXT)"""
-# On PostgreSQL the right side has the collation of the index.
+# In all projects: FTS5 knows no project, and a join with the texts would read them. On PostgreSQL
+# the right side has the collation of the index.
 _COUNT_CANDIDATES = {
     "sqlite": """
 SELECT count(*) FROM
   (SELECT 1 FROM search_trigrams WHERE search_trigrams MATCH :trigrams LIMIT :most)""",
     "postgresql": """
 SELECT count(*) FROM (SELECT 1 FROM search_texts AS s WHERE search_trigrams(s.text)
-  @> ARRAY(SELECT lower(value) COLLATE pg_catalog."C"
+  @> ARRAY(SELECT lower(value COLLATE pg_catalog."C") COLLATE pg_catalog."C"
     FROM json_array_elements_text(CAST(:trigrams AS json)) AS given(value))
   LIMIT :most) AS found""",
 }
@@ -81,9 +86,10 @@ WHERE search_trigrams MATCH :trigrams AND s.id = search_trigrams.rowid
   AND lower(s.text) LIKE lower(:pattern) ESCAPE '/'""",
     "postgresql": """
 SELECT s.event_id FROM search_texts AS s WHERE search_trigrams(s.text)
-  @> ARRAY(SELECT lower(value) COLLATE pg_catalog."C"
+  @> ARRAY(SELECT lower(value COLLATE pg_catalog."C") COLLATE pg_catalog."C"
     FROM json_array_elements_text(CAST(:trigrams AS json)) AS given(value))
-  AND s.text ILIKE :pattern ESCAPE '/'
+  AND lower(s.text COLLATE pg_catalog."C")
+    LIKE lower(CAST(:pattern AS TEXT) COLLATE pg_catalog."C") ESCAPE '/'
   AND s.project_id = ANY(ARRAY(SELECT json_array_elements_text(CAST(:scope AS json))))""",
 }
 _UNINDEXED = {
@@ -104,7 +110,7 @@ class SearchSteps:
     """When a search goes on to its next step, in rows.
 
     `first` are checked in the first part, and each part is twice as long as the one before. The
-    index is asked after `before_index`, and one statement scans the rest after `before_scan`. A
+    index is read after `before_index`, and one statement scans the rest after `before_scan`. A
     text with more than `candidates` in the index is frequent: sorting them would take longer.
     """
 
@@ -124,7 +130,7 @@ FAR_MORE = 2**31
 class Search:
     """A search for the text `q` in a list, within ranges and bounds."""
 
-    of: ListedTable
+    table: ListedTable
     ranges: Ranges
     bounds: Bounds
     q: str
@@ -145,42 +151,44 @@ class Checked:
         return 3 * missing * self.rows // (2 * found) if found else FAR_MORE
 
 
-def row_contains(dialect: Dialect, of: ListedTable, q: str) -> Condition:
+def row_contains(dialect: Dialect, table: ListedTable, q: str) -> Condition:
     """The condition that the texts of a row's receipt contain `q`."""
     sql = _contains(dialect, "t")
-    if of is not EVENT_LIST:
+    if table is not EVENT_LIST:
         # Not EXISTS, for which PostgreSQL would make a hash table of all receipts.
         contains = _contains(dialect, "r")
         sql = f"(SELECT {contains} FROM receipts AS r WHERE r.event_id = t.event_id)"  # noqa: S608 - constants only
     return Condition(sql, _texts_of(q))
 
 
-async def search(st: Statements, of: Search, *, count: int) -> tuple[Key, ...]:
+async def search(st: Statements, query: Search, *, count: int) -> tuple[Key, ...]:
     """The newest `count` keys of rows whose texts contain the text."""
-    merged = MergedRanges(of.of, of.ranges, of.bounds)
-    checked, batch = Checked(), of.steps.first
-    is_index_asked = len(of.q) < SHORTEST_INDEXED or not await has_trigrams(st)
+    merged = MergedRanges(query.table, query.ranges, query.bounds)
+    checked, batch = Checked(), query.steps.first
+    is_index_read = len(query.q) < SHORTEST_INDEXED or not await has_trigrams(st)
     while not merged.is_done and len(checked.found) < count:
         # So many rows without a match: the text is probably rare.
-        is_rare = checked.rows >= of.steps.first and not checked.found
-        if not is_index_asked and (is_rare or checked.rows >= of.steps.before_index):
-            is_index_asked = True
-            if (candidates := await _candidates(st, of, checked.texts)) is not None:
-                return await newest_among(st, of.of, of.ranges, of.bounds, candidates, count=count)
-        if checked.rows >= of.steps.before_scan:
-            checked.found += await _scan(st, of, merged.below, count)
+        is_rare = checked.rows >= query.steps.first and not checked.found
+        if not is_index_read and (is_rare or checked.rows >= query.steps.before_index):
+            is_index_read = True
+            if (candidates := await _candidates(st, query, checked.texts)) is not None:
+                return await newest_of_candidates(
+                    st, query.table, query.ranges, query.bounds, candidates, count=count
+                )
+        if checked.rows >= query.steps.before_scan:
+            checked.found += await _scan(st, query, merged.below, count)
             break
-        await _check(st, of, await merged.read(st, batch), checked)
-        batch = min(2 * batch, max(of.steps.first, checked.rows_to_fill(count)))
+        await _check(st, query, await merged.read(st, batch), checked)
+        batch = min(2 * batch, max(query.steps.first, checked.rows_to_fill(count)))
     return tuple(checked.found[:count])
 
 
-async def _check(st: Statements, of: Search, keys: Sequence[Key], checked: Checked) -> None:
+async def _check(st: Statements, query: Search, keys: Sequence[Key], checked: Checked) -> None:
     """Compare the texts of these rows, the next ones, with the text."""
     contains = _contains(st.dialect, "r")
     sql, values = bind(
-        _TEXTS.format(contains=contains, rows=_ROWS_OF_IDS[st.dialect, of.of.name]),
-        {"ids": json.dumps([key.id for key in keys]), **_texts_of(of.q)},
+        _TEXTS.format(contains=contains, rows=_ROWS_OF_IDS[st.dialect, query.table.name]),
+        {"ids": json.dumps([key.id for key in keys]), **_texts_of(query.q)},
     )
     rows = await st.fetch(sql, *values)
     matching = {row[0] for row in rows if row[3]}
@@ -189,29 +197,30 @@ async def _check(st: Statements, of: Search, keys: Sequence[Key], checked: Check
     checked.texts += [f"{row[1]}\n{row[2]}" for row in rows[: SAMPLED_TEXTS - len(checked.texts)]]
 
 
-async def _scan(st: Statements, of: Search, below: Key, count: int) -> tuple[Key, ...]:
+async def _scan(st: Statements, query: Search, below: Key, count: int) -> tuple[Key, ...]:
     """The newest matches below a key, by one statement, which the time limit can end."""
-    contains = row_contains(st.dialect, of.of, of.q)
-    bounds = Bounds(of.bounds.after_ms, below)
-    return await newest(st, of.of, of.ranges, bounds, count=count, condition=contains)
+    contains = row_contains(st.dialect, query.table, query.q)
+    bounds = Bounds(query.bounds.after_ms, below)
+    return await newest(st, query.table, query.ranges, bounds, count=count, condition=contains)
 
 
-async def _candidates(st: Statements, of: Search, texts: Sequence[str]) -> Condition | None:
+async def _candidates(st: Statements, query: Search, texts: Sequence[str]) -> Condition | None:
     """The receipts that the index finds, those that it does not hold yet, and the one of that id.
-    None if the index finds too many.
+    None if the index finds too many, in whichever projects: a text that is frequent in another
+    project is compared with the rows of the ranges.
     """
-    scope = sorted({ProjectId(values[0]) for values in of.ranges.values})
-    trigrams = trigram_query(st.dialect, of.q, texts)
-    asked: dict[str, Value] = {"trigrams": trigrams, "most": of.steps.candidates + 1}
-    sql, values = bind(_COUNT_CANDIDATES[st.dialect], asked)
+    scope = sorted({ProjectId(values[0]) for values in query.ranges.values})
+    trigrams = trigram_query(st.dialect, query.q, texts)
+    values_by_name: dict[str, Value] = {"trigrams": trigrams, "most": query.steps.candidates + 1}
+    sql, values = bind(_COUNT_CANDIDATES[st.dialect], values_by_name)
     ((candidates,),) = await st.fetch(sql, *values)
-    if candidates > of.steps.candidates:
+    if candidates > query.steps.candidates:
         return None
     unindexed = _UNINDEXED[st.dialect].format(contains=_contains(st.dialect, "r"))
     return Condition(
         f"{_WHOLE_IDS} UNION {_INDEXED[st.dialect]} UNION {unindexed}",
         {
-            **_texts_of(of.q),
+            **_texts_of(query.q),
             "limits": json.dumps(await search_limits(st, scope)),
             "trigrams": trigrams,
         },

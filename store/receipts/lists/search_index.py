@@ -1,10 +1,13 @@
-"""Keeps the trigram index of receipts' texts, which `store.receipts.lists.search` asks.
+"""Keeps the trigram index of receipts' texts, which `store.receipts.lists.search` reads.
 
 1. `search_texts` holds the texts of a receipt. On SQLite its triggers keep an FTS5 table with
    trigrams; on PostgreSQL it has a GIN index of them.
 2. A worker loop copies the texts a minute after a receipt was accepted, in batches. In the
    transaction of ingest the index would cost a fifth of its rate (decision 0040).
 3. `search_progress` holds how far each project is. Later receipts are searched without the index.
+4. A file of SQLite may have been made by one with FTS5, and be opened by one without. Searches then
+   do without the index. Before such a SQLite deletes a text, or at its worker's next turn, the
+   index is emptied and its triggers are dropped. `makegood migrate` with FTS5 makes it again.
 
 Nothing here commits.
 """
@@ -26,13 +29,33 @@ BATCH = 500
 # receipt that commits later with an older `accepted_at` would never be indexed.
 SETTLED_AFTER = timedelta(seconds=60)
 
+FIX_SEARCH_INDEX = (
+    "run `makegood migrate`, on SQLite with a Python whose SQLite has FTS5 with trigrams (3.34 or"
+    " newer)"
+)
+
+# On SQLite: the triggers exist, and so does the module of the table ("USING fts5(").
 _HAS_TRIGRAMS = {
-    "sqlite": "SELECT 1 FROM sqlite_master WHERE name = 'search_trigrams'",
+    "sqlite": """
+SELECT 1 FROM sqlite_master AS made CROSS JOIN pragma_module_list AS module
+WHERE made.name = 'search_trigrams' AND instr(made.sql, ' USING ' || module.name || '(') > 0
+  AND (SELECT 1 FROM sqlite_master WHERE name = 'search_texts_removed') IS NOT NULL""",
     "postgresql": (
         "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass('search_texts_trigrams')"
         " AND indisvalid"
     ),
 }
+_HAS_TRIGGERS = "SELECT 1 FROM sqlite_master WHERE name = 'search_texts_removed'"
+# A table whose module is missing cannot be dropped. Its parts are ordinary tables.
+_EMPTY_INDEX = (
+    "DROP TRIGGER search_texts_added",
+    "DROP TRIGGER search_texts_removed",
+    # Without its first records FTS5 could not even drop the table.
+    "DELETE FROM search_trigrams_data WHERE id > 10",
+    "DELETE FROM search_trigrams_idx",
+    "DELETE FROM search_texts",
+    "DELETE FROM search_progress",
+)
 _OF_IDS = {
     "sqlite": "(SELECT value FROM json_each($1))",
     "postgresql": "(SELECT json_array_elements_text(CAST($1 AS json)))",
@@ -43,7 +66,7 @@ _LOCK_LIVING = {
     "sqlite": "SELECT 1 FROM projects WHERE id = $1 AND deleted_at IS NULL",
     "postgresql": "SELECT 1 FROM projects WHERE id = $1 AND deleted_at IS NULL FOR SHARE",
 }
-_BEHIND = """
+_PROJECTS_TO_INDEX = """
 SELECT p.id, COALESCE(s.until_at, -1), COALESCE(s.until_id, '')
 FROM projects AS p LEFT JOIN search_progress AS s ON s.project_id = p.id
 WHERE p.deleted_at IS NULL AND (SELECT 1 FROM receipts AS r WHERE r.project_id = p.id
@@ -64,7 +87,7 @@ INSERT INTO search_progress (project_id, until_at, until_id) VALUES ($1, $2, $3)
 ON CONFLICT (project_id) DO UPDATE SET until_at = excluded.until_at, until_id = excluded.until_id
 WHERE (search_progress.until_at, search_progress.until_id)
   < (excluded.until_at, excluded.until_id)"""
-_GO_BACK = "UPDATE search_progress SET until_at = $1, until_id = '' WHERE until_at > $1"
+_RESET_PROGRESS = "UPDATE search_progress SET until_at = $1, until_id = '' WHERE until_at > $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +104,22 @@ async def has_trigrams(st: Statements) -> bool:
     return bool(await st.fetch(_HAS_TRIGRAMS[st.dialect]))
 
 
+async def is_unusable(st: Statements) -> bool:
+    """Whether SQLite has the index and not its module: each write to `search_texts` would fail."""
+    if st.dialect == "postgresql" or await has_trigrams(st):
+        return False
+    return bool(await st.fetch(_HAS_TRIGGERS))
+
+
+async def empty_unusable_index(st: Statements) -> bool:
+    """Empty an index without its module, so that texts can be deleted; returns whether it was."""
+    if not await is_unusable(st):
+        return False
+    for statement in _EMPTY_INDEX:
+        await st.fetch(statement)
+    return True
+
+
 def trigram_query(dialect: Dialect, q: str, texts: Sequence[str]) -> str:
     """The rarest trigrams of a text of three characters or more: a query of FTS5, or a JSON array.
 
@@ -91,8 +130,6 @@ def trigram_query(dialect: Dialect, q: str, texts: Sequence[str]) -> str:
     trigrams = list(dict.fromkeys(q[start : start + 3] for start in range(len(q) - 2)))
     trigrams = trigrams[:MOST_TRIGRAMS_COUNTED]
     trigrams.sort(key=lambda trigram: sum(trigram.lower() in one for one in lowered))
-    # The lower case of other letters may be longer. They are asked for only without ASCII ones.
-    trigrams.sort(key=lambda trigram: not trigram.isascii())
     rarest = trigrams[:MOST_TRIGRAMS]
     if dialect == "postgresql":
         return json.dumps(rarest)
@@ -109,7 +146,7 @@ async def search_limits(st: Statements, scope: Sequence[ProjectId]) -> list[tupl
 
 async def projects_behind(st: Statements, now: datetime) -> list[Progress]:
     """The projects with receipts to be indexed now. Each is read from its own index range."""
-    rows = await st.fetch(_BEHIND, _settled_ms(now))
+    rows = await st.fetch(_PROJECTS_TO_INDEX, _settled_ms(now))
     return [Progress(ProjectId(row[0]), row[1], row[2]) for row in rows]
 
 
@@ -123,8 +160,8 @@ async def index_batch(
     """
     if not await st.fetch(_LOCK_LIVING[st.dialect], progress.project_id):
         return None
-    place = (progress.until_at_ms, progress.until_id)
-    rows = await st.fetch(_NEXT, progress.project_id, *place, _settled_ms(now), limit)
+    position = (progress.until_at_ms, progress.until_id)
+    rows = await st.fetch(_NEXT, progress.project_id, *position, _settled_ms(now), limit)
     if not rows:
         return None
     copy = _COPY.format(newline=_NEWLINE[st.dialect], ids=_OF_IDS[st.dialect])
@@ -136,7 +173,7 @@ async def index_batch(
 
 async def follow_clock(st: Statements, now: datetime) -> None:
     """Go back after the clock was set back, so that receipts accepted since are indexed too."""
-    await st.fetch(_GO_BACK, _settled_ms(now))
+    await st.fetch(_RESET_PROGRESS, _settled_ms(now))
 
 
 def _settled_ms(now: datetime) -> int:

@@ -35,6 +35,7 @@ NAMES = {
         "Repair URLs",
         "Alerts",
         "Outages",
+        "Search index",
         "API",
         "Temporal",
         "Mail",

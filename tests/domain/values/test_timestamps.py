@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from domain.values.timestamps import (
     EPOCH,
+    ceil_unix_ms,
     from_unix_ms,
     parse_instant,
     to_iso,
@@ -44,6 +45,18 @@ def test_instant_is_written_in_utc_with_milliseconds(at: datetime, written: str)
 )
 def test_letters_of_an_instant_may_be_lowercase(text: str) -> None:
     assert parse_instant(text) == datetime(2026, 11, 23, 11, 13, 55, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "below", "above"),
+    [(0, 0, 0), (1, 0, 1), (999, 0, 1), (1_000, 1, 1), (-1, -1, 0), (-1_000, -1, -1)],
+)
+def test_instant_within_a_millisecond_is_rounded_down_or_up(
+    microseconds: int, below: int, above: int
+) -> None:
+    at = EPOCH + timedelta(microseconds=microseconds)
+
+    assert (to_unix_ms(at), ceil_unix_ms(at)) == (below, above)
 
 
 def test_no_instant_is_written_as_none() -> None:

@@ -131,8 +131,16 @@ async def test_cursor_of_another_project_is_refused(database: Database, sealer: 
             ),
             [1],
         ),
+        (
+            AuditFilters(
+                project_id=None,
+                created_after=START + timedelta(microseconds=500),
+                created_before=START + timedelta(minutes=1, microseconds=500),
+            ),
+            [1],
+        ),
     ],
-    ids=["user", "command line", "its user", "no pattern", "action", "time"],
+    ids=["user", "command line", "its user", "no pattern", "action", "time", "within a ms"],
 )
 async def test_filters_narrow_the_log(
     database: Database, sealer: Sealer, filters: AuditFilters, found: list[int]

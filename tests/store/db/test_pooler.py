@@ -89,6 +89,12 @@ async def test_pooler_is_detected_and_a_server_is_not(pooled_url: str, postgres_
         await connection.close()
 
 
+@pytest.mark.parametrize("mode", ["session", "transactions", ""])
+async def test_unknown_pooler_is_refused_by_name(mode: str) -> None:
+    with pytest.raises(ValueError, match="option pooler"):
+        await connect_postgres(f"postgresql://127.0.0.1:1/makegood?pooler={mode}")
+
+
 async def test_migrations_are_read_through_a_pooler(pooled_url: str) -> None:
     current, newest = await asyncio.to_thread(migration_state, pooled_url)
 

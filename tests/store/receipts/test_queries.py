@@ -1,6 +1,6 @@
 """What pages and lists show: whole events, pages in order, filters, counts, what is overdue."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -212,6 +212,11 @@ async def test_each_filter_narrows_the_list(story: Story) -> None:
     assert await found(states=("closed",)) == []
     assert await found(created_after=START) == [stripe]
     assert await found(created_before=START + timedelta(hours=1)) == [shopify]
+    within_the_millisecond = START + timedelta(microseconds=500)
+    assert await found(created_before=within_the_millisecond) == [shopify]
+    assert await found(created_after=within_the_millisecond) == [stripe]
+    assert await found(created_before=datetime.max.replace(tzinfo=UTC)) == [stripe, shopify]
+    assert await found(created_before=datetime.min.replace(tzinfo=UTC)) == []
     assert await found(project_id=story.project.id) == [stripe, shopify]
     assert await found(q="order_100%") == [shopify]
     assert await found(q=" ORDER ") == [stripe, shopify]
@@ -253,12 +258,9 @@ async def test_all_effects_of_one_provider_event_are_found(story: Story) -> None
     first = await story.receipt(**named)
     second = await story.receipt(**named, effect_type=EffectType.CREDIT_GRANT)
 
-    async with story.database.reading() as session:
-        found = await reading.find_by_provider_event(
-            session, story.project.id, provider=Provider.STRIPE, provider_event_id="evt_1Pq"
-        )
+    page = await events(story, q="evt_1Pq", provider="stripe")
 
-    assert [receipt.event_id for receipt in found] == [second, first]
+    assert [row.receipt.event_id for row in page.rows] == [second, first]
 
 
 async def test_counts_hold_waiting_open_and_recovered_receipts(story: Story) -> None:
