@@ -18,6 +18,7 @@ class IncidentState(StrEnum):
 class Reason(StrEnum):
     MISSING_RESULT = "missing_result"
     FAILED_RESULT = "failed_result"
+    MISSING_RECEIPT = "missing_receipt"
 
 
 class Resolution(StrEnum):

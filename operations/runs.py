@@ -1,6 +1,6 @@
 """The operations on workflow runs: find the stuck ones and restart them.
 
-A run is stuck when its workflow cannot continue. See `store.receipts.stuck_runs`.
+A run is stuck when its workflow cannot continue. See `store.receipts.reconcile.stuck_runs`.
 """
 
 from sqlalchemy.ext.asyncio import AsyncSession

@@ -121,7 +121,11 @@ class _StoreFamilies(Collector):
 _GAUGES = {
     "waiting": (
         "makegood_receipts_waiting",
-        "Receipts that wait for their result, at most 1,000,000.",
+        "Receipts that wait for their result, at most 1,000,000 of a project.",
+    ),
+    "expected": (
+        "makegood_receipts_expected",
+        "Events at the provider that wait for their receipt, at most 1,000,000 of a project.",
     ),
     "outbox_rows": (
         "makegood_outbox_rows",

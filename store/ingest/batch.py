@@ -33,6 +33,7 @@ from store.ingest.idempotency_keys import (
 )
 from store.ingest.insert_receipts import NewRow, insert_receipts
 from store.ingest.requests import IngestRequest, PreRejected, StoredResponse, Verdict
+from store.receipts.expected import accept_expected, find_lacking
 from store.receipts.matching import match_event
 from store.receipts.results import apply_result
 from store.receipts.timeline import note
@@ -56,19 +57,24 @@ async def process_batch(
     verdicts: dict[int, Verdict] = {}
     order = sorted(range(len(requests)), key=lambda i: _claim_order(requests[i]))
     receipts = {i: row for i in order if (row := _new_row(requests[i])) is not None}
+    repeated: list[int] = []
     if receipts:
-        await _process_receipts(st, clock, requests, receipts, verdicts)
+        repeated = await _process_new_receipts(st, clock, requests, receipts, verdicts)
     others = [i for i in order if i not in receipts]
-    if others:
+    if others or repeated:
         now = await clock.now(st)
         claimed = {i for i in others if await claim_key(st, requests[i], now)}
         events = {i: await _match_receipt(st, requests[i]) for i in others if i in claimed}
+        events |= {i: await find_lacking(st, receipts[i].receipt) for i in repeated}
         event_ids = sorted({event for event in events.values() if isinstance(event, str)})
         skipped = await _lock_receipts(st, event_ids, skips_locked=skips_locked)
-        for i in others:
+        for i in (*repeated, *others):
             if events.get(i) in skipped:
                 await release_key(st, requests[i])
                 verdicts[i] = LockTimeout(is_of_key=False)
+            elif i in receipts:
+                receipt = receipts[i].receipt
+                verdicts[i] = await _process_repeated_receipt(st, requests[i], receipt, now)
             elif i in claimed:
                 verdicts[i] = await _process_claimed(st, requests[i], events[i], now)
             else:
@@ -132,13 +138,15 @@ async def try_fast_insert(
     }
 
 
-async def _process_receipts(
+async def _process_new_receipts(
     st: Statements,
     clock: Clock,
     requests: list[IngestRequest],
     rows: dict[int, NewRow],
     verdicts: dict[int, Verdict],
-) -> None:
+) -> list[int]:
+    """Insert the receipts. Return those whose key was free but whose identity existed."""
+    repeated: list[int] = []
     inserted = await insert_receipts(
         st, clock.skew, list(rows.values()), retention=RESPONSE_RETENTION
     )
@@ -149,19 +157,23 @@ async def _process_receipts(
                 await note(st, row.event_id, await clock.now(st), text=row.receipt.payload_note)
             verdicts[i] = _receipt_response(row.event_id, timeout_at_ms)
         elif row.event_id in inserted.claimed:
-            verdicts[i] = await _process_repeated_receipt(st, requests[i], row.receipt)
+            repeated.append(i)
         else:
             verdicts[i] = await _load_response(st, requests[i], await clock.now(st))
+    return repeated
 
 
 async def _process_repeated_receipt(
-    st: Statements, request: IngestRequest, receipt: NewReceipt
+    st: Statements, request: IngestRequest, receipt: NewReceipt, now: datetime
 ) -> Verdict:
     """The response to an identity that already exists, under a new key.
 
     It is the response of the first receipt, or a conflict if the facts differ. It is stored for
-    this key.
+    this key. If a source made the row, this may be the first receipt.
     """
+    lacking = await find_lacking(st, receipt)
+    if lacking is not None:
+        await accept_expected(st, lacking, receipt, now)
     rows = await st.fetch(
         "SELECT event_id, timeout_at, event_type, internal_reference, shopify_shop_domain "
         "FROM receipts WHERE project_id = $1 AND provider = $2 AND provider_event_id = $3 "
@@ -224,7 +236,7 @@ async def _load_response(st: Statements, request: IngestRequest, now: datetime) 
     # response.
     if body is None and timeout_at_ms is None:
         if isinstance(request.value, NewReceipt):
-            return await _process_repeated_receipt(st, request, request.value)
+            return await _process_repeated_receipt(st, request, request.value, now)
         return await _process_claimed(st, request, None, now)
     if body is None:
         return _receipt_response(event_id, timeout_at_ms, is_replayed=True)

@@ -151,7 +151,7 @@ def _has_pending_credit(
     were applied.
     """
     match state:
-        case LifecycleState.WAITING:
+        case LifecycleState.EXPECTED | LifecycleState.WAITING:
             has = of_receipt
         case LifecycleState.AWAITING_RESULT:
             has = of_repair or 0

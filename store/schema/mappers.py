@@ -76,6 +76,8 @@ def receipt_from(row: Row[Any]) -> Receipt:
     return _from_row(
         Receipt,
         row,
+        accepted_at=None if row.lacks_receipt else row.accepted_at,
+        listed_at=row.accepted_at,
         state=member_or_text(ReceiptState, row.state),
         provider=member_or_text(Provider, row.provider),
         event_type=member_or_text(EventType, row.event_type),

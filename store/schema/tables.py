@@ -89,7 +89,8 @@ def _number() -> Any:
 # partial indexes.
 ALERT_IS_FRESH = "sent_at IS NULL AND ended_at IS NULL AND tries = 0"
 ALERT_IS_RETRIED = "sent_at IS NULL AND ended_at IS NULL AND tries > 0"
-RECEIPT_IS_WAITING = "state = 'waiting'"
+RECEIPT_IS_UNDECIDED = "state IN ('expected', 'waiting')"
+RECEIPT_IS_UNENDED = "state IN ('expected', 'waiting', 'incident')"
 INCIDENT_IS_REPAIRED = "resolution <> 'manual'"
 
 
@@ -165,11 +166,11 @@ class Receipt(SQLModel, table=True):
             "accepted_at",
             "event_id",
         ),
-        _partial_index("receipts_due", "deadline_at", where="state = 'waiting'"),
+        _partial_index("receipts_due", "deadline_at", where=RECEIPT_IS_UNDECIDED),
         _partial_index(
-            "receipts_overdue", "project_id", "deadline_at", "event_id", where="state = 'waiting'"
+            "receipts_overdue", "project_id", "deadline_at", "event_id", where=RECEIPT_IS_UNDECIDED
         ),
-        _partial_index("receipts_unended", "event_id", where="state IN ('waiting', 'incident')"),
+        _partial_index("receipts_unended", "event_id", where=RECEIPT_IS_UNENDED),
         Index(
             "receipts_by_reference", "project_id", "internal_reference", "accepted_at", "event_id"
         ),
@@ -188,6 +189,7 @@ class Receipt(SQLModel, table=True):
     internal_reference: str = _text()
     shopify_shop_domain: str | None = _text(nullable=True)
     occurred_at: datetime = _instant()
+    # The place in lists: of the receipt or, while `lacks_receipt`, of the expected event.
     accepted_at: datetime = _instant()
     timeout_at: datetime = _instant()
     deadline_at: datetime = _instant()
@@ -197,6 +199,12 @@ class Receipt(SQLModel, table=True):
     # sealed JSON text
     payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
     credited_outage: int = _newest_outage()
+    expected_at: datetime | None = _instant(nullable=True)  # a source made the row
+    # a source made the row, and no receipt has come
+    lacks_receipt: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
+    )
+    source_id: str | None = _text(nullable=True)  # the first source that saw the event
 
 
 class Incident(SQLModel, table=True):

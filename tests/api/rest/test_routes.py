@@ -9,7 +9,7 @@ from domain.projects import CreatedProject, Scope
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.projects.projects import create_project
-from store.receipts.stuck_runs import RESTART_NOTE
+from store.receipts.reconcile.stuck_runs import RESTART_NOTE
 from tests.api.serving import Caller, receipt
 
 EVENT_FIELDS = [

@@ -18,7 +18,7 @@ from store.people import invitations, members, sessions, users
 from store.people import second_factor as factors
 from store.people.login_attempts import charge, counter
 from store.projects.projects import create_project
-from store.receipts.stuck_runs import suspect_run
+from store.receipts.reconcile.stuck_runs import suspect_run
 from store.schema import tables
 from store.status.heartbeats import write_fact, write_heartbeat
 from tests.support.given import START, Story
