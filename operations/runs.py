@@ -13,8 +13,8 @@ from operations.events import load_event
 from operations.lists import MAXIMUM_LIMIT
 from operations.validation import known_id
 from store.db.database import Database
-from store.receipts import stuck_runs
 from store.receipts.queries import EventRow
+from store.receipts.reconcile import stuck_runs
 
 
 class RunOperations:
