@@ -221,6 +221,32 @@ class Story:
                 )
                 return event_id, replay_id
 
+    async def reach_unreceipted(self, state: LifecycleState) -> EventId:
+        """A new receipt in that state that a source expected, and that the app never sent."""
+        event_id = await self.expected()
+        match state:
+            case LifecycleState.WAITING:
+                raise AssertionError("a waiting receipt has come")
+            case LifecycleState.EXPECTED:
+                return event_id
+            case LifecycleState.APPLIED:
+                await self.result(event_id)
+                return event_id
+        self.later(minutes=15)
+        await self.do(open_incident, event_id)
+        match state:
+            case LifecycleState.CALLING | LifecycleState.AWAITING_RESULT:
+                begun = await self.do(request_repair, event_id, requested_by=OPERATOR)
+                if state is LifecycleState.AWAITING_RESULT:
+                    await self.attempt(event_id, begun.replay_id, ending="accepted")
+            case LifecycleState.RECOVERED:
+                await self.result(event_id)
+            case LifecycleState.CLOSED:
+                incident_id = await self.incident_id(event_id)
+                closing = {"reason": "refunded", "requested_by": OPERATOR}
+                await self.do(resolve_manually, incident_id, **closing)
+        return event_id
+
     async def snapshot(self, event_id: EventId) -> ReceiptSnapshot:
         async with self.database.reading() as session:
             return await load_snapshot(SessionStatements(session), event_id)
