@@ -127,6 +127,10 @@ _GAUGES = {
         "makegood_receipts_expected",
         "Events at the provider that wait for their receipt, at most 1,000,000 of a project.",
     ),
+    "early_results": (
+        "makegood_early_results",
+        "Held results that no receipt has claimed, at most 1,000,000.",
+    ),
     "outbox_rows": (
         "makegood_outbox_rows",
         "Outbox rows not yet sent to Temporal, at most 1,000,000.",

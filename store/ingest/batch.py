@@ -7,16 +7,18 @@ inserting its row. A second request with the key finds the row: it gets the stor
 conflict if its body differs.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from domain.errors import (
     IdempotencyConflict,
     IdempotencyInProgress,
     ReceiptConflict,
+    ReceiptNotYetKnown,
     Refusal,
     ValidationFailed,
 )
-from domain.ids import EventId
+from domain.ids import EventId, ProjectId
 from domain.receipts import NewReceipt, states_same_facts
 from domain.results import NewResult
 from domain.values.timestamps import from_unix_ms, to_iso
@@ -24,6 +26,7 @@ from store.crypto.tokens import new_event_id
 from store.db.database import Clock
 from store.db.sql import Statements
 from store.ingest.connection import LockTimeout
+from store.ingest.holding import HELD_BODY, claim_held, lock_holding
 from store.ingest.idempotency_keys import (
     RESPONSE_RETENTION,
     claim_key,
@@ -33,6 +36,7 @@ from store.ingest.idempotency_keys import (
 )
 from store.ingest.insert_receipts import NewRow, insert_receipts
 from store.ingest.requests import IngestRequest, PreRejected, StoredResponse, Verdict
+from store.receipts.early_results.hold import hold_result
 from store.receipts.expected import accept_expected, find_lacking
 from store.receipts.matching import match_event
 from store.receipts.results import apply_result
@@ -55,11 +59,13 @@ async def process_batch(
     locked. The verdict of its results is then `LockTimeout`, and nothing of them is stored.
     """
     verdicts: dict[int, Verdict] = {}
+    holding = await lock_holding(st, requests)
     order = sorted(range(len(requests)), key=lambda i: _claim_order(requests[i]))
     receipts = {i: row for i in order if (row := _new_row(requests[i])) is not None}
     repeated: list[int] = []
     if receipts:
-        repeated = await _process_new_receipts(st, clock, requests, receipts, verdicts)
+        new = _NewReceipts(requests, receipts, verdicts, holding)
+        repeated = await _process_new_receipts(st, clock, new)
     others = [i for i in order if i not in receipts]
     if others or repeated:
         now = await clock.now(st)
@@ -74,11 +80,13 @@ async def process_batch(
                 verdicts[i] = LockTimeout(is_of_key=False)
             elif i in receipts:
                 receipt = receipts[i].receipt
-                verdicts[i] = await _process_repeated_receipt(st, requests[i], receipt, now)
+                verdicts[i] = await _process_repeated_receipt(
+                    st, requests[i], receipt, now, holding
+                )
             elif i in claimed:
-                verdicts[i] = await _process_claimed(st, requests[i], events[i], now)
+                verdicts[i] = await _process_claimed(st, requests[i], events[i], now, holding)
             else:
-                verdicts[i] = await _load_response(st, requests[i], now)
+                verdicts[i] = await _load_response(st, requests[i], now, holding)
     return [verdicts[i] for i in range(len(requests))]
 
 
@@ -128,8 +136,13 @@ async def try_fast_insert(
     receipts = {i: row for i, row in rows if row is not None and row.receipt.payload_note is None}
     if not receipts:
         return {}
+    # A project that holds early results needs a transaction too: its receipts claim them.
     inserted = await insert_receipts(
-        st, clock.skew, list(receipts.values()), retention=RESPONSE_RETENTION
+        st,
+        clock.skew,
+        list(receipts.values()),
+        retention=RESPONSE_RETENTION,
+        skips_holding=True,
     )
     return {
         i: _receipt_response(row.event_id, inserted.timeout_at_ms[row.event_id])
@@ -138,33 +151,43 @@ async def try_fast_insert(
     }
 
 
-async def _process_new_receipts(
-    st: Statements,
-    clock: Clock,
-    requests: list[IngestRequest],
-    rows: dict[int, NewRow],
-    verdicts: dict[int, Verdict],
-) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class _NewReceipts:
+    """The receipts of a batch, by index. `holding` are the projects that hold early results."""
+
+    requests: list[IngestRequest]
+    rows: dict[int, NewRow]
+    verdicts: dict[int, Verdict]
+    holding: frozenset[ProjectId]
+
+
+async def _process_new_receipts(st: Statements, clock: Clock, new: _NewReceipts) -> list[int]:
     """Insert the receipts. Return those whose key was free but whose identity existed."""
     repeated: list[int] = []
-    inserted = await insert_receipts(
-        st, clock.skew, list(rows.values()), retention=RESPONSE_RETENTION
-    )
-    for i, row in rows.items():
-        timeout_at_ms = inserted.timeout_at_ms.get(row.event_id)
+    rows = list(new.rows.values())
+    inserted = await insert_receipts(st, clock.skew, rows, retention=RESPONSE_RETENTION)
+    for i, row in new.rows.items():
+        receipt, timeout_at_ms = row.receipt, inserted.timeout_at_ms.get(row.event_id)
         if timeout_at_ms is not None:
-            if row.receipt.payload_note is not None:
-                await note(st, row.event_id, await clock.now(st), text=row.receipt.payload_note)
-            verdicts[i] = _receipt_response(row.event_id, timeout_at_ms)
+            if receipt.payload_note is not None:
+                await note(st, row.event_id, await clock.now(st), text=receipt.payload_note)
+            if receipt.project_id in new.holding:
+                await claim_held(st, row.event_id, receipt, await clock.now(st))
+            new.verdicts[i] = _receipt_response(row.event_id, timeout_at_ms)
         elif row.event_id in inserted.claimed:
             repeated.append(i)
         else:
-            verdicts[i] = await _load_response(st, requests[i], await clock.now(st))
+            now = await clock.now(st)
+            new.verdicts[i] = await _load_response(st, new.requests[i], now, new.holding)
     return repeated
 
 
 async def _process_repeated_receipt(
-    st: Statements, request: IngestRequest, receipt: NewReceipt, now: datetime
+    st: Statements,
+    request: IngestRequest,
+    receipt: NewReceipt,
+    now: datetime,
+    holding: frozenset[ProjectId],
 ) -> Verdict:
     """The response to an identity that already exists, under a new key.
 
@@ -174,6 +197,8 @@ async def _process_repeated_receipt(
     lacking = await find_lacking(st, receipt)
     if lacking is not None:
         await accept_expected(st, lacking, receipt, now)
+        if receipt.project_id in holding:
+            await claim_held(st, lacking, receipt, now)
     rows = await st.fetch(
         "SELECT event_id, timeout_at, event_type, internal_reference, shopify_shop_domain "
         "FROM receipts WHERE project_id = $1 AND provider = $2 AND provider_event_id = $3 "
@@ -192,7 +217,11 @@ async def _process_repeated_receipt(
 
 
 async def _process_claimed(
-    st: Statements, request: IngestRequest, event: EventId | Refusal | None, now: datetime
+    st: Statements,
+    request: IngestRequest,
+    event: EventId | Refusal | None,
+    now: datetime,
+    holding: frozenset[ProjectId],
 ) -> Verdict:
     """Process a result or a `PreRejected` whose key this transaction has claimed.
 
@@ -207,6 +236,10 @@ async def _process_claimed(
         raise AssertionError("receipts are processed before")
     if isinstance(event, ValidationFailed):
         return await store_refusal(st, request, event, UNPROCESSABLE)
+    is_early = isinstance(event, ReceiptNotYetKnown) and request.project_id in holding
+    if is_early and await hold_result(st, request.value, now):
+        await store_response(st, request, ACCEPTED, body=HELD_BODY)
+        return StoredResponse(ACCEPTED, HELD_BODY)
     if isinstance(event, Refusal):
         await release_key(st, request)
         return event
@@ -217,7 +250,9 @@ async def _process_claimed(
     return StoredResponse(ACCEPTED, body)
 
 
-async def _load_response(st: Statements, request: IngestRequest, now: datetime) -> Verdict:
+async def _load_response(
+    st: Statements, request: IngestRequest, now: datetime, holding: frozenset[ProjectId]
+) -> Verdict:
     """The stored response of a key that was claimed before, or a conflict if the body differs."""
     rows = await st.fetch(
         "SELECT i.fingerprint, i.status, i.body, i.subject, r.timeout_at FROM idempotency i "
@@ -236,8 +271,8 @@ async def _load_response(st: Statements, request: IngestRequest, now: datetime) 
     # response.
     if body is None and timeout_at_ms is None:
         if isinstance(request.value, NewReceipt):
-            return await _process_repeated_receipt(st, request, request.value, now)
-        return await _process_claimed(st, request, None, now)
+            return await _process_repeated_receipt(st, request, request.value, now, holding)
+        return await _process_claimed(st, request, None, now, holding)
     if body is None:
         return _receipt_response(event_id, timeout_at_ms, is_replayed=True)
     return StoredResponse(status, bytes(body), is_replayed=True)

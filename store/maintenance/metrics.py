@@ -17,6 +17,7 @@ from domain.incidents import UNREACHED_ENDS, IncidentState
 from domain.receipts import ReceiptState
 from domain.values.timestamps import from_unix_ms
 from store.receipts import outbox
+from store.receipts.early_results.lists import count_early_results
 from store.receipts.reconcile.stuck_runs import count_stuck
 from store.schema import tables
 from store.schema.tables import ALERTS, ATTEMPTS, INCIDENTS, OUTBOX, PROJECTS, RECEIPTS
@@ -73,6 +74,10 @@ async def waiting(session: AsyncSession, now: datetime) -> Figures:
         state.value: await _count_of_state(session, RECEIPTS.c.event_id, state)
         for state in (ReceiptState.EXPECTED, ReceiptState.WAITING)
     }
+
+
+async def early_results(session: AsyncSession, now: datetime) -> Figures:
+    return {"early_results": await count_early_results(session, now, limit=AT_MOST)}
 
 
 async def alerts_unsent(session: AsyncSession, now: datetime) -> Figures:
@@ -184,5 +189,6 @@ MEASURES: tuple[Measure, ...] = (
     count_stuck_runs,
     alerts_unsent,
     waiting,
+    early_results,
     attempts,
 )

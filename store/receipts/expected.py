@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from domain.ids import EventId
+from domain.ids import EventId, ProjectId
 from domain.incidents import TimelineKind
 from domain.lifecycle import LifecycleState, Trigger
 from domain.receipts import ExpectedReceipt, NewReceipt, ReceiptState, timeout_span
@@ -21,6 +21,12 @@ from domain.temporal.outbox import OutboxKind
 from domain.values.timestamps import to_iso, to_unix_ms
 from store.crypto.tokens import new_event_id
 from store.db.sql import Statements
+from store.receipts.early_results.hold import (
+    Identity,
+    apply_held,
+    holding_projects,
+    lock_events,
+)
 from store.receipts.outbox import enqueue_signal, has_unclaimed
 from store.receipts.state import lock_receipt
 from store.receipts.timeline import add_timeline, note
@@ -99,10 +105,16 @@ async def expect_receipts(
     if not events:
         return []
     given = {_identity(event): (new_event_id(), event) for event in reversed(events)}
+    holding = await holding_projects(st, {event.project_id for event in events})
+    early = [event for event in events if event.project_id in holding]
+    await lock_events(st, [(event.project_id, event.provider_event_id) for event in early])
     rows = json.dumps([_row(event_id, event, now) for event_id, event in given.values()])
     new = [EventId(row[0]) for row in await _fetch(st, _INSERT, rows, to_unix_ms(now))]
     for event_id in sorted(new):
         await enqueue_signal(st, event_id, OutboxKind.START, now)
+    for event_id, event in given.values():
+        if event_id in new and event.project_id in holding:
+            await apply_held(st, event_id, Identity(*_identity(event)), now)
     found: dict[str, Expectation] = {}
     sources = {event_id: event.source_id for event_id, event in given.values()}
     for given_id, event_id, state, source_id in await _fetch(st, _FIND, rows):
@@ -149,7 +161,7 @@ async def _note_seen(st: Statements, event_id: EventId, source_id: str, now: dat
         await note(st, event_id, now, text=SEEN, source_id=source_id)
 
 
-def _identity(event: ExpectedReceipt | NewReceipt) -> tuple[str, str, str, str]:
+def _identity(event: ExpectedReceipt | NewReceipt) -> tuple[ProjectId, str, str, str]:
     return (
         event.project_id,
         str(event.provider),

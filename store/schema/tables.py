@@ -120,6 +120,9 @@ class Project(SQLModel, table=True):
     # from then on it is nobody's: its rows are erased
     deleted_at: datetime | None = _instant(nullable=True)
     erased_at: datetime | None = _instant(nullable=True)  # deleted, and nothing of it was left then
+    early_results: str = Field(
+        default="refuse", sa_column=Column(Text, nullable=False, server_default="refuse")
+    )  # refuse | hold
 
 
 class ApiKey(SQLModel, table=True):
@@ -325,6 +328,39 @@ class Result(SQLModel, table=True):
     digest: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
     # equal ones that came later and changed nothing
     repeats: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    repeated_at: datetime | None = _instant(nullable=True)
+
+
+class EarlyResult(SQLModel, table=True):
+    """A result whose receipt has not come. '' in `provider` and `effect_type`: it named none."""
+
+    __tablename__: ClassVar[str] = "early_results"
+    __table_args__ = (
+        # Also the index by event. Columns that are NULL would never be equal.
+        UniqueConstraint(
+            "project_id",
+            "provider_event_id",
+            "provider",
+            "effect_type",
+            "digest",
+            name="early_results_once",
+        ),
+        Index("early_results_by_time", "received_at", "id"),
+        Index("early_results_by_project", "project_id", "received_at", "id"),
+    )
+
+    id: str = _text(primary_key=True)
+    project_id: str = _text()
+    provider: str = _text()
+    provider_event_id: str = _text()
+    effect_type: str = _text()
+    status: str = _text()
+    error_code: str | None = _text(nullable=True)
+    error_message: str | None = _text(nullable=True)
+    digest: str = _text()  # of status and error
+    received_at: datetime = _instant()
+    request_id: str = _text()
+    repeats: int = Field(default=0)  # equal ones that came later
     repeated_at: datetime | None = _instant(nullable=True)
 
 
@@ -670,6 +706,7 @@ INCIDENTS = TABLES["incidents"]
 REPAIRS = TABLES["repairs"]
 ATTEMPTS = TABLES["attempts"]
 RESULTS = TABLES["results"]
+EARLY_RESULTS = TABLES["early_results"]
 TIMELINE = TABLES["timeline"]
 SEARCH_TEXTS = TABLES["search_texts"]
 SEARCH_PROGRESS = TABLES["search_progress"]

@@ -38,10 +38,19 @@ def upgrade() -> None:
         op.add_column("receipts", column)
     for name, columns, _, where in INDEXES:
         _replace_index(name, columns, where)
+    op.add_column(
+        "projects", sa.Column("early_results", sa.Text(), nullable=False, server_default="refuse")
+    )
+    _create_early_results()
 
 
 def downgrade() -> None:
-    """An expected receipt becomes a waiting one: its incident still opens if nothing comes."""
+    """An expected receipt becomes a waiting one: its incident still opens if nothing comes.
+
+    Held results are deleted.
+    """
+    op.drop_table("early_results")
+    op.drop_column("projects", "early_results")
     op.execute("UPDATE receipts SET state = 'waiting' WHERE state = 'expected'")
     for name, columns, where, _ in INDEXES:
         _replace_index(name, columns, where)
@@ -53,3 +62,31 @@ def _replace_index(name: str, columns: list[str], where: str) -> None:
     condition = sa.text(where)
     op.drop_index(name, table_name="receipts")
     op.create_index(name, "receipts", columns, sqlite_where=condition, postgresql_where=condition)
+
+
+def _create_early_results() -> None:
+    texts = ("project_id", "provider", "provider_event_id", "effect_type", "status")
+    op.create_table(
+        "early_results",
+        sa.Column("id", sa.Text(), primary_key=True),
+        *(sa.Column(name, sa.Text(), nullable=False) for name in texts),
+        sa.Column("error_code", sa.Text(), nullable=True),
+        sa.Column("error_message", sa.Text(), nullable=True),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("request_id", sa.Text(), nullable=False),
+        sa.Column("repeats", sa.Integer(), nullable=False),
+        sa.Column("repeated_at", sa.BigInteger(), nullable=True),
+        sa.UniqueConstraint(
+            "project_id",
+            "provider_event_id",
+            "provider",
+            "effect_type",
+            "digest",
+            name="early_results_once",
+        ),
+    )
+    op.create_index("early_results_by_time", "early_results", ["received_at", "id"])
+    op.create_index(
+        "early_results_by_project", "early_results", ["project_id", "received_at", "id"]
+    )
