@@ -30,7 +30,7 @@ from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.attempts import AttemptBegun, begin_attempt, record_attempt
 from store.receipts.deadlines import Opened, open_incident
-from store.receipts.expected import Expectation, expect_receipts
+from store.receipts.expected import Expectation, accept_expected, expect_receipts
 from store.receipts.operator_actions import resolve_manually
 from store.receipts.repairs import request_repair
 from store.receipts.results import AppliedResult, apply_result
@@ -152,6 +152,17 @@ class Story:
     async def expect(self, *events: ExpectedReceipt) -> Sequence[Expectation]:
         """A source sees the events now, in one transaction."""
         return await self.do(expect_receipts, events)
+
+    async def accept(self, event_id: EventId, **changes: Any) -> None:
+        """The app sends the receipt of an expected event."""
+        (stored,) = await self.rows("receipts", event_id)
+        of_event = {
+            "provider": Provider(stored["provider"]),
+            "provider_event_id": stored["provider_event_id"],
+            "effect_type": EffectType(stored["effect_type"]),
+        }
+        new = new_receipt(self.project.id, **of_event | changes)
+        await self.do(accept_expected, event_id, new)
 
     async def result(
         self, event_id: EventId, status: str = "success", **changes: Any

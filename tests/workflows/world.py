@@ -118,6 +118,14 @@ class World:
             await self.enqueue_start(event_id)
         return event_id
 
+    async def expect(self, **changes: Any) -> EventId:
+        """A source sees an event now."""
+        return await (await self._now()).expected(**changes)
+
+    async def accept_expected(self, event_id: EventId, **changes: Any) -> None:
+        """The app sends the receipt of an expected event now."""
+        await (await self._now()).accept(event_id, **changes)
+
     async def enqueue_start(self, event_id: EventId) -> None:
         """Insert a `start` row into the outbox."""
         async with self.database.transaction() as session:

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -10,13 +9,13 @@ from domain.ids import EventId
 from domain.lifecycle import LifecycleState
 from domain.receipts import EffectType, EventType, ReceiptState
 from store.receipts.deadlines import NotYet, Opened, open_incident
-from store.receipts.expected import SEEN, Expectation, accept_expected
+from store.receipts.expected import SEEN, Expectation
 from store.receipts.outbox import claim
 from store.receipts.queries import EventFull, read_event
 from store.receipts.results import apply_result
 from store.receipts.timeline import EXPECTED
 from store.schema import tables
-from tests.support.given import START, Story, expected_receipt, new_receipt, new_result
+from tests.support.given import START, Story, expected_receipt, new_result
 
 OPS = "ops@shop.example"
 
@@ -26,18 +25,6 @@ async def read(story: Story, event_id: EventId) -> EventFull:
         event = await read_event(session, story.project.id, event_id)
     assert event is not None
     return event
-
-
-async def accept(story: Story, event_id: EventId, **changes: Any) -> None:
-    """The app's receipt of an expected event comes now."""
-    receipt = (await read(story, event_id)).receipt
-    of_event = {
-        "provider": receipt.provider,
-        "provider_event_id": receipt.provider_event_id,
-        "effect_type": receipt.effect_type,
-    }
-    new = new_receipt(story.project.id, **of_event | changes)
-    await story.do(accept_expected, event_id, new)
 
 
 async def test_expected_event_is_a_receipt_with_one_workflow(story: Story) -> None:
@@ -83,8 +70,7 @@ async def test_receipt_of_an_expected_event_waits_with_its_own_facts(story: Stor
     event_id = await story.expected()
     story.later(minutes=10)
 
-    await accept(
-        story,
+    await story.accept(
         event_id,
         event_type=EventType.CHARGE_REFUNDED,
         internal_reference="order of the app",
@@ -105,10 +91,10 @@ async def test_receipt_of_an_expected_event_waits_with_its_own_facts(story: Stor
 
 async def test_receipt_of_an_expected_event_counts_once(story: Story) -> None:
     event_id = await story.expected()
-    await accept(story, event_id, internal_reference="first")
+    await story.accept(event_id, internal_reference="first")
     story.later(minutes=1)
 
-    await accept(story, event_id, internal_reference="second")
+    await story.accept(event_id, internal_reference="second")
 
     receipt = (await read(story, event_id)).receipt
     assert (receipt.internal_reference, receipt.accepted_at) == ("first", START)
@@ -119,7 +105,7 @@ async def test_run_reads_the_deadline_of_the_receipt(story: Story) -> None:
     async with story.database.transaction() as session:
         await claim(session, story.at, limit=10)
 
-    await accept(story, event_id)
+    await story.accept(event_id)
 
     assert [kind for kind, _ in await story.outbox(event_id)] == ["start", "expire"]
 
@@ -127,7 +113,7 @@ async def test_run_reads_the_deadline_of_the_receipt(story: Story) -> None:
 async def test_run_that_has_not_begun_needs_no_signal(story: Story) -> None:
     event_id = await story.expected()
 
-    await accept(story, event_id)
+    await story.accept(event_id)
 
     assert await story.outbox(event_id) == [("start", {})]
 
@@ -175,7 +161,7 @@ async def test_receipt_after_the_incident_or_the_end_is_noted(
     before = await read(story, event_id)
     story.later(minutes=1)
 
-    await accept(story, event_id, event_type=EventType.CHARGE_REFUNDED)
+    await story.accept(event_id, event_type=EventType.CHARGE_REFUNDED)
 
     after = await read(story, event_id)
     assert (before.receipt.accepted_at, after.receipt.accepted_at) == (None, story.at)
@@ -192,7 +178,7 @@ async def test_receipt_after_the_incident_or_the_end_is_noted(
 
 async def test_incident_of_a_missing_receipt_ends_only_on_a_success(story: Story) -> None:
     event_id = await story.reach_unreceipted(LifecycleState.OPEN)
-    await accept(story, event_id)
+    await story.accept(event_id)
     assert (await story.snapshot(event_id)).state is LifecycleState.OPEN
 
     await story.result(event_id)
