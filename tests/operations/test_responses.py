@@ -145,6 +145,7 @@ PROJECT_JSON = {
     "repair_url_gone": False,
     "timeout_minutes": 30,
     "late_result": "resolve",
+    "early_results": "refuse",
     "snapshots": False,
     "alert_emails": ["ops@shop.example"],
     "suspended": True,
