@@ -145,7 +145,8 @@ class ProjectPages:
         refusal: Refusal | None,
     ) -> Response:
         role = viewer.access.role_in(project.id)
-        values: dict[str, object] = {"project": project, "role": role}
+        early = await self._operations.early_results.list_early_results(project.id)
+        values: dict[str, object] = {"project": project, "role": role, "early": early}
         if role is Role.OWNER:
             people = await self._console.people.members.list_members(project.id)
             values |= {
