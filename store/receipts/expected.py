@@ -18,6 +18,7 @@ from domain.incidents import TimelineKind
 from domain.lifecycle import LifecycleState, Trigger
 from domain.receipts import ExpectedReceipt, NewReceipt, ReceiptState, timeout_span
 from domain.temporal.outbox import OutboxKind
+from domain.values.text import well_formed
 from domain.values.timestamps import to_iso, to_unix_ms
 from store.crypto.tokens import new_event_id
 from store.db.sql import Statements
@@ -174,6 +175,7 @@ def _row(event_id: EventId, event: ExpectedReceipt, now: datetime) -> dict[str, 
     values = {name: getattr(event, name) for name in _TEXTS if name != "event_id"}
     return values | {
         "event_id": event_id,
+        "internal_reference": well_formed(event.internal_reference, characters=255),
         "livemode": int(event.livemode),
         "occurred_at": to_unix_ms(event.occurred_at),
         "due_at": to_unix_ms(now + timeout_span(event.within_minutes)),
