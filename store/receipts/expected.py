@@ -118,10 +118,11 @@ async def expect_receipts(
             await apply_held(st, event_id, Identity(*_identity(event)), now)
     found: dict[str, Expectation] = {}
     sources = {event_id: event.source_id for event_id, event in given.values()}
-    for given_id, event_id, state, source_id in await _fetch(st, _FIND, rows):
+    for given_id, stored_id, state, source_id in await _fetch(st, _FIND, rows):
+        existing = EventId(stored_id)
         if source_id is None:
-            await _note_seen(st, EventId(event_id), sources[given_id], now)
-        found[given_id] = Expectation(EventId(event_id), ReceiptState(state), event_id in new)
+            await _note_seen(st, existing, sources[EventId(given_id)], now)
+        found[given_id] = Expectation(existing, ReceiptState(state), existing in new)
     return [found[given[_identity(event)][0]] for event in events]
 
 
