@@ -40,13 +40,12 @@ from store.receipts.early_results.hold import hold_result
 from store.receipts.expected import accept_expected, find_lacking
 from store.receipts.matching import match_event
 from store.receipts.results import apply_result
+from store.receipts.state import lock_receipts
 from store.receipts.timeline import note
 
 ACCEPTED = 202
 CONFLICT = 409
 UNPROCESSABLE = 422
-
-_LOCK = "SELECT event_id FROM receipts WHERE event_id = ANY($1) ORDER BY event_id FOR UPDATE"
 
 
 async def process_batch(
@@ -58,36 +57,54 @@ async def process_batch(
     project, endpoint and key. `skips_locked`: do not wait for a receipt that another process has
     locked. The verdict of its results is then `LockTimeout`, and nothing of them is stored.
     """
-    verdicts: dict[int, Verdict] = {}
     holding = await lock_holding(st, requests)
     order = sorted(range(len(requests)), key=lambda i: _claim_order(requests[i]))
     receipts = {i: row for i in order if (row := _new_row(requests[i])) is not None}
-    repeated: list[int] = []
-    if receipts:
-        new = _NewReceipts(requests, receipts, verdicts, holding)
-        repeated = await _process_new_receipts(st, clock, new)
+    batch = _Batch(requests, receipts, {}, holding)
+    repeated = await _process_new_receipts(st, clock, batch) if receipts else []
     others = [i for i in order if i not in receipts]
     if others or repeated:
-        now = await clock.now(st)
-        claimed = {i for i in others if await claim_key(st, requests[i], now)}
-        events = {i: await _match_receipt(st, requests[i]) for i in others if i in claimed}
-        events |= {i: await find_lacking(st, receipts[i].receipt) for i in repeated}
-        event_ids = sorted({event for event in events.values() if isinstance(event, str)})
-        skipped = await _lock_receipts(st, event_ids, skips_locked=skips_locked)
-        for i in (*repeated, *others):
-            if events.get(i) in skipped:
-                await release_key(st, requests[i])
-                verdicts[i] = LockTimeout(is_of_key=False)
-            elif i in receipts:
-                receipt = receipts[i].receipt
-                verdicts[i] = await _process_repeated_receipt(
-                    st, requests[i], receipt, now, holding
-                )
-            elif i in claimed:
-                verdicts[i] = await _process_claimed(st, requests[i], events[i], now, holding)
-            else:
-                verdicts[i] = await _load_response(st, requests[i], now, holding)
-    return [verdicts[i] for i in range(len(requests))]
+        await _process_others(st, batch, repeated, others, await clock.now(st), skips_locked)
+    return [batch.verdicts[i] for i in range(len(requests))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Requests, receipts and verdicts by index. `holding` are projects that hold early results."""
+
+    requests: list[IngestRequest]
+    receipts: dict[int, NewRow]
+    verdicts: dict[int, Verdict]
+    holding: frozenset[ProjectId]
+
+
+async def _process_others(
+    st: Statements,
+    batch: _Batch,
+    repeated: list[int],
+    others: list[int],
+    now: datetime,
+    skips_locked: bool,
+) -> None:
+    """Process the receipts whose identity exists, and then all that are no receipts."""
+    requests, verdicts, holding = batch.requests, batch.verdicts, batch.holding
+    claimed = {i for i in others if await claim_key(st, requests[i], now)}
+    events = {i: await _match_receipt(st, requests[i]) for i in others if i in claimed}
+    events |= {i: await find_lacking(st, batch.receipts[i].receipt) for i in repeated}
+    event_ids = sorted({event for event in events.values() if isinstance(event, str)})
+    skipped = await lock_receipts(st, event_ids, skips_locked=skips_locked)
+    for i in (*repeated, *others):
+        request = requests[i]
+        if events.get(i) in skipped:
+            await release_key(st, request)
+            verdicts[i] = LockTimeout(is_of_key=False)
+        elif i in batch.receipts:
+            receipt = batch.receipts[i].receipt
+            verdicts[i] = await _process_repeated_receipt(st, request, receipt, now, holding)
+        elif i in claimed:
+            verdicts[i] = await _process_claimed(st, request, events[i], now, holding)
+        else:
+            verdicts[i] = await _load_response(st, request, now, holding)
 
 
 def _claim_order(request: IngestRequest) -> tuple[str, str, str]:
@@ -102,21 +119,6 @@ async def _match_receipt(st: Statements, request: IngestRequest) -> EventId | Re
         return await match_event(st, request.value)
     except Refusal as refusal:
         return refusal
-
-
-async def _lock_receipts(
-    st: Statements, event_ids: list[EventId], *, skips_locked: bool
-) -> set[str]:
-    """Lock the receipts, in the same order in every process. Return those that were skipped.
-
-    SQLite has only one writer, so there is nothing to lock.
-    """
-    if st.dialect == "postgresql" and skips_locked:
-        locked = await st.fetch(f"{_LOCK} SKIP LOCKED", event_ids)
-        return set[str](event_ids) - {event_id for (event_id,) in locked}
-    if st.dialect == "postgresql" and len(event_ids) > 1:
-        await st.fetch(_LOCK, event_ids)
-    return set()
 
 
 async def try_fast_insert(
@@ -151,22 +153,12 @@ async def try_fast_insert(
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _NewReceipts:
-    """The receipts of a batch, by index. `holding` are the projects that hold early results."""
-
-    requests: list[IngestRequest]
-    rows: dict[int, NewRow]
-    verdicts: dict[int, Verdict]
-    holding: frozenset[ProjectId]
-
-
-async def _process_new_receipts(st: Statements, clock: Clock, new: _NewReceipts) -> list[int]:
+async def _process_new_receipts(st: Statements, clock: Clock, new: _Batch) -> list[int]:
     """Insert the receipts. Return those whose key was free but whose identity existed."""
     repeated: list[int] = []
-    rows = list(new.rows.values())
+    rows = list(new.receipts.values())
     inserted = await insert_receipts(st, clock.skew, rows, retention=RESPONSE_RETENTION)
-    for i, row in new.rows.items():
+    for i, row in new.receipts.items():
         receipt, timeout_at_ms = row.receipt, inserted.timeout_at_ms.get(row.event_id)
         if timeout_at_ms is not None:
             if receipt.payload_note is not None:
