@@ -121,11 +121,11 @@ class _StoreFamilies(Collector):
 _GAUGES = {
     "waiting": (
         "makegood_receipts_waiting",
-        "Receipts that wait for their result, at most 1,000,000 of a project.",
+        "Receipts that wait for their result, at most 1,000,000.",
     ),
     "expected": (
         "makegood_receipts_expected",
-        "Events at the provider that wait for their receipt, at most 1,000,000 of a project.",
+        "Events at the provider that wait for their receipt, at most 1,000,000.",
     ),
     "early_results": (
         "makegood_early_results",

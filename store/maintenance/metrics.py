@@ -68,10 +68,10 @@ async def unresolved(session: AsyncSession, now: datetime) -> Figures:
 
 
 async def waiting(session: AsyncSession, now: datetime) -> Figures:
-    """Receipts without result or incident, at most `AT_MOST` of each project."""
+    """Receipts without result or incident, at most `AT_MOST` of each state."""
     del now
     return {
-        state.value: await _count_of_state(session, RECEIPTS.c.event_id, state)
+        state.value: min(AT_MOST, await _count_of_state(session, RECEIPTS.c.event_id, state))
         for state in (ReceiptState.EXPECTED, ReceiptState.WAITING)
     }
 

@@ -61,7 +61,8 @@ async def fill(url: str, sealer: Sealer) -> None:
         event_id, _ = await story.reach(state)
         await story.do(suspect_run, event_id, story.project.id)
     early = new_result(story.project.id, provider_event_id="evt_early")
-    await story.do(hold_result, early)
+    for _ in range(2):
+        await story.do(hold_result, early)
     async with database.transaction() as session:
         link = await users.create_login_link(session, now=START)
         first = await users.redeem_login_link(session, token=link, now=START)
