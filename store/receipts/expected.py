@@ -18,6 +18,7 @@ from domain.incidents import TimelineKind
 from domain.lifecycle import LifecycleState, Trigger
 from domain.receipts import ExpectedReceipt, NewReceipt, ReceiptState, timeout_span
 from domain.temporal.outbox import OutboxKind
+from domain.values.enums import member_or_text
 from domain.values.text import well_formed
 from domain.values.timestamps import to_iso, to_unix_ms
 from store.crypto.tokens import new_event_id
@@ -92,7 +93,7 @@ class Expectation:
     """The one receipt of an event that a source saw. `is_new`: this call made it."""
 
     event_id: EventId
-    state: ReceiptState
+    state: ReceiptState | str
     is_new: bool
 
 
@@ -122,7 +123,9 @@ async def expect_receipts(
         existing = EventId(stored_id)
         if source_id is None:
             await _note_seen(st, existing, sources[EventId(given_id)], now)
-        found[given_id] = Expectation(existing, ReceiptState(state), existing in new)
+        found[given_id] = Expectation(
+            existing, member_or_text(ReceiptState, state), existing in new
+        )
     return [found[given[_identity(event)][0]] for event in events]
 
 

@@ -1,5 +1,4 @@
-"""A complete system around one store: Temporal's dev server, a worker in this process, SMTP, an
-endpoint.
+"""A complete system around one store: Temporal, a worker in this process, SMTP, an endpoint.
 
 A workflow's time passes only by the seconds that a test takes, until `advance` moves the store's
 clock and the workflow's together. Also used by `tests/histories/record.py`.
