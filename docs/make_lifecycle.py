@@ -26,20 +26,21 @@ PICTURE = DOCS / "pictures" / "lifecycle.svg"
 PAGE = DOCS / "how-recovery-works.md"
 BEGIN, END = "<!-- the table: made by docs/make_lifecycle.py -->", "<!-- end of the table -->"
 GROUP = "incident"
-WIDTH, HEIGHT = 1000, 660
+WIDTH, HEIGHT = 1110, 660
 BOX_WIDTH, BOX_HEIGHT = 170, 56
 LINE_HEIGHT = 17
 # Centres of the boxes; the incident's states stand in a frame of their own.
 CENTRES: dict[str, tuple[int, int]] = {
-    LifecycleState.WAITING: (120, 330),
-    LifecycleState.APPLIED: (120, 624),
-    LifecycleState.OPEN: (450, 330),
-    LifecycleState.CALLING: (820, 200),
-    LifecycleState.AWAITING_RESULT: (820, 460),
-    LifecycleState.RECOVERED: (640, 624),
-    LifecycleState.CLOSED: (640, 36),
+    LifecycleState.EXPECTED: (105, 150),
+    LifecycleState.WAITING: (240, 380),
+    LifecycleState.APPLIED: (105, 624),
+    LifecycleState.OPEN: (560, 330),
+    LifecycleState.CALLING: (930, 200),
+    LifecycleState.AWAITING_RESULT: (930, 460),
+    LifecycleState.RECOVERED: (750, 624),
+    LifecycleState.CLOSED: (750, 36),
 }
-FRAME = (345, 115, 580, 415)
+FRAME = (455, 115, 580, 415)
 STYLE = """
   text { font: 14px system-ui, sans-serif; fill: #1f2937; text-anchor: middle; }
   .name { font-weight: 600; font-size: 15px; }

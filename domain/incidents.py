@@ -18,6 +18,7 @@ class IncidentState(StrEnum):
 class Reason(StrEnum):
     MISSING_RESULT = "missing_result"
     FAILED_RESULT = "failed_result"
+    MISSING_RECEIPT = "missing_receipt"
 
 
 class Resolution(StrEnum):
@@ -91,7 +92,9 @@ class TimelineKind(StrEnum):
 
 
 # The fields of timeline entries that hold an instant. The database stores their text.
-TIMELINE_INSTANTS = frozenset({"deadline_at", "down_from", "repeated_at", "timeout_at"})
+TIMELINE_INSTANTS = frozenset(
+    {"deadline_at", "down_from", "held_since", "repeated_at", "timeout_at"}
+)
 
 
 @dataclass(frozen=True, slots=True)

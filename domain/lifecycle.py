@@ -1,6 +1,7 @@
 """The state machine of a receipt, as one table of triggers and states.
 
     state             receipt     incident    repair
+    expected          expected    -           -
     waiting           waiting     -           -
     applied           applied     -           -                end
     open              incident    open        - or ended
@@ -28,6 +29,7 @@ from domain.receipts import Flag, ReceiptState
 class LifecycleState(StrEnum):
     """The combined state of a receipt, its incident and its repair."""
 
+    EXPECTED = "expected"
     WAITING = "waiting"
     APPLIED = "applied"
     OPEN = "open"
@@ -40,6 +42,8 @@ class LifecycleState(StrEnum):
 class Trigger(StrEnum):
     """What can happen to a receipt."""
 
+    SEEN = "seen"
+    RECEIPT = "receipt"
     SUCCESS = "success"
     SUCCESS_TO_NOTE = "success_to_note"
     SUCCESS_BY_REPLAY = "success_by_replay"
@@ -55,6 +59,7 @@ class Trigger(StrEnum):
     TRIAGE = "triage"
     RESOLVE = "resolve"
     EXPIRE = "expire"
+    PURGE = "purge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +88,29 @@ class IllegalTransition(Exception):
         super().__init__(f"{trigger.value} cannot happen in state {state.value}")
 
 
-WAITING, APPLIED, OPEN, CALLING, AWAITING_RESULT, RECOVERED, CLOSED = LifecycleState
+EXPECTED, WAITING, APPLIED, OPEN, CALLING, AWAITING_RESULT, RECOVERED, CLOSED = LifecycleState
+UNDECIDED_STATES = frozenset({EXPECTED, WAITING})
 OPEN_STATES = frozenset({OPEN, CALLING, AWAITING_RESULT})
 END_STATES = frozenset({APPLIED, RECOVERED, CLOSED})
 REPAIRING_STATES = frozenset({CALLING, AWAITING_RESULT})
 
 # For each trigger: from which state, to which state. A pair that is missing cannot happen.
 TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
+    # A source sees the event at the provider, again or after its receipt: one event is one receipt.
+    Trigger.SEEN: {state: Transition(state) for state in LifecycleState},
+    # The app's first receipt of an event that a source expected. A waiting one had its receipt.
+    Trigger.RECEIPT: {
+        EXPECTED: Transition(WAITING),
+        APPLIED: Transition(APPLIED, noted=True),
+        OPEN: Transition(OPEN, noted=True),
+        CALLING: Transition(CALLING, noted=True),
+        AWAITING_RESULT: Transition(AWAITING_RESULT, noted=True),
+        RECOVERED: Transition(RECOVERED, noted=True),
+        CLOSED: Transition(CLOSED, noted=True),
+    },
     # Results that the app sends.
     Trigger.SUCCESS: {
+        EXPECTED: Transition(APPLIED),
         WAITING: Transition(APPLIED),
         APPLIED: Transition(APPLIED),
         OPEN: Transition(RECOVERED),
@@ -113,6 +132,7 @@ TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
         CLOSED: Transition(CLOSED, noted=True, flag=Flag.LATE_SUCCESS),
     },
     Trigger.FAILED: {
+        EXPECTED: Transition(OPEN),
         WAITING: Transition(OPEN),
         APPLIED: Transition(APPLIED, noted=True, flag=Flag.CONTRADICTION),
         OPEN: Transition(OPEN, noted=True),
@@ -135,6 +155,7 @@ TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
     },
     # Deadlines and callback attempts. They may come late: a receipt in a later state ignores them.
     Trigger.DEADLINE_PASSED: {
+        EXPECTED: Transition(OPEN),
         WAITING: Transition(OPEN),
         APPLIED: Transition(APPLIED),
         OPEN: Transition(OPEN),
@@ -166,6 +187,7 @@ TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
     },
     # Requests of an operator.
     Trigger.REPROCESS: {
+        EXPECTED: Transition(EXPECTED),
         WAITING: Transition(WAITING),
         APPLIED: Transition(APPLIED, refusal=IncidentAlreadyResolved),
         OPEN: Transition(CALLING),
@@ -191,6 +213,7 @@ TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
         CLOSED: Transition(CLOSED, refusal=IncidentAlreadyResolved),
     },
     Trigger.EXPIRE: {
+        EXPECTED: Transition(EXPECTED, refusal=NotWaiting),
         WAITING: Transition(WAITING),
         APPLIED: Transition(APPLIED, refusal=NotWaiting),
         OPEN: Transition(OPEN, refusal=NotWaiting),
@@ -198,6 +221,17 @@ TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
         AWAITING_RESULT: Transition(AWAITING_RESULT, refusal=NotWaiting),
         RECOVERED: Transition(RECOVERED, refusal=NotWaiting),
         CLOSED: Transition(CLOSED, refusal=NotWaiting),
+    },
+    # The project is deleted: what has no incident yet gets one, which is then resolved.
+    Trigger.PURGE: {
+        EXPECTED: Transition(OPEN),
+        WAITING: Transition(OPEN),
+        APPLIED: Transition(APPLIED),
+        OPEN: Transition(OPEN),
+        CALLING: Transition(CALLING),
+        AWAITING_RESULT: Transition(AWAITING_RESULT),
+        RECOVERED: Transition(RECOVERED),
+        CLOSED: Transition(CLOSED),
     },
 }
 
@@ -219,6 +253,8 @@ def state_of(receipt: ReceiptState, repair: RepairState | None) -> LifecycleStat
     without one.
     """
     match receipt:
+        case ReceiptState.EXPECTED:
+            return LifecycleState.EXPECTED
         case ReceiptState.WAITING:
             return LifecycleState.WAITING
         case ReceiptState.APPLIED:
@@ -242,7 +278,7 @@ def states_at(state: LifecycleState) -> tuple[ReceiptState, IncidentState | None
     none.
     """
     match state:
-        case LifecycleState.WAITING | LifecycleState.APPLIED:
+        case LifecycleState.EXPECTED | LifecycleState.WAITING | LifecycleState.APPLIED:
             return ReceiptState(state.value), None
         case LifecycleState.OPEN:
             return ReceiptState.INCIDENT, IncidentState.OPEN

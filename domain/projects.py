@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from domain.alerts import AlertChannel, AlertDestination
 from domain.ids import KeyId, ProjectId
-from domain.results import LateResult
+from domain.results import EarlyResults, LateResult
 
 
 class Mode(StrEnum):
@@ -45,6 +45,7 @@ class Project:
     alert_destinations: tuple[AlertDestination, ...]
     is_suspended: bool
     created_at: datetime
+    early_results: EarlyResults | str = EarlyResults.REFUSE
 
     @property
     def alert_emails(self) -> tuple[str, ...]:
@@ -126,3 +127,4 @@ class ProjectChanges:
     alert_emails: tuple[str, ...] | Untouched = UNSET
     late_result: LateResult | Untouched = UNSET
     snapshots: bool | Untouched = UNSET
+    early_results: EarlyResults | Untouched = UNSET

@@ -50,6 +50,7 @@ class EffectType(StrEnum):
 
 
 class ReceiptState(StrEnum):
+    EXPECTED = "expected"
     WAITING = "waiting"
     APPLIED = "applied"
     INCIDENT = "incident"
@@ -90,9 +91,35 @@ class NewReceipt:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpectedReceipt:
+    """An event that a source saw at the provider: the app should send its receipt.
+
+    `within_minutes`: the time for that, from the moment when it is stored. The app's receipt
+    replaces `event_type`, `internal_reference`, `occurred_at` and `shopify_shop_domain`.
+    """
+
+    project_id: ProjectId
+    livemode: bool
+    provider: Provider | str
+    provider_event_id: str
+    stripe_event_id: str | None
+    event_type: EventType | str
+    effect_type: EffectType | str
+    internal_reference: str
+    shopify_shop_domain: str | None
+    occurred_at: datetime
+    within_minutes: float
+    source_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """A stored receipt. `deadline_at` is `timeout_at` plus credited outages, and is the one that
     counts.
+
+    `accepted_at` is None until the app has sent the receipt of an event that a source expected.
+    `expected_at` is when a source expected it, None if the receipt came first. `source_id` is the
+    source that saw the event first, None if none did. `listed_at` is its place in lists.
     """
 
     event_id: EventId
@@ -107,11 +134,14 @@ class Receipt:
     internal_reference: str
     shopify_shop_domain: str | None
     occurred_at: datetime
-    accepted_at: datetime
+    accepted_at: datetime | None
     timeout_at: datetime
     deadline_at: datetime
     flags: tuple[Flag | str, ...]
     request_id: str
+    expected_at: datetime | None
+    source_id: str | None
+    listed_at: datetime
 
 
 def timeout_span(timeout_minutes: float) -> timedelta:

@@ -29,6 +29,13 @@ class LateResult(StrEnum):
     NOTE = "note"
 
 
+class EarlyResults(StrEnum):
+    """The project's setting for a result by a provider's id that has no receipt yet."""
+
+    REFUSE = "refuse"
+    HOLD = "hold"
+
+
 @dataclass(frozen=True, slots=True)
 class NewResult:
     """A validated result on its way into the store. At least one of the three ids is given."""
@@ -81,6 +88,26 @@ class Result:
     facts: ResultFacts
     repeats: int = 0
     repeated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyResult:
+    """A result that no receipt has claimed. `provider` and `effect_type` are None if it named none.
+
+    `repeats` counts later equal results, the last one at `repeated_at`.
+    """
+
+    id: ResultId
+    project_id: ProjectId
+    provider: str | None
+    provider_event_id: str
+    effect_type: str | None
+    status: ResultStatus
+    error_code: str | None
+    error_message: str | None
+    received_at: datetime
+    repeats: int
+    repeated_at: datetime | None
 
 
 def classify_result(

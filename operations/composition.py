@@ -7,6 +7,7 @@ from domain.ids import ProjectId
 from operations.api_keys import ApiKeyOperations
 from operations.audit import AuditOperations
 from operations.audit_writer import AuditWriter
+from operations.early_results import EarlyResultOperations
 from operations.events import EventOperations
 from operations.incidents import IncidentOperations
 from operations.inputs import JudgeRepairUrl
@@ -32,6 +33,7 @@ class Operations:
     api_keys: ApiKeyOperations
     signing_secrets: SigningSecretOperations
     audit: AuditOperations
+    early_results: EarlyResultOperations
 
     @classmethod
     def build(
@@ -61,4 +63,5 @@ class Operations:
             api_keys=ApiKeyOperations(database, writer, sealer=sealer, on_change=on_project_change),
             signing_secrets=SigningSecretOperations(database, writer, sealer=sealer),
             audit=AuditOperations(database, writer, sealer=sealer),
+            early_results=EarlyResultOperations(database),
         )

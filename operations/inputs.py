@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from domain.errors import FieldError, ValidationFailed
 from domain.projects import UNSET, Mode, Project, ProjectChanges, Scope
 from domain.receipts import MAXIMUM_TIMEOUT_MINUTES, MINIMUM_TIMEOUT_MINUTES
-from domain.results import LateResult
+from domain.results import EarlyResults, LateResult
 from egress.policy import UnsafeUrl, public_refusal_message
 from operations.validation import Minutes, timeout_errors
 from store.people.email_addresses import LONGEST_ADDRESS, AddressRefused, canonical_address
@@ -81,6 +81,10 @@ class ProjectPatch(BaseModel):
         default=LateResult.RESOLVE,
         description="The effect of a late success without `replay_id` on the open incident.",
     )
+    early_results: EarlyResults = Field(
+        default=EarlyResults.REFUSE,
+        description="Whether a result that comes before its receipt is refused, or held for 24 h.",
+    )
     snapshots: Annotated[bool, Field(strict=True)] = Field(
         default=False, description="Whether payloads are stored, encrypted, for 30 days."
     )
@@ -134,6 +138,7 @@ async def judged_changes(
         timeout_minutes=patch.timeout_minutes if "timeout_minutes" in given else UNSET,
         alert_emails=tuple(dict.fromkeys(patch.alert_emails)) if "alert_emails" in given else UNSET,
         late_result=patch.late_result if "late_result" in given else UNSET,
+        early_results=patch.early_results if "early_results" in given else UNSET,
         snapshots=patch.snapshots if "snapshots" in given else UNSET,
     )
 

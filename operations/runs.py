@@ -1,6 +1,6 @@
 """The operations on workflow runs: find the stuck ones and restart them.
 
-A run is stuck when its workflow cannot continue. See `store.receipts.stuck_runs`.
+A run is stuck when its workflow cannot continue. See `store.receipts.reconcile.stuck_runs`.
 """
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,8 +13,8 @@ from operations.events import load_event
 from operations.lists import MAXIMUM_LIMIT
 from operations.validation import known_id
 from store.db.database import Database
-from store.receipts import stuck_runs
 from store.receipts.queries import EventRow
+from store.receipts.reconcile import stuck_runs
 
 
 class RunOperations:

@@ -72,7 +72,8 @@ class ReceiptInput:
     state. `unregistered` are the search attributes that the namespace did not have when the run was
     started. The run writes none of them. `request` and `counted` are set when a run continues as
     new: a request that it has not handled, and the last number of each series (see
-    `workflows.inbox`). The store knows everything else.
+    `workflows.inbox`). `expected`: a source saw the event, and its receipt has not come. The store
+    knows everything else.
     """
 
     event_id: str
@@ -82,6 +83,7 @@ class ReceiptInput:
     unregistered: tuple[str, ...] = ()
     request: ReprocessRequest | None = None
     counted: tuple[RequestMark, ...] = ()
+    expected: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,12 @@ with workflow.unsafe.imports_passed_through():
         StateQueryResult,
         TimelineQueryResult,
     )
-    from workflows.status_changes import needs_alert, next_deadline, search_attribute_updates
+    from workflows.status_changes import (
+        first_state,
+        needs_alert,
+        next_deadline,
+        search_attribute_updates,
+    )
 
 
 @workflow.defn(name="receipt")
@@ -47,7 +52,7 @@ class ReceiptWorkflow:
         self._start = (
             signals.read_start(start, run_of=workflow.info().workflow_id) or signals.NO_INPUT
         )
-        self._status = ReceiptStatus(LifecycleState.WAITING, self._start.deadline_at)
+        self._status = ReceiptStatus(first_state(self._start), self._start.deadline_at)
         self._check_at = self._start.deadline_at
         self._inbox = Inbox(self._start, workflow.random_seed())
         self._unanswered: ReprocessRequest | None = None
@@ -67,7 +72,7 @@ class ReceiptWorkflow:
         while self._status.state not in END_STATES:
             self._continue_if_long()
             match self._status.state:
-                case LifecycleState.WAITING:
+                case LifecycleState.EXPECTED | LifecycleState.WAITING:
                     await self._wait_for_result()
                 case LifecycleState.OPEN:
                     await self._wait(self._inbox.has_any)
@@ -126,11 +131,11 @@ class ReceiptWorkflow:
         return self._timeline.query_result()
 
     async def _wait_for_result(self) -> None:
-        """Wait for a result or the deadline.
+        """Wait for a result or the deadline; an expected receipt also waits for the app's receipt.
 
         A request without a `replay_id` stays in the inbox until the incident is open.
         """
-        inbox, summary = self._inbox, f"Result due by {to_iso(self._status.deadline_at)}"
+        inbox, summary = self._inbox, ui_text.describe_wait(self._status)
         await self._wait(
             lambda: bool(inbox.store_signal or inbox.named_repair),
             until=self._check_at,

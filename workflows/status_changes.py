@@ -11,8 +11,14 @@ from typing import Any
 from temporalio.common import SearchAttributeUpdate, TypedSearchAttributes
 
 from activities.messages import ReceiptStatus
-from domain.lifecycle import OPEN_STATES, LifecycleState, states_at
+from domain.lifecycle import OPEN_STATES, UNDECIDED_STATES, LifecycleState, states_at
+from workflows.messages import ReceiptInput
 from workflows.search_attributes import MG_DEADLINE, MG_INCIDENT_ID, MG_STATE
+
+
+def first_state(start: ReceiptInput) -> LifecycleState:
+    """The state in which a run begins, unless it resumes."""
+    return LifecycleState.EXPECTED if start.expected else LifecycleState.WAITING
 
 
 def next_deadline(status: ReceiptStatus) -> datetime:
@@ -24,7 +30,7 @@ def needs_alert(before: ReceiptStatus, now: ReceiptStatus) -> bool:
     """Whether an incident opened, or a repair failed, between the two."""
     if now.state not in OPEN_STATES or before.state is LifecycleState.OPEN:
         return False
-    return before.state is LifecycleState.WAITING or before.replay_id != now.replay_id
+    return before.state in UNDECIDED_STATES or before.replay_id != now.replay_id
 
 
 def search_attribute_updates(

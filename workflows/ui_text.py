@@ -15,6 +15,7 @@ from workflows.signals import ParsedReprocess, ParsedResult
 MAX_LINES = 100
 
 _DETAILS: dict[LifecycleState, str] = {
+    LifecycleState.EXPECTED: "**Expected**: a source saw the event; waiting for its receipt.",
     LifecycleState.WAITING: "**Waiting** for the app's result.",
     LifecycleState.APPLIED: "**Applied**: the app reported success in time.",
     LifecycleState.OPEN: (
@@ -39,6 +40,12 @@ def describe_state(status: ReceiptStatus) -> str:
     if status.result_deadline_at is not None:
         lines.append(f"- its result is due: `{to_iso(status.result_deadline_at)}`")
     return "\n".join(lines)
+
+
+def describe_wait(status: ReceiptStatus) -> str:
+    """The summary of the timer to the deadline."""
+    what = "Receipt" if status.state is LifecycleState.EXPECTED else "Result"
+    return f"{what} due by {to_iso(status.deadline_at)}"
 
 
 class RunTimeline:

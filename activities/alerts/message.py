@@ -16,6 +16,7 @@ from store.alerts.delivery import AlertDue, AlertFacts
 SUMMARY_CHARACTERS = 200
 _REASONS: dict[str, str] = {
     Reason.MISSING_RESULT: "No result before the deadline",
+    Reason.MISSING_RECEIPT: "No receipt of an event at the provider",
     Reason.FAILED_RESULT: "The app reported a failure",
 }
 _CAUSES: dict[str, str] = {
@@ -29,6 +30,7 @@ _CAUSES: dict[str, str] = {
 }
 _OPENINGS: dict[str, str] = {
     Reason.MISSING_RESULT: "The app accepted a payment event, but reported no result in time.",
+    Reason.MISSING_RECEIPT: "The provider has a payment event that the app never reported.",
     Reason.FAILED_RESULT: "The app accepted a payment event, then reported that its effect failed.",
 }
 _RESOLUTIONS: dict[str, str] = {

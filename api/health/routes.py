@@ -43,7 +43,7 @@ from store.db.durability import Flaw, find_flaws
 from store.maintenance import metrics as gauges
 from store.maintenance.metrics import FailingAlerts
 from store.receipts.pending_credit import read_pending_credit
-from store.receipts.stuck_runs import count_stuck
+from store.receipts.reconcile.stuck_runs import count_stuck
 from store.revisions import read_revision, revisions
 from store.status.heartbeats import Heartbeat, read_heartbeats
 

@@ -123,6 +123,14 @@ _GAUGES = {
         "makegood_receipts_waiting",
         "Receipts that wait for their result, at most 1,000,000.",
     ),
+    "expected": (
+        "makegood_receipts_expected",
+        "Events at the provider that wait for their receipt, at most 1,000,000.",
+    ),
+    "early_results": (
+        "makegood_early_results",
+        "Held results that no receipt has claimed, at most 1,000,000.",
+    ),
     "outbox_rows": (
         "makegood_outbox_rows",
         "Outbox rows not yet sent to Temporal, at most 1,000,000.",

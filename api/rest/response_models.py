@@ -22,11 +22,14 @@ class AcceptedReceipt(BaseModel):
 
 
 class AcceptedResult(BaseModel):
-    """The result is stored on disk. `state` is the receipt's state after it."""
+    """The result is stored on disk. `state` is the receipt's state after it.
+
+    `held`: the result came before its receipt, in a project that holds early results.
+    """
 
     accepted: Literal[True]
-    event_id: EventIdText
-    state: ReceiptState
+    event_id: EventIdText | None = Field(description="Null while the result is held.")
+    state: ReceiptState | Literal["held"]
 
 
 class FieldProblem(BaseModel):

@@ -17,7 +17,7 @@ from cli.output import (
 )
 from domain.projects import Mode, Scope
 from domain.receipts import DEFAULT_TIMEOUT_MINUTES
-from domain.results import LateResult
+from domain.results import EarlyResults, LateResult
 
 if TYPE_CHECKING:
     from domain.projects import Project
@@ -123,6 +123,10 @@ def set_fields(
         LateResult | None,
         typer.Option(help="What a late success without replay_id does to the incident."),
     ] = None,
+    early_results: Annotated[
+        EarlyResults | None,
+        typer.Option(help="Whether a result that comes before its receipt is refused or held."),
+    ] = None,
     snapshots: Annotated[
         bool | None,
         typer.Option("--snapshots/--no-snapshots", help="Store payloads, encrypted, for 30 days."),
@@ -138,6 +142,7 @@ def set_fields(
         "timeout_minutes": timeout_minutes,
     }
     given |= {"late_result": late_result and late_result.value, "snapshots": snapshots}
+    given |= {"early_results": early_results and early_results.value}
     changes = {field: value for field, value in given.items() if value is not None}
     changes |= {"repair_url": None} if no_repair_url else {}
     changes |= {"alert_emails": []} if no_alert_emails else {}

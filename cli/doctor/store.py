@@ -32,7 +32,7 @@ from store.maintenance.metrics import read_failing_alerts
 from store.projects.projects import list_projects
 from store.receipts.lists.search_index import FIX_SEARCH_INDEX, has_trigrams
 from store.receipts.pending_credit import read_pending_credit
-from store.receipts.stuck_runs import count_stuck, stuck_runs
+from store.receipts.reconcile.stuck_runs import count_stuck, stuck_runs
 from store.revisions import migration_state, revisions
 
 NO_STORE = "the store is not ready"

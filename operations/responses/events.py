@@ -28,7 +28,8 @@ class EventFields(Response):
     effect_type: OrNewer[EffectType]
     internal_reference: str
     occurred_at: At
-    accepted_at: At
+    expected_at: At | None
+    accepted_at: At | None
     timeout_at: At
     deadline_at: At
     flags: list[OrNewer[Flag]]

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from domain import projects
 from domain.projects import Mode, Scope
-from domain.results import LateResult
+from domain.results import EarlyResults, LateResult
 from operations.api_keys import CreatedKey
 from operations.projects import DeletedProject
 from operations.responses.base import At, OrNewer, Response
@@ -23,6 +23,7 @@ class ProjectFields(Response):
     repair_url_gone: bool
     timeout_minutes: int | float
     late_result: OrNewer[LateResult]
+    early_results: OrNewer[EarlyResults]
     snapshots: bool
     alert_emails: list[str]
     suspended: bool

@@ -6,7 +6,7 @@ export interface Receipt {
 
 export interface Result {
   accepted: true;
-  event_id: string;
+  event_id: string | null;
   state: string;
 }
 
@@ -22,7 +22,7 @@ export interface RepairCallback {
   effect_type: string;
   internal_reference: string;
   occurred_at: string;
-  reason: "missing_result" | "failed_result";
+  reason: "missing_result" | "failed_result" | "missing_receipt";
   error_code: string | null;
   requested_at: string;
   livemode: boolean;

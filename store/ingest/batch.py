@@ -7,16 +7,18 @@ inserting its row. A second request with the key finds the row: it gets the stor
 conflict if its body differs.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from domain.errors import (
     IdempotencyConflict,
     IdempotencyInProgress,
     ReceiptConflict,
+    ReceiptNotYetKnown,
     Refusal,
     ValidationFailed,
 )
-from domain.ids import EventId
+from domain.ids import EventId, ProjectId
 from domain.receipts import NewReceipt, states_same_facts
 from domain.results import NewResult
 from domain.values.timestamps import from_unix_ms, to_iso
@@ -24,6 +26,7 @@ from store.crypto.tokens import new_event_id
 from store.db.database import Clock
 from store.db.sql import Statements
 from store.ingest.connection import LockTimeout
+from store.ingest.holding import HELD_BODY, claim_held, lock_holding
 from store.ingest.idempotency_keys import (
     RESPONSE_RETENTION,
     claim_key,
@@ -33,15 +36,16 @@ from store.ingest.idempotency_keys import (
 )
 from store.ingest.insert_receipts import NewRow, insert_receipts
 from store.ingest.requests import IngestRequest, PreRejected, StoredResponse, Verdict
+from store.receipts.early_results.hold import hold_result
+from store.receipts.expected import accept_expected, find_lacking
 from store.receipts.matching import match_event
 from store.receipts.results import apply_result
+from store.receipts.state import lock_receipts
 from store.receipts.timeline import note
 
 ACCEPTED = 202
 CONFLICT = 409
 UNPROCESSABLE = 422
-
-_LOCK = "SELECT event_id FROM receipts WHERE event_id = ANY($1) ORDER BY event_id FOR UPDATE"
 
 
 async def process_batch(
@@ -53,27 +57,54 @@ async def process_batch(
     project, endpoint and key. `skips_locked`: do not wait for a receipt that another process has
     locked. The verdict of its results is then `LockTimeout`, and nothing of them is stored.
     """
-    verdicts: dict[int, Verdict] = {}
+    holding = await lock_holding(st, requests)
     order = sorted(range(len(requests)), key=lambda i: _claim_order(requests[i]))
     receipts = {i: row for i in order if (row := _new_row(requests[i])) is not None}
-    if receipts:
-        await _process_receipts(st, clock, requests, receipts, verdicts)
+    batch = _Batch(requests, receipts, {}, holding)
+    repeated = await _process_new_receipts(st, clock, batch) if receipts else []
     others = [i for i in order if i not in receipts]
-    if others:
-        now = await clock.now(st)
-        claimed = {i for i in others if await claim_key(st, requests[i], now)}
-        events = {i: await _match_receipt(st, requests[i]) for i in others if i in claimed}
-        event_ids = sorted({event for event in events.values() if isinstance(event, str)})
-        skipped = await _lock_receipts(st, event_ids, skips_locked=skips_locked)
-        for i in others:
-            if events.get(i) in skipped:
-                await release_key(st, requests[i])
-                verdicts[i] = LockTimeout(is_of_key=False)
-            elif i in claimed:
-                verdicts[i] = await _process_claimed(st, requests[i], events[i], now)
-            else:
-                verdicts[i] = await _load_response(st, requests[i], now)
-    return [verdicts[i] for i in range(len(requests))]
+    if others or repeated:
+        await _process_others(st, batch, repeated, others, await clock.now(st), skips_locked)
+    return [batch.verdicts[i] for i in range(len(requests))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Requests, receipts and verdicts by index. `holding` are projects that hold early results."""
+
+    requests: list[IngestRequest]
+    receipts: dict[int, NewRow]
+    verdicts: dict[int, Verdict]
+    holding: frozenset[ProjectId]
+
+
+async def _process_others(
+    st: Statements,
+    batch: _Batch,
+    repeated: list[int],
+    others: list[int],
+    now: datetime,
+    skips_locked: bool,
+) -> None:
+    """Process the receipts whose identity exists, and then all that are no receipts."""
+    requests, verdicts, holding = batch.requests, batch.verdicts, batch.holding
+    claimed = {i for i in others if await claim_key(st, requests[i], now)}
+    events = {i: await _match_receipt(st, requests[i]) for i in others if i in claimed}
+    events |= {i: await find_lacking(st, batch.receipts[i].receipt) for i in repeated}
+    event_ids = sorted({event for event in events.values() if isinstance(event, str)})
+    skipped = await lock_receipts(st, event_ids, skips_locked=skips_locked)
+    for i in (*repeated, *others):
+        request = requests[i]
+        if events.get(i) in skipped:
+            await release_key(st, request)
+            verdicts[i] = LockTimeout(is_of_key=False)
+        elif i in batch.receipts:
+            receipt = batch.receipts[i].receipt
+            verdicts[i] = await _process_repeated_receipt(st, request, receipt, now, holding)
+        elif i in claimed:
+            verdicts[i] = await _process_claimed(st, request, events[i], now, holding)
+        else:
+            verdicts[i] = await _load_response(st, request, now, holding)
 
 
 def _claim_order(request: IngestRequest) -> tuple[str, str, str]:
@@ -88,21 +119,6 @@ async def _match_receipt(st: Statements, request: IngestRequest) -> EventId | Re
         return await match_event(st, request.value)
     except Refusal as refusal:
         return refusal
-
-
-async def _lock_receipts(
-    st: Statements, event_ids: list[EventId], *, skips_locked: bool
-) -> set[str]:
-    """Lock the receipts, in the same order in every process. Return those that were skipped.
-
-    SQLite has only one writer, so there is nothing to lock.
-    """
-    if st.dialect == "postgresql" and skips_locked:
-        locked = await st.fetch(f"{_LOCK} SKIP LOCKED", event_ids)
-        return set[str](event_ids) - {event_id for (event_id,) in locked}
-    if st.dialect == "postgresql" and len(event_ids) > 1:
-        await st.fetch(_LOCK, event_ids)
-    return set()
 
 
 async def try_fast_insert(
@@ -122,8 +138,13 @@ async def try_fast_insert(
     receipts = {i: row for i, row in rows if row is not None and row.receipt.payload_note is None}
     if not receipts:
         return {}
+    # A project that holds early results needs a transaction too: its receipts claim them.
     inserted = await insert_receipts(
-        st, clock.skew, list(receipts.values()), retention=RESPONSE_RETENTION
+        st,
+        clock.skew,
+        list(receipts.values()),
+        retention=RESPONSE_RETENTION,
+        skips_holding=True,
     )
     return {
         i: _receipt_response(row.event_id, inserted.timeout_at_ms[row.event_id])
@@ -132,36 +153,44 @@ async def try_fast_insert(
     }
 
 
-async def _process_receipts(
-    st: Statements,
-    clock: Clock,
-    requests: list[IngestRequest],
-    rows: dict[int, NewRow],
-    verdicts: dict[int, Verdict],
-) -> None:
-    inserted = await insert_receipts(
-        st, clock.skew, list(rows.values()), retention=RESPONSE_RETENTION
-    )
-    for i, row in rows.items():
-        timeout_at_ms = inserted.timeout_at_ms.get(row.event_id)
+async def _process_new_receipts(st: Statements, clock: Clock, new: _Batch) -> list[int]:
+    """Insert the receipts. Return those whose key was free but whose identity existed."""
+    repeated: list[int] = []
+    rows = list(new.receipts.values())
+    inserted = await insert_receipts(st, clock.skew, rows, retention=RESPONSE_RETENTION)
+    for i, row in new.receipts.items():
+        receipt, timeout_at_ms = row.receipt, inserted.timeout_at_ms.get(row.event_id)
         if timeout_at_ms is not None:
-            if row.receipt.payload_note is not None:
-                await note(st, row.event_id, await clock.now(st), text=row.receipt.payload_note)
-            verdicts[i] = _receipt_response(row.event_id, timeout_at_ms)
+            if receipt.payload_note is not None:
+                await note(st, row.event_id, await clock.now(st), text=receipt.payload_note)
+            if receipt.project_id in new.holding:
+                await claim_held(st, row.event_id, receipt, await clock.now(st))
+            new.verdicts[i] = _receipt_response(row.event_id, timeout_at_ms)
         elif row.event_id in inserted.claimed:
-            verdicts[i] = await _process_repeated_receipt(st, requests[i], row.receipt)
+            repeated.append(i)
         else:
-            verdicts[i] = await _load_response(st, requests[i], await clock.now(st))
+            now = await clock.now(st)
+            new.verdicts[i] = await _load_response(st, new.requests[i], now, new.holding)
+    return repeated
 
 
 async def _process_repeated_receipt(
-    st: Statements, request: IngestRequest, receipt: NewReceipt
+    st: Statements,
+    request: IngestRequest,
+    receipt: NewReceipt,
+    now: datetime,
+    holding: frozenset[ProjectId],
 ) -> Verdict:
     """The response to an identity that already exists, under a new key.
 
     It is the response of the first receipt, or a conflict if the facts differ. It is stored for
-    this key.
+    this key. If a source made the row, this may be the first receipt.
     """
+    lacking = await find_lacking(st, receipt)
+    if lacking is not None:
+        await accept_expected(st, lacking, receipt, now)
+        if receipt.project_id in holding:
+            await claim_held(st, lacking, receipt, now)
     rows = await st.fetch(
         "SELECT event_id, timeout_at, event_type, internal_reference, shopify_shop_domain "
         "FROM receipts WHERE project_id = $1 AND provider = $2 AND provider_event_id = $3 "
@@ -180,7 +209,11 @@ async def _process_repeated_receipt(
 
 
 async def _process_claimed(
-    st: Statements, request: IngestRequest, event: EventId | Refusal | None, now: datetime
+    st: Statements,
+    request: IngestRequest,
+    event: EventId | Refusal | None,
+    now: datetime,
+    holding: frozenset[ProjectId],
 ) -> Verdict:
     """Process a result or a `PreRejected` whose key this transaction has claimed.
 
@@ -195,6 +228,10 @@ async def _process_claimed(
         raise AssertionError("receipts are processed before")
     if isinstance(event, ValidationFailed):
         return await store_refusal(st, request, event, UNPROCESSABLE)
+    is_early = isinstance(event, ReceiptNotYetKnown) and request.project_id in holding
+    if is_early and await hold_result(st, request.value, now):
+        await store_response(st, request, ACCEPTED, body=HELD_BODY)
+        return StoredResponse(ACCEPTED, HELD_BODY)
     if isinstance(event, Refusal):
         await release_key(st, request)
         return event
@@ -205,7 +242,9 @@ async def _process_claimed(
     return StoredResponse(ACCEPTED, body)
 
 
-async def _load_response(st: Statements, request: IngestRequest, now: datetime) -> Verdict:
+async def _load_response(
+    st: Statements, request: IngestRequest, now: datetime, holding: frozenset[ProjectId]
+) -> Verdict:
     """The stored response of a key that was claimed before, or a conflict if the body differs."""
     rows = await st.fetch(
         "SELECT i.fingerprint, i.status, i.body, i.subject, r.timeout_at FROM idempotency i "
@@ -224,8 +263,8 @@ async def _load_response(st: Statements, request: IngestRequest, now: datetime) 
     # response.
     if body is None and timeout_at_ms is None:
         if isinstance(request.value, NewReceipt):
-            return await _process_repeated_receipt(st, request, request.value)
-        return await _process_claimed(st, request, None, now)
+            return await _process_repeated_receipt(st, request, request.value, now, holding)
+        return await _process_claimed(st, request, None, now, holding)
     if body is None:
         return _receipt_response(event_id, timeout_at_ms, is_replayed=True)
     return StoredResponse(status, bytes(body), is_replayed=True)

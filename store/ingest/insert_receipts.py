@@ -49,6 +49,8 @@ given AS (
   AS t(event_id, project_id, key, fingerprint, livemode, provider, provider_event_id,
     stripe_event_id, event_type, effect_type, internal_reference, shopify_shop_domain, occurred_at,
     timeout_ms, request_id, payload)
+  WHERE NOT $19::boolean OR NOT EXISTS (SELECT 1 FROM projects AS p
+    WHERE p.id = t.project_id AND p.early_results = 'hold')
 ), keys AS (
   INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, subject, created_at)
   SELECT project_id, 'receipt', key, fingerprint, 202, event_id, ms FROM given, at
@@ -98,18 +100,26 @@ class InsertOutcome:
 
 
 async def insert_receipts(
-    st: Statements, skew: timedelta, rows: list[NewRow], *, retention: timedelta
+    st: Statements,
+    skew: timedelta,
+    rows: list[NewRow],
+    *,
+    retention: timedelta,
+    skips_holding: bool = False,
 ) -> InsertOutcome:
     """Insert the receipts. No two of `rows` have the same project and key.
 
-    A key older than `retention` counts as free.
+    A key older than `retention` counts as free. `skips_holding`, on PostgreSQL only: leave out the
+    receipts of projects that hold early results, with their keys.
     """
     match st.dialect:
         case "sqlite":
             now_ms = to_unix_ms(datetime.now(UTC) + skew)
             return await _insert_one_by_one(st, now_ms, rows, retention=retention)
         case "postgresql":
-            return await _insert_together(st, skew, rows, retention=retention)
+            return await _insert_together(
+                st, skew, rows, retention=retention, skips_holding=skips_holding
+            )
 
 
 async def _insert_one_by_one(
@@ -132,11 +142,18 @@ async def _insert_one_by_one(
 
 
 async def _insert_together(
-    st: Statements, skew: timedelta, rows: list[NewRow], *, retention: timedelta
+    st: Statements,
+    skew: timedelta,
+    rows: list[NewRow],
+    *,
+    retention: timedelta,
+    skips_holding: bool,
 ) -> InsertOutcome:
     millisecond = timedelta(milliseconds=1)
     columns = list(zip(*(_columns(row) for row in rows), strict=True))
-    found = await st.fetch(_POSTGRES, skew // millisecond, retention // millisecond, *columns)
+    found = await st.fetch(
+        _POSTGRES, skew // millisecond, retention // millisecond, *columns, skips_holding
+    )
     timeouts = {event_id: timeout_at_ms for event_id, timeout_at_ms in found}
     new = {event_id: at_ms for event_id, at_ms in timeouts.items() if at_ms is not None}
     return InsertOutcome(frozenset(timeouts), new)

@@ -10,26 +10,26 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, TextClause, func, literal_column, select, text
+from sqlalchemy import Column, Select, TextClause, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.incidents import UNREACHED_ENDS, IncidentState
+from domain.receipts import ReceiptState
 from domain.values.timestamps import from_unix_ms
 from store.receipts import outbox
-from store.receipts.stuck_runs import count_stuck
+from store.receipts.early_results.lists import count_early_results
+from store.receipts.reconcile.stuck_runs import count_stuck
 from store.schema import tables
 from store.schema.tables import ALERTS, ATTEMPTS, INCIDENTS, OUTBOX, PROJECTS, RECEIPTS
 from store.status.heartbeats import ALERT_SENT_FACT, read_fact
 
+IS_UNDECIDED = text(tables.RECEIPT_IS_UNDECIDED)
 FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
 # The limit of counts in messages: an exact number beyond it is of no use.
 COUNTED = 1_000
 # A metric with this value means "this many or more". Counting to it takes some tenths of a second.
 AT_MOST = 1_000_000
 ENDED_LATELY = timedelta(minutes=15)
-# A literal, not a parameter. Otherwise SQLite and PostgreSQL do not use the partial index
-# `receipts_due`.
-IS_WAITING = RECEIPTS.c.state == literal_column("'waiting'")
 
 Figures = Mapping[str, float]
 # Takes the time by the store's clock and returns values by the name of their metric.
@@ -37,10 +37,9 @@ Measure = Callable[[AsyncSession, datetime], Awaitable[Figures]]
 
 
 async def deadline_lag(session: AsyncSession, now: datetime) -> Figures:
-    """How many seconds the most overdue waiting receipt is past its deadline."""
-    first = (
-        select(RECEIPTS.c.deadline_at).where(IS_WAITING).order_by(RECEIPTS.c.deadline_at).limit(1)
-    )
+    """How many seconds the most overdue receipt without an incident is past its deadline."""
+    deadlines = select(RECEIPTS.c.deadline_at).where(IS_UNDECIDED)
+    first = deadlines.order_by(RECEIPTS.c.deadline_at).limit(1)
     oldest: datetime | None = await session.scalar(first)
     return {
         "deadline_lag_seconds": 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
@@ -61,14 +60,24 @@ async def unresolved(session: AsyncSession, now: datetime) -> Figures:
     """Unresolved incidents by state, at most `AT_MOST` of each project."""
     del now
     return {
-        "open_incidents": await _count_incidents(session, IncidentState.OPEN),
-        "repairing_incidents": await _count_incidents(session, IncidentState.REPAIRING),
+        "open_incidents": await _count_of_state(session, INCIDENTS.c.id, IncidentState.OPEN),
+        "repairing_incidents": await _count_of_state(
+            session, INCIDENTS.c.id, IncidentState.REPAIRING
+        ),
     }
 
 
 async def waiting(session: AsyncSession, now: datetime) -> Figures:
+    """Receipts without result or incident, at most `AT_MOST` of each state."""
     del now
-    return {"waiting": await _count(session, select(RECEIPTS.c.deadline_at).where(IS_WAITING))}
+    return {
+        state.value: min(AT_MOST, await _count_of_state(session, RECEIPTS.c.event_id, state))
+        for state in (ReceiptState.EXPECTED, ReceiptState.WAITING)
+    }
+
+
+async def early_results(session: AsyncSession, now: datetime) -> Figures:
+    return {"early_results": await count_early_results(session, now, limit=AT_MOST)}
 
 
 async def alerts_unsent(session: AsyncSession, now: datetime) -> Figures:
@@ -137,10 +146,16 @@ async def _count_alerts(
     return await _count(session, select(ALERTS.c.project_id).where(condition), limit=limit)
 
 
-async def _count_incidents(session: AsyncSession, state: IncidentState) -> int:
-    """Count by project with the index `incidents_by_state`, without reading resolved ones."""
-    of_project = select(INCIDENTS.c.id).where(
-        INCIDENTS.c.project_id == PROJECTS.c.id, INCIDENTS.c.state == state.value
+# Any: the column of either table
+async def _count_of_state(
+    session: AsyncSession, key: Column[Any], state: IncidentState | ReceiptState
+) -> int:
+    """Count by project with the index `incidents_by_state` or `receipts_by_state`, without reading
+    rows of other states.
+    """
+    columns = key.table.c
+    of_project = select(key).where(
+        columns.project_id == PROJECTS.c.id, columns.state == state.value
     )
     counted = (
         select(func.count())
@@ -174,5 +189,6 @@ MEASURES: tuple[Measure, ...] = (
     count_stuck_runs,
     alerts_unsent,
     waiting,
+    early_results,
     attempts,
 )

@@ -1,5 +1,5 @@
-"""Deletes expired data: stored responses after 24 h, payloads after 30 days, used links, old
-sessions.
+"""Deletes expired data: stored responses and early results after 24 h, payloads after 30 days, used
+links, old sessions.
 
 Expired login attempts are deleted too; receipts are kept. Called by the worker's retention loop, in
 batches, so that no transaction holds SQLite's write lock for long.
@@ -15,7 +15,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from store.ingest.idempotency_keys import RESPONSE_RETENTION
 from store.people.sessions import IDLE_LIFETIME
-from store.schema.tables import IDEMPOTENCY, INVITATIONS, LOGIN_LINKS, RECEIPTS, SESSIONS, THROTTLES
+from store.receipts.early_results.hold import HELD_FOR
+from store.schema.tables import (
+    EARLY_RESULTS,
+    IDEMPOTENCY,
+    INVITATIONS,
+    LOGIN_LINKS,
+    RECEIPTS,
+    SESSIONS,
+    THROTTLES,
+)
 
 PAYLOAD_RETENTION = timedelta(days=30)
 
@@ -26,6 +35,7 @@ class Purged:
 
     answers: int
     payloads: int
+    early_results: int
     login_links: int
     invitations: int
     sessions: int
@@ -34,7 +44,7 @@ class Purged:
     @property
     def total(self) -> int:
         of_sign_in = self.login_links + self.invitations + self.sessions + self.throttles
-        return self.answers + self.payloads + of_sign_in
+        return self.answers + self.payloads + self.early_results + of_sign_in
 
 
 async def purge(session: AsyncSession, now: datetime, *, limit: int = 1_000) -> Purged:
@@ -77,6 +87,19 @@ async def _purge_payloads(session: AsyncSession, now: datetime, limit: int, skip
     )
     purged = update(RECEIPTS).where(RECEIPTS.c.event_id.in_(old)).values(payload=None)
     return len((await session.execute(purged.returning(RECEIPTS.c.event_id))).all())
+
+
+async def _purge_early_results(session: AsyncSession, now: datetime, limit: int, skip: int) -> int:
+    columns = EARLY_RESULTS.c
+    old = _locked(
+        select(columns.id)
+        .where(columns.received_at <= now - HELD_FOR)
+        .order_by(columns.received_at)
+        .limit(limit)
+        .offset(skip)
+    )
+    purged = delete(EARLY_RESULTS).where(columns.id.in_(old))
+    return len((await session.execute(purged.returning(columns.id))).all())
 
 
 async def _purge_links(
@@ -140,6 +163,7 @@ async def _purge_invitations(session: AsyncSession, now: datetime, limit: int, s
 KINDS: Mapping[str, Callable[[AsyncSession, datetime, int, int], Awaitable[int]]] = {
     "answers": _purge_answers,
     "payloads": _purge_payloads,
+    "early_results": _purge_early_results,
     "login_links": _purge_login_links,
     "invitations": _purge_invitations,
     "sessions": _purge_sessions,

@@ -22,11 +22,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import FieldError, NotFound, ValidationFailed
 from domain.ids import EventId, ProjectId
+from domain.lifecycle import OPEN_STATES, Trigger
 from domain.receipts import ReceiptState
 from store.db.sql import SessionStatements, limit_lock_wait
-from store.receipts.deadlines import Opened, open_incident
 from store.receipts.lists.search_index import empty_unusable_index
-from store.receipts.operator_actions import expire, resolve_manually
+from store.receipts.operator_actions import resolve_manually
+from store.receipts.state import load_snapshot, lock_receipt
+from store.receipts.transitions import apply_transition
 from store.schema import tables
 from store.schema.tables import (
     ALERT_DESTINATIONS,
@@ -61,7 +63,7 @@ COUNTED = 1_000
 ALERT_LANES = (tables.ALERT_IS_FRESH, tables.ALERT_IS_RETRIED)
 # By the partial index `projects_left`.
 _IS_LEFT = (PROJECTS.c.deleted_at.is_not(None), PROJECTS.c.erased_at.is_(None))
-OPEN_RECEIPT_STATES = (ReceiptState.WAITING, ReceiptState.INCIDENT)
+OPEN_RECEIPT_STATES = (ReceiptState.EXPECTED, ReceiptState.WAITING, ReceiptState.INCIDENT)
 REASON = "The project was deleted."
 
 
@@ -152,22 +154,18 @@ async def open_of_deleted(
 
 
 async def end_deleted(session: AsyncSession, event_id: EventId, now: datetime) -> None:
-    """End a receipt of a deleted project: a waiting one gets an incident first, then the incident
+    """End a receipt of a deleted project: one without an incident gets one first, then the incident
     is closed.
 
     The project sends no alerts any more.
     """
     st = SessionStatements(session)
     await limit_lock_wait(st)
-    waiting = select(RECEIPTS.c.event_id).where(
-        RECEIPTS.c.event_id == event_id, RECEIPTS.c.state == ReceiptState.WAITING.value
-    )
     # Locked before it is examined: a result may arrive meanwhile.
-    if (await session.execute(waiting.with_for_update())).first() is not None:
-        await expire(st, event_id, now, requested_by="makegood")
-    opened = await open_incident(st, event_id, now)
-    if isinstance(opened, Opened):
-        await resolve_manually(st, opened.incident_id, now, reason=REASON, requested_by="makegood")
+    await apply_transition(st, await lock_receipt(st, event_id), Trigger.PURGE, now)
+    purged = await load_snapshot(st, event_id)
+    if purged.state in OPEN_STATES:
+        await resolve_manually(st, purged.incident, now, reason=REASON, requested_by="makegood")
 
 
 async def erase_deleted(session: AsyncSession, now: datetime, *, limit: int = 200) -> Erased:

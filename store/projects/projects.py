@@ -161,6 +161,8 @@ def _changed_values(changes: ProjectChanges) -> dict[str, object]:
         values["timeout_minutes"] = changes.timeout_minutes
     if changes.late_result is not UNSET:
         values["late_result"] = changes.late_result.value
+    if changes.early_results is not UNSET:
+        values["early_results"] = changes.early_results.value
     if changes.snapshots is not UNSET:
         values["snapshots"] = changes.snapshots
     return values

@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, IncidentId, ReplayId
-from domain.lifecycle import END_STATES, LifecycleState, Trigger
+from domain.lifecycle import END_STATES, UNDECIDED_STATES, LifecycleState, Trigger
 from domain.outage import grace_ms, is_ingest_down
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import SessionStatements, Statements
@@ -53,7 +53,7 @@ async def open_incident(
     """
     snapshot = await lock_receipt(st, event_id)
     remaining_ms = to_unix_ms(snapshot.deadline_at) - to_unix_ms(now)
-    if snapshot.state is LifecycleState.WAITING and remaining_ms > 0:
+    if snapshot.state in UNDECIDED_STATES and remaining_ms > 0:
         return NotYet(remaining_ms)
     facts = TriggerFacts()
     follows = await apply_transition(st, snapshot, Trigger.DEADLINE_PASSED, now, facts)
@@ -131,6 +131,7 @@ async def remaining_grace_ms(
         return None
     snapshot = await load_snapshot(SessionStatements(session), event_id)
     due_at = {
+        LifecycleState.EXPECTED: snapshot.deadline_at,
         LifecycleState.WAITING: snapshot.deadline_at,
         LifecycleState.AWAITING_RESULT: snapshot.result_deadline_at,
     }.get(snapshot.state)

@@ -2,9 +2,10 @@
 deadline once.
 
 `store.ingest.outage_evidence` inserts one row into `outages`. Its credit moves `deadline_at` of
-waiting `receipts` and `result_deadline_at` of `repairs` that await a result, by the time that each
-was open during the outage. `credited_outage` in these rows is the last outage that was applied:
-outages are applied in the order of their ids. There are two ways, with the same SQL:
+undecided `receipts` and `result_deadline_at` of `repairs` that await a result, by the time that
+each was open during the outage. `credited_outage` in these rows is the last outage that was
+applied: outages are applied in the order of their ids. There are two
+ways, with the same SQL:
 
 1. A worker loop walks all open receipts in batches (`credit_batch`). `outages.cursor` is how far
    the walk came. When it ends, `done_at` is set, and the next outage begins.
@@ -26,6 +27,7 @@ from domain.outage import Outage
 from domain.values.timestamps import from_unix_ms, to_iso, to_unix_ms
 from store.db.sql import Statements
 from store.receipts.pending_credit import pending_outages
+from store.schema.tables import RECEIPT_IS_UNDECIDED, RECEIPT_IS_UNENDED
 
 BATCH = 500
 # One worker at a time applies an outage, and no worker starts the next one before it is done.
@@ -35,7 +37,7 @@ WHERE id = (SELECT min(id) FROM outages WHERE done_at IS NULL) AND done_at IS NU
 # That the outage is not applied yet, and both conditions of `domain.outage.credit_ms`. $1 is the
 # outage's id, $2 `down_from`, $3 `accepted_until`.
 _RECEIPT_GETS_CREDIT = (
-    "state = 'waiting' AND credited_outage < $1 AND deadline_at > $2 AND accepted_at <= $3"
+    f"{RECEIPT_IS_UNDECIDED} AND credited_outage < $1 AND deadline_at > $2 AND accepted_at <= $3"
 )
 _REPAIR_GETS_CREDIT = (
     "state = 'awaiting_result' AND credited_outage < $1 AND result_deadline_at > $2"
@@ -154,7 +156,7 @@ async def _lock_oldest_walk(st: Statements) -> _Walk | None:
 
 async def _next_open_receipts(st: Statements, walk: _Walk, limit: int) -> list[EventId]:
     rows = await st.fetch(
-        "SELECT event_id FROM receipts WHERE state IN ('waiting', 'incident') AND event_id > $1"
+        f"SELECT event_id FROM receipts WHERE {RECEIPT_IS_UNENDED} AND event_id > $1"  # noqa: S608
         " ORDER BY event_id LIMIT $2",
         walk.cursor,
         limit,

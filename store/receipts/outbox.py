@@ -50,6 +50,10 @@ UNREADABLE_FOR = timedelta(minutes=10)
 RESTART_WITHIN = timedelta(seconds=10)
 log = structlog.get_logger(__name__)
 _OTHERS = OUTBOX.alias("others")
+_UNCLAIMED = (
+    "SELECT id FROM outbox WHERE event_id = $1 AND (claimed_until IS NULL OR claimed_until <= $2)"
+    " ORDER BY id LIMIT 1"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,16 @@ async def _lease(
         out_of_the_way = update(OUTBOX).where(OUTBOX.c.event_id.in_(unreadable))
         await session.execute(out_of_the_way.values(claimed_until=now + UNREADABLE_FOR))
     return sorted(events, key=lambda event: event.rows[0].id)
+
+
+async def has_unclaimed(st: Statements, event_id: EventId, now: datetime) -> bool:
+    """Whether the outbox has an unclaimed row of the receipt, so that its run will read the store.
+
+    The row is locked, so that it is claimed after this commit or not counted. A row that is locked
+    already is being claimed.
+    """
+    locked = " FOR UPDATE SKIP LOCKED" if st.dialect == "postgresql" else ""
+    return bool(await st.fetch(_UNCLAIMED + locked, event_id, to_unix_ms(now)))
 
 
 async def enqueue_signal(

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, exists, literal_column, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, exists, literal_column, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.temporal.outbox import URGENT_KINDS
 from domain.values.round_robin import round_robin
-from store.schema.tables import OUTBOX, RECEIPTS
+from store.schema.tables import OUTBOX, RECEIPT_IS_UNDECIDED, RECEIPTS
 
 DUE_WITHIN_SECONDS = 10
 DUE_LOOKED_AT = 500
@@ -112,11 +112,9 @@ async def _due_part(
 ) -> tuple[list[Head], tuple[datetime, str] | None]:
     """The free heads of the next part, and where it ended; None after the last part."""
     deadline_at, event_id = RECEIPTS.c.deadline_at, RECEIPTS.c.event_id
-    # A literal, not a bound value: otherwise neither database uses the partial index
-    # `receipts_due`.
-    is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
+    is_undecided = text(RECEIPT_IS_UNDECIDED)
     is_due = deadline_at <= now + timedelta(seconds=DUE_WITHIN_SECONDS)
-    query = select(event_id, RECEIPTS.c.project_id, deadline_at).where(is_waiting, is_due)
+    query = select(event_id, RECEIPTS.c.project_id, deadline_at).where(is_undecided, is_due)
     if after is not None:
         query = query.where(
             deadline_at >= after[0], or_(deadline_at > after[0], event_id > after[1])

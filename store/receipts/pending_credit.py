@@ -21,6 +21,7 @@ from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.db.sql import SessionStatements, Statements
 from store.schema.mappers import receipt_from
 
+UNDECIDED = frozenset({ReceiptState.EXPECTED, ReceiptState.WAITING})
 _PENDING = """
 SELECT id, down_from, up_at, accepted_until FROM outages WHERE done_at IS NULL ORDER BY id"""
 
@@ -53,7 +54,7 @@ async def credited_receipts(session: AsyncSession, rows: Sequence[Row[Any]]) -> 
     Writes nothing.
     """
     receipts = [receipt_from(row) for row in rows]
-    if not any(receipt.state is ReceiptState.WAITING for receipt in receipts):
+    if not any(receipt.state in UNDECIDED for receipt in receipts):
         return receipts
     pending = await pending_outages(SessionStatements(session))
     if not pending:
@@ -71,7 +72,7 @@ async def pending_entries(session: AsyncSession, row: Row[Any]) -> list[Timeline
     """
     before = receipt_from(row)
     entries: list[TimelineEntry] = []
-    if before.state is not ReceiptState.WAITING:
+    if before.state not in UNDECIDED:
         return entries
     for outage in await pending_outages(SessionStatements(session)):
         after = _credited(before, row.credited_outage, [outage])
@@ -89,9 +90,9 @@ async def pending_entries(session: AsyncSession, row: Row[Any]) -> list[Timeline
 
 
 def _credited(receipt: Receipt, credited_outage: int, pending: Sequence[Outage]) -> Receipt:
-    if receipt.state is not ReceiptState.WAITING:
+    if receipt.state not in UNDECIDED:
         return receipt
-    accepted_at, deadline_at = to_unix_ms(receipt.accepted_at), to_unix_ms(receipt.deadline_at)
+    accepted_at, deadline_at = to_unix_ms(receipt.listed_at), to_unix_ms(receipt.deadline_at)
     for outage in pending:
         if outage.id > credited_outage:
             deadline_at += credit_ms(outage, accepted_at=accepted_at, deadline_at=deadline_at)

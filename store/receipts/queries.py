@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import Incident, IncidentState, Repair, TimelineEntry
-from domain.receipts import Receipt
+from domain.receipts import Receipt, ReceiptState
 from store.db.paging import Page
 from store.db.sql import SessionStatements
 from store.receipts.lists.pages import ListFilters as ListFilters
@@ -34,7 +34,6 @@ from store.schema.mappers import RECEIPT_COLUMNS
 from store.schema.tables import (
     INCIDENT_IS_REPAIRED,
     INCIDENTS,
-    RECEIPT_IS_WAITING,
     RECEIPTS,
     REPAIRS,
 )
@@ -206,7 +205,8 @@ async def counts(
     scope = await live_projects(session, project_id, within)
     of_receipts, of_incidents = (table.c.project_id.in_(scope) for table in (RECEIPTS, INCIDENTS))
     state, resolved_at = INCIDENTS.c.state, INCIDENTS.c.resolved_at
-    is_waiting, is_repaired = text(RECEIPT_IS_WAITING), text(INCIDENT_IS_REPAIRED)
+    is_waiting = RECEIPTS.c.state == ReceiptState.WAITING.value
+    is_repaired = text(INCIDENT_IS_REPAIRED)
 
     async def count(*conditions: ColumnElement[bool] | TextClause) -> int:
         return await session.scalar(select(func.count()).where(*conditions)) or 0

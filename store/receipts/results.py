@@ -17,7 +17,7 @@ from domain.values.timestamps import to_unix_ms
 from store.crypto.tokens import new_result_id
 from store.db.sql import Statements
 from store.receipts.matching import match_event
-from store.receipts.outbox import enqueue_signal
+from store.receipts.outbox import enqueue_signal, has_unclaimed
 from store.receipts.state import ReceiptSnapshot, lock_receipt
 from store.receipts.transitions import TriggerFacts, apply_transition
 
@@ -37,11 +37,6 @@ UNION SELECT status, replay_id, error_code, error_message FROM results WHERE eve
 _COUNT_REPEAT = f"""
 UPDATE results SET repeats = repeats + 1, repeated_at = $7
 WHERE id = (SELECT max(id) FROM results WHERE event_id = $1 AND {_EQUAL}) RETURNING 1"""  # noqa: S608 - of constants alone
-
-_UNCLAIMED = (
-    "SELECT id FROM outbox WHERE event_id = $1 AND (claimed_until IS NULL OR claimed_until <= $2)"
-    " ORDER BY id LIMIT 1"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +98,8 @@ async def result_is_stored(st: Statements, event_id: EventId, result_id: ResultI
 
 
 async def _is_hinted(st: Statements, snapshot: ReceiptSnapshot, now: datetime) -> bool:
-    """Whether the outbox has an unclaimed row for an open incident, so that its run will read the
-    store anyway.
-
-    The row is locked, so that it is claimed after this commit or not counted. A row that is locked
-    already is being claimed.
-    """
-    if snapshot.state not in OPEN_STATES:
-        return False
-    locked = " FOR UPDATE SKIP LOCKED" if st.dialect == "postgresql" else ""
-    return bool(await st.fetch(_UNCLAIMED + locked, snapshot.event_id, to_unix_ms(now)))
+    """Whether the run of an open incident will read the store anyway."""
+    return snapshot.state in OPEN_STATES and await has_unclaimed(st, snapshot.event_id, now)
 
 
 async def _store_result(

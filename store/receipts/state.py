@@ -30,6 +30,8 @@ LEFT JOIN incidents i ON i.event_id = r.event_id
 LEFT JOIN repairs a ON a.incident_id = i.id AND a.state IN ('calling', 'awaiting_result')
 WHERE r.event_id = $1"""
 
+_LOCK = "SELECT event_id FROM receipts WHERE event_id = ANY($1) ORDER BY event_id FOR UPDATE"
+
 
 @dataclass(frozen=True, slots=True)
 class ReceiptSnapshot:
@@ -144,6 +146,21 @@ async def lock_receipt(st: Statements, event_id: EventId) -> ReceiptSnapshot:
     return await load_snapshot(st, event_id)
 
 
+async def lock_receipts(
+    st: Statements, event_ids: list[EventId], *, skips_locked: bool
+) -> set[str]:
+    """Lock the receipts, in the same order in every process. Return those that were skipped.
+
+    SQLite has only one writer, so there is nothing to lock.
+    """
+    if st.dialect == "postgresql" and skips_locked:
+        locked = await st.fetch(f"{_LOCK} SKIP LOCKED", event_ids)
+        return set[str](event_ids) - {event_id for (event_id,) in locked}
+    if st.dialect == "postgresql" and len(event_ids) > 1:
+        await st.fetch(_LOCK, event_ids)
+    return set()
+
+
 def _has_pending_credit(
     state: LifecycleState, *, newest: int | None, of_receipt: int, of_repair: int | None
 ) -> bool:
@@ -151,7 +168,7 @@ def _has_pending_credit(
     were applied.
     """
     match state:
-        case LifecycleState.WAITING:
+        case LifecycleState.EXPECTED | LifecycleState.WAITING:
             has = of_receipt
         case LifecycleState.AWAITING_RESULT:
             has = of_repair or 0

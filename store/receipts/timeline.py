@@ -27,6 +27,7 @@ from store.schema.mappers import attempt_from, result_from, timeline_entry_from
 from store.schema.tables import ATTEMPTS, RESULTS, TIMELINE
 
 ENTRIES_SHOWN = 100
+EXPECTED = "A source saw the event at the provider. Its receipt is expected."
 _CURSOR = re.compile(r"(\d{1,19})?\|(res_[0-9a-f]{32})?\|(?:(rpl_[0-9a-f]{32}):(\d{1,9}))?")
 
 # The order of entries of the same millisecond: effects come after their causes. A first failure
@@ -81,7 +82,7 @@ class Line:
     @property
     def order(self) -> tuple[object, ...]:
         """The sort key of lines from different tables."""
-        return (self.entry.at, _rank(self.entry), self.source)
+        return (self.entry.at, _rank(self.entry) if self.source else 0, self.source)
 
 
 async def read_timeline(
@@ -96,7 +97,7 @@ async def read_timeline(
     results = await _results(session, receipt.event_id, begins, limit + 1)
     attempts = await _attempts(session, receipt.event_id, begins, limit + 1)
     stored = await _stored(session, receipt.event_id, begins, limit + 1)
-    return merged_page([accepted_line(receipt)], results, attempts, stored, limit=limit)
+    return merged_page([first_line(receipt)], results, attempts, stored, limit=limit)
 
 
 def merged_page(*sources: Sequence[Line], limit: int) -> TimelinePage:
@@ -124,13 +125,19 @@ def merged_page(*sources: Sequence[Line], limit: int) -> TimelinePage:
     return TimelinePage(entries, None if is_whole else _write_cursor(left))
 
 
-def accepted_line(receipt: Receipt) -> Line:
-    """The first entry of every receipt."""
+def first_line(receipt: Receipt) -> Line:
+    """The first entry of every receipt: a source saw the event, or the app sent the receipt.
+
+    Where both happened, the later one is a stored entry.
+    """
+    if receipt.expected_at is not None:
+        seen: dict[str, object] = {"text": EXPECTED, "source_id": receipt.source_id}
+        return Line(TimelineEntry(receipt.expected_at, TimelineKind.NOTED, seen), 0, None)
     fields: dict[str, object] = {
         "timeout_at": receipt.timeout_at,
         "request_id": receipt.request_id,
     }
-    return Line(TimelineEntry(receipt.accepted_at, TimelineKind.RECEIPT_ACCEPTED, fields), 0, None)
+    return Line(TimelineEntry(receipt.listed_at, TimelineKind.RECEIPT_ACCEPTED, fields), 0, None)
 
 
 def result_lines(results: Iterable[Result]) -> list[Line]:

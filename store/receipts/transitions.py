@@ -11,11 +11,9 @@ It runs inside the caller's transaction, which has locked the receipt, and never
 calls Temporal: a caller that has something to signal enqueues it.
 """
 
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
 
-from domain.ids import IncidentId, ReplayId
+from domain.ids import ReplayId
 from domain.incidents import (
     AlertKind,
     IncidentState,
@@ -25,17 +23,27 @@ from domain.incidents import (
     Resolution,
     TimelineKind,
 )
-from domain.lifecycle import LifecycleState, Transition, Trigger, states_at, transition
-from domain.receipts import Flag, ReceiptState, timeout_span
-from domain.results import ResultFacts
+from domain.lifecycle import (
+    UNDECIDED_STATES,
+    LifecycleState,
+    Transition,
+    Trigger,
+    states_at,
+    transition,
+)
+from domain.receipts import ReceiptState, timeout_span
 from domain.values.timestamps import to_iso, to_unix_ms
-from store.crypto.tokens import new_incident_id
 from store.db.sql import Statements, Value
 from store.receipts.rows.alerts import add_alerts
+from store.receipts.rows.changes import Change, add_entry, given, note_unchanged
+from store.receipts.rows.changes import TriggerFacts as TriggerFacts
 from store.receipts.state import ReceiptSnapshot
-from store.receipts.timeline import add_timeline, note
 
-_REASONS = {Trigger.DEADLINE_PASSED: Reason.MISSING_RESULT, Trigger.FAILED: Reason.FAILED_RESULT}
+# Why an incident opens that no failed result opens.
+_MISSING = {
+    LifecycleState.EXPECTED: Reason.MISSING_RECEIPT,
+    LifecycleState.WAITING: Reason.MISSING_RESULT,
+}
 # Why the active repair fails. `CALLBACK_ENDED` brings its own cause.
 _CAUSES = {
     Trigger.FAILED_BY_ACTIVE_REPLAY: RepairCause.FAILED_RESULT,
@@ -75,45 +83,6 @@ _AWAIT_RESULT = (
     " credited_outage = (SELECT coalesce(max(id), 0) FROM outages)"
     " WHERE replay_id = $2 AND state = $3 RETURNING 1"
 )
-_SET_FLAGS = "UPDATE receipts SET flags = $1 WHERE event_id = $2"
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TriggerFacts:
-    """What a trigger brings along for the rows that its transition writes.
-
-    1. A success or failed trigger: its `result`.
-    2. `REPROCESS`: the new repair's `replay_id`, and `requested_by`.
-    3. `CALLBACK_ENDED`: the `cause` of the repair's failure.
-    4. `RESOLVE`: the operator's `reason`, and `requested_by`.
-
-    `incident_id` is the id of the incident, if one opens.
-    """
-
-    result: ResultFacts | None = None
-    replay_id: ReplayId | None = None
-    cause: RepairCause | None = None
-    requested_by: str | None = None
-    reason: str | None = None
-    incident_id: IncidentId = field(default_factory=new_incident_id)
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """A trigger that moves a locked receipt out of `snapshot.state`."""
-
-    st: Statements
-    snapshot: ReceiptSnapshot
-    trigger: Trigger
-    facts: TriggerFacts
-    now: datetime
-
-    @property
-    def named_replay_id(self) -> ReplayId | None:
-        """The repair that the result names; None without one."""
-        return None if self.facts.result is None else self.facts.result.replay_id
 
 
 async def apply_transition(
@@ -129,15 +98,17 @@ async def apply_transition(
         IllegalTransition: the trigger cannot happen in this state.
     """
     follows = transition(snapshot.state, trigger)
-    change = _Change(st, snapshot, trigger, facts or TriggerFacts(), now)
+    change = Change(st, snapshot, trigger, facts or TriggerFacts(), now)
     if follows.noted:
-        await _note_result(change, follows.flag)
+        await note_unchanged(change, follows.flag)
     if follows.to is snapshot.state:
         return follows
     match follows.to:
         case LifecycleState.APPLIED:
             await _move_receipt(change, ReceiptState.APPLIED)
-        case LifecycleState.OPEN if snapshot.state is LifecycleState.WAITING:
+        case LifecycleState.WAITING:
+            await _move_receipt(change, ReceiptState.WAITING)
+        case LifecycleState.OPEN if snapshot.state in UNDECIDED_STATES:
             await _open_incident(change)
         case LifecycleState.OPEN:
             await _reopen_incident(change)
@@ -148,60 +119,49 @@ async def apply_transition(
         case LifecycleState.RECOVERED | LifecycleState.CLOSED:
             await _end_repairs(change)
             await _resolve_incident(change, states_at(follows.to)[0])
-        case LifecycleState.WAITING:
-            raise AssertionError("no transition leads back to waiting")
+        case LifecycleState.EXPECTED:
+            raise AssertionError("no transition leads back to expected")
     return follows
 
 
-async def _note_result(change: _Change, flag: Flag | None) -> None:
-    """Note a result that changes no state, and flag the receipt once."""
-    st, snapshot, result = change.st, change.snapshot, _given(change.facts.result)
-    replay = {"replay_id": result.replay_id} if result.replay_id else {}
-    text = f"A {result.status.value} result changed nothing."
-    await note(st, snapshot.event_id, change.now, text=text, **replay)
-    if flag is None or flag in snapshot.flags:
-        return
-    flags = " ".join(sorted({*snapshot.flags, flag}))
-    await st.fetch(_SET_FLAGS, flags, snapshot.event_id)
-    await _add_entry(change, TimelineKind.FLAGGED, flag=flag.value)
-
-
-async def _move_receipt(change: _Change, to: ReceiptState) -> None:
-    ended_at = None if to is ReceiptState.INCIDENT else to_unix_ms(change.now)
+async def _move_receipt(change: Change, to: ReceiptState) -> None:
+    has_ended = to not in {ReceiptState.WAITING, ReceiptState.INCIDENT}
+    ended_at = to_unix_ms(change.now) if has_ended else None
     before = change.snapshot.receipt_state.value
     await _move(change, _MOVE_RECEIPT, to.value, change.snapshot.event_id, before, ended_at)
 
 
-async def _open_incident(change: _Change) -> None:
+async def _open_incident(change: Change) -> None:
     snapshot, facts = change.snapshot, change.facts
     if change.trigger is Trigger.DEADLINE_PASSED:
         deadline_at = to_iso(snapshot.deadline_at)
-        await _add_entry(change, TimelineKind.DEADLINE_PASSED, deadline_at=deadline_at)
+        await add_entry(change, TimelineKind.DEADLINE_PASSED, deadline_at=deadline_at)
     await _move_receipt(change, ReceiptState.INCIDENT)
     error_code = facts.result.error_code if facts.result else None
-    reason = _REASONS[change.trigger].value
+    is_failure = change.trigger is Trigger.FAILED
+    reason = Reason.FAILED_RESULT if is_failure else _MISSING[snapshot.state]
     await change.st.fetch(
         _INSERT_INCIDENT,
         facts.incident_id,
         snapshot.event_id,
         snapshot.project_id,
         IncidentState.OPEN.value,
-        reason,
+        reason.value,
         error_code,
         facts.result.error_message if facts.result else None,
         to_unix_ms(change.now),
     )
     error = {"error_code": error_code} if error_code else {}
-    opened = {"incident_id": facts.incident_id, "reason": reason} | error
-    await _add_entry(change, TimelineKind.INCIDENT_OPENED, **opened)
+    opened = {"incident_id": facts.incident_id, "reason": reason.value} | error
+    await add_entry(change, TimelineKind.INCIDENT_OPENED, **opened)
     opens = AlertKind.INCIDENT_OPENED
     await add_alerts(change.st, snapshot, facts.incident_id, opens, change.now)
 
 
-async def _reopen_incident(change: _Change) -> None:
+async def _reopen_incident(change: Change) -> None:
     """The active repair failed: the incident is open again."""
     snapshot, failed = change.snapshot, AlertKind.REPAIR_FAILED
-    replay_id = _given(snapshot.active_replay_id)
+    replay_id = given(snapshot.active_replay_id)
     await _fail_repair(change, replay_id, change.facts.cause or _CAUSES[change.trigger])
     await _move_incident(change, IncidentState.OPEN)
     await add_alerts(
@@ -209,9 +169,9 @@ async def _reopen_incident(change: _Change) -> None:
     )
 
 
-async def _begin_repair(change: _Change) -> None:
+async def _begin_repair(change: Change) -> None:
     snapshot, facts = change.snapshot, change.facts
-    replay_id, requested_by = _given(facts.replay_id), _given(facts.requested_by)
+    replay_id, requested_by = given(facts.replay_id), given(facts.requested_by)
     await change.st.fetch(
         _INSERT_REPAIR,
         replay_id,
@@ -222,19 +182,19 @@ async def _begin_repair(change: _Change) -> None:
         to_unix_ms(change.now),
     )
     requested = {"replay_id": replay_id, "requested_by": requested_by}
-    await _add_entry(change, TimelineKind.REPROCESS_REQUESTED, **requested)
+    await add_entry(change, TimelineKind.REPROCESS_REQUESTED, **requested)
     await _move_incident(change, IncidentState.REPAIRING)
 
 
-async def _await_result(change: _Change) -> None:
+async def _await_result(change: Change) -> None:
     """The app accepted the callback: its result is due after the project's timeout."""
     before, after = RepairState.CALLING.value, RepairState.AWAITING_RESULT.value
     due_at = to_unix_ms(change.now + timeout_span(change.snapshot.timeout_minutes))
-    replay_id = _given(change.snapshot.active_replay_id)
+    replay_id = given(change.snapshot.active_replay_id)
     await _move(change, _AWAIT_RESULT, after, replay_id, before, due_at)
 
 
-async def _end_repairs(change: _Change) -> None:
+async def _end_repairs(change: Change) -> None:
     """The repair that the result names succeeded; another active one failed."""
     active, named = change.snapshot.active_replay_id, change.named_replay_id
     if active is not None and active != named:
@@ -245,14 +205,14 @@ async def _end_repairs(change: _Change) -> None:
         await _move(change, _MOVE_REPAIR, succeeded, named, before.value, None)
 
 
-async def _fail_repair(change: _Change, active: ReplayId, cause: RepairCause) -> None:
+async def _fail_repair(change: Change, active: ReplayId, cause: RepairCause) -> None:
     before, after = _active_state(change).value, RepairState.FAILED.value
     await _move(change, _MOVE_REPAIR, after, active, before, cause.value)
     failed = {"replay_id": active, "cause": cause.value}
-    await _add_entry(change, TimelineKind.REPAIR_FAILED, **failed)
+    await add_entry(change, TimelineKind.REPAIR_FAILED, **failed)
 
 
-async def _resolve_incident(change: _Change, to: ReceiptState) -> None:
+async def _resolve_incident(change: Change, to: ReceiptState) -> None:
     snapshot, facts, replay_id = change.snapshot, change.facts, change.named_replay_id
     await _move_receipt(change, to)
     before, after = _incident_state(change).value, IncidentState.RESOLVED.value
@@ -262,38 +222,27 @@ async def _resolve_incident(change: _Change, to: ReceiptState) -> None:
     optional = {"replay_id": replay_id, "reason": facts.reason, "requested_by": facts.requested_by}
     given = {name: value for name, value in optional.items() if value is not None}
     resolved = {"incident_id": snapshot.incident, "resolution": resolution} | given
-    await _add_entry(change, TimelineKind.INCIDENT_RESOLVED, **resolved)
+    await add_entry(change, TimelineKind.INCIDENT_RESOLVED, **resolved)
     kind = AlertKind.INCIDENT_RESOLVED
     await add_alerts(change.st, snapshot, snapshot.incident, kind, change.now)
 
 
-async def _move_incident(change: _Change, to: IncidentState) -> None:
+async def _move_incident(change: Change, to: IncidentState) -> None:
     before = _incident_state(change).value
     await _move(change, _MOVE_INCIDENT, to.value, change.snapshot.incident, before)
 
 
-async def _move(change: _Change, sql: str, to: str, row_id: str, *values: Value) -> None:
+async def _move(change: Change, sql: str, to: str, row_id: str, *values: Value) -> None:
     """Compare-and-set a state. The receipt is locked, so a lost update is a bug."""
     if not await change.st.fetch(sql, to, row_id, *values):
         event_id = change.snapshot.event_id
         raise AssertionError(f"{event_id} was changed by another transaction while it was locked")
 
 
-async def _add_entry(change: _Change, kind: TimelineKind, **fields: object) -> None:
-    await add_timeline(change.st, change.snapshot.event_id, kind, change.now, **fields)
-
-
-def _active_state(change: _Change) -> RepairState:
+def _active_state(change: Change) -> RepairState:
     """The state of the active repair: the lifecycle state has the same name."""
     return RepairState(change.snapshot.state.value)
 
 
-def _incident_state(change: _Change) -> IncidentState:
-    return _given(states_at(change.snapshot.state)[1])
-
-
-def _given(value: T | None) -> T:
-    """The value, which this transition always has."""
-    if value is None:
-        raise AssertionError("a trigger came without a value that its transition writes")
-    return value
+def _incident_state(change: Change) -> IncidentState:
+    return given(states_at(change.snapshot.state)[1])

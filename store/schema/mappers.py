@@ -31,7 +31,7 @@ from domain.incidents import (
 )
 from domain.projects import Key, Project, Scope
 from domain.receipts import EffectType, EventType, Flag, Provider, Receipt, ReceiptState
-from domain.results import LateResult, Result, ResultFacts, ResultStatus
+from domain.results import EarlyResult, EarlyResults, LateResult, Result, ResultFacts, ResultStatus
 from domain.users import User
 from domain.values.enums import member_or_text
 from domain.values.text import well_formed
@@ -52,6 +52,7 @@ def project_from(row: Row[Any], alert_destinations: Sequence[AlertDestination]) 
         row,
         livemode=row.mode == "live",
         late_result=member_or_text(LateResult, row.late_result),
+        early_results=member_or_text(EarlyResults, row.early_results),
         alert_destinations=tuple(alert_destinations),
         is_suspended=row.suspended_at is not None,
     )
@@ -76,6 +77,8 @@ def receipt_from(row: Row[Any]) -> Receipt:
     return _from_row(
         Receipt,
         row,
+        accepted_at=None if row.lacks_receipt else row.accepted_at,
+        listed_at=row.accepted_at,
         state=member_or_text(ReceiptState, row.state),
         provider=member_or_text(Provider, row.provider),
         event_type=member_or_text(EventType, row.event_type),
@@ -112,6 +115,16 @@ def attempt_from(row: Row[Any]) -> Attempt:
 def result_from(row: Row[Any]) -> Result:
     facts = _from_row(ResultFacts, row, status=ResultStatus(row.status))
     return _from_row(Result, row, facts=facts)
+
+
+def early_result_from(row: Row[Any]) -> EarlyResult:
+    return _from_row(
+        EarlyResult,
+        row,
+        provider=row.provider or None,
+        effect_type=row.effect_type or None,
+        status=ResultStatus(row.status),
+    )
 
 
 def timeline_entry_from(row: Row[Any]) -> TimelineEntry:

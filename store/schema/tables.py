@@ -89,7 +89,8 @@ def _number() -> Any:
 # partial indexes.
 ALERT_IS_FRESH = "sent_at IS NULL AND ended_at IS NULL AND tries = 0"
 ALERT_IS_RETRIED = "sent_at IS NULL AND ended_at IS NULL AND tries > 0"
-RECEIPT_IS_WAITING = "state = 'waiting'"
+RECEIPT_IS_UNDECIDED = "state IN ('expected', 'waiting')"
+RECEIPT_IS_UNENDED = "state IN ('expected', 'waiting', 'incident')"
 INCIDENT_IS_REPAIRED = "resolution <> 'manual'"
 
 
@@ -119,6 +120,9 @@ class Project(SQLModel, table=True):
     # from then on it is nobody's: its rows are erased
     deleted_at: datetime | None = _instant(nullable=True)
     erased_at: datetime | None = _instant(nullable=True)  # deleted, and nothing of it was left then
+    early_results: str = Field(
+        default="refuse", sa_column=Column(Text, nullable=False, server_default="refuse")
+    )  # refuse | hold
 
 
 class ApiKey(SQLModel, table=True):
@@ -165,11 +169,11 @@ class Receipt(SQLModel, table=True):
             "accepted_at",
             "event_id",
         ),
-        _partial_index("receipts_due", "deadline_at", where="state = 'waiting'"),
+        _partial_index("receipts_due", "deadline_at", where=RECEIPT_IS_UNDECIDED),
         _partial_index(
-            "receipts_overdue", "project_id", "deadline_at", "event_id", where="state = 'waiting'"
+            "receipts_overdue", "project_id", "deadline_at", "event_id", where=RECEIPT_IS_UNDECIDED
         ),
-        _partial_index("receipts_unended", "event_id", where="state IN ('waiting', 'incident')"),
+        _partial_index("receipts_unended", "event_id", where=RECEIPT_IS_UNENDED),
         Index(
             "receipts_by_reference", "project_id", "internal_reference", "accepted_at", "event_id"
         ),
@@ -188,6 +192,7 @@ class Receipt(SQLModel, table=True):
     internal_reference: str = _text()
     shopify_shop_domain: str | None = _text(nullable=True)
     occurred_at: datetime = _instant()
+    # The place in lists: of the receipt or, while `lacks_receipt`, of the expected event.
     accepted_at: datetime = _instant()
     timeout_at: datetime = _instant()
     deadline_at: datetime = _instant()
@@ -197,6 +202,12 @@ class Receipt(SQLModel, table=True):
     # sealed JSON text
     payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
     credited_outage: int = _newest_outage()
+    expected_at: datetime | None = _instant(nullable=True)  # a source made the row
+    # a source made the row, and no receipt has come
+    lacks_receipt: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
+    )
+    source_id: str | None = _text(nullable=True)  # the first source that saw the event
 
 
 class Incident(SQLModel, table=True):
@@ -317,6 +328,39 @@ class Result(SQLModel, table=True):
     digest: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
     # equal ones that came later and changed nothing
     repeats: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    repeated_at: datetime | None = _instant(nullable=True)
+
+
+class EarlyResult(SQLModel, table=True):
+    """A result whose receipt has not come. '' in `provider` and `effect_type`: it named none."""
+
+    __tablename__: ClassVar[str] = "early_results"
+    __table_args__ = (
+        # Also the index by event. Columns that are NULL would never be equal.
+        UniqueConstraint(
+            "project_id",
+            "provider_event_id",
+            "provider",
+            "effect_type",
+            "digest",
+            name="early_results_once",
+        ),
+        Index("early_results_by_time", "received_at", "id"),
+        Index("early_results_by_project", "project_id", "received_at", "id"),
+    )
+
+    id: str = _text(primary_key=True)
+    project_id: str = _text()
+    provider: str = _text()
+    provider_event_id: str = _text()
+    effect_type: str = _text()
+    status: str = _text()
+    error_code: str | None = _text(nullable=True)
+    error_message: str | None = _text(nullable=True)
+    digest: str = _text()  # of status and error
+    received_at: datetime = _instant()
+    request_id: str = _text()
+    repeats: int = Field(default=0)  # equal ones that came later
     repeated_at: datetime | None = _instant(nullable=True)
 
 
@@ -662,6 +706,7 @@ INCIDENTS = TABLES["incidents"]
 REPAIRS = TABLES["repairs"]
 ATTEMPTS = TABLES["attempts"]
 RESULTS = TABLES["results"]
+EARLY_RESULTS = TABLES["early_results"]
 TIMELINE = TABLES["timeline"]
 SEARCH_TEXTS = TABLES["search_texts"]
 SEARCH_PROGRESS = TABLES["search_progress"]

@@ -82,6 +82,9 @@ def alert_with(
         deadline_at=START + timedelta(minutes=30),
         flags=(),
         request_id="req_1",
+        expected_at=None,
+        source_id=None,
+        listed_at=START,
     )
     incident = Incident(
         id=incident_id,

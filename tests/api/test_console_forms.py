@@ -25,6 +25,7 @@ FIELDS = (
         "alert_emails",
         "timeout_minutes",
         "late_result",
+        "early_results",
         "snapshots",
         "label",
         "scopes",

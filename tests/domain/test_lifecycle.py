@@ -13,6 +13,7 @@ from domain.lifecycle import (
     OPEN_STATES,
     REPAIRING_STATES,
     TRANSITIONS,
+    UNDECIDED_STATES,
     IllegalTransition,
     LifecycleState,
     Transition,
@@ -25,23 +26,35 @@ from domain.receipts import Flag, ReceiptState
 
 # A cell is the next state; `+` it is noted; `+flag` it is noted and flagged; `=code` it is
 # refused; `-` it cannot happen.
-STATES = ("waiting", "applied", "open", "calling", "awaiting_result", "recovered", "closed")
+STATES = (
+    "expected",
+    "waiting",
+    "applied",
+    "open",
+    "calling",
+    "awaiting_result",
+    "recovered",
+    "closed",
+)
 CONTRACT = """
-success                  applied  applied          recovered     recovered     recovered     recovered+double   closed+late
-success_to_note          -        -                open+         calling+      awaiting+     -                  -
-success_by_replay        -        -                recovered     recovered     recovered     recovered+double   closed+late
-failed                   open     applied+against  open+         calling+      awaiting+     recovered+against  closed+
-failed_after_success     -        -                -             -             -             -                  closed+against
-failed_by_active_replay  -        -                -             open          open          -                  -
-repeated                 -        applied          -             -             -             recovered          closed
-deadline_passed          open     applied          open          calling       awaiting      recovered          closed
-callback_accepted        -        -                open          awaiting      awaiting      recovered          closed
-callback_ended           -        -                open          open          awaiting      recovered          closed
-repair_deadline_passed   -        -                open          calling       open          recovered          closed
-reprocess                waiting  =resolved        calling       calling       awaiting      =resolved          =resolved
-triage                   -        -                open          calling       awaiting      =resolved          =resolved
-resolve                  -        =resolved        closed        closed        closed        =resolved          =resolved
-expire                   waiting  =not_waiting     =not_waiting  =not_waiting  =not_waiting  =not_waiting       =not_waiting
+seen                     expected      waiting  applied          open          calling       awaiting      recovered         closed
+receipt                  waiting       -        applied+         open+         calling+      awaiting+     recovered+        closed+
+success                  applied       applied  applied          recovered     recovered     recovered     recovered+double  closed+late
+success_to_note          -             -        -                open+         calling+      awaiting+     -                 -
+success_by_replay        -             -        -                recovered     recovered     recovered     recovered+double  closed+late
+failed                   open          open     applied+against  open+         calling+      awaiting+     recovered+against closed+
+failed_after_success     -             -        -                -             -             -             -                 closed+against
+failed_by_active_replay  -             -        -                -             open          open          -                 -
+repeated                 -             -        applied          -             -             -             recovered         closed
+deadline_passed          open          open     applied          open          calling       awaiting      recovered         closed
+callback_accepted        -             -        -                open          awaiting      awaiting      recovered         closed
+callback_ended           -             -        -                open          open          awaiting      recovered         closed
+repair_deadline_passed   -             -        -                open          calling       open          recovered         closed
+reprocess                expected      waiting  =resolved        calling       calling       awaiting      =resolved         =resolved
+triage                   -             -        -                open          calling       awaiting      =resolved         =resolved
+resolve                  -             -        =resolved        closed        closed        closed        =resolved         =resolved
+expire                   =not_waiting  waiting  =not_waiting     =not_waiting  =not_waiting  =not_waiting  =not_waiting      =not_waiting
+purge                    open          open     applied          open          calling       awaiting      recovered         closed
 """
 SHORT = {
     "against": "contradiction",
@@ -54,7 +67,7 @@ REFUSALS = {"resolved": IncidentAlreadyResolved, "not_waiting": NotWaiting}
 
 def _pairs() -> list[tuple[str, str, str]]:
     words = CONTRACT.split()
-    rows = [words[start : start + 8] for start in range(0, len(words), 8)]
+    rows = [words[start : start + 9] for start in range(0, len(words), 9)]
     return [
         (row[0], state, cell) for row in rows for state, cell in zip(STATES, row[1:], strict=True)
     ]
@@ -116,20 +129,24 @@ def test_nothing_leaves_an_end(state: LifecycleState) -> None:
 def test_every_position_can_be_reached_and_every_open_one_can_end() -> None:
     steps = {(start, move_.to) for row in TRANSITIONS.values() for start, move_ in row.items()}
 
-    assert _reached_from(LifecycleState.WAITING, steps) == set(LifecycleState)
+    everything = set(LifecycleState)
+    assert _reached_from(LifecycleState.EXPECTED, steps) == everything
+    assert _reached_from(LifecycleState.WAITING, steps) == everything - {LifecycleState.EXPECTED}
     for state in OPEN_STATES:
         assert _reached_from(state, steps) & END_STATES
 
 
-def test_each_state_is_waiting_open_or_ended() -> None:
-    assert OPEN_STATES | END_STATES | {LifecycleState.WAITING} == set(LifecycleState)
-    assert not OPEN_STATES & END_STATES
+def test_each_state_is_undecided_open_or_ended() -> None:
+    assert set(LifecycleState) == OPEN_STATES | END_STATES | UNDECIDED_STATES
+    assert len(OPEN_STATES) + len(END_STATES) + len(UNDECIDED_STATES) == len(LifecycleState)
+    assert {"expected", "waiting"} == UNDECIDED_STATES
     assert REPAIRING_STATES < OPEN_STATES
 
 
 @pytest.mark.parametrize(
     ("receipt", "repair", "state"),
     [
+        ("expected", None, "expected"),
         ("waiting", None, "waiting"),
         ("applied", None, "applied"),
         ("incident", None, "open"),
@@ -153,6 +170,7 @@ def test_position_follows_from_the_stored_states(
 @pytest.mark.parametrize(
     ("state", "receipt", "incident"),
     [
+        ("expected", "expected", None),
         ("waiting", "waiting", None),
         ("applied", "applied", None),
         ("open", "incident", "open"),

@@ -48,6 +48,7 @@ def test_finite_sets_are_the_contracts() -> None:
     assert {p.value for p in Provider} == {"stripe", "shopify"}
     assert {e.value for e in EffectType} == EFFECTS
     assert {s.value for s in ReceiptState} == {
+        "expected",
         "waiting",
         "applied",
         "incident",

@@ -121,6 +121,15 @@ async def resumed(world: World) -> EventId:
     return await _ended(world, event_id, LifecycleState.CLOSED)
 
 
+async def expected(world: World) -> EventId:
+    event_id = await world.expect()
+    await world.started(event_id)
+    await world.accept_expected(event_id, timeout_minutes=SECOND_MINUTES)
+    await _open(world, event_id)
+    await world.resolve(event_id)
+    return await _ended(world, event_id, LifecycleState.CLOSED)
+
+
 SCENARIOS: tuple[Scenario, ...] = (
     success,
     success_before_the_start,
@@ -134,6 +143,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     duplicate_reprocess,
     dropped_request,
     resumed,
+    expected,
 )
 
 

@@ -88,6 +88,9 @@ RECEIPT = Receipt(
     deadline_at=LATER,
     flags=(Flag.CONTRADICTION,),
     request_id="req_1",
+    expected_at=None,
+    source_id=None,
+    listed_at=AT,
 )
 EVENT_JSON = {
     "event_id": "evt_1",
@@ -100,6 +103,7 @@ EVENT_JSON = {
     "effect_type": "credit_grant",
     "internal_reference": "order 1",
     "occurred_at": AT_TEXT,
+    "expected_at": None,
     "accepted_at": AT_TEXT,
     "timeout_at": LATER_TEXT,
     "deadline_at": LATER_TEXT,
@@ -141,6 +145,7 @@ PROJECT_JSON = {
     "repair_url_gone": False,
     "timeout_minutes": 30,
     "late_result": "resolve",
+    "early_results": "refuse",
     "snapshots": False,
     "alert_emails": ["ops@shop.example"],
     "suspended": True,

@@ -7,7 +7,7 @@ takes a new receipt to any state of the lifecycle by the steps that lead there.
 
 import itertools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -16,13 +16,21 @@ from sqlalchemy import text
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.lifecycle import LifecycleState
 from domain.projects import Project
-from domain.receipts import EffectType, EventType, NewReceipt, Provider, timeout_span
+from domain.receipts import (
+    EffectType,
+    EventType,
+    ExpectedReceipt,
+    NewReceipt,
+    Provider,
+    timeout_span,
+)
 from domain.results import NewResult, ResultStatus
 from store.crypto.tokens import new_event_id
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.attempts import AttemptBegun, begin_attempt, record_attempt
 from store.receipts.deadlines import Opened, open_incident
+from store.receipts.expected import Expectation, accept_expected, expect_receipts
 from store.receipts.operator_actions import resolve_manually
 from store.receipts.repairs import request_repair
 from store.receipts.results import AppliedResult, apply_result
@@ -54,6 +62,14 @@ def new_receipt(project_id: ProjectId, **changes: Any) -> NewReceipt:
         "request_id": f"req_{number}",
     }
     return NewReceipt(**(values | changes))
+
+
+def expected_receipt(project_id: ProjectId, **changes: Any) -> ExpectedReceipt:
+    """A Stripe event that a source saw, and no other receipt names."""
+    new = new_receipt(project_id)
+    values = {name: getattr(new, name) for name in ExpectedReceipt.__slots__ if hasattr(new, name)}
+    values |= {"within_minutes": 15.0, "source_id": "src_stripe"}
+    return ExpectedReceipt(**(values | changes))
 
 
 def new_result(
@@ -128,6 +144,26 @@ class Story:
             **values,
         )
 
+    async def expected(self, **changes: Any) -> EventId:
+        """A receipt that a source expects, within 15 minutes."""
+        (expected,) = await self.expect(expected_receipt(self.project.id, **changes))
+        return expected.event_id
+
+    async def expect(self, *events: ExpectedReceipt) -> Sequence[Expectation]:
+        """A source sees the events now, in one transaction."""
+        return await self.do(expect_receipts, events)
+
+    async def accept(self, event_id: EventId, **changes: Any) -> None:
+        """The app sends the receipt of an expected event."""
+        (stored,) = await self.rows("receipts", event_id)
+        of_event = {
+            "provider": Provider(stored["provider"]),
+            "provider_event_id": stored["provider_event_id"],
+            "effect_type": EffectType(stored["effect_type"]),
+        }
+        new = new_receipt(self.project.id, **of_event | changes)
+        await self.do(accept_expected, event_id, new)
+
     async def result(
         self, event_id: EventId, status: str = "success", **changes: Any
     ) -> AppliedResult:
@@ -166,6 +202,8 @@ class Story:
     async def reach(self, state: LifecycleState) -> tuple[EventId, ReplayId | None]:
         """A new receipt in that state, and its active or last repair."""
         match state:
+            case LifecycleState.EXPECTED:
+                return await self.expected(), None
             case LifecycleState.WAITING:
                 return await self.receipt(), None
             case LifecycleState.APPLIED:
@@ -193,6 +231,32 @@ class Story:
                     requested_by=OPERATOR,
                 )
                 return event_id, replay_id
+
+    async def reach_unreceipted(self, state: LifecycleState) -> EventId:
+        """A new receipt in that state that a source expected, and that the app never sent."""
+        event_id = await self.expected()
+        match state:
+            case LifecycleState.WAITING:
+                raise AssertionError("a waiting receipt has come")
+            case LifecycleState.EXPECTED:
+                return event_id
+            case LifecycleState.APPLIED:
+                await self.result(event_id)
+                return event_id
+        self.later(minutes=15)
+        await self.do(open_incident, event_id)
+        match state:
+            case LifecycleState.CALLING | LifecycleState.AWAITING_RESULT:
+                begun = await self.do(request_repair, event_id, requested_by=OPERATOR)
+                if state is LifecycleState.AWAITING_RESULT:
+                    await self.attempt(event_id, begun.replay_id, ending="accepted")
+            case LifecycleState.RECOVERED:
+                await self.result(event_id)
+            case LifecycleState.CLOSED:
+                incident_id = await self.incident_id(event_id)
+                closing = {"reason": "refunded", "requested_by": OPERATOR}
+                await self.do(resolve_manually, incident_id, **closing)
+        return event_id
 
     async def snapshot(self, event_id: EventId) -> ReceiptSnapshot:
         async with self.database.reading() as session:

@@ -1,5 +1,4 @@
-"""A complete system around one store: Temporal's dev server, a worker in this process, SMTP, an
-endpoint.
+"""A complete system around one store: Temporal, a worker in this process, SMTP, an endpoint.
 
 A workflow's time passes only by the seconds that a test takes, until `advance` moves the store's
 clock and the workflow's together. Also used by `tests/histories/record.py`.
@@ -117,6 +116,14 @@ class World:
         if enqueue:
             await self.enqueue_start(event_id)
         return event_id
+
+    async def expect(self, **changes: Any) -> EventId:
+        """A source sees an event now."""
+        return await (await self._now()).expected(**changes)
+
+    async def accept_expected(self, event_id: EventId, **changes: Any) -> None:
+        """The app sends the receipt of an expected event now."""
+        await (await self._now()).accept(event_id, **changes)
 
     async def enqueue_start(self, event_id: EventId) -> None:
         """Insert a `start` row into the outbox."""

@@ -38,8 +38,8 @@ from store.receipts.reconcile.overdue import (
     OverdueRepair,
     overdue_repairs,
 )
+from store.receipts.reconcile.stuck_runs import suspect_run
 from store.receipts.state import lock_receipt
-from store.receipts.stuck_runs import suspect_run
 from store.receipts.timeline import note
 from worker.loops.backoffs import Backoffs
 from worker.loops.overdue_selection import OverdueSelection

@@ -1,8 +1,8 @@
 """Checks whether suspected runs can continue, and restarts those that a repair waits for.
 
 Runs are suspected by `worker.loops.overdue`, and when a repair's callback is not sent. Temporal
-gives the run's condition, and the result is stored (`store.receipts.stuck_runs`). Readiness,
-doctor, metrics and the console read it there. A step of `worker.loops.reconcile`.
+gives the run's condition, and the result is stored (`store.receipts.reconcile.stuck_runs`).
+Readiness, doctor, metrics and the console read it there. A step of `worker.loops.reconcile`.
 """
 
 from datetime import datetime, timedelta
@@ -19,8 +19,7 @@ from domain.temporal.runs import RunCondition, RunLook, StuckCause, StuckRun
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.outbox import enqueue_start_again
-from store.receipts.state import load_snapshot
-from store.receipts.stuck_runs import (
+from store.receipts.reconcile.stuck_runs import (
     WaitingStart,
     forget_run,
     is_repair_stalled,
@@ -31,6 +30,7 @@ from store.receipts.stuck_runs import (
     suspect_stalled_repairs,
     waiting_start,
 )
+from store.receipts.state import load_snapshot
 from worker.temporal.workflow_client import ReceiptWorkflowClient
 
 CHECKED_AT_ONCE, CHECKED_OF_EACH_PROJECT = 200, 20

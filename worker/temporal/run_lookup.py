@@ -77,7 +77,7 @@ async def find_unexpectedly_closed(
         RPCError: Temporal does not answer.
     """
     is_closed = "ExecutionStatus NOT IN ('Running', 'ContinuedAsNew')"
-    was_open = f"{MG_STATE.name} IN ('waiting', 'incident')"
+    was_open = f"{MG_STATE.name} IN ('expected', 'waiting', 'incident')"
     query = (
         f"WorkflowType = 'receipt' AND {is_closed} AND {was_open} AND CloseTime >="
         f" '{to_iso(since)}'"

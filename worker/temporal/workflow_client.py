@@ -47,6 +47,7 @@ from workflows.search_attributes import MG_STATE
 
 # Temporal's default is 10 s. A lost workflow task costs that long.
 TASK_SECONDS = timedelta(seconds=5)
+NOT_DECIDED = frozenset({ReceiptState.EXPECTED, ReceiptState.WAITING})
 ENDED = frozenset({ReceiptState.APPLIED, ReceiptState.RECOVERED, ReceiptState.CLOSED})
 
 
@@ -123,7 +124,7 @@ class ReceiptWorkflowClient:
             await self._signal(batch.receipt, signals)
             return
         first = success_at_start(batch.receipt, signals)
-        has_moved_on = batch.receipt.state is not ReceiptState.WAITING and first is None
+        has_moved_on = batch.receipt.state not in NOT_DECIDED and first is None
         try:
             await self._start(
                 batch.receipt,
@@ -258,6 +259,7 @@ class ReceiptWorkflowClient:
                     receipt.deadline_at,
                     resume,
                     unregistered=unregistered,
+                    expected=receipt.state is ReceiptState.EXPECTED,
                 ),
                 id=workflow_id(receipt.event_id),
                 task_queue=TASK_QUEUE,

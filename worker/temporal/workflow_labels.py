@@ -115,14 +115,20 @@ def _labels_for_people(receipt: Receipt, public_url: str) -> Labels:
     }
 
 
+def _instants(receipt: Receipt) -> tuple[str, str]:
+    due = to_iso(receipt.timeout_at)
+    if receipt.accepted_at is None:
+        return (f"- expected: `{to_iso(receipt.listed_at)}`", f"- receipt due: `{due}`")
+    return (f"- accepted: `{to_iso(receipt.accepted_at)}`", f"- result due: `{due}`")
+
+
 def _details(receipt: Receipt, public_url: str) -> str:
     page = f"{public_url}/events/{receipt.event_id}"
     lines = (
         f"[{receipt.event_id}]({page})" if len(page) < DETAILS_BYTES // 2 else receipt.event_id,
         "",
         f"- project: `{receipt.project_id}`",
-        f"- accepted: `{to_iso(receipt.accepted_at)}`",
-        f"- result due: `{to_iso(receipt.timeout_at)}`",
+        *_instants(receipt),
     )
     return "\n".join(
         cut_encoded(line, most_bytes=DETAILS_BYTES // 2, most_characters=DETAILS_BYTES)

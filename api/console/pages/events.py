@@ -137,7 +137,7 @@ class EventPages:
 
     def _share_of_wait(self, receipt: Receipt) -> int:
         """The share of the time until the deadline that has passed, in percent."""
-        start, end = receipt.accepted_at, receipt.deadline_at
+        start, end = receipt.listed_at, receipt.deadline_at
         passed = (self._console.parts.now() - start) / max(end - start, timedelta(milliseconds=1))
         return round(100 * min(max(passed, 0), 1))
 

@@ -145,7 +145,8 @@ class ProjectPages:
         refusal: Refusal | None,
     ) -> Response:
         role = viewer.access.role_in(project.id)
-        values: dict[str, object] = {"project": project, "role": role}
+        early = await self._operations.early_results.list_early_results(project.id)
+        values: dict[str, object] = {"project": project, "role": role, "early": early}
         if role is Role.OWNER:
             people = await self._console.people.members.list_members(project.id)
             values |= {
@@ -178,6 +179,7 @@ def _settings(project: Project) -> Typed:
         "timeout_minutes": int_if_whole(project.timeout_minutes),
         "alert_emails": project.alert_emails,
         "late_result": project.late_result,
+        "early_results": project.early_results,
         "snapshots": project.snapshots,
     }
 
@@ -196,6 +198,7 @@ def _changes(fields: Mapping[str, str], project: Project) -> dict[str, Any]:
         "timeout_minutes": _number(fields.get("timeout_minutes", "")),
         "alert_emails": _addresses(fields),
         "late_result": fields.get("late_result", ""),
+        **({"early_results": fields["early_results"]} if "early_results" in fields else {}),
         "snapshots": fields.get("snapshots") == "on",
     }
 

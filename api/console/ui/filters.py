@@ -15,7 +15,7 @@ EFFECT_TYPES = tuple(effect_type.value for effect_type in EffectType)
 ALL = "all"
 INCIDENT_TABS = (*(state.value for state in IncidentState), ALL)
 # Receipts that are not ended come first.
-_NOT_ENDED = (ReceiptState.WAITING, ReceiptState.INCIDENT)
+_NOT_ENDED = (ReceiptState.EXPECTED, ReceiptState.WAITING, ReceiptState.INCIDENT)
 _ENDED = tuple(state for state in ReceiptState if state not in _NOT_ENDED)
 EVENT_TABS = (ALL, *(state.value for state in (*_NOT_ENDED, *_ENDED)))
 AUDIT_NAMES = ("project", "actor", "action", "from", "to")

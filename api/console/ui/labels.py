@@ -18,6 +18,7 @@ from domain.retries import ErrorClass
 from domain.values.timestamps import to_iso
 
 STATE_LABELS: Mapping[str, str] = {
+    ReceiptState.EXPECTED: "Expected",
     ReceiptState.WAITING: "Waiting",
     ReceiptState.APPLIED: "Applied",
     ReceiptState.INCIDENT: "Incident",
@@ -33,6 +34,7 @@ STATE_LABELS: Mapping[str, str] = {
 }
 # The tone decides colour and shape of a chip. The text is always shown too.
 STATE_TONES: Mapping[str, str] = {
+    ReceiptState.EXPECTED: "wait",
     ReceiptState.WAITING: "wait",
     ReceiptState.APPLIED: "good",
     ReceiptState.INCIDENT: "bad",
@@ -48,6 +50,7 @@ STATE_TONES: Mapping[str, str] = {
 }
 REASONS: Mapping[str, str] = {
     Reason.MISSING_RESULT: "No result before the deadline",
+    Reason.MISSING_RECEIPT: "No receipt of an event at the provider",
     Reason.FAILED_RESULT: "The app reported a failure",
 }
 RESOLUTIONS: Mapping[str, str] = {

@@ -53,6 +53,13 @@ def next_step(
     `stopped_part` says what prevents workflows from running. Empty if they run.
     """
     match state, incident:
+        case ReceiptState.EXPECTED, _:
+            return TimelineText(
+                "clock",
+                "wait",
+                "Waiting for the receipt",
+                "A source saw the event. The app must send its receipt before the deadline.",
+            )
         case ReceiptState.WAITING, _:
             return TimelineText(
                 "clock",

@@ -81,6 +81,8 @@ _COPY = """
 INSERT INTO search_texts (event_id, project_id, text)
 SELECT event_id, project_id, internal_reference || {newline} || provider_event_id FROM receipts
 WHERE event_id IN {ids} ORDER BY accepted_at, event_id ON CONFLICT (event_id) DO NOTHING"""
+# An expected event that was indexed gets the texts of its receipt, which comes later.
+_FORGET = "DELETE FROM search_texts WHERE event_id IN {ids}"
 _NEWLINE = {"sqlite": "char(10)", "postgresql": "chr(10)"}
 _ADVANCE = """
 INSERT INTO search_progress (project_id, until_at, until_id) VALUES ($1, $2, $3)
@@ -164,6 +166,7 @@ async def index_batch(
     rows = await st.fetch(_NEXT, progress.project_id, *position, _settled_ms(now), limit)
     if not rows:
         return None
+    await st.fetch(_FORGET.format(ids=_OF_IDS[st.dialect]), json.dumps([row[0] for row in rows]))
     copy = _COPY.format(newline=_NEWLINE[st.dialect], ids=_OF_IDS[st.dialect])
     await st.fetch(copy, json.dumps([row[0] for row in rows]))
     last_id, last_at_ms = rows[-1]

@@ -2,8 +2,9 @@
 
 Normally a run opens its incident at the deadline. These rows show that a run is late or lost:
 
-1. `receipts` in state `waiting` with `deadline_at` in the past: `overdue_receipts_by_project` finds
-   the first few of every project, `overdue_receipts` the others.
+1. `receipts` in state `expected` or `waiting` with `deadline_at` in the past:
+   `overdue_receipts_by_project` finds the first few of every project, `overdue_receipts` the
+   others.
 2. `repairs` in state `awaiting_result` with `result_deadline_at` in the past: `overdue_repairs`.
 3. `count_overdue` counts receipts shortly after their deadline: a measure of how late runs are.
 
@@ -18,7 +19,14 @@ from sqlalchemy import and_, bindparam, exists, func, literal_column, or_, selec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, ProjectId, ReplayId
-from store.schema.tables import OUTAGES, OUTBOX, RECEIPTS, REPAIRS, STUCK_RUNS
+from store.schema.tables import (
+    OUTAGES,
+    OUTBOX,
+    RECEIPT_IS_UNDECIDED,
+    RECEIPTS,
+    REPAIRS,
+    STUCK_RUNS,
+)
 from store.status.heartbeats import latest_ingest_heartbeat
 
 # `count_overdue` counts deadlines that passed this long ago. From: longer than an incident normally
@@ -27,41 +35,43 @@ OVERDUE_FROM_SECONDS, OVERDUE_TO_SECONDS = 2, 120
 OVERDUE_LOOKED_AT = 1_000
 # From this many overdue receipts on, incidents count as delayed; fewer are stray ones.
 BEHIND_FROM_OVERDUE = 3
-# Step 1: the projects with waiting receipts, by id, numbered from 1. Each step of the recursion
+# Step 1: the projects with undecided receipts, by id, numbered from 1. Each step of the recursion
 # finds the next one in the index `receipts_overdue`, so that no other receipt is read.
-_WAITING_PROJECTS = """
-WITH RECURSIVE projects_waiting(id, number) AS (
-    SELECT min(project_id), 1 FROM receipts{by_index} WHERE state = 'waiting'
+_UNDECIDED_PROJECTS = """
+WITH RECURSIVE projects_undecided(id, number) AS (
+    SELECT min(project_id), 1 FROM receipts{by_index} WHERE {undecided}
       AND project_id > :after
     UNION ALL
-    SELECT (SELECT min(project_id) FROM receipts{by_index} WHERE state = 'waiting'
-      AND project_id > projects_waiting.id), number + 1
-    FROM projects_waiting WHERE projects_waiting.id IS NOT NULL AND number < :projects
+    SELECT (SELECT min(project_id) FROM receipts{by_index} WHERE {undecided}
+      AND project_id > projects_undecided.id), number + 1
+    FROM projects_undecided WHERE projects_undecided.id IS NOT NULL AND number < :projects
 )
-SELECT projects_waiting.id AS project_id, number, due.event_id, due.deadline_at
-FROM projects_waiting """
+SELECT projects_undecided.id AS project_id, number, due.event_id, due.deadline_at
+FROM projects_undecided """
 # Step 2: the longest overdue receipts of each of them.
-_LONGEST_OVERDUE = """
-    FROM receipts WHERE project_id = projects_waiting.id AND state = 'waiting'
+_LONGEST_OVERDUE = f"""
+    FROM receipts WHERE project_id = projects_undecided.id AND {RECEIPT_IS_UNDECIDED}
       AND deadline_at <= :until
     ORDER BY deadline_at, event_id LIMIT :of_each"""
 # PostgreSQL would scan the whole table for SQLite's IN. SQLite has no LATERAL, and would choose an
 # index of all receipts without INDEXED BY.
 _OVERDUE_BY_PROJECT = {
     "postgresql": (
-        f"{_WAITING_PROJECTS.format(by_index='')} LEFT JOIN LATERAL (SELECT event_id, deadline_at"
-        f" {_LONGEST_OVERDUE}) AS due ON true"
+        f"{_UNDECIDED_PROJECTS.format(by_index='', undecided=RECEIPT_IS_UNDECIDED)}"
+        f" LEFT JOIN LATERAL (SELECT event_id, deadline_at {_LONGEST_OVERDUE}) AS due ON true"
     ),
     "sqlite": (
-        f"{_WAITING_PROJECTS.format(by_index=' INDEXED BY receipts_overdue')} "
-        f"LEFT JOIN receipts AS due ON due.event_id IN (SELECT event_id {_LONGEST_OVERDUE})"
+        _UNDECIDED_PROJECTS.format(
+            by_index=" INDEXED BY receipts_overdue", undecided=RECEIPT_IS_UNDECIDED
+        )
+        + f" LEFT JOIN receipts AS due ON due.event_id IN (SELECT event_id {_LONGEST_OVERDUE})"
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class OverdueReceipt:
-    """A waiting receipt whose deadline has passed."""
+    """An expected or waiting receipt whose deadline has passed."""
 
     event_id: EventId
     project_id: ProjectId
@@ -122,14 +132,14 @@ async def overdue_receipts(
     limit: int,
     project_id: ProjectId | None = None,
 ) -> list[OverdueReceipt]:
-    """Waiting receipts with a deadline at `until` or before, the longest overdue first.
+    """Undecided receipts with a deadline at `until` or before, the longest overdue first.
 
     `after` is the last receipt of the previous page. Uses the partial index `receipts_due`, or
     `receipts_overdue` for one project.
     """
     deadline_at, event_id = RECEIPTS.c.deadline_at, RECEIPTS.c.event_id
     query = select(event_id, RECEIPTS.c.project_id, deadline_at)
-    query = query.where(RECEIPTS.c.state == literal_column("'waiting'"), deadline_at <= until)
+    query = query.where(text(RECEIPT_IS_UNDECIDED), deadline_at <= until)
     if project_id is not None:
         query = query.where(RECEIPTS.c.project_id == project_id)
     if after is not None:
@@ -169,13 +179,13 @@ async def overdue_repairs(
 
 
 async def count_overdue(session: AsyncSession, now: datetime) -> int:
-    """The number of waiting receipts shortly past their deadline: a measure of how late runs are.
+    """The number of undecided receipts shortly past their deadline: a measure of how late runs are.
 
     1. A receipt counts only after its start or signal was dispatched: it has no outbox row.
     2. Its deadline must be final: before the last heartbeat of ingest, and with every outage
        credited.
     3. A run that is known to be stuck does not count: it says nothing about Temporal.
-    4. If several projects have waiting receipts, one project alone cannot reach
+    4. If several projects have undecided receipts, one project alone cannot reach
        `BEHIND_FROM_OVERDUE`.
 
     The work is bounded: it examines the latest `OVERDUE_LOOKED_AT` deadlines.
@@ -187,7 +197,7 @@ async def count_overdue(session: AsyncSession, now: datetime) -> int:
     counts = await _count_by_project(session, since, until)
     if not counts:
         return 0
-    projects = min(await _count_waiting_projects(session), BEHIND_FROM_OVERDUE)
+    projects = min(await _count_undecided_projects(session), BEHIND_FROM_OVERDUE)
     if projects == 1:
         return sum(counts)
     of_each = BEHIND_FROM_OVERDUE - (projects - 1)
@@ -198,9 +208,9 @@ async def _count_by_project(session: AsyncSession, since: datetime, until: datet
     """The overdue receipts of each project that has any, with a deadline from `since` to `until`;
     conditions 1 to 3 of `count_overdue`.
     """
-    is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
+    is_undecided = text(RECEIPT_IS_UNDECIDED)
     recent = select(RECEIPTS.c.event_id, RECEIPTS.c.project_id, RECEIPTS.c.credited_outage)
-    recent = recent.where(is_waiting, RECEIPTS.c.deadline_at.between(since, until)).order_by(
+    recent = recent.where(is_undecided, RECEIPTS.c.deadline_at.between(since, until)).order_by(
         RECEIPTS.c.deadline_at.desc()
     )
     part = recent.limit(OVERDUE_LOOKED_AT).subquery()
@@ -216,16 +226,16 @@ async def _count_by_project(session: AsyncSession, since: datetime, until: datet
     return [int(count) for _, count in await session.execute(overdue)]
 
 
-async def _count_waiting_projects(session: AsyncSession) -> int:
-    """The number of projects with waiting receipts, from 1 to `BEHIND_FROM_OVERDUE`.
+async def _count_undecided_projects(session: AsyncSession) -> int:
+    """The number of projects with undecided receipts, from 1 to `BEHIND_FROM_OVERDUE`.
 
     Each query finds the next project in the index `receipts_overdue`.
     """
-    is_waiting = RECEIPTS.c.state == literal_column("'waiting'")
+    is_undecided = text(RECEIPT_IS_UNDECIDED)
     last, count = "", 0
     while count < BEHIND_FROM_OVERDUE:
         following = select(func.min(RECEIPTS.c.project_id)).where(
-            is_waiting, RECEIPTS.c.project_id > last
+            is_undecided, RECEIPTS.c.project_id > last
         )
         project_id = await session.scalar(following)
         if project_id is None:

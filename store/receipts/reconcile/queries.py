@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, exists, literal_column, or_, select
+from sqlalchemy import and_, exists, literal_column, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import NotFound
@@ -18,9 +18,13 @@ from domain.receipts import Receipt, ReceiptState
 from domain.temporal.outbox import OutboxKind
 from store.receipts.reconcile.stalled_repairs import is_stalled
 from store.schema.mappers import RECEIPT_COLUMNS, receipt_from
-from store.schema.tables import OUTBOX, RECEIPTS, REPAIRS
+from store.schema.tables import OUTBOX, RECEIPT_IS_UNENDED, RECEIPTS, REPAIRS
 
-_OPEN = (ReceiptState.WAITING.value, ReceiptState.INCIDENT.value)
+_OPEN = (
+    ReceiptState.EXPECTED.value,
+    ReceiptState.WAITING.value,
+    ReceiptState.INCIDENT.value,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +39,7 @@ async def open_receipts(
     session: AsyncSession, *, after: EventId | None, limit: int
 ) -> list[tuple[EventId, ReceiptState]]:
     """Open receipts by id, from the one after `after`."""
-    # Literals, not bound values: otherwise neither database uses the partial index
-    # `receipts_unended`.
-    is_open = RECEIPTS.c.state.in_((literal_column("'waiting'"), literal_column("'incident'")))
+    is_open = text(RECEIPT_IS_UNENDED)
     query = select(RECEIPTS.c.event_id, RECEIPTS.c.state).where(
         is_open, RECEIPTS.c.event_id > (after or "")
     )

@@ -1,7 +1,7 @@
 """Finds calling repairs whose next attempt is overdue: Temporal lost the progress of their runs.
 
 Workers store their callback schedule as a fact, so that every process applies the same one. Used by
-`store.receipts.reconcile.queries` and `store.receipts.stuck_runs`.
+`store.receipts.reconcile.queries` and `store.receipts.reconcile.stuck_runs`.
 """
 
 import json

@@ -9,7 +9,7 @@ from domain.projects import CreatedProject, Scope
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.projects.projects import create_project
-from store.receipts.stuck_runs import RESTART_NOTE
+from store.receipts.reconcile.stuck_runs import RESTART_NOTE
 from tests.api.serving import Caller, receipt
 
 EVENT_FIELDS = [
@@ -23,6 +23,7 @@ EVENT_FIELDS = [
     "effect_type",
     "internal_reference",
     "occurred_at",
+    "expected_at",
     "accepted_at",
     "timeout_at",
     "deadline_at",
@@ -274,6 +275,7 @@ async def test_project_is_read_and_changed(caller: Caller, project: CreatedProje
         ({"alert_emails": ["x" * 65 + "@b.example"]}, "/alert_emails/0"),
         ({"alert_emails": ["a@b.example"] * 21}, "/alert_emails"),
         ({"late_result": "drop"}, "/late_result"),
+        ({"early_results": "drop"}, "/early_results"),
         ({"snapshots": "yes"}, "/snapshots"),
         ({"repair_url": 7}, "/repair_url"),
         ({"repair_url": "http://shop.example/"}, "/repair_url"),

@@ -135,6 +135,11 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
     "POST /api/v1/incidents/{incident_id}/acknowledge": lambda of: [
         Asked(f"/incidents/{of.incident_id}/acknowledge", "not_found")
     ],
+    "GET /api/v1/early-results": lambda of: [
+        Asked("/early-results", "nothing"),
+        Asked("/early-results", "refused", {"cursor": of.event_id}),
+        Asked("/early-results", "unknown_parameter", {"project_id": of.project_id}),
+    ],
     "GET /api/v1/project": lambda of: [
         Asked("/project", "unknown_parameter", {"project_id": of.project_id})
     ],

@@ -8,7 +8,7 @@ from domain.projects import CreatedProject
 from domain.temporal.runs import StuckCause
 from domain.users import Role
 from store.people import invitations
-from store.receipts.stuck_runs import mark_stuck, runs_to_look_at, suspect_run
+from store.receipts.reconcile.stuck_runs import mark_stuck, runs_to_look_at, suspect_run
 from tests.console.conftest import Visitor
 from tests.console.people import ConsoleWorld
 from tests.support.given import Story

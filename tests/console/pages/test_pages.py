@@ -39,9 +39,11 @@ async def test_an_open_incident_is_listed_with_its_reference(
         ("/incidents?state=resolved", {LifecycleState.RECOVERED, LifecycleState.CLOSED}),
         (
             "/incidents?state=all",
-            set(LifecycleState) - {LifecycleState.WAITING, LifecycleState.APPLIED},
+            set(LifecycleState)
+            - {LifecycleState.EXPECTED, LifecycleState.WAITING, LifecycleState.APPLIED},
         ),
         ("/events", set(LifecycleState)),
+        ("/events?state=expected", {LifecycleState.EXPECTED}),
         ("/events?state=waiting", {LifecycleState.WAITING}),
         ("/events?state=applied&provider=stripe", {LifecycleState.APPLIED}),
         ("/events?provider=shopify", set()),

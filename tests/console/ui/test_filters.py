@@ -84,4 +84,12 @@ def test_the_choices_are_those_of_the_contract() -> None:
 
 def test_tabs_begin_with_what_needs_somebody() -> None:
     assert INCIDENT_TABS == ("open", "repairing", "resolved", "all")
-    assert EVENT_TABS == ("all", "waiting", "incident", "applied", "recovered", "closed")
+    assert EVENT_TABS == (
+        "all",
+        "expected",
+        "waiting",
+        "incident",
+        "applied",
+        "recovered",
+        "closed",
+    )

@@ -1,6 +1,7 @@
 """Sends receipts and results to a running committer, as the API does."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +21,8 @@ from store.ingest.group_commit import Committer
 from store.ingest.requests import IngestRequest, PreRejected, StoredResponse
 from tests.support.given import new_receipt
 
+_keys = itertools.count(1)
+
 
 class Desk:
     """Sends requests to a committer as the API does. Keys are new unless they are given."""
@@ -27,16 +30,14 @@ class Desk:
     def __init__(self, project: CreatedProject, committer: Committer) -> None:
         self.project_id = project.project.id
         self.committer = committer
-        self._keys = 0
 
     def request(
         self, value: NewReceipt | NewResult | PreRejected, key: str | None = None, body: str = ""
     ) -> IngestRequest:
-        self._keys += 1
         endpoint = "result" if isinstance(value, NewResult) else "receipt"
         fingerprint = hashlib.sha256((body or repr(value)).encode()).hexdigest()
         return IngestRequest(
-            self.project_id, endpoint, key or f"key {self._keys}", fingerprint, value, rendered
+            self.project_id, endpoint, key or f"key {next(_keys)}", fingerprint, value, rendered
         )
 
     async def say(

@@ -18,10 +18,11 @@ from store.db.database import Database
 from store.db.sql import Dialect
 from store.maintenance.backup import TABLES, back_up, restore
 from store.maintenance.backup_file import BackupReader, BackupWriter, written_whole
+from store.receipts.early_results.hold import hold_result
 from store.revisions import revisions
 from store.status import heartbeats
 from store.status.heartbeats import INGEST
-from tests.support.given import Story
+from tests.support.given import Story, new_result
 from tests.support.postgres import Postgres
 
 REVISION = revisions()[0]
@@ -49,6 +50,8 @@ async def lived_in(story: Story, sealer: Sealer) -> None:
     """A row in every table and a receipt in every state; each instant, blob and flag is used."""
     for state in LifecycleState:
         await story.reach(state)
+    for _ in range(2):
+        await story.do(hold_result, new_result(story.project.id, provider_event_id="evt_early"))
     event_id = await story.receipt()
     now = story.at
     later = now + timedelta(seconds=30)

@@ -32,6 +32,7 @@ TABLES = ("receipts", "incidents", "repairs", "timeline", "alerts", "outbox", "r
 SUCCESSES = {Trigger.SUCCESS, Trigger.SUCCESS_TO_NOTE}
 FAILURES = {Trigger.FAILED, Trigger.FAILED_AFTER_SUCCESS}
 ALERTS = {
+    ("expected", "open"): "incident_opened",
     ("waiting", "open"): "incident_opened",
     ("calling", "open"): "repair_failed",
     ("awaiting_result", "open"): "repair_failed",
@@ -72,6 +73,8 @@ async def test_store_does_what_the_table_says_in_every_state(
 @pytest.mark.parametrize(
     ("stored", "believed", "trigger"),
     [
+        (LifecycleState.WAITING, LifecycleState.EXPECTED, Trigger.DEADLINE_PASSED),
+        (LifecycleState.APPLIED, LifecycleState.EXPECTED, Trigger.RECEIPT),
         (LifecycleState.APPLIED, LifecycleState.WAITING, Trigger.SUCCESS),
         (LifecycleState.APPLIED, LifecycleState.WAITING, Trigger.DEADLINE_PASSED),
         (LifecycleState.CALLING, LifecycleState.OPEN, Trigger.RESOLVE),

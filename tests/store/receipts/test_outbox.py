@@ -15,7 +15,7 @@ from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts import outbox
 from store.receipts.outbox import OutboxBatch, enqueue_signal
-from store.receipts.stuck_runs import request_restart
+from store.receipts.reconcile.stuck_runs import request_restart
 from store.schema.tables import OUTBOX
 from tests.support.given import OPERATOR, START, Story
 

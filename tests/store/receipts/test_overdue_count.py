@@ -13,7 +13,7 @@ from domain.values.timestamps import to_unix_ms
 from store.receipts.deadlines import open_incident
 from store.receipts.outbox import enqueue_start_again
 from store.receipts.reconcile import overdue as overdue
-from store.receipts.stuck_runs import suspect_run
+from store.receipts.reconcile.stuck_runs import suspect_run
 from store.status.heartbeats import write_heartbeat
 from tests.store.receipts.test_overdue_turns import pile_up
 from tests.support.given import START, Story

@@ -284,5 +284,6 @@ async def test_open_receipts_are_listed_in_order(story: Story) -> None:
         first = await open_receipts(session, after=None, limit=2)
         rest = await open_receipts(session, after=first[-1][0], limit=10)
 
-    waiting, incident = ReceiptState.WAITING, ReceiptState.INCIDENT
-    assert [*first, *rest] == [(reached[0], waiting)] + [(reached[n], incident) for n in (2, 3, 4)]
+    expected = [(reached[0], ReceiptState.EXPECTED), (reached[1], ReceiptState.WAITING)]
+    expected += [(reached[number], ReceiptState.INCIDENT) for number in (3, 4, 5)]
+    assert [*first, *rest] == expected

@@ -7,8 +7,8 @@ from domain.incidents import Attempt, AttemptState, Repair, RepairState, Timelin
 from domain.receipts import EffectType, EventType, Provider, Receipt, ReceiptState
 from domain.results import Result, ResultFacts, ResultStatus
 from store.receipts.timeline import (
-    accepted_line,
     attempt_lines,
+    first_line,
     merged_page,
     result_lines,
     stored_lines,
@@ -34,6 +34,9 @@ RECEIPT = Receipt(
     deadline_at=AT,
     flags=(),
     request_id="req_1",
+    expected_at=None,
+    source_id=None,
+    listed_at=AT,
 )
 
 
@@ -72,9 +75,7 @@ def merged_timeline(
         attempt_lines(attempts),
         stored_lines(enumerate(entries, 1)),
     )
-    page = merged_page(
-        [accepted_line(receipt)], *(lines[::-1] for lines in newest_first), limit=100
-    )
+    page = merged_page([first_line(receipt)], *(lines[::-1] for lines in newest_first), limit=100)
     assert page.next_cursor is None
     return page.entries
 

@@ -18,10 +18,11 @@ from store.people import invitations, members, sessions, users
 from store.people import second_factor as factors
 from store.people.login_attempts import charge, counter
 from store.projects.projects import create_project
-from store.receipts.stuck_runs import suspect_run
+from store.receipts.early_results.hold import hold_result
+from store.receipts.reconcile.stuck_runs import suspect_run
 from store.schema import tables
 from store.status.heartbeats import write_fact, write_heartbeat
-from tests.support.given import START, Story
+from tests.support.given import START, Story, new_result
 from tests.support.postgres import TEMPLATE, Postgres
 
 
@@ -59,6 +60,9 @@ async def fill(url: str, sealer: Sealer) -> None:
     for state in LifecycleState:
         event_id, _ = await story.reach(state)
         await story.do(suspect_run, event_id, story.project.id)
+    early = new_result(story.project.id, provider_event_id="evt_early")
+    for _ in range(2):
+        await story.do(hold_result, early)
     async with database.transaction() as session:
         link = await users.create_login_link(session, now=START)
         first = await users.redeem_login_link(session, token=link, now=START)

@@ -15,6 +15,7 @@ from tests.support.source_files import ROOT
 # What may read an enumeration strictly, and why.
 STRICT = {
     ("store/receipts/attempts.py", "RepairCause"): "from a value of this version",
+    ("store/receipts/early_results/hold.py", "ResultStatus"): "as in `results.py`",
     ("store/receipts/reconcile/queries.py", "ReceiptState"): "the query selects known states",
     ("store/receipts/results.py", "ResultStatus"): "the contract has two, and apps send them",
     ("store/receipts/state.py", "ReceiptState"): "nothing acts on a state that it does not know",

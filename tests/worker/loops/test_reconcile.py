@@ -16,7 +16,7 @@ from store.receipts import outbox
 from store.receipts.attempts import begin_attempt
 from store.receipts.reconcile.queries import stuck_repairs
 from store.receipts.reconcile.stalled_repairs import store_callback_delays
-from store.receipts.stuck_runs import is_repair_stalled, suspect_stalled_repairs
+from store.receipts.reconcile.stuck_runs import is_repair_stalled, suspect_stalled_repairs
 from store.status.heartbeats import NAMESPACE_FACT, write_fact
 from store.status.installation import read_restart
 from tests.support.given import Story

@@ -7,7 +7,7 @@ import pytest
 from domain.ids import EventId
 from domain.temporal.runs import RunCondition, RunLook, StuckCause
 from store.receipts.outbox import claim, enqueue_start_again, retry_later
-from store.receipts.stuck_runs import (
+from store.receipts.reconcile.stuck_runs import (
     count_stuck,
     mark_stuck,
     request_restart,

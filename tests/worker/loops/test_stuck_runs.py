@@ -34,7 +34,7 @@ from operations.readiness import Check
 from store.crypto.encryption import Sealer
 from store.projects.projects import create_project
 from store.receipts.outbox import enqueue_start_again
-from store.receipts.stuck_runs import count_stuck, stuck_run, stuck_runs
+from store.receipts.reconcile.stuck_runs import count_stuck, stuck_run, stuck_runs
 from tests.histories.changed import WithOneMoreTimerPatchedIn
 from tests.support.given import Story, new_receipt
 from tests.workflows.world import World, world_on

@@ -13,7 +13,7 @@ from api.health.routes import Health
 from domain.ids import EventId
 from domain.lifecycle import LifecycleState
 from domain.values.timestamps import to_unix_ms
-from store.receipts.stuck_runs import stuck_run
+from store.receipts.reconcile.stuck_runs import stuck_run
 from tests.workflows.world import World
 from worker.loops.overdue import OPENED
 

@@ -1,0 +1,1 @@
+"""Results that came before their receipt: held, claimed by the receipt, and listed."""

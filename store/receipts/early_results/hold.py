@@ -1,0 +1,158 @@
+"""Holds results that name an event without a receipt, until its receipt claims them.
+
+Only in projects with `early_results: hold`. A result is held for 24 hours. The transaction that
+stores its receipt, expected or accepted, applies it, as if it came just after the receipt.
+
+On PostgreSQL a receipt and a result of one event could pass each other in two transactions that do
+not see each other. So both lock the event's name first (`lock_events`), before any row. On SQLite
+a transaction is the only writer. Runs inside the caller's transaction and never commits.
+"""
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from domain.ids import EventId, ProjectId
+from domain.results import NewResult, ResultFacts, ResultStatus
+from domain.values.timestamps import from_unix_ms, to_iso, to_unix_ms
+from store.crypto.tokens import new_result_id
+from store.db.sql import Row, Statements
+from store.receipts.results import apply_result
+from store.receipts.timeline import note
+
+HELD_FOR = timedelta(hours=24)
+# Different results of one event. More are refused, so that a receipt claims them in a short time.
+HELD_AT_MOST = 100
+
+_HOLDING = {
+    "sqlite": (
+        "SELECT id FROM projects WHERE early_results = 'hold'"
+        " AND id IN (SELECT value FROM json_each($1))"
+    ),
+    "postgresql": (
+        "SELECT id FROM projects WHERE early_results = 'hold'"
+        " AND id IN (SELECT json_array_elements_text(CAST($1 AS json)))"
+    ),
+}
+_LOCK = """
+SELECT pg_advisory_xact_lock(CAST(value AS BIGINT))
+FROM json_array_elements_text(CAST($1 AS json)) AS value"""
+_HOLD = """
+INSERT INTO early_results (id, project_id, provider, provider_event_id, effect_type, status,
+  error_code, error_message, digest, received_at, request_id, repeats)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0)
+ON CONFLICT (project_id, provider_event_id, provider, effect_type, digest) DO UPDATE
+  SET repeats = early_results.repeats + 1, repeated_at = excluded.received_at,
+    received_at = CASE WHEN early_results.received_at <= CAST($12 AS BIGINT)
+      THEN excluded.received_at ELSE early_results.received_at END"""
+_COUNT = "SELECT count(*) FROM early_results WHERE project_id = $1 AND provider_event_id = $2"
+_CLAIM = """
+DELETE FROM early_results WHERE project_id = $1 AND provider_event_id = $2
+  AND provider IN ('', $3) AND effect_type IN ('', $4) AND received_at > $5
+RETURNING received_at, id, status, error_code, error_message, request_id, repeats"""
+_KEEP_REPEATS = "UPDATE results SET repeats = repeats + $2, repeated_at = $3 WHERE id = $1"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a receipt is known by."""
+
+    project_id: ProjectId
+    provider: str
+    provider_event_id: str
+    effect_type: str
+
+
+async def holding_projects(
+    st: Statements, project_ids: Collection[ProjectId]
+) -> frozenset[ProjectId]:
+    """The projects among these that hold early results."""
+    rows = await st.fetch(_HOLDING[st.dialect], json.dumps(sorted(project_ids)))
+    return frozenset(ProjectId(project_id) for (project_id,) in rows)
+
+
+async def lock_events(st: Statements, names: Iterable[tuple[ProjectId, str]]) -> None:
+    """Lock events by project and provider's id until the transaction ends, in one fixed order."""
+    keys = sorted({_lock_key(*name) for name in names})
+    if keys and st.dialect == "postgresql":
+        await st.fetch(_LOCK, json.dumps(keys))
+
+
+async def hold_result(st: Statements, new: NewResult, now: datetime) -> bool:
+    """Hold a result that names no receipt; False if too many results of its event are held.
+
+    An equal one that is held already is counted.
+    """
+    named = named_event(new) or ""
+    ((held,),) = await st.fetch(_COUNT, new.project_id, named)
+    if held >= HELD_AT_MOST:
+        return False
+    facts = ResultFacts(new.status, None, new.error_code, new.error_message)
+    provider = "stripe" if new.stripe_event_id is not None else new.provider
+    await st.fetch(
+        _HOLD,
+        new_result_id(),
+        new.project_id,
+        str(provider or ""),
+        named,
+        str(new.effect_type or ""),
+        new.status.value,
+        new.error_code,
+        new.error_message,
+        facts.digest,
+        to_unix_ms(now),
+        new.request_id,
+        to_unix_ms(now - HELD_FOR),
+    )
+    return True
+
+
+async def apply_held(st: Statements, event_id: EventId, of: Identity, now: datetime) -> int:
+    """Apply the held results of a receipt that this transaction stored, oldest first.
+
+    Returns how many there were.
+    """
+    since_ms = to_unix_ms(now - HELD_FOR)
+    names = (of.project_id, of.provider_event_id, of.provider, of.effect_type)
+    held = sorted(await st.fetch(_CLAIM, *names, since_ms), key=lambda row: (row[0], row[1]))
+    for row in held:
+        await _apply(st, event_id, of.project_id, row, now)
+    return len(held)
+
+
+def named_event(new: NewResult) -> str | None:
+    """The provider's id of the event that a result names; None if it names ours."""
+    if new.event_id is not None:
+        return None
+    return new.provider_event_id if new.provider_event_id is not None else new.stripe_event_id
+
+
+async def _apply(
+    st: Statements, event_id: EventId, project_id: ProjectId, row: Row, now: datetime
+) -> None:
+    received_ms, _, status, error_code, error_message, request_id, repeats = row
+    new = NewResult(
+        project_id=project_id,
+        event_id=event_id,
+        provider_event_id=None,
+        stripe_event_id=None,
+        provider=None,
+        effect_type=None,
+        status=ResultStatus(status),
+        error_code=error_code,
+        error_message=error_message,
+        replay_id=None,
+        request_id=request_id,
+    )
+    text = f"A {status} result had come before the receipt. It was held until now."
+    await note(st, event_id, now, text=text, held_since=to_iso(from_unix_ms(received_ms)))
+    applied = await apply_result(st, new, now, event_id=event_id)
+    if repeats and applied.result_id is not None:
+        await st.fetch(_KEEP_REPEATS, applied.result_id, repeats, to_unix_ms(now))
+
+
+def _lock_key(project_id: ProjectId, provider_event_id: str) -> int:
+    digest = sha256(f"{project_id}\0{provider_event_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)

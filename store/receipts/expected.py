@@ -1,0 +1,202 @@
+"""Events that a source saw at the provider: each is one receipt, whichever comes first.
+
+`expect_receipts` makes a receipt in state `expected`, which starts its workflow, unless the event
+has a receipt already. `accept_expected` gives an expected one the facts of the app's receipt.
+
+Both run inside the caller's transaction and never commit. Running either twice changes nothing.
+Every caller inserts identities in their order, then locks receipts in the order of their ids.
+Called by sources and by `store.ingest.batch`.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from domain.ids import EventId, ProjectId
+from domain.incidents import TimelineKind
+from domain.lifecycle import LifecycleState, Trigger
+from domain.receipts import ExpectedReceipt, NewReceipt, ReceiptState, timeout_span
+from domain.temporal.outbox import OutboxKind
+from domain.values.enums import member_or_text
+from domain.values.text import well_formed
+from domain.values.timestamps import to_iso, to_unix_ms
+from store.crypto.tokens import new_event_id
+from store.db.sql import Statements
+from store.receipts.early_results.hold import (
+    Identity,
+    apply_held,
+    holding_projects,
+    lock_events,
+)
+from store.receipts.outbox import enqueue_signal, has_unclaimed
+from store.receipts.state import lock_receipt
+from store.receipts.timeline import add_timeline, note
+from store.receipts.transitions import apply_transition
+
+SEEN = "A source saw the event at the provider."
+PAYLOAD_DROPPED = "The payload was not kept: a source had expected the event before its receipt."
+_TEXTS = (
+    "event_id",
+    "project_id",
+    "provider",
+    "provider_event_id",
+    "stripe_event_id",
+    "event_type",
+    "effect_type",
+    "internal_reference",
+    "shopify_shop_domain",
+    "source_id",
+)
+_NUMBERS = ("livemode", "occurred_at", "due_at")
+_IDENTITY = ("project_id", "provider", "provider_event_id", "effect_type")
+_OF_JSON = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in _TEXTS + _NUMBERS)
+_GIVEN = {
+    "sqlite": f"(SELECT {_OF_JSON} FROM json_each($1))",  # noqa: S608 - constants only
+    "postgresql": "json_to_recordset(CAST($1 AS json))",
+}
+_TYPED = [f"{name} text" for name in _TEXTS] + [f"{name} bigint" for name in _NUMBERS]
+_COLUMNS = {"sqlite": "", "postgresql": f"({', '.join(_TYPED)})"}
+_INSERT = """
+INSERT INTO receipts (event_id, project_id, livemode, state, provider, provider_event_id,
+  stripe_event_id, event_type, effect_type, internal_reference, shopify_shop_domain, occurred_at,
+  accepted_at, timeout_at, deadline_at, flags, request_id, expected_at, lacks_receipt, source_id)
+SELECT event_id, project_id, livemode = 1, 'expected', provider, provider_event_id,
+  stripe_event_id, event_type, effect_type, internal_reference, shopify_shop_domain, occurred_at,
+  CAST($2 AS BIGINT), due_at, due_at, '', '', CAST($2 AS BIGINT), true, source_id
+FROM {given} AS given{columns} WHERE true
+ORDER BY project_id, provider, provider_event_id, effect_type
+ON CONFLICT (project_id, provider, provider_event_id, effect_type) DO NOTHING
+RETURNING event_id"""
+_FIND = """
+SELECT given.event_id, r.event_id, r.state, r.source_id FROM {given} AS given{columns}
+JOIN receipts r ON r.project_id = given.project_id AND r.provider = given.provider
+  AND r.provider_event_id = given.provider_event_id AND r.effect_type = given.effect_type
+ORDER BY r.event_id"""
+_SET_SOURCE = (
+    "UPDATE receipts SET source_id = $1 WHERE event_id = $2 AND source_id IS NULL RETURNING 1"
+)
+# While an incident is open, the deadline that it missed stays.
+_SET_FACTS = """
+UPDATE receipts SET event_type = $2, internal_reference = $3, shopify_shop_domain = $4,
+  stripe_event_id = $5, occurred_at = $6, request_id = $7, accepted_at = $8, timeout_at = $9,
+  deadline_at = CASE WHEN state = 'expected' THEN $9 ELSE deadline_at END, lacks_receipt = false
+WHERE event_id = $1"""
+_SET_EVENT_TYPE = "UPDATE incidents SET event_type = $2 WHERE event_id = $1"
+_LACKING = """
+SELECT event_id FROM receipts WHERE project_id = $1 AND provider = $2 AND provider_event_id = $3
+  AND effect_type = $4 AND lacks_receipt"""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """The one receipt of an event that a source saw. `is_new`: this call made it."""
+
+    event_id: EventId
+    state: ReceiptState | str
+    is_new: bool
+
+
+async def expect_receipts(
+    st: Statements, events: Sequence[ExpectedReceipt], now: datetime
+) -> Sequence[Expectation]:
+    """Make an expected receipt of each event that has none; returns the receipt of each event.
+
+    The first source that saw the event of an existing receipt is stored and noted.
+    """
+    if not events:
+        return []
+    given = {_identity(event): (new_event_id(), event) for event in reversed(events)}
+    holding = await holding_projects(st, {event.project_id for event in events})
+    early = [event for event in events if event.project_id in holding]
+    await lock_events(st, [(event.project_id, event.provider_event_id) for event in early])
+    rows = json.dumps([_row(event_id, event, now) for event_id, event in given.values()])
+    new = [EventId(row[0]) for row in await _fetch(st, _INSERT, rows, to_unix_ms(now))]
+    for event_id in sorted(new):
+        await enqueue_signal(st, event_id, OutboxKind.START, now)
+    for event_id, event in given.values():
+        if event_id in new and event.project_id in holding:
+            await apply_held(st, event_id, Identity(*_identity(event)), now)
+    found: dict[str, Expectation] = {}
+    sources = {event_id: event.source_id for event_id, event in given.values()}
+    for given_id, stored_id, state, source_id in await _fetch(st, _FIND, rows):
+        existing = EventId(stored_id)
+        if source_id is None:
+            await _note_seen(st, existing, sources[EventId(given_id)], now)
+        found[given_id] = Expectation(
+            existing, member_or_text(ReceiptState, state), existing in new
+        )
+    return [found[given[_identity(event)][0]] for event in events]
+
+
+async def find_lacking(st: Statements, new: NewReceipt) -> EventId | None:
+    """The receipt of this identity that a source expected and the app has not sent, unlocked."""
+    for (event_id,) in await st.fetch(_LACKING, *_identity(new)):
+        return EventId(event_id)
+    return None
+
+
+async def accept_expected(
+    st: Statements, event_id: EventId, new: NewReceipt, now: datetime
+) -> None:
+    """Give a receipt that a source expected the facts of the app's receipt, and its deadline.
+
+    Nothing happens if another transaction did so before. The workflow reads the new deadline.
+    """
+    snapshot = await lock_receipt(st, event_id)
+    if await find_lacking(st, new) != event_id:
+        return
+    timeout_at = now + timeout_span(new.timeout_minutes)
+    await st.fetch(_SET_FACTS, event_id, *_facts(new), to_unix_ms(now), to_unix_ms(timeout_at))
+    await st.fetch(_SET_EVENT_TYPE, event_id, str(new.event_type))
+    accepted = {"timeout_at": to_iso(timeout_at), "request_id": new.request_id}
+    await add_timeline(st, event_id, TimelineKind.RECEIPT_ACCEPTED, now, **accepted)
+    await apply_transition(st, snapshot, Trigger.RECEIPT, now)
+    if new.payload is not None:
+        await note(st, event_id, now, text=PAYLOAD_DROPPED)
+    is_expected = snapshot.state is LifecycleState.EXPECTED
+    if is_expected and not await has_unclaimed(st, event_id, now):
+        await enqueue_signal(st, event_id, OutboxKind.EXPIRE, now)
+
+
+async def _note_seen(st: Statements, event_id: EventId, source_id: str, now: datetime) -> None:
+    snapshot = await lock_receipt(st, event_id)
+    await apply_transition(st, snapshot, Trigger.SEEN, now)
+    if await st.fetch(_SET_SOURCE, source_id, event_id):
+        await note(st, event_id, now, text=SEEN, source_id=source_id)
+
+
+def _identity(event: ExpectedReceipt | NewReceipt) -> tuple[ProjectId, str, str, str]:
+    return (
+        event.project_id,
+        str(event.provider),
+        event.provider_event_id,
+        str(event.effect_type),
+    )
+
+
+def _row(event_id: EventId, event: ExpectedReceipt, now: datetime) -> dict[str, object]:
+    values = {name: getattr(event, name) for name in _TEXTS if name != "event_id"}
+    return values | {
+        "event_id": event_id,
+        "internal_reference": well_formed(event.internal_reference, characters=255),
+        "livemode": int(event.livemode),
+        "occurred_at": to_unix_ms(event.occurred_at),
+        "due_at": to_unix_ms(now + timeout_span(event.within_minutes)),
+    }
+
+
+def _facts(new: NewReceipt) -> tuple[str | int | None, ...]:
+    return (
+        str(new.event_type),
+        new.internal_reference,
+        new.shopify_shop_domain,
+        new.stripe_event_id,
+        to_unix_ms(new.occurred_at),
+        new.request_id,
+    )
+
+
+async def _fetch(st: Statements, sql: str, *values: str | int) -> Sequence[Sequence[str]]:
+    given, columns = _GIVEN[st.dialect], _COLUMNS[st.dialect]
+    return await st.fetch(sql.format(given=given, columns=columns), *values)

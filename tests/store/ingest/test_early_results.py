@@ -1,0 +1,217 @@
+"""Results that come before their receipt, in a project that holds them."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from domain.errors import NotFound, ReceiptNotYetKnown
+from domain.ids import EventId, ReplayId
+from domain.projects import CreatedProject, ProjectChanges
+from domain.receipts import EffectType, Provider
+from domain.results import EarlyResult, EarlyResults, NewResult
+from store.db.database import Database
+from store.db.sql import SessionStatements
+from store.maintenance.retention import purge_kind
+from store.projects.projects import change_project
+from store.receipts.early_results.hold import HELD_AT_MOST
+from store.receipts.early_results.lists import count_early_results, list_early_results
+from store.receipts.expected import expect_receipts
+from tests.store.ingest.desk import Desk, body_of, committing, count
+from tests.support.given import expected_receipt, new_result
+
+HELD = {"accepted": True, "event_id": None, "state": "held"}
+
+
+@pytest.fixture(autouse=True)
+async def holding(database: Database, project: CreatedProject) -> None:
+    """The project holds early results."""
+    await choose(database, project, EarlyResults.HOLD)
+
+
+async def choose(database: Database, project: CreatedProject, setting: EarlyResults) -> None:
+    async with database.transaction() as session:
+        changes = ProjectChanges(early_results=setting)
+        await change_project(session, project.project.id, changes=changes)
+
+
+def early(desk: Desk, status: str = "success", **changes: Any) -> NewResult:
+    return new_result(desk.project_id, None, status, **{"provider_event_id": "evt_1"} | changes)
+
+
+async def held(database: Database, *, later: timedelta = timedelta()) -> list[EarlyResult]:
+    async with database.reading() as session:
+        now = await database.now(session) + later
+        page = await list_early_results(session, None, now, limit=100, cursor=None)
+    return list(page.rows)
+
+
+async def test_result_without_a_receipt_is_held_and_its_receipt_applies_it(
+    database: Database, desk: Desk
+) -> None:
+    answer = await desk.say(early(desk), "key", "body")
+    again = await desk.say(early(desk), "key", "body")
+    event_id = await desk.stored(provider_event_id="evt_1")
+
+    assert (answer.status, body_of(answer)) == (202, HELD)
+    assert (again.body, again.is_replayed) == (answer.body, True)
+    assert await count(database, "receipts", f"event_id = '{event_id}' AND state = 'applied'") == 1
+    assert await count(database, "results", f"event_id = '{event_id}'") == 1
+    assert await count(database, "timeline", "kind = 'noted'") == 1
+    assert await held(database) == []
+
+
+async def test_failed_result_is_held_and_opens_the_incident_with_its_error(
+    database: Database, desk: Desk
+) -> None:
+    await desk.say(early(desk, "failed", error_code="no_seat", error_message="None left"))
+
+    await desk.stored(provider_event_id="evt_1")
+
+    is_its_own = "reason = 'failed_result' AND error_code = 'no_seat' AND state = 'open'"
+    assert await count(database, "incidents", is_its_own) == 1
+    assert await count(database, "outbox", "kind IN ('start', 'result')") == 2
+
+
+async def test_project_that_refuses_holds_nothing(
+    database: Database, project: CreatedProject, desk: Desk
+) -> None:
+    await choose(database, project, EarlyResults.REFUSE)
+
+    with pytest.raises(ReceiptNotYetKnown):
+        await desk.say(early(desk))
+
+    assert await count(database, "early_results") == 0
+    assert await count(database, "idempotency") == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"event_id": EventId("evt_unknown")}, {"replay_id": ReplayId("rpl_unknown")}],
+    ids=["event_id", "replay_id"],
+)
+async def test_unknown_id_of_ours_is_never_held(
+    database: Database, desk: Desk, changes: dict[str, Any]
+) -> None:
+    value = new_result(desk.project_id, **{"provider_event_id": "evt_1"} | changes)
+
+    with pytest.raises(NotFound):
+        await desk.say(value)
+
+    assert await count(database, "early_results") == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"effect_type": EffectType.CREDIT_GRANT},
+        {"provider": Provider.SHOPIFY},
+        {"provider_event_id": "evt_2"},
+    ],
+    ids=["effect", "provider", "event"],
+)
+async def test_receipt_claims_no_result_of_another(
+    database: Database, desk: Desk, changes: dict[str, Any]
+) -> None:
+    await desk.say(early(desk, **changes))
+
+    await desk.stored(provider_event_id="evt_1", effect_type=EffectType.ACCESS_UNLOCK)
+
+    assert await count(database, "receipts", "state = 'waiting'") == 1
+    assert len(await held(database)) == 1
+
+
+async def test_result_that_names_the_receipt_in_full_is_claimed(
+    database: Database, desk: Desk
+) -> None:
+    named = {"provider_event_id": None, "stripe_event_id": "evt_1"}
+    await desk.say(early(desk, effect_type=EffectType.ACCESS_UNLOCK, **named))
+
+    await desk.stored(provider_event_id="evt_1", effect_type=EffectType.ACCESS_UNLOCK)
+
+    assert await count(database, "receipts", "state = 'applied'") == 1
+
+
+async def test_equal_results_are_held_once_and_counted(database: Database, desk: Desk) -> None:
+    for _ in range(3):
+        await desk.say(early(desk, "failed", error_code="no_seat"))
+    await desk.say(early(desk, "failed", error_code="other"))
+    before = await held(database)
+
+    await desk.stored(provider_event_id="evt_1")
+
+    assert [(one.error_code, one.repeats) for one in before] == [("other", 0), ("no_seat", 2)]
+    assert await count(database, "results", "repeats = 2") == 1
+    assert await count(database, "results") == 2
+
+
+async def test_number_of_held_results_of_an_event_is_bounded(
+    database: Database, desk: Desk
+) -> None:
+    codes = [f"code_{number}" for number in range(HELD_AT_MOST)]
+    await asyncio.gather(*(desk.say(early(desk, "failed", error_code=code)) for code in codes))
+
+    with pytest.raises(ReceiptNotYetKnown):
+        await desk.say(early(desk, "failed", error_code="one more"))
+
+    assert await count(database, "early_results") == HELD_AT_MOST
+
+
+async def test_expected_event_claims_a_held_result(database: Database, desk: Desk) -> None:
+    await desk.say(early(desk))
+    async with database.transaction() as session:
+        now = await database.now(session)
+        event = expected_receipt(desk.project_id, provider_event_id="evt_1")
+        (found,) = await expect_receipts(SessionStatements(session), [event], now)
+
+    receipt = await desk.say(desk.receipt(provider_event_id="evt_1"))
+
+    assert found.state == "applied"
+    assert body_of(receipt)["event_id"] == found.event_id
+    assert await count(database, "receipts", "state = 'applied' AND NOT lacks_receipt") == 1
+    assert await held(database) == []
+
+
+async def test_result_is_kept_for_a_day_and_then_deleted(database: Database, desk: Desk) -> None:
+    await desk.say(early(desk))
+    day, moment = timedelta(hours=24), timedelta(seconds=30)
+
+    assert len(await held(database, later=day - moment)) == 1
+    assert await held(database, later=day + moment) == []
+    async with database.transaction() as session:
+        now = await database.now(session)
+        assert await count_early_results(session, now, limit=10) == 1
+        assert await count_early_results(session, now + day + moment, limit=10) == 0
+        assert await purge_kind(session, "early_results", now + day - moment) == 0
+        assert await purge_kind(session, "early_results", now + day + moment) == 1
+    assert await count(database, "early_results") == 0
+
+
+async def test_list_is_newest_first_and_paged(database: Database, desk: Desk) -> None:
+    for number in range(5):
+        await desk.say(early(desk, provider_event_id=f"evt_{number}"))
+    found: list[str] = []
+    cursor: str | None = None
+    while not found or cursor is not None:
+        async with database.reading() as session:
+            now = await database.now(session)
+            page = await list_early_results(session, desk.project_id, now, limit=2, cursor=cursor)
+        found += [row.provider_event_id for row in page.rows]
+        cursor = page.next_cursor
+
+    assert found == ["evt_4", "evt_3", "evt_2", "evt_1", "evt_0"]
+
+
+async def test_receipt_and_result_at_the_same_moment_in_two_processes_never_miss_each_other(
+    database: Database, project: CreatedProject
+) -> None:
+    names = [f"evt_{number}" for number in range(100)]
+    async with committing(database, project) as one, committing(database, project) as other:
+        await asyncio.gather(
+            *(one.say(one.receipt(provider_event_id=name)) for name in names),
+            *(other.say(early(other, provider_event_id=name)) for name in reversed(names)),
+        )
+
+    assert await count(database, "receipts", "state = 'applied'") == 100
+    assert await count(database, "early_results") == 0
