@@ -6,7 +6,7 @@ is expected and never repeat input. Models never leave `api`.
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from api.ingest.lenient_fields import (
     ERROR_CODE_CHARACTERS,
@@ -30,6 +30,8 @@ from domain.results import NewResult, ResultStatus
 from domain.values.text import LONGEST
 from operations.validation import (
     UNKNOWN_ID,
+    Amount,
+    Currency,
     Json,
     Minutes,
     Reference,
@@ -90,6 +92,17 @@ class ReceiptBody(BaseModel):
         "if the project has snapshots turned on. A snapshot that cannot be stored is dropped, "
         "with a note in the event's timeline.",
     )
+    amount: Amount | None = Field(
+        default=None,
+        description="What is at risk if the effect is missing, in the currency's minor unit. "
+        "Send it together with `currency`.",
+    )
+    currency: Currency | None = Field(
+        default=None, description="The ISO 4217 code of the amount's currency, such as `EUR`."
+    )
+    customer_reference: Reference | None = Field(
+        default=None, description="Your own id of the customer who paid. Operators can search it."
+    )
 
 
 class ResultBody(BaseModel):
@@ -123,6 +136,10 @@ class ResultBody(BaseModel):
         description="The reason of the failure, cut to 2,048 characters. Ignored for a success.",
     )
     replay_id: AnyId = Field(default=None, description="The repair whose result this is.")
+    already_applied: StrictBool | None = Field(
+        default=None,
+        description="For a success: the effect was found applied, and nothing was done.",
+    )
 
 
 def parse_receipt(content: Json, *, project: Project, request_id: str) -> NewReceipt:
@@ -133,7 +150,7 @@ def parse_receipt(content: Json, *, project: Project, request_id: str) -> NewRec
     sent_payload = content.get("payload")
     without_payload = {**content, "payload": None} if sent_payload is not None else content
     body = validated(ReceiptBody, without_payload)
-    errors = [*_receipt_id_errors(body), *_shop_errors(body)]
+    errors = [*_receipt_id_errors(body), *_shop_errors(body), *_amount_errors(body)]
     if body.event_type not in EVENT_TYPES_OF[body.provider]:
         errors.append(
             FieldError("/event_type", "unknown_value", "Must be an event type of the provider.")
@@ -161,6 +178,9 @@ def parse_receipt(content: Json, *, project: Project, request_id: str) -> NewRec
         request_id=request_id,
         payload=payload,
         payload_note=payload_note,
+        amount=body.amount,
+        currency=body.currency,
+        customer_reference=body.customer_reference,
     )
 
 
@@ -187,6 +207,7 @@ def parse_result(content: Json, *, project: Project, request_id: str) -> NewResu
         error_message=stored_error_text(body.error_message, status=body.status, characters=LONGEST),
         replay_id=None if body.replay_id is None else ReplayId(known_id(body.replay_id)),
         request_id=request_id,
+        already_applied=body.already_applied is True,
     )
 
 
@@ -216,6 +237,13 @@ def _shop_errors(body: ReceiptBody) -> list[FieldError]:
     return []
 
 
+def _amount_errors(body: ReceiptBody) -> list[FieldError]:
+    """An amount without its currency means nothing, and a currency alone neither."""
+    if (body.amount is None) is (body.currency is None):
+        return []
+    return [_required("/currency" if body.currency is None else "/amount")]
+
+
 def _result_errors(body: ResultBody) -> list[FieldError]:
     errors = _unequal_ids(body.provider_event_id, body.stripe_event_id)
     if body.event_id is None and body.provider_event_id is None and body.stripe_event_id is None:
@@ -225,6 +253,9 @@ def _result_errors(body: ResultBody) -> list[FieldError]:
         errors.append(
             FieldError("/provider", "mismatch", "Must be stripe if stripe_event_id is sent.")
         )
+    if body.already_applied and body.status is not ResultStatus.SUCCESS:
+        message = "Must be sent with the status success only."
+        errors.append(FieldError("/already_applied", "not_allowed", message))
     return errors
 
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from domain.incidents import Reason
 from domain.receipts import EffectType, EventType, Provider
@@ -55,3 +55,9 @@ class RepairRequest(BaseModel):
     error_code: str | None
     requested_at: At
     livemode: bool
+    effect_key: str = Field(
+        description="Apply the effect at most once under this key, in the job and in the repair."
+    )
+    amount: int | None = Field(description="In the currency's minor unit, as the receipt said.")
+    currency: str | None
+    customer_reference: str | None

@@ -86,6 +86,15 @@ def send(
     payload: Annotated[
         Path | None, typer.Option(help="A file with a JSON object to store with the receipt.")
     ] = None,
+    amount: Annotated[
+        int | None, typer.Option(help="What is at risk, in the currency's minor unit.")
+    ] = None,
+    currency: Annotated[
+        str | None, typer.Option(help="With --amount: the ISO 4217 code, such as EUR.")
+    ] = None,
+    customer: Annotated[
+        str | None, typer.Option(help="The app's own id of the customer who paid.")
+    ] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="Default: a new one.")] = None,
     url: UrlOption = None,
     as_json: JsonFlag = False,
@@ -101,6 +110,9 @@ def send(
         "shopify_shop_domain": shop_domain,
         "timeout_minutes": _integer_if_whole(timeout_minutes),
         "payload": None if payload is None else _json_file(payload),
+        "amount": amount,
+        "currency": currency,
+        "customer_reference": customer,
     }
     post(
         "/api/v1/receipt",

@@ -46,6 +46,12 @@ def send(
     error_message: Annotated[
         str | None, typer.Option(help="With --status failed: what went wrong.")
     ] = None,
+    already_applied: Annotated[
+        bool,
+        typer.Option(
+            "--already-applied", help="With --status success: the effect was applied before."
+        ),
+    ] = False,
     idempotency_key: Annotated[str | None, typer.Option(help="Default: a new one.")] = None,
     url: UrlOption = None,
     as_json: JsonFlag = False,
@@ -66,6 +72,7 @@ def send(
         "replay_id": replay_id,
         "error_code": error_code,
         "error_message": error_message,
+        "already_applied": already_applied or None,
     }
     post(
         "/api/v1/result",

@@ -27,6 +27,10 @@ class EventFields(Response):
     event_type: OrNewer[EventType]
     effect_type: OrNewer[EffectType]
     internal_reference: str
+    customer_reference: str | None
+    amount: int | None
+    currency: str | None
+    effect_key: str
     occurred_at: At
     accepted_at: At
     timeout_at: At

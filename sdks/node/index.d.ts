@@ -2,6 +2,8 @@ export interface Receipt {
   accepted: true;
   event_id: string;
   timeout_at: string;
+  /** Apply the effect at most once under this key, in the job and in the repair. */
+  effect_key: string;
 }
 
 export interface Result {
@@ -26,6 +28,12 @@ export interface RepairCallback {
   error_code: string | null;
   requested_at: string;
   livemode: boolean;
+  /** Apply the effect at most once under this key, in the job and in the repair. */
+  effect_key: string;
+  /** In the currency's minor unit. */
+  amount: number | null;
+  currency: string | null;
+  customer_reference: string | null;
 }
 
 /** A setting or an argument can never work: answer 500. It names the setting and quotes no value. */

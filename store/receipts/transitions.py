@@ -42,11 +42,13 @@ _CAUSES = {
     Trigger.REPAIR_DEADLINE_PASSED: RepairCause.NO_RESULT,
     Trigger.SUCCESS: RepairCause.SUPERSEDED,
     Trigger.SUCCESS_BY_REPLAY: RepairCause.SUPERSEDED,
+    Trigger.SUCCESS_ALREADY_APPLIED: RepairCause.SUPERSEDED,
     Trigger.RESOLVE: RepairCause.CLOSED,
 }
 _RESOLUTIONS = {
     Trigger.SUCCESS: Resolution.LATE_RESULT,
     Trigger.SUCCESS_BY_REPLAY: Resolution.REPAIRED,
+    Trigger.SUCCESS_ALREADY_APPLIED: Resolution.ALREADY_APPLIED,
     Trigger.RESOLVE: Resolution.MANUAL,
 }
 _MOVE_RECEIPT = (
@@ -54,8 +56,9 @@ _MOVE_RECEIPT = (
 )
 _INSERT_INCIDENT = (
     "INSERT INTO incidents (id, event_id, project_id, state, reason, error_code, error_message,"
-    " opened_at, event_type, effect_type) SELECT $1, $2, $3, $4, $5, $6, $7, CAST($8 AS BIGINT),"
-    " event_type, effect_type FROM receipts WHERE event_id = $2"
+    " opened_at, event_type, effect_type, amount, currency, customer_reference)"
+    " SELECT $1, $2, $3, $4, $5, $6, $7, CAST($8 AS BIGINT), event_type, effect_type, amount,"
+    " currency, customer_reference FROM receipts WHERE event_id = $2"
 )
 _MOVE_INCIDENT = "UPDATE incidents SET state = $1 WHERE id = $2 AND state = $3 RETURNING 1"
 _RESOLVE_INCIDENT = (

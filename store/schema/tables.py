@@ -61,6 +61,15 @@ def _text(
     )
 
 
+def _added_text() -> Any:
+    """A column that was added later: earlier rows, and those of an earlier version, have ''."""
+    return Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
+
+
+def _amount() -> Any:
+    return Field(default=None, sa_column=Column(BigInteger, nullable=True))
+
+
 def _partial_index(name: str, *columns: str, where: str, unique: bool = False) -> Index:
     return Index(
         name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where)
@@ -119,6 +128,10 @@ class Project(SQLModel, table=True):
     # from then on it is nobody's: its rows are erased
     deleted_at: datetime | None = _instant(nullable=True)
     erased_at: datetime | None = _instant(nullable=True)  # deleted, and nothing of it was left then
+    # Names that the project adds to the contract's sets, space-separated.
+    providers: str = _added_text()
+    event_types: str = _added_text()
+    effect_types: str = _added_text()
 
 
 class ApiKey(SQLModel, table=True):
@@ -197,6 +210,9 @@ class Receipt(SQLModel, table=True):
     # sealed JSON text
     payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
     credited_outage: int = _newest_outage()
+    amount: int | None = _amount()  # in the minor unit of `currency`
+    currency: str | None = _text(nullable=True)
+    customer_reference: str | None = _text(nullable=True)
 
 
 class Incident(SQLModel, table=True):
@@ -232,8 +248,11 @@ class Incident(SQLModel, table=True):
     # JSON object: the latest `reprocess` signal seen of each series
     request_marks: str | None = _text(nullable=True)
     # Those of the receipt, so that the list of incidents filters by its own indexes.
-    event_type: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
-    effect_type: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
+    event_type: str = _added_text()
+    effect_type: str = _added_text()
+    amount: int | None = _amount()
+    currency: str | None = _text(nullable=True)
+    customer_reference: str | None = _text(nullable=True)
 
 
 class SearchText(SQLModel, table=True):
@@ -247,7 +266,7 @@ class SearchText(SQLModel, table=True):
     id: int | None = _sequence()
     event_id: str = _text(unique=True)
     project_id: str = _text()
-    text: str = _text()  # internal reference and the provider's id, a line each
+    text: str = _text()  # internal and customer reference and the provider's id, a line each
 
 
 class SearchProgress(SQLModel, table=True):
@@ -314,10 +333,13 @@ class Result(SQLModel, table=True):
     error_message: str | None = _text(nullable=True)
     received_at: datetime = _instant()
     # Of status, `replay_id` and error; '' in rows from before it was kept.
-    digest: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
+    digest: str = _added_text()
     # equal ones that came later and changed nothing
     repeats: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
     repeated_at: datetime | None = _instant(nullable=True)
+    already_applied: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
+    )
 
 
 class Timeline(SQLModel, table=True):

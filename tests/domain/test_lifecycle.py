@@ -30,6 +30,7 @@ CONTRACT = """
 success                  applied  applied          recovered     recovered     recovered     recovered+double   closed+late
 success_to_note          -        -                open+         calling+      awaiting+     -                  -
 success_by_replay        -        -                recovered     recovered     recovered     recovered+double   closed+late
+success_already_applied  applied  applied          recovered     recovered     recovered     recovered+         closed+late
 failed                   open     applied+against  open+         calling+      awaiting+     recovered+against  closed+
 failed_after_success     -        -                -             -             -             -                  closed+against
 failed_by_active_replay  -        -                -             open          open          -                  -

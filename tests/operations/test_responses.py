@@ -56,6 +56,9 @@ INCIDENT = Incident(
     resolution=Resolution.REPAIRED,
     active_replay_id=None,
     resolving_replay_id=ReplayId("rpl_1"),
+    amount=4900,
+    currency="EUR",
+    customer_reference="customer 7",
 )
 INCIDENT_JSON = {
     "id": "inc_1",
@@ -69,6 +72,9 @@ INCIDENT_JSON = {
     "resolved_at": LATER_TEXT,
     "resolution": "repaired",
     "active_replay_id": None,
+    "amount": 4900,
+    "currency": "EUR",
+    "customer_reference": "customer 7",
 }
 RECEIPT = Receipt(
     event_id=EventId("evt_1"),
@@ -88,6 +94,9 @@ RECEIPT = Receipt(
     deadline_at=LATER,
     flags=(Flag.CONTRADICTION,),
     request_id="req_1",
+    amount=4900,
+    currency="EUR",
+    customer_reference="customer 7",
 )
 EVENT_JSON = {
     "event_id": "evt_1",
@@ -99,6 +108,10 @@ EVENT_JSON = {
     "event_type": "orders/paid",
     "effect_type": "credit_grant",
     "internal_reference": "order 1",
+    "customer_reference": "customer 7",
+    "amount": 4900,
+    "currency": "EUR",
+    "effect_key": "shopify:98d3:credit_grant",
     "occurred_at": AT_TEXT,
     "accepted_at": AT_TEXT,
     "timeout_at": LATER_TEXT,

@@ -57,7 +57,8 @@ class ListFilters:
 
     `project_id` is always given, because None means every project. `within` are the reader's
     projects, None for all. `created_after` and `created_before` exclude the instant itself. `q`
-    matches part of the internal reference or of the provider's id, or a whole id of ours.
+    matches part of the internal reference, of the customer's reference or of the provider's id, or
+    a whole id of ours.
     """
 
     project_id: ProjectId | None

@@ -7,8 +7,8 @@
 3. A frequent text has too many of them, and a text of fewer than three characters has no trigram.
    Then the ranges are checked further, until the session's time limit at most.
 
-A text matches part of the internal reference or of the provider's id, or a whole id of ours. The
-case of ASCII letters does not matter.
+A text matches part of the internal reference, of the customer's reference or of the provider's id,
+or a whole id of ours. The case of ASCII letters does not matter.
 """
 
 import json
@@ -37,7 +37,7 @@ from store.receipts.lists.search_index import (
 )
 
 _CONTAINS = """
-  ({like_reference} OR {like_provider_id} OR {r}.event_id = CAST(:q AS TEXT)
+  ({like_reference} OR {like_provider_id} OR {like_customer} OR {r}.event_id = CAST(:q AS TEXT)
   OR {r}.event_id IN (SELECT event_id FROM incidents WHERE id = CAST(:q AS TEXT)))"""
 _LIKE = {
     "sqlite": "lower({0}) LIKE lower(CAST(:pattern AS TEXT)) ESCAPE '/'",
@@ -226,10 +226,18 @@ def _texts_of(q: str) -> dict[str, str]:
 
 
 def _contains(dialect: Dialect, receipt: str) -> str:
-    like_reference, like_provider_id = (
-        _LIKE[dialect].format(f"{receipt}.{name}")
-        for name in ("internal_reference", "provider_event_id")
+    like_reference, like_provider_id, like_customer = (
+        _LIKE[dialect].format(text)
+        for text in (
+            f"{receipt}.internal_reference",
+            f"{receipt}.provider_event_id",
+            # Never NULL, which is no answer.
+            f"COALESCE({receipt}.customer_reference, '')",
+        )
     )
     return _CONTAINS.format(
-        r=receipt, like_reference=like_reference, like_provider_id=like_provider_id
+        r=receipt,
+        like_reference=like_reference,
+        like_provider_id=like_provider_id,
+        like_customer=like_customer,
     )
