@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from domain.alerts import AlertChannel, AlertDestination
 from domain.ids import KeyId, ProjectId
+from domain.names import NO_NAMES, OwnNames
 from domain.results import LateResult
 
 
@@ -45,6 +46,9 @@ class Project:
     alert_destinations: tuple[AlertDestination, ...]
     is_suspended: bool
     created_at: datetime
+    providers: OwnNames = NO_NAMES
+    event_types: OwnNames = NO_NAMES
+    effect_types: OwnNames = NO_NAMES
 
     @property
     def alert_emails(self) -> tuple[str, ...]:
@@ -126,3 +130,6 @@ class ProjectChanges:
     alert_emails: tuple[str, ...] | Untouched = UNSET
     late_result: LateResult | Untouched = UNSET
     snapshots: bool | Untouched = UNSET
+    providers: tuple[str, ...] | Untouched = UNSET
+    event_types: tuple[str, ...] | Untouched = UNSET
+    effect_types: tuple[str, ...] | Untouched = UNSET

@@ -78,11 +78,11 @@ class NewReceipt:
 
     project_id: ProjectId
     livemode: bool
-    provider: Provider
+    provider: Provider | str
     provider_event_id: str
     stripe_event_id: str | None
-    event_type: EventType
-    effect_type: EffectType
+    event_type: EventType | str
+    effect_type: EffectType | str
     internal_reference: str
     shopify_shop_domain: str | None
     occurred_at: datetime

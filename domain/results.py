@@ -37,8 +37,8 @@ class NewResult:
     event_id: EventId | None
     provider_event_id: str | None
     stripe_event_id: str | None
-    provider: Provider | None
-    effect_type: EffectType | None
+    provider: Provider | str | None
+    effect_type: EffectType | str | None
     status: ResultStatus
     error_code: str | None
     error_message: str | None

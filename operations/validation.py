@@ -93,13 +93,13 @@ WireInstant = Annotated[
 ]
 
 
-def validated(model: type[M], content: Json) -> M:
-    """The content as the model.
+def validated(model: type[M], content: Json, *, context: object = None) -> M:
+    """The content as the model, whose validators may need the context.
 
     Raises: ValidationFailed.
     """
     try:
-        return model.model_validate(content)
+        return model.model_validate(content, context=context)
     except ValidationError as error:
         raise ValidationFailed(errors=field_errors(error)) from None
 

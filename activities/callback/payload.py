@@ -20,7 +20,7 @@ def callback_body(receipt: Receipt, incident: Incident, repair: Repair) -> bytes
         "provider": str(receipt.provider),
         "provider_event_id": receipt.provider_event_id,
     }
-    if receipt.provider is Provider.STRIPE:
+    if receipt.provider == Provider.STRIPE:
         fields["stripe_event_id"] = receipt.stripe_event_id or receipt.provider_event_id
     fields |= {
         "event_type": str(receipt.event_type),

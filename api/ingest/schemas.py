@@ -18,16 +18,20 @@ from domain.errors import FieldError, ValidationFailed
 from domain.ids import EventId, ReplayId
 from domain.projects import Project
 from domain.receipts import (
-    EVENT_TYPES_OF,
     MAXIMUM_TIMEOUT_MINUTES,
     MINIMUM_TIMEOUT_MINUTES,
-    EffectType,
-    EventType,
     NewReceipt,
     Provider,
 )
 from domain.results import NewResult, ResultStatus
 from domain.values.text import LONGEST
+from operations.names import (
+    KnownEffectType,
+    KnownProvider,
+    NewEffectType,
+    NewEventType,
+    NewProvider,
+)
 from operations.validation import (
     UNKNOWN_ID,
     Amount,
@@ -56,18 +60,21 @@ class ReceiptBody(BaseModel):
 
     model_config = ConfigDict(frozen=True, title="Receipt")
 
-    provider: Provider = Field(description="The provider that sent the payment event.")
+    provider: NewProvider = Field(
+        description="The provider that sent the payment event: stripe, shopify or one of the "
+        "project's own."
+    )
     provider_event_id: Reference | None = Field(
         default=None,
-        description="The provider's event id. Required for shopify; stripe has an alternative.",
+        description="The provider's event id. Required; stripe has an alternative.",
     )
     stripe_event_id: Reference | None = Field(
         default=None, description="An alternative to `provider_event_id`, for stripe only."
     )
-    event_type: EventType = Field(
+    event_type: NewEventType = Field(
         description="The provider's name of the event's type. It must belong to the provider."
     )
-    effect_type: EffectType = Field(description="The business effect that your app must apply.")
+    effect_type: NewEffectType = Field(description="The business effect that your app must apply.")
     internal_reference: Reference = Field(description="Your own id of the affected object.")
     occurred_at: WireInstant = Field(
         description="When the event occurred: ISO 8601 with a time zone."
@@ -119,11 +126,11 @@ class ResultBody(BaseModel):
     stripe_event_id: Reference | None = Field(
         default=None, description="An alternative to `event_id`: Stripe's id of the event."
     )
-    provider: Provider | None = Field(
+    provider: KnownProvider | None = Field(
         default=None,
         description="Needed only if several providers have an event with this id.",
     )
-    effect_type: EffectType | None = Field(
+    effect_type: KnownEffectType | None = Field(
         default=None, description="Needed only if one provider event has several effects."
     )
     status: ResultStatus = Field(description="Whether the business effect was applied.")
@@ -149,12 +156,8 @@ def parse_receipt(content: Json, *, project: Project, request_id: str) -> NewRec
     """
     sent_payload = content.get("payload")
     without_payload = {**content, "payload": None} if sent_payload is not None else content
-    body = validated(ReceiptBody, without_payload)
+    body = validated(ReceiptBody, without_payload, context=project)
     errors = [*_receipt_id_errors(body), *_shop_errors(body), *_amount_errors(body)]
-    if body.event_type not in EVENT_TYPES_OF[body.provider]:
-        errors.append(
-            FieldError("/event_type", "unknown_value", "Must be an event type of the provider.")
-        )
     if body.timeout_minutes is not None:
         errors.extend(timeout_errors(body.timeout_minutes, livemode=project.livemode))
     if errors:
@@ -166,7 +169,7 @@ def parse_receipt(content: Json, *, project: Project, request_id: str) -> NewRec
         livemode=project.livemode,
         provider=body.provider,
         provider_event_id=provider_event_id,
-        stripe_event_id=provider_event_id if body.provider is Provider.STRIPE else None,
+        stripe_event_id=provider_event_id if body.provider == Provider.STRIPE else None,
         event_type=body.event_type,
         effect_type=body.effect_type,
         internal_reference=body.internal_reference,
@@ -189,7 +192,7 @@ def parse_result(content: Json, *, project: Project, request_id: str) -> NewResu
 
     Raises: ValidationFailed.
     """
-    body = validated(ResultBody, content)
+    body = validated(ResultBody, content, context=project)
     errors = _result_errors(body)
     if errors:
         raise ValidationFailed(errors=tuple(errors))
@@ -212,7 +215,7 @@ def parse_result(content: Json, *, project: Project, request_id: str) -> NewResu
 
 
 def _receipt_id_errors(body: ReceiptBody) -> list[FieldError]:
-    if body.provider is Provider.SHOPIFY:
+    if body.provider != Provider.STRIPE:
         if body.stripe_event_id is not None:
             return [FieldError("/stripe_event_id", "not_allowed", "Must be sent for stripe only.")]
         return [] if body.provider_event_id else [_required("/provider_event_id")]
@@ -229,7 +232,7 @@ def _unequal_ids(provider_event_id: str | None, stripe_event_id: str | None) -> 
 
 
 def _shop_errors(body: ReceiptBody) -> list[FieldError]:
-    is_shopify, is_given = body.provider is Provider.SHOPIFY, body.shopify_shop_domain is not None
+    is_shopify, is_given = body.provider == Provider.SHOPIFY, body.shopify_shop_domain is not None
     if is_shopify and not is_given:
         return [_required("/shopify_shop_domain")]
     if is_given and not is_shopify:
@@ -249,7 +252,7 @@ def _result_errors(body: ResultBody) -> list[FieldError]:
     if body.event_id is None and body.provider_event_id is None and body.stripe_event_id is None:
         message = "Send event_id, provider_event_id or stripe_event_id."
         errors.append(FieldError("/event_id", "required", message))
-    if body.stripe_event_id is not None and body.provider is Provider.SHOPIFY:
+    if body.stripe_event_id is not None and body.provider not in {None, Provider.STRIPE}:
         errors.append(
             FieldError("/provider", "mismatch", "Must be stripe if stripe_event_id is sent.")
         )

@@ -25,6 +25,9 @@ class ProjectFields(Response):
     late_result: OrNewer[LateResult]
     snapshots: bool
     alert_emails: list[str]
+    providers: list[str]
+    event_types: list[str]
+    effect_types: list[str]
     suspended: bool
     created_at: At
 
@@ -35,6 +38,9 @@ class ProjectFields(Response):
             project_id=project.id,
             timeout_minutes=int_if_whole(project.timeout_minutes),
             suspended=project.is_suspended,
+            providers=list(project.providers.current),
+            event_types=list(project.event_types.current),
+            effect_types=list(project.effect_types.current),
             **fields,
         )
 

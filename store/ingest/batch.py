@@ -170,12 +170,12 @@ async def _process_repeated_receipt(
         "FROM receipts WHERE project_id = $1 AND provider = $2 AND provider_event_id = $3 "
         "AND effect_type = $4",
         receipt.project_id,
-        receipt.provider.value,
+        str(receipt.provider),
         receipt.provider_event_id,
-        receipt.effect_type.value,
+        str(receipt.effect_type),
     )
     event_id, timeout_at_ms, event_type, internal_reference, shop_domain = rows[0]
-    repeated = (receipt.event_type.value, receipt.internal_reference, receipt.shopify_shop_domain)
+    repeated = (str(receipt.event_type), receipt.internal_reference, receipt.shopify_shop_domain)
     if states_same_facts((event_type, internal_reference, shop_domain), repeated):
         await store_response(st, request, ACCEPTED, subject=event_id)
         return _receipt_response(event_id, timeout_at_ms, _effect_key(receipt))

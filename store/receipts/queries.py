@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import Incident, IncidentState, Repair, TimelineEntry
-from domain.receipts import Provider, Receipt
+from domain.receipts import Receipt
 from store.db.paging import Page
 from store.db.sql import SessionStatements
 from store.receipts.lists.pages import ListFilters as ListFilters
@@ -196,14 +196,14 @@ async def find_by_provider_event(
     session: AsyncSession,
     project_id: ProjectId | None,
     *,
-    provider: Provider,
+    provider: str,
     provider_event_id: str,
 ) -> list[Receipt]:
     """The receipts of one of the provider's events, one for each effect, newest first."""
     # By the index `receipts_identity`, which begins with the project.
     query = select(*RECEIPT_COLUMNS).where(
         RECEIPTS.c.project_id.in_(await live_projects(session, project_id)),
-        RECEIPTS.c.provider == provider.value,
+        RECEIPTS.c.provider == str(provider),
         RECEIPTS.c.provider_event_id == provider_event_id,
     )
     rows = sorted((await session.execute(query)).all(), key=lambda row: row.event_id, reverse=True)

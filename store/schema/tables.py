@@ -99,6 +99,8 @@ def _number() -> Any:
 ALERT_IS_FRESH = "sent_at IS NULL AND ended_at IS NULL AND tries = 0"
 ALERT_IS_RETRIED = "sent_at IS NULL AND ended_at IS NULL AND tries > 0"
 RECEIPT_IS_WAITING = "state = 'waiting'"
+# A provider that a project added. Only such rows are in the indexes.
+OWN_PROVIDER = "provider NOT IN ('stripe', 'shopify')"
 INCIDENT_IS_REPAIRED = "resolution <> 'manual'"
 
 
@@ -128,7 +130,7 @@ class Project(SQLModel, table=True):
     # from then on it is nobody's: its rows are erased
     deleted_at: datetime | None = _instant(nullable=True)
     erased_at: datetime | None = _instant(nullable=True)  # deleted, and nothing of it was left then
-    # Names that the project adds to the contract's sets, space-separated.
+    # Names that the project adds to the contract's sets, space-separated; `-` before removed ones.
     providers: str = _added_text()
     event_types: str = _added_text()
     effect_types: str = _added_text()
@@ -185,6 +187,12 @@ class Receipt(SQLModel, table=True):
         _partial_index("receipts_unended", "event_id", where="state IN ('waiting', 'incident')"),
         Index(
             "receipts_by_reference", "project_id", "internal_reference", "accepted_at", "event_id"
+        ),
+        _partial_index(
+            "receipts_by_own_provider", "project_id", "provider", "event_type", where=OWN_PROVIDER
+        ),
+        _partial_index(
+            "receipts_of_own_providers", "project_id", "provider_event_id", where=OWN_PROVIDER
         ),
         _partial_index("receipts_with_payload", "accepted_at", where="payload IS NOT NULL"),
     )

@@ -15,6 +15,11 @@ depends_on = None
 
 SETS = ("providers", "event_types", "effect_types")
 RISKS = ("receipts", "incidents")
+OWN_PROVIDER = sa.text("provider NOT IN ('stripe', 'shopify')")
+INDEXES = {
+    "receipts_by_own_provider": ["project_id", "provider", "event_type"],
+    "receipts_of_own_providers": ["project_id", "provider_event_id"],
+}
 
 
 def upgrade() -> None:
@@ -28,10 +33,20 @@ def upgrade() -> None:
     op.add_column("results", already_applied)
     for name in SETS:
         op.add_column("projects", sa.Column(name, sa.Text(), nullable=False, server_default=""))
+    for index, columns in INDEXES.items():
+        op.create_index(
+            index,
+            "receipts",
+            columns,
+            sqlite_where=OWN_PROVIDER,
+            postgresql_where=OWN_PROVIDER,
+        )
 
 
 def downgrade() -> None:
     """Amounts, references of customers and the projects' own sets are lost; receipts stay."""
+    for index in INDEXES:
+        op.drop_index(index, table_name="receipts")
     for name in reversed(SETS):
         op.drop_column("projects", name)
     op.drop_column("results", "already_applied")

@@ -12,14 +12,12 @@ Decision 0040 has the reasons and the measurements.
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import product
 from typing import NamedTuple
 
 from domain.ids import ProjectId
-from domain.receipts import EVENT_TYPES_OF, EffectType, EventType
 from domain.values.timestamps import to_unix_ms
 from store.db.paging import read_cursor, write_cursor
 from store.db.sql import Row, Statements, Value
@@ -67,6 +65,18 @@ class Ranges:
 
     columns: tuple[str, ...]
     values: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The filters of a list by kind: the states, and a provider, event type and effect type, None
+    for all.
+    """
+
+    states: tuple[str, ...]
+    provider: str | None
+    event_type: str | None
+    effect_type: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,26 +140,6 @@ def reference_ranges(scope: Sequence[ProjectId], reference: str) -> Ranges:
     """A range for each project: its receipts of one reference."""
     values = tuple((project_id, reference) for project_id in scope)
     return Ranges(("project_id", "internal_reference"), values)
-
-
-def kind_ranges(
-    scope: Sequence[ProjectId],
-    *,
-    states: Iterable[str],
-    provider: str | None,
-    event_type: str | None,
-    effect_type: str | None,
-) -> Ranges:
-    """A range for each project, state, event type and effect type that the filters leave.
-
-    A provider is a filter on event types, because each type belongs to one provider.
-    """
-    types = {one.value for one in EventType if event_type in {None, one.value}}
-    if provider is not None:
-        types &= {t.value for p, of in EVENT_TYPES_OF.items() if p.value == provider for t in of}
-    effects = [one.value for one in EffectType if effect_type in {None, one.value}]
-    columns = ("project_id", "state", "event_type", "effect_type")
-    return Ranges(columns, tuple(product(scope, dict.fromkeys(states), sorted(types), effects)))
 
 
 async def newest(

@@ -19,6 +19,7 @@ from domain.ids import ProjectId
 from store.db.sql import Dialect, Statements, Value
 from store.receipts.lists.merge import MergedRanges
 from store.receipts.lists.ranges import (
+    ANY_ROW,
     EVENT_LIST,
     Bounds,
     Condition,
@@ -122,12 +123,16 @@ FAR_MORE = 2**31
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A search for the text `q` in a list, within ranges and bounds."""
+    """A search for the text `q` in a list, within ranges and bounds.
+
+    `of_receipt` is a further condition on the receipt `{r}`; None without one.
+    """
 
     of: ListedTable
     ranges: Ranges
     bounds: Bounds
     q: str
+    of_receipt: Condition | None = None
     steps: SearchSteps = STEPS
 
 
@@ -145,14 +150,23 @@ class Checked:
         return 3 * missing * self.rows // (2 * found) if found else FAR_MORE
 
 
-def row_contains(dialect: Dialect, of: ListedTable, q: str) -> Condition:
-    """The condition that the texts of a row's receipt contain `q`."""
-    sql = _contains(dialect, "t")
-    if of is not EVENT_LIST:
-        # Not EXISTS, for which PostgreSQL would make a hash table of all receipts.
-        contains = _contains(dialect, "r")
-        sql = f"(SELECT {contains} FROM receipts AS r WHERE r.event_id = t.event_id)"  # noqa: S608 - constants only
-    return Condition(sql, _texts_of(q))
+def row_contains(
+    dialect: Dialect, of: ListedTable, q: str, of_receipt: Condition | None = None
+) -> Condition:
+    """The condition that the texts of a row's receipt contain `q`, and that it meets the other."""
+    return of_row(of, _matching(dialect, q, of_receipt))
+
+
+def of_row(of: ListedTable, of_receipt: Condition | None) -> Condition:
+    """A condition on the receipt `{r}` as one on the row `t` of a list."""
+    if of_receipt is None:
+        return ANY_ROW
+    if of is EVENT_LIST:
+        return Condition(of_receipt.sql.format(r="t"), of_receipt.values)
+    # Not EXISTS, for which PostgreSQL would make a hash table of all receipts.
+    sql = of_receipt.sql.format(r="r")
+    sql = f"(SELECT {sql} FROM receipts AS r WHERE r.event_id = t.event_id)"  # noqa: S608 - constants only
+    return Condition(sql, of_receipt.values)
 
 
 async def search(st: Statements, of: Search, *, count: int) -> tuple[Key, ...]:
@@ -166,7 +180,15 @@ async def search(st: Statements, of: Search, *, count: int) -> tuple[Key, ...]:
         if not is_index_asked and (is_rare or checked.rows >= of.steps.before_index):
             is_index_asked = True
             if (candidates := await _candidates(st, of, checked.texts)) is not None:
-                return await newest_among(st, of.of, of.ranges, of.bounds, candidates, count=count)
+                return await newest_among(
+                    st,
+                    of.of,
+                    of.ranges,
+                    of.bounds,
+                    candidates,
+                    count=count,
+                    condition=of_row(of.of, of.of_receipt),
+                )
         if checked.rows >= of.steps.before_scan:
             checked.found += await _scan(st, of, merged.below, count)
             break
@@ -177,21 +199,23 @@ async def search(st: Statements, of: Search, *, count: int) -> tuple[Key, ...]:
 
 async def _check(st: Statements, of: Search, keys: Sequence[Key], checked: Checked) -> None:
     """Compare the texts of these rows, the next ones, with the text."""
-    contains = _contains(st.dialect, "r")
+    matching = _matching(st.dialect, of.q, of.of_receipt)
     sql, values = bind(
-        _TEXTS.format(contains=contains, rows=_ROWS_OF_IDS[st.dialect, of.of.name]),
-        {"ids": json.dumps([key.id for key in keys]), **_texts_of(of.q)},
+        _TEXTS.format(
+            contains=matching.sql.format(r="r"), rows=_ROWS_OF_IDS[st.dialect, of.of.name]
+        ),
+        {"ids": json.dumps([key.id for key in keys]), **matching.values},
     )
     rows = await st.fetch(sql, *values)
-    matching = {row[0] for row in rows if row[3]}
-    checked.found += [key for key in keys if key.id in matching]
+    found = {row[0] for row in rows if row[3]}
+    checked.found += [key for key in keys if key.id in found]
     checked.rows += len(keys)
     checked.texts += [f"{row[1]}\n{row[2]}" for row in rows[: SAMPLED_TEXTS - len(checked.texts)]]
 
 
 async def _scan(st: Statements, of: Search, below: Key, count: int) -> tuple[Key, ...]:
     """The newest matches below a key, by one statement, which the time limit can end."""
-    contains = row_contains(st.dialect, of.of, of.q)
+    contains = row_contains(st.dialect, of.of, of.q, of.of_receipt)
     bounds = Bounds(of.bounds.after_ms, below)
     return await newest(st, of.of, of.ranges, bounds, count=count, condition=contains)
 
@@ -207,7 +231,7 @@ async def _candidates(st: Statements, of: Search, texts: Sequence[str]) -> Condi
     ((candidates,),) = await st.fetch(sql, *values)
     if candidates > of.steps.candidates:
         return None
-    unindexed = _UNINDEXED[st.dialect].format(contains=_contains(st.dialect, "r"))
+    unindexed = _UNINDEXED[st.dialect].format(contains=_contains(st.dialect).format(r="r"))
     return Condition(
         f"{_WHOLE_IDS} UNION {_INDEXED[st.dialect]} UNION {unindexed}",
         {
@@ -225,18 +249,29 @@ def _texts_of(q: str) -> dict[str, str]:
     return {"q": q, "pattern": f"%{escaped}%"}
 
 
-def _contains(dialect: Dialect, receipt: str) -> str:
+def _matching(dialect: Dialect, q: str, of_receipt: Condition | None) -> Condition:
+    """The condition on a receipt `{r}` that its texts contain `q`, and that it meets the other."""
+    contains = Condition(_contains(dialect), _texts_of(q))
+    if of_receipt is None:
+        return contains
+    return Condition(
+        f"({contains.sql} AND {of_receipt.sql})", {**contains.values, **of_receipt.values}
+    )
+
+
+def _contains(dialect: Dialect) -> str:
+    """The condition on a receipt `{r}`."""
     like_reference, like_provider_id, like_customer = (
         _LIKE[dialect].format(text)
         for text in (
-            f"{receipt}.internal_reference",
-            f"{receipt}.provider_event_id",
+            "{r}.internal_reference",
+            "{r}.provider_event_id",
             # Never NULL, which is no answer.
-            f"COALESCE({receipt}.customer_reference, '')",
+            "COALESCE({r}.customer_reference, '')",
         )
     )
     return _CONTAINS.format(
-        r=receipt,
+        r="{r}",
         like_reference=like_reference,
         like_provider_id=like_provider_id,
         like_customer=like_customer,
