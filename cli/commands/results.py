@@ -29,9 +29,12 @@ def send(
     stripe_event_id: Annotated[
         str | None, typer.Option(help="Stripe's own id of the event.")
     ] = None,
-    provider: Annotated[Provider | None, typer.Option(help="Who sent the event.")] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(metavar="PROVIDER", help=f"Who sent the event. {one_of(Provider)}"),
+    ] = None,
     effect_type: Annotated[
-        EffectType | None,
+        str | None,
         typer.Option(
             metavar="EFFECT",
             help=f"Required when one event has several effects. {one_of(EffectType)}",
@@ -66,8 +69,8 @@ def send(
         "event_id": event_id,
         "provider_event_id": provider_event_id,
         "stripe_event_id": stripe_event_id,
-        "provider": provider and provider.value,
-        "effect_type": effect_type and effect_type.value,
+        "provider": provider,
+        "effect_type": effect_type,
         "status": status.value,
         "replay_id": replay_id,
         "error_code": error_code,

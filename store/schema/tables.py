@@ -101,6 +101,7 @@ ALERT_IS_RETRIED = "sent_at IS NULL AND ended_at IS NULL AND tries > 0"
 RECEIPT_IS_WAITING = "state = 'waiting'"
 # A provider that a project added. Only such rows are in the indexes.
 OWN_PROVIDER = "provider NOT IN ('stripe', 'shopify')"
+INCIDENT_IS_AT_RISK = "state <> 'resolved' AND amount IS NOT NULL"
 INCIDENT_IS_REPAIRED = "resolution <> 'manual'"
 
 
@@ -235,6 +236,9 @@ class Incident(SQLModel, table=True):
             "effect_type",
             "opened_at",
             "id",
+        ),
+        _partial_index(
+            "incidents_at_risk", "project_id", "currency", "amount", where=INCIDENT_IS_AT_RISK
         ),
         _partial_index(
             "incidents_repaired", "project_id", "resolved_at", where=INCIDENT_IS_REPAIRED

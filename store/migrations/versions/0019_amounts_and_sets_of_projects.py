@@ -15,6 +15,7 @@ depends_on = None
 
 SETS = ("providers", "event_types", "effect_types")
 RISKS = ("receipts", "incidents")
+IS_AT_RISK = sa.text("state <> 'resolved' AND amount IS NOT NULL")
 OWN_PROVIDER = sa.text("provider NOT IN ('stripe', 'shopify')")
 INDEXES = {
     "receipts_by_own_provider": ["project_id", "provider", "event_type"],
@@ -33,6 +34,13 @@ def upgrade() -> None:
     op.add_column("results", already_applied)
     for name in SETS:
         op.add_column("projects", sa.Column(name, sa.Text(), nullable=False, server_default=""))
+    op.create_index(
+        "incidents_at_risk",
+        "incidents",
+        ["project_id", "currency", "amount"],
+        sqlite_where=IS_AT_RISK,
+        postgresql_where=IS_AT_RISK,
+    )
     for index, columns in INDEXES.items():
         op.create_index(
             index,
@@ -45,6 +53,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Amounts, references of customers and the projects' own sets are lost; receipts stay."""
+    op.drop_index("incidents_at_risk", table_name="incidents")
     for index in INDEXES:
         op.drop_index(index, table_name="receipts")
     for name in reversed(SETS):
