@@ -1,6 +1,7 @@
 """Options and arguments that several commands share."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,6 +48,9 @@ SentCurrency = Annotated[
 ]
 SentCustomer = Annotated[
     str | None, typer.Option("--customer", help="The app's own id of the customer who paid.")
+]
+SentPayload = Annotated[
+    Path | None, typer.Option(help="A file with a JSON object to store with the receipt.")
 ]
 ProviderFilter = Annotated[
     str | None,

@@ -22,6 +22,7 @@ from cli.options import (
     SentCurrency,
     SentCustomer,
     SentEffect,
+    SentPayload,
     SentProvider,
     SentType,
     TypeFilter,
@@ -82,9 +83,7 @@ def send(
     timeout_minutes: Annotated[
         float | None, typer.Option(help="Time in which the result must arrive.")
     ] = None,
-    payload: Annotated[
-        Path | None, typer.Option(help="A file with a JSON object to store with the receipt.")
-    ] = None,
+    payload: SentPayload = None,
     amount: SentAmount = None,
     currency: SentCurrency = None,
     customer_reference: SentCustomer = None,

@@ -26,6 +26,7 @@ FIELDS = (
         "timeout_minutes",
         "late_result",
         "snapshots",
+        *("providers", "event_types", "effect_types"),
         "label",
         "scopes",
     ),

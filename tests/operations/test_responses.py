@@ -23,6 +23,7 @@ from domain.incidents import (
     TimelineEntry,
     TimelineKind,
 )
+from domain.names import OwnNames
 from domain.projects import CreatedProject, Key, Project, Scope
 from domain.receipts import EffectType, EventType, Flag, Provider, Receipt, ReceiptState
 from domain.results import LateResult
@@ -144,6 +145,7 @@ PROJECT = Project(
     ),
     is_suspended=True,
     created_at=AT,
+    providers=OwnNames(("paddle",), ("retired",)),
 )
 PROJECT_JSON = {
     "project_id": "prj_1",
@@ -156,6 +158,9 @@ PROJECT_JSON = {
     "late_result": "resolve",
     "snapshots": False,
     "alert_emails": ["ops@shop.example"],
+    "providers": ["paddle"],
+    "event_types": [],
+    "effect_types": [],
     "suspended": True,
     "created_at": AT_TEXT,
 }

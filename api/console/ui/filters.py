@@ -9,7 +9,7 @@ from domain.audit import AuditAction
 from domain.incidents import IncidentState
 from domain.projects import Project
 from domain.receipts import ReceiptState
-from operations.names import knows_event_type, known_effect_types, known_providers
+from operations.names import known_effect_types, known_providers, knows_event_type
 
 ALL = "all"
 INCIDENT_TABS = (*(state.value for state in IncidentState), ALL)

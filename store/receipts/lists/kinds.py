@@ -14,7 +14,7 @@ from itertools import product
 
 from domain.ids import ProjectId
 from domain.names import BUILT_IN_EFFECT_TYPES, BUILT_IN_EVENT_TYPES, BUILT_IN_PROVIDERS
-from domain.receipts import EVENT_TYPES_OF, Provider
+from domain.receipts import EVENT_TYPES_OF
 from store.db.sql import Row, Statements
 from store.receipts.lists.ranges import Condition, Kind, ListedTable, Ranges
 from store.schema.mappers import own_names_from
@@ -118,8 +118,7 @@ async def _types_of_provider(
     if provider is None:
         return None
     if provider in BUILT_IN_PROVIDERS:
-        built_in = {one.value for one in EVENT_TYPES_OF[Provider(provider)]}
-        return {project_id: built_in | types for project_id, types in own_types.items()}
+        return {project_id: _types_of(provider) | types for project_id, types in own_types.items()}
     found: dict[str, set[str]] = {project_id: set() for project_id in own_types}
     sql = _TYPES_OF_PROVIDER.format(ids=_IDS[st.dialect])
     for project_id, event_type in await st.fetch(sql, json.dumps(list(own_types)), provider):
@@ -137,12 +136,13 @@ async def _combinations(
 
 def _types(kind: Kind) -> list[str]:
     """The contract's event types that the filters leave. Each belongs to one provider."""
-    of_provider = (
-        set(BUILT_IN_EVENT_TYPES)
-        if kind.provider is None
-        else {t.value for p, of in EVENT_TYPES_OF.items() if p == kind.provider for t in of}
-    )
+    of_provider = set(BUILT_IN_EVENT_TYPES) if kind.provider is None else _types_of(kind.provider)
     return sorted(of_provider & {kind.event_type} if kind.event_type else of_provider)
+
+
+def _types_of(provider: str) -> set[str]:
+    """The contract's event types of a provider; none of another one."""
+    return {one.value for name, of in EVENT_TYPES_OF.items() if name == provider for one in of}
 
 
 def _effects(kind: Kind) -> list[str]:
