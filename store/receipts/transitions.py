@@ -204,12 +204,10 @@ async def _open_incident(change: _Change) -> None:
 async def _reopen_incident(change: _Change) -> None:
     """The active repair failed: the incident is open again."""
     snapshot, failed = change.snapshot, AlertKind.REPAIR_FAILED
-    replay_id = _given(snapshot.active_replay_id)
+    incident, replay_id = snapshot.incident, _given(snapshot.active_replay_id)
     await _fail_repair(change, replay_id, change.facts.cause or _CAUSES[change.trigger])
     await _move_incident(change, IncidentState.OPEN)
-    await add_alerts(
-        change.st, snapshot, snapshot.incident, failed, change.now, replay_id=replay_id
-    )
+    await add_alerts(change.st, snapshot, incident, failed, change.now, replay_id=replay_id)
 
 
 async def _begin_repair(change: _Change) -> None:
