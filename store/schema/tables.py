@@ -238,7 +238,9 @@ class Incident(SQLModel, table=True):
             "id",
         ),
         _partial_index(
-            "incidents_at_risk", "project_id", "currency", "amount", where=INCIDENT_IS_AT_RISK
+            "incidents_at_risk",
+            *("project_id", "currency", "amount", "state"),
+            where=INCIDENT_IS_AT_RISK,
         ),
         _partial_index(
             "incidents_repaired", "project_id", "resolved_at", where=INCIDENT_IS_REPAIRED

@@ -37,7 +37,7 @@ def upgrade() -> None:
     op.create_index(
         "incidents_at_risk",
         "incidents",
-        ["project_id", "currency", "amount"],
+        ["project_id", "currency", "amount", "state"],
         sqlite_where=IS_AT_RISK,
         postgresql_where=IS_AT_RISK,
     )

@@ -43,7 +43,8 @@ SELECT project_id, event_type FROM found WHERE event_type <> ''"""  # noqa: S608
 _COMBINATIONS = {
     "sqlite": """
 WITH RECURSIVE found (project_id, state, event_type, effect_type) AS (
-  SELECT p.value, s.value, '', '' FROM json_each($1) AS p CROSS JOIN json_each($2) AS s
+  SELECT project.value, wanted.value, '', ''
+  FROM json_each($1) AS project CROSS JOIN json_each($2) AS wanted
   UNION ALL
   SELECT u.project_id, u.state, u.event_type, u.effect_type FROM found CROSS JOIN {table} AS u
   WHERE u.rowid = (SELECT t.rowid FROM {table} AS t
@@ -54,8 +55,9 @@ WITH RECURSIVE found (project_id, state, event_type, effect_type) AS (
 SELECT project_id, state, event_type, effect_type FROM found WHERE event_type <> ''""",
     "postgresql": """
 WITH RECURSIVE found (project_id, state, event_type, effect_type) AS (
-  SELECT p.value, s.value, '', '' FROM json_array_elements_text(CAST($1 AS json)) AS p(value)
-  CROSS JOIN json_array_elements_text(CAST($2 AS json)) AS s(value)
+  SELECT project.value, wanted.value, '', ''
+  FROM json_array_elements_text(CAST($1 AS json)) AS project(value)
+  CROSS JOIN json_array_elements_text(CAST($2 AS json)) AS wanted(value)
   UNION ALL
   SELECT found.project_id, found.state, next.event_type, next.effect_type
   FROM found CROSS JOIN LATERAL (SELECT t.event_type, t.effect_type FROM {table} AS t
