@@ -164,8 +164,8 @@ async def _earlier(
         return frozenset()
     rows = await st.fetch(_EARLIER, snapshot.event_id, *_equal_to(facts))
     return frozenset(
-        ResultFacts(ResultStatus(status), *texts, already_applied=bool(already_applied))
-        for status, *texts, already_applied in rows
+        ResultFacts(ResultStatus(status), replay_id, error_code, error_message, bool(is_found))
+        for status, replay_id, error_code, error_message, is_found in rows
     )
 
 
