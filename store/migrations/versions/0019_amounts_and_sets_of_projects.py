@@ -2,7 +2,8 @@
 
 A project may widen the sets of providers, event types and effect types. An earlier version neither
 reads nor writes the new columns. Incidents have copies of the receipt's, so that their list reads
-its own table.
+its own table. On PostgreSQL the indexes block writes while they read the receipts once; no row is
+in them then.
 """
 
 import sqlalchemy as sa
