@@ -29,10 +29,10 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("amount", sa.BigInteger(), nullable=True))
         op.add_column(table, sa.Column("currency", sa.Text(), nullable=True))
         op.add_column(table, sa.Column("customer_reference", sa.Text(), nullable=True))
-    already_applied = sa.Column(
-        "already_applied", sa.Boolean(), nullable=False, server_default=sa.false()
+    op.add_column(
+        "results",
+        sa.Column("already_applied", sa.Boolean(), nullable=False, server_default=sa.false()),
     )
-    op.add_column("results", already_applied)
     for name in SETS:
         op.add_column("projects", sa.Column(name, sa.Text(), nullable=False, server_default=""))
     op.create_index(

@@ -5,7 +5,7 @@ Called by `store.receipts.queries`, and reads the index `incidents_at_risk` alon
 
 from collections.abc import Sequence
 
-from sqlalchemy import literal_column, select, text
+from sqlalchemy import ColumnElement, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import ProjectId
@@ -20,7 +20,8 @@ async def amounts_at_risk(
 ) -> tuple[tuple[str, int], ...]:
     """The sum of the amounts of unresolved incidents by currency, in alphabetical order."""
     currency = INCIDENTS.c.currency
-    high, low = (literal_column(f"sum(amount {sign} {PART})") for sign in ("/", "%"))
+    high: ColumnElement[int] = literal_column(f"sum(amount / {PART})")
+    low: ColumnElement[int] = literal_column(f"sum(amount % {PART})")
     query = (
         select(currency, high, low)
         .where(INCIDENTS.c.project_id.in_(scope), text(INCIDENT_IS_AT_RISK))
