@@ -135,7 +135,7 @@ async def _newest_keys(
         ids = Condition(_OF_REFERENCE[st.dialect], {"reference": filters.internal_reference})
         return await newest_among(st, of, ranges, bounds, ids, count=count, condition=condition)
     elif q:
-        return await search(st, Search(of, ranges, bounds, q, of_provider), count=count)
+        return await search(st, Search(of, ranges, bounds, q, of_receipt=of_provider), count=count)
     return await newest(st, of, ranges, bounds, count=count, condition=condition)
 
 

@@ -132,8 +132,8 @@ class Search:
     ranges: Ranges
     bounds: Bounds
     q: str
-    of_receipt: Condition | None = None
     steps: SearchSteps = STEPS
+    of_receipt: Condition | None = None
 
 
 @dataclass(slots=True)
