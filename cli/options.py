@@ -1,9 +1,12 @@
 """Options and arguments that several commands share."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from domain.receipts import EffectType, EventType, Provider
 
 
 def one_of(values: Iterable[str]) -> str:
@@ -14,6 +17,51 @@ def one_of(values: Iterable[str]) -> str:
     return f"One of: {', '.join(values)}."
 
 
+# Names of a project's own are allowed too. The API and the operations refuse unknown ones.
+SentType = Annotated[
+    str,
+    typer.Option(
+        metavar="TYPE",
+        help=f"What happened at the provider. {one_of(EventType)} Or one of the project's own.",
+    ),
+]
+SentEffect = Annotated[
+    str,
+    typer.Option(
+        metavar="EFFECT",
+        help=f"The effect that the app must apply. {one_of(EffectType)} Or one of the project's"
+        " own.",
+    ),
+]
+SentProvider = Annotated[
+    str,
+    typer.Option(
+        metavar="PROVIDER",
+        help=f"Who sent the event. {one_of(Provider)} Or one of the project's own.",
+    ),
+]
+SentAmount = Annotated[
+    int | None, typer.Option(help="What is at risk, in the currency's minor unit.")
+]
+SentCurrency = Annotated[
+    str | None, typer.Option(help="With --amount: the ISO 4217 code, such as EUR.")
+]
+SentCustomer = Annotated[
+    str | None, typer.Option("--customer", help="The app's own id of the customer who paid.")
+]
+SentPayload = Annotated[
+    Path | None, typer.Option(help="A file with a JSON object to store with the receipt.")
+]
+ProviderFilter = Annotated[
+    str | None,
+    typer.Option(metavar="PROVIDER", help=f"Only from this provider. {one_of(Provider)}"),
+]
+TypeFilter = Annotated[
+    str | None, typer.Option(metavar="TYPE", help=f"Only of this type. {one_of(EventType)}")
+]
+EffectFilter = Annotated[
+    str | None, typer.Option(metavar="EFFECT", help=f"Only with this effect. {one_of(EffectType)}")
+]
 JsonFlag = Annotated[
     bool, typer.Option("--json", help="Print JSON, in the shapes of the REST API.")
 ]

@@ -24,6 +24,7 @@ class Reason(StrEnum):
 class Resolution(StrEnum):
     REPAIRED = "repaired"
     LATE_RESULT = "late_result"
+    ALREADY_APPLIED = "already_applied"
     MANUAL = "manual"
 
 
@@ -99,6 +100,8 @@ TIMELINE_INSTANTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Incident:
+    """A stored incident. `amount`, `currency` and `customer_reference` are those of its receipt."""
+
     id: IncidentId
     event_id: EventId
     project_id: ProjectId
@@ -112,6 +115,9 @@ class Incident:
     resolution: Resolution | str | None
     active_replay_id: ReplayId | None
     resolving_replay_id: ReplayId | None
+    amount: int | None = None
+    currency: str | None = None
+    customer_reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

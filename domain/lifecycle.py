@@ -47,6 +47,7 @@ class Trigger(StrEnum):
     SUCCESS = "success"
     SUCCESS_TO_NOTE = "success_to_note"
     SUCCESS_BY_REPLAY = "success_by_replay"
+    SUCCESS_ALREADY_APPLIED = "success_already_applied"
     FAILED = "failed"
     FAILED_AFTER_SUCCESS = "failed_after_success"
     FAILED_BY_ACTIVE_REPLAY = "failed_by_active_replay"
@@ -129,6 +130,17 @@ TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
         CALLING: Transition(RECOVERED),
         AWAITING_RESULT: Transition(RECOVERED),
         RECOVERED: Transition(RECOVERED, noted=True, flag=Flag.DOUBLE_APPLICATION),
+        CLOSED: Transition(CLOSED, noted=True, flag=Flag.LATE_SUCCESS),
+    },
+    # The app found the effect applied and did nothing, so nothing was applied twice.
+    Trigger.SUCCESS_ALREADY_APPLIED: {
+        EXPECTED: Transition(APPLIED),
+        WAITING: Transition(APPLIED),
+        APPLIED: Transition(APPLIED),
+        OPEN: Transition(RECOVERED),
+        CALLING: Transition(RECOVERED),
+        AWAITING_RESULT: Transition(RECOVERED),
+        RECOVERED: Transition(RECOVERED, noted=True),
         CLOSED: Transition(CLOSED, noted=True, flag=Flag.LATE_SUCCESS),
     },
     Trigger.FAILED: {

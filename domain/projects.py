@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from domain.alerts import AlertChannel, AlertDestination
 from domain.ids import KeyId, ProjectId
+from domain.names import NO_NAMES, OwnNames
 from domain.results import EarlyResults, LateResult
 
 
@@ -46,6 +47,9 @@ class Project:
     is_suspended: bool
     created_at: datetime
     early_results: EarlyResults | str = EarlyResults.REFUSE
+    providers: OwnNames = NO_NAMES
+    event_types: OwnNames = NO_NAMES
+    effect_types: OwnNames = NO_NAMES
 
     @property
     def alert_emails(self) -> tuple[str, ...]:
@@ -128,3 +132,6 @@ class ProjectChanges:
     late_result: LateResult | Untouched = UNSET
     snapshots: bool | Untouched = UNSET
     early_results: EarlyResults | Untouched = UNSET
+    providers: tuple[str, ...] | Untouched = UNSET
+    event_types: tuple[str, ...] | Untouched = UNSET
+    effect_types: tuple[str, ...] | Untouched = UNSET

@@ -14,6 +14,7 @@ MINIMUM_TIMEOUT_MINUTES = {"live": 1.0, "test": 0.01}
 MAXIMUM_TIMEOUT_MINUTES = 10_080
 DEFAULT_TIMEOUT_MINUTES = 30
 MAXIMUM_PAYLOAD_BYTES = 32 * 1024
+MAXIMUM_AMOUNT = 10**15
 
 
 class Provider(StrEnum):
@@ -71,16 +72,18 @@ class NewReceipt:
     """A validated receipt that is not stored yet.
 
     `payload` is its JSON text, None unless the project stores snapshots. `payload_note` says why a
-    wanted payload was dropped; None when it was not.
+    wanted payload was dropped; None when it was not. `amount` is in the minor unit of `currency`,
+    an upper-case ISO 4217 code: both or neither is None. `customer_reference` is personal data: it
+    never goes to Temporal.
     """
 
     project_id: ProjectId
     livemode: bool
-    provider: Provider
+    provider: Provider | str
     provider_event_id: str
     stripe_event_id: str | None
-    event_type: EventType
-    effect_type: EffectType
+    event_type: EventType | str
+    effect_type: EffectType | str
     internal_reference: str
     shopify_shop_domain: str | None
     occurred_at: datetime
@@ -88,6 +91,9 @@ class NewReceipt:
     request_id: str
     payload: str | None = None
     payload_note: str | None = None
+    amount: int | None = None
+    currency: str | None = None
+    customer_reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +148,18 @@ class Receipt:
     expected_at: datetime | None
     source_id: str | None
     listed_at: datetime
+    amount: int | None = None
+    currency: str | None = None
+    customer_reference: str | None = None
+
+    @property
+    def effect_key(self) -> str:
+        return effect_key(self.provider, self.provider_event_id, self.effect_type)
+
+
+def effect_key(provider: str, provider_event_id: str, effect_type: str) -> str:
+    """The key under which the app applies the effect at most once, in its job and in its repair."""
+    return f"{provider}:{provider_event_id}:{effect_type}"
 
 
 def timeout_span(timeout_minutes: float) -> timedelta:
@@ -155,7 +173,7 @@ def states_same_facts(
     """Whether a receipt of the same identity repeats the first: (event_type, internal_reference,
     shopify_shop_domain).
 
-    Another `occurred_at`, `timeout_minutes` or `payload` is ignored: the first wins (contract,
-    "Identity of a receipt").
+    Another `occurred_at`, `timeout_minutes`, `payload`, amount or `customer_reference` is ignored:
+    the first wins (contract, "Identity of a receipt").
     """
     return first == again

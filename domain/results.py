@@ -44,23 +44,28 @@ class NewResult:
     event_id: EventId | None
     provider_event_id: str | None
     stripe_event_id: str | None
-    provider: Provider | None
-    effect_type: EffectType | None
+    provider: Provider | str | None
+    effect_type: EffectType | str | None
     status: ResultStatus
     error_code: str | None
     error_message: str | None
     replay_id: ReplayId | None
     request_id: str
+    already_applied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ResultFacts:
-    """The fields of a result that decide whether another result repeats it."""
+    """The fields of a result that decide whether another result repeats it.
+
+    `already_applied`: a success that found the effect applied, and did nothing.
+    """
 
     status: ResultStatus
     replay_id: ReplayId | None
     error_code: str | None
     error_message: str | None
+    already_applied: bool = False
 
     @property
     def digest(self) -> str:
@@ -72,6 +77,8 @@ class ResultFacts:
             self.replay_id or "",
             self.error_code or "",
             self.error_message or "",
+            # Not in others, so that they equal the results of earlier versions.
+            *(("already_applied",) if self.already_applied else ()),
         )
         return sha256("\0".join(parts).encode()).hexdigest()[:32]
 
@@ -105,6 +112,7 @@ class EarlyResult:
     status: ResultStatus
     error_code: str | None
     error_message: str | None
+    already_applied: bool
     received_at: datetime
     repeats: int
     repeated_at: datetime | None
@@ -139,11 +147,11 @@ def classify_result(
             return Trigger.FAILED_AFTER_SUCCESS
         is_active = facts.replay_id is not None and facts.replay_id == active_replay_id
         return Trigger.FAILED_BY_ACTIVE_REPLAY if is_active else Trigger.FAILED
-    if facts.replay_id is not None:
-        return Trigger.SUCCESS_BY_REPLAY
-    if state in OPEN_STATES and late_result is LateResult.NOTE:
+    if facts.replay_id is None and state in OPEN_STATES and late_result is LateResult.NOTE:
         return Trigger.SUCCESS_TO_NOTE
-    return Trigger.SUCCESS
+    if facts.already_applied:
+        return Trigger.SUCCESS_ALREADY_APPLIED
+    return Trigger.SUCCESS if facts.replay_id is None else Trigger.SUCCESS_BY_REPLAY
 
 
 def _is_the_ending_success(

@@ -10,10 +10,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import PydanticCustomError
 
 from domain.errors import FieldError, ValidationFailed
+from domain.names import BUILT_IN_EFFECT_TYPES, BUILT_IN_EVENT_TYPES, BUILT_IN_PROVIDERS
 from domain.projects import UNSET, Mode, Project, ProjectChanges, Scope
 from domain.receipts import MAXIMUM_TIMEOUT_MINUTES, MINIMUM_TIMEOUT_MINUTES
 from domain.results import EarlyResults, LateResult
 from egress.policy import UnsafeUrl, public_refusal_message
+from operations.names import OwnNameList
 from operations.validation import Minutes, timeout_errors
 from store.people.email_addresses import LONGEST_ADDRESS, AddressRefused, canonical_address
 
@@ -21,6 +23,11 @@ MAXIMUM_ALERT_EMAILS = 20
 LONGEST_NAME = 100
 LONGEST_LIFE_DAYS = 3_650
 URL_POINTER = "/repair_url"
+_BUILT_IN = {
+    "providers": BUILT_IN_PROVIDERS,
+    "event_types": BUILT_IN_EVENT_TYPES,
+    "effect_types": BUILT_IN_EFFECT_TYPES,
+}
 
 
 class JudgeRepairUrl(Protocol):
@@ -88,6 +95,16 @@ class ProjectPatch(BaseModel):
     snapshots: Annotated[bool, Field(strict=True)] = Field(
         default=False, description="Whether payloads are stored, encrypted, for 30 days."
     )
+    providers: OwnNameList = Field(
+        default_factory=list,
+        description="Providers of your own, in addition to stripe and shopify.",
+    )
+    event_types: OwnNameList = Field(
+        default_factory=list, description="More event types of stripe and shopify."
+    )
+    effect_types: OwnNameList = Field(
+        default_factory=list, description="More business effects that your app applies."
+    )
 
 
 class NewProject(BaseModel):
@@ -130,6 +147,7 @@ async def judged_changes(
             repair_url = await judged_url(repair_url, livemode=project.livemode, judge=judge)
         except ValidationFailed as refusal:
             errors.extend(refusal.errors)
+    errors.extend(_own_name_errors(patch))
     if errors:
         raise ValidationFailed(errors=tuple(errors))
     return ProjectChanges(
@@ -140,7 +158,24 @@ async def judged_changes(
         late_result=patch.late_result if "late_result" in given else UNSET,
         early_results=patch.early_results if "early_results" in given else UNSET,
         snapshots=patch.snapshots if "snapshots" in given else UNSET,
+        **{name: _own_names(getattr(patch, name)) for name in _BUILT_IN if name in given},
     )
+
+
+def _own_names(names: list[str]) -> tuple[str, ...]:
+    """Each name once, in the order given."""
+    return tuple(dict.fromkeys(names))
+
+
+def _own_name_errors(patch: ProjectPatch) -> list[FieldError]:
+    """A name of the contract in a project's set would seem to be removable."""
+    message = "Every project has this name: remove it from the list."
+    return [
+        FieldError(f"/{setting}/{position}", "not_allowed", message)
+        for setting, built_in in _BUILT_IN.items()
+        for position, name in enumerate(getattr(patch, setting))
+        if name in built_in
+    ]
 
 
 async def judged_url(url: str, *, livemode: bool, judge: JudgeRepairUrl) -> str:

@@ -13,13 +13,14 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, Valid
 from pydantic_core import PydanticCustomError
 
 from domain.errors import FieldError, ValidationFailed
-from domain.receipts import MAXIMUM_TIMEOUT_MINUTES, MINIMUM_TIMEOUT_MINUTES
+from domain.receipts import MAXIMUM_AMOUNT, MAXIMUM_TIMEOUT_MINUTES, MINIMUM_TIMEOUT_MINUTES
 from domain.values.text import LONGEST, is_storable
 from domain.values.timestamps import parse_instant
 
 # Stands for an ill-formed id: a look-up of it finds nothing, because no id is spelled so.
 UNKNOWN_ID = "unknown"
 _ID = re.compile(r"[\x21-\x7e]{1,64}")
+_CURRENCY = re.compile(r"[A-Za-z]{3}")
 
 # The contract's code and message for each of Pydantic's error types; others become `invalid_value`.
 _MESSAGES: dict[str, tuple[str, str]] = {
@@ -46,6 +47,25 @@ Json: TypeAlias = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
 Reference = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
 Minutes = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Amount = Annotated[int, Field(strict=True, ge=0, le=MAXIMUM_AMOUNT)]
+
+
+def _parse_currency(value: object) -> str:
+    """The upper-case code. Its shape is checked, not a list, which would refuse a new currency."""
+    if not isinstance(value, str):
+        raise PydanticCustomError("wrong_type", "Must be a string.")
+    if not _CURRENCY.fullmatch(value):
+        raise PydanticCustomError("invalid_format", "Must be an ISO 4217 code, such as EUR.")
+    return value.upper()
+
+
+Currency = Annotated[
+    str,
+    BeforeValidator(
+        _parse_currency,
+        json_schema_input_type=Annotated[str, Field(pattern="^[A-Za-z]{3}$")],
+    ),
+]
 ReasonText = Annotated[
     str,
     StringConstraints(
@@ -73,13 +93,13 @@ WireInstant = Annotated[
 ]
 
 
-def validated(model: type[M], content: Json) -> M:
-    """The content as the model.
+def validated(model: type[M], content: Json, *, context: object = None) -> M:
+    """The content as the model, whose validators may need the context.
 
     Raises: ValidationFailed.
     """
     try:
-        return model.model_validate(content)
+        return model.model_validate(content, context=context)
     except ValidationError as error:
         raise ValidationFailed(errors=field_errors(error)) from None
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from activities.alerts.channels import AlertMessage, FactLines
 from domain.effects import IMPACTS
 from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolution
+from domain.values.amounts import format_amount
 from domain.values.text import one_line
 from store.alerts.delivery import AlertDue, AlertFacts
 
@@ -36,6 +37,7 @@ _OPENINGS: dict[str, str] = {
 _RESOLUTIONS: dict[str, str] = {
     Resolution.REPAIRED: "The repair worked: the app reported success.",
     Resolution.LATE_RESULT: "The app reported success after the deadline, without a repair.",
+    Resolution.ALREADY_APPLIED: "The app found the effect applied, and applied nothing.",
     Resolution.MANUAL: "An operator resolved the incident manually.",
 }
 _PLAIN_TITLES: dict[str, str] = {
@@ -194,6 +196,8 @@ def _facts(alert: AlertDue, facts: AlertFacts) -> FactLines:
     receipt, incident = facts.receipt, facts.incident
     lines = (
         ("Reference", receipt.internal_reference),
+        ("Customer", receipt.customer_reference or ""),
+        ("Amount", format_amount(receipt.amount, receipt.currency)),
         ("Event", str(receipt.event_type)),
         ("Effect", _words(receipt.effect_type)),
         ("Reason", f"{_reason(incident.reason)} ({incident.reason})"),

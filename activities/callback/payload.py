@@ -12,7 +12,7 @@ def callback_body(receipt: Receipt, incident: Incident, repair: Repair) -> bytes
 
     It contains stored values only, so every attempt sends the same bytes.
     """
-    fields: dict[str, str | bool | None] = {
+    fields: dict[str, str | int | None] = {
         "type": "repair.requested",
         "replay_id": repair.replay_id,
         "incident_id": incident.id,
@@ -20,7 +20,7 @@ def callback_body(receipt: Receipt, incident: Incident, repair: Repair) -> bytes
         "provider": str(receipt.provider),
         "provider_event_id": receipt.provider_event_id,
     }
-    if receipt.provider is Provider.STRIPE:
+    if receipt.provider == Provider.STRIPE:
         fields["stripe_event_id"] = receipt.stripe_event_id or receipt.provider_event_id
     fields |= {
         "event_type": str(receipt.event_type),
@@ -31,5 +31,9 @@ def callback_body(receipt: Receipt, incident: Incident, repair: Repair) -> bytes
         "error_code": incident.error_code,
         "requested_at": to_iso(repair.requested_at),
         "livemode": receipt.livemode,
+        "effect_key": receipt.effect_key,
+        "amount": receipt.amount,
+        "currency": receipt.currency,
+        "customer_reference": receipt.customer_reference,
     }
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()

@@ -5,7 +5,7 @@ a notice. The access rule of its route has been checked before.
 """
 
 from collections.abc import Awaitable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from urllib.parse import quote
 
 from markupsafe import Markup
@@ -23,6 +23,7 @@ from api.console.ui.rendering import Pages, Values, is_htmx_request
 from api.http.path_prefix import prefix_of
 from domain.errors import RateLimited, Refusal, TooSlow, Unavailable
 from operations.people.composition import People
+from store.receipts.queries import Counts
 
 
 class Console:
@@ -113,7 +114,7 @@ class Console:
             )
             return asdict(counted)
         except (Unavailable, RateLimited):
-            return dict.fromkeys(("waiting", "open", "repairing", "repaired_this_week"))
+            return dict.fromkeys(one.name for one in fields(Counts))
 
     async def perform(
         self, viewer: Viewer, action: Awaitable[object], *, success: str, back: str

@@ -6,7 +6,7 @@ is expected and never repeat input. Models never leave `api`.
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from api.ingest.lenient_fields import (
     ERROR_CODE_CHARACTERS,
@@ -18,18 +18,24 @@ from domain.errors import FieldError, ValidationFailed
 from domain.ids import EventId, ReplayId
 from domain.projects import Project
 from domain.receipts import (
-    EVENT_TYPES_OF,
     MAXIMUM_TIMEOUT_MINUTES,
     MINIMUM_TIMEOUT_MINUTES,
-    EffectType,
-    EventType,
     NewReceipt,
     Provider,
 )
 from domain.results import NewResult, ResultStatus
 from domain.values.text import LONGEST
+from operations.names import (
+    KnownEffectType,
+    KnownProvider,
+    NewEffectType,
+    NewEventType,
+    NewProvider,
+)
 from operations.validation import (
     UNKNOWN_ID,
+    Amount,
+    Currency,
     Json,
     Minutes,
     Reference,
@@ -54,18 +60,21 @@ class ReceiptBody(BaseModel):
 
     model_config = ConfigDict(frozen=True, title="Receipt")
 
-    provider: Provider = Field(description="The provider that sent the payment event.")
+    provider: NewProvider = Field(
+        description="The provider that sent the payment event: stripe, shopify or one of the "
+        "project's own."
+    )
     provider_event_id: Reference | None = Field(
         default=None,
-        description="The provider's event id. Required for shopify; stripe has an alternative.",
+        description="The provider's event id. Required; stripe has an alternative.",
     )
     stripe_event_id: Reference | None = Field(
         default=None, description="An alternative to `provider_event_id`, for stripe only."
     )
-    event_type: EventType = Field(
+    event_type: NewEventType = Field(
         description="The provider's name of the event's type. It must belong to the provider."
     )
-    effect_type: EffectType = Field(description="The business effect that your app must apply.")
+    effect_type: NewEffectType = Field(description="The business effect that your app must apply.")
     internal_reference: Reference = Field(description="Your own id of the affected object.")
     occurred_at: WireInstant = Field(
         description="When the event occurred: ISO 8601 with a time zone."
@@ -90,6 +99,17 @@ class ReceiptBody(BaseModel):
         "if the project has snapshots turned on. A snapshot that cannot be stored is dropped, "
         "with a note in the event's timeline.",
     )
+    amount: Amount | None = Field(
+        default=None,
+        description="What is at risk if the effect is missing, in the currency's minor unit. "
+        "Send it together with `currency`.",
+    )
+    currency: Currency | None = Field(
+        default=None, description="The ISO 4217 code of the amount's currency, such as `EUR`."
+    )
+    customer_reference: Reference | None = Field(
+        default=None, description="Your own id of the customer who paid. Operators can search it."
+    )
 
 
 class ResultBody(BaseModel):
@@ -106,11 +126,11 @@ class ResultBody(BaseModel):
     stripe_event_id: Reference | None = Field(
         default=None, description="An alternative to `event_id`: Stripe's id of the event."
     )
-    provider: Provider | None = Field(
+    provider: KnownProvider | None = Field(
         default=None,
         description="Needed only if several providers have an event with this id.",
     )
-    effect_type: EffectType | None = Field(
+    effect_type: KnownEffectType | None = Field(
         default=None, description="Needed only if one provider event has several effects."
     )
     status: ResultStatus = Field(description="Whether the business effect was applied.")
@@ -123,6 +143,10 @@ class ResultBody(BaseModel):
         description="The reason of the failure, cut to 2,048 characters. Ignored for a success.",
     )
     replay_id: AnyId = Field(default=None, description="The repair whose result this is.")
+    already_applied: StrictBool | None = Field(
+        default=None,
+        description="For a success: the effect was found applied, and nothing was done.",
+    )
 
 
 def parse_receipt(content: Json, *, project: Project, request_id: str) -> NewReceipt:
@@ -132,12 +156,8 @@ def parse_receipt(content: Json, *, project: Project, request_id: str) -> NewRec
     """
     sent_payload = content.get("payload")
     without_payload = {**content, "payload": None} if sent_payload is not None else content
-    body = validated(ReceiptBody, without_payload)
-    errors = [*_receipt_id_errors(body), *_shop_errors(body)]
-    if body.event_type not in EVENT_TYPES_OF[body.provider]:
-        errors.append(
-            FieldError("/event_type", "unknown_value", "Must be an event type of the provider.")
-        )
+    body = validated(ReceiptBody, without_payload, context=project)
+    errors = [*_receipt_id_errors(body), *_shop_errors(body), *_amount_errors(body)]
     if body.timeout_minutes is not None:
         errors.extend(timeout_errors(body.timeout_minutes, livemode=project.livemode))
     if errors:
@@ -149,7 +169,7 @@ def parse_receipt(content: Json, *, project: Project, request_id: str) -> NewRec
         livemode=project.livemode,
         provider=body.provider,
         provider_event_id=provider_event_id,
-        stripe_event_id=provider_event_id if body.provider is Provider.STRIPE else None,
+        stripe_event_id=provider_event_id if body.provider == Provider.STRIPE else None,
         event_type=body.event_type,
         effect_type=body.effect_type,
         internal_reference=body.internal_reference,
@@ -161,6 +181,9 @@ def parse_receipt(content: Json, *, project: Project, request_id: str) -> NewRec
         request_id=request_id,
         payload=payload,
         payload_note=payload_note,
+        amount=body.amount,
+        currency=body.currency,
+        customer_reference=body.customer_reference,
     )
 
 
@@ -169,7 +192,7 @@ def parse_result(content: Json, *, project: Project, request_id: str) -> NewResu
 
     Raises: ValidationFailed.
     """
-    body = validated(ResultBody, content)
+    body = validated(ResultBody, content, context=project)
     errors = _result_errors(body)
     if errors:
         raise ValidationFailed(errors=tuple(errors))
@@ -187,11 +210,12 @@ def parse_result(content: Json, *, project: Project, request_id: str) -> NewResu
         error_message=stored_error_text(body.error_message, status=body.status, characters=LONGEST),
         replay_id=None if body.replay_id is None else ReplayId(known_id(body.replay_id)),
         request_id=request_id,
+        already_applied=body.already_applied is True,
     )
 
 
 def _receipt_id_errors(body: ReceiptBody) -> list[FieldError]:
-    if body.provider is Provider.SHOPIFY:
+    if body.provider != Provider.STRIPE:
         if body.stripe_event_id is not None:
             return [FieldError("/stripe_event_id", "not_allowed", "Must be sent for stripe only.")]
         return [] if body.provider_event_id else [_required("/provider_event_id")]
@@ -208,7 +232,7 @@ def _unequal_ids(provider_event_id: str | None, stripe_event_id: str | None) -> 
 
 
 def _shop_errors(body: ReceiptBody) -> list[FieldError]:
-    is_shopify, is_given = body.provider is Provider.SHOPIFY, body.shopify_shop_domain is not None
+    is_shopify, is_given = body.provider == Provider.SHOPIFY, body.shopify_shop_domain is not None
     if is_shopify and not is_given:
         return [_required("/shopify_shop_domain")]
     if is_given and not is_shopify:
@@ -216,15 +240,25 @@ def _shop_errors(body: ReceiptBody) -> list[FieldError]:
     return []
 
 
+def _amount_errors(body: ReceiptBody) -> list[FieldError]:
+    """An amount without its currency means nothing, and a currency alone neither."""
+    if (body.amount is None) is (body.currency is None):
+        return []
+    return [_required("/currency" if body.currency is None else "/amount")]
+
+
 def _result_errors(body: ResultBody) -> list[FieldError]:
     errors = _unequal_ids(body.provider_event_id, body.stripe_event_id)
     if body.event_id is None and body.provider_event_id is None and body.stripe_event_id is None:
         message = "Send event_id, provider_event_id or stripe_event_id."
         errors.append(FieldError("/event_id", "required", message))
-    if body.stripe_event_id is not None and body.provider is Provider.SHOPIFY:
+    if body.stripe_event_id is not None and body.provider not in {None, Provider.STRIPE}:
         errors.append(
             FieldError("/provider", "mismatch", "Must be stripe if stripe_event_id is sent.")
         )
+    if body.already_applied and body.status is not ResultStatus.SUCCESS:
+        message = "Must be sent with the status success only."
+        errors.append(FieldError("/already_applied", "not_allowed", message))
     return errors
 
 

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from domain.incidents import Reason
-from domain.receipts import EffectType, EventType, Provider
+from operations.names import EffectTypeText, EventTypeText, ProviderText
 from operations.responses.base import At, EventIdText, IncidentIdText, ReplayIdText
 
 # The name, the description, and whether every callback has the header.
@@ -44,14 +44,20 @@ class RepairRequest(BaseModel):
     replay_id: ReplayIdText
     incident_id: IncidentIdText
     event_id: EventIdText
-    provider: Provider
+    provider: ProviderText
     provider_event_id: str
     stripe_event_id: str | None = None
-    event_type: EventType
-    effect_type: EffectType
+    event_type: EventTypeText
+    effect_type: EffectTypeText
     internal_reference: str
     occurred_at: At
     reason: Reason
     error_code: str | None
     requested_at: At
     livemode: bool
+    effect_key: str = Field(
+        description="Apply the effect at most once under this key, in the job and in the repair."
+    )
+    amount: int | None = Field(description="In the currency's minor unit, as the receipt said.")
+    currency: str | None
+    customer_reference: str | None

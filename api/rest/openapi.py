@@ -243,7 +243,8 @@ def _callback() -> Json:
         "tags": ["callback"],
         "summary": "Repair requested",
         "description": "POSTed to the project's repair URL, with the same bytes on every "
-        "attempt. Verify the signature over the raw body. Apply the effect once per `replay_id`. "
+        "attempt. Verify the signature over the raw body. Apply the effect at most once per "
+        "`effect_key`, and report `already_applied` if it was applied before. "
         "Respond with 2xx, then send a result with that `replay_id`.",
         "operationId": "repair_requested",
         "parameters": headers,

@@ -7,9 +7,9 @@ from fastapi import Depends, Query
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from domain.ids import ProjectId
-from domain.receipts import EffectType, EventType, Provider
+from domain.projects import Project
 from operations.lists import MAXIMUM_LIMIT
+from operations.names import EffectTypeText, EventTypeText, ProviderText, check_known
 from operations.validation import Reference, WireInstant
 from store.receipts.queries import ListFilters
 
@@ -28,8 +28,9 @@ CreatedBefore = Annotated[WireInstant | None, Query(description="Created before 
 Search = Annotated[
     Reference | None,
     Query(
-        description="Part of the internal reference or provider's event id, or a full id of ours."
-        " The case of ASCII letters does not matter; that of other letters does."
+        description="Part of the internal reference, the customer's reference or the provider's "
+        "event id, or a full id of ours. The case of ASCII letters does not matter; that of other "
+        "letters does."
     ),
 ]
 
@@ -39,9 +40,9 @@ class ListQuery:
 
     def __init__(
         self,
-        provider: Annotated[Provider | None, Query()] = None,
-        event_type: Annotated[EventType | None, Query()] = None,
-        effect_type: Annotated[EffectType | None, Query()] = None,
+        provider: Annotated[ProviderText | None, Query()] = None,
+        event_type: Annotated[EventTypeText | None, Query()] = None,
+        effect_type: Annotated[EffectTypeText | None, Query()] = None,
         internal_reference: Annotated[Reference | None, Query()] = None,
         created_after: CreatedAfter = None,
         created_before: CreatedBefore = None,
@@ -57,10 +58,15 @@ class ListQuery:
             "q": q,
         }
 
-    def filters(self, project_id: ProjectId, state: str | None) -> ListFilters:
-        """The filters with the caller's project and the list's state; None for all states."""
+    def filters(self, project: Project, state: str | None) -> ListFilters:
+        """The filters with the caller's project and the list's state; None for all states.
+
+        Raises: ValidationFailed for a name that the project does not know.
+        """
+        kinds = ("provider", "event_type", "effect_type")
+        check_known([project], **{name: self._fields[name] for name in kinds})
         states = () if state is None else (state,)
-        return ListFilters(project_id=project_id, states=states, **self._fields)
+        return ListFilters(project_id=project.id, states=states, **self._fields)
 
 
 ListQueryParameters = Annotated[ListQuery, Depends()]

@@ -19,6 +19,7 @@ class AcceptedReceipt(BaseModel):
     accepted: Literal[True]
     event_id: EventIdText
     timeout_at: At
+    effect_key: str = Field(description="Apply the effect at most once under this key.")
 
 
 class AcceptedResult(BaseModel):

@@ -28,6 +28,8 @@ COLUMNS = (
     "project",
     "reason",
     "error",
+    "amount",
+    "currency",
     "event_id",
     "opened_at",
     "acknowledged_at",

@@ -54,6 +54,24 @@ Scopes = Annotated[
         help=f"What the key may do; can be repeated. {one_of(Scope)} Default: ingest.",
     ),
 ]
+Providers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--provider", metavar="NAME", help="A provider of its own; can be repeated. Replaces all."
+    ),
+]
+EventTypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--event-type", metavar="NAME", help="One more event type; can be repeated. Replaces all."
+    ),
+]
+EffectTypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--effect-type", metavar="NAME", help="One more effect; can be repeated. Replaces all."
+    ),
+]
 
 
 @app.command("create")
@@ -131,6 +149,13 @@ def set_fields(
         bool | None,
         typer.Option("--snapshots/--no-snapshots", help="Store payloads, encrypted, for 30 days."),
     ] = None,
+    providers: Providers = None,
+    event_types: EventTypes = None,
+    effect_types: EffectTypes = None,
+    no_names: Annotated[
+        bool,
+        typer.Option("--no-names", help="Remove all providers, types and effects of its own."),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Change a project's settings. Settings that are not given stay as they are."""
@@ -143,9 +168,11 @@ def set_fields(
     }
     given |= {"late_result": late_result and late_result.value, "snapshots": snapshots}
     given |= {"early_results": early_results and early_results.value}
+    given |= {"providers": providers, "event_types": event_types, "effect_types": effect_types}
     changes = {field: value for field, value in given.items() if value is not None}
     changes |= {"repair_url": None} if no_repair_url else {}
     changes |= {"alert_emails": []} if no_alert_emails else {}
+    changes |= {"providers": [], "event_types": [], "effect_types": []} if no_names else {}
     if not changes:
         raise CommandFailed(
             "nothing to change: give at least one setting, see `makegood project set --help`",

@@ -12,10 +12,20 @@ from cli.commands.http_sender import send as post
 from cli.local_operations import cli_actor, find_project_id, operate
 from cli.options import (
     CursorOption,
+    EffectFilter,
     JsonFlag,
     KeyOption,
     LimitOption,
     ProjectOption,
+    ProviderFilter,
+    SentAmount,
+    SentCurrency,
+    SentCustomer,
+    SentEffect,
+    SentPayload,
+    SentProvider,
+    SentType,
+    TypeFilter,
     UrlOption,
     one_of,
 )
@@ -27,7 +37,7 @@ from cli.output import (
     print_record,
     print_rows,
 )
-from domain.receipts import EffectType, EventType, Provider, ReceiptState
+from domain.receipts import Provider, ReceiptState
 from domain.values.timestamps import to_iso
 
 if TYPE_CHECKING:
@@ -61,19 +71,9 @@ def send(
     reference: Annotated[
         str, typer.Option(help="The app's own id of the thing affected, such as an order.")
     ],
-    event_type: Annotated[
-        EventType,
-        typer.Option(metavar="TYPE", help=f"What happened at the provider. {one_of(EventType)}"),
-    ],
-    effect_type: Annotated[
-        EffectType,
-        typer.Option(
-            metavar="EFFECT", help=f"The effect that the app must apply. {one_of(EffectType)}"
-        ),
-    ],
-    provider: Annotated[
-        Provider, typer.Option(metavar="PROVIDER", help=f"Who sent the event. {one_of(Provider)}")
-    ] = Provider.STRIPE,
+    event_type: SentType,
+    effect_type: SentEffect,
+    provider: SentProvider = Provider.STRIPE.value,
     occurred_at: Annotated[
         str | None, typer.Option(help="ISO 8601 with zone. Default: now.")
     ] = None,
@@ -83,24 +83,28 @@ def send(
     timeout_minutes: Annotated[
         float | None, typer.Option(help="Time in which the result must arrive.")
     ] = None,
-    payload: Annotated[
-        Path | None, typer.Option(help="A file with a JSON object to store with the receipt.")
-    ] = None,
+    payload: SentPayload = None,
+    amount: SentAmount = None,
+    currency: SentCurrency = None,
+    customer_reference: SentCustomer = None,
     idempotency_key: Annotated[str | None, typer.Option(help="Default: a new one.")] = None,
     url: UrlOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Send a receipt over HTTP, as an app does after it accepted an event."""
     fields = {
-        "provider": provider.value,
+        "provider": provider,
         "provider_event_id": provider_event_id,
-        "event_type": event_type.value,
-        "effect_type": effect_type.value,
+        "event_type": event_type,
+        "effect_type": effect_type,
         "internal_reference": reference,
         "occurred_at": occurred_at or to_iso(datetime.now(UTC)),
         "shopify_shop_domain": shop_domain,
         "timeout_minutes": _integer_if_whole(timeout_minutes),
         "payload": None if payload is None else _json_file(payload),
+        "amount": amount,
+        "currency": currency,
+        "customer_reference": customer_reference,
     }
     post(
         "/api/v1/receipt",
@@ -121,15 +125,9 @@ def list_some(
             metavar="STATE", help=f"Only in this state; can be repeated. {one_of(ReceiptState)}"
         ),
     ] = None,
-    provider: Annotated[Provider | None, typer.Option(help="Only from this provider.")] = None,
-    event_type: Annotated[
-        EventType | None,
-        typer.Option(metavar="TYPE", help=f"Only of this type. {one_of(EventType)}"),
-    ] = None,
-    effect_type: Annotated[
-        EffectType | None,
-        typer.Option(metavar="EFFECT", help=f"Only with this effect. {one_of(EffectType)}"),
-    ] = None,
+    provider: ProviderFilter = None,
+    event_type: TypeFilter = None,
+    effect_type: EffectFilter = None,
     reference: Annotated[
         str | None, typer.Option(help="Only with this internal reference.")
     ] = None,
@@ -141,12 +139,18 @@ def list_some(
     as_json: JsonFlag = False,
 ) -> None:
     """List receipts, newest first."""
+    from operations.names import check_known
     from operations.responses.events import EventList
     from store.receipts.queries import ListFilters
 
     async def act(operations: "Operations") -> "Page[EventRow]":
+        project_id = await find_project_id(operations, project)
+        projects = await operations.projects.list_projects(
+            None if project_id is None else [project_id]
+        )
+        check_known(projects, provider=provider, event_type=event_type, effect_type=effect_type)
         filters = ListFilters(
-            project_id=await find_project_id(operations, project),
+            project_id=project_id,
             states=tuple(state or ()),
             provider=provider,
             event_type=event_type,

@@ -29,9 +29,12 @@ def send(
     stripe_event_id: Annotated[
         str | None, typer.Option(help="Stripe's own id of the event.")
     ] = None,
-    provider: Annotated[Provider | None, typer.Option(help="Who sent the event.")] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(metavar="PROVIDER", help=f"Who sent the event. {one_of(Provider)}"),
+    ] = None,
     effect_type: Annotated[
-        EffectType | None,
+        str | None,
         typer.Option(
             metavar="EFFECT",
             help=f"Required when one event has several effects. {one_of(EffectType)}",
@@ -46,6 +49,12 @@ def send(
     error_message: Annotated[
         str | None, typer.Option(help="With --status failed: what went wrong.")
     ] = None,
+    already_applied: Annotated[
+        bool,
+        typer.Option(
+            "--already-applied", help="With --status success: the effect was applied before."
+        ),
+    ] = False,
     idempotency_key: Annotated[str | None, typer.Option(help="Default: a new one.")] = None,
     url: UrlOption = None,
     as_json: JsonFlag = False,
@@ -60,12 +69,13 @@ def send(
         "event_id": event_id,
         "provider_event_id": provider_event_id,
         "stripe_event_id": stripe_event_id,
-        "provider": provider and provider.value,
-        "effect_type": effect_type and effect_type.value,
+        "provider": provider,
+        "effect_type": effect_type,
         "status": status.value,
         "replay_id": replay_id,
         "error_code": error_code,
         "error_message": error_message,
+        "already_applied": already_applied or None,
     }
     post(
         "/api/v1/result",

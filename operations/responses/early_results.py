@@ -20,6 +20,7 @@ class EarlyResult(Response):
     status: Literal[ResultStatus.SUCCESS, ResultStatus.FAILED]
     error_code: str | None
     error_message: str | None
+    already_applied: bool = Field(description="A success that found the effect applied.")
     received_at: At
     expires_at: At = Field(description="It is deleted then, unless its receipt comes before.")
     repeats: int = Field(description="How many equal results came later.")

@@ -7,8 +7,9 @@ from pydantic import ConfigDict
 
 from domain import incidents
 from domain.incidents import TimelineKind
-from domain.receipts import EffectType, EventType, Flag, Provider, ReceiptState
+from domain.receipts import Flag, ReceiptState
 from domain.values.timestamps import to_iso
+from operations.names import EffectTypeText, EventTypeText, ProviderText
 from operations.responses.base import At, EventIdText, OrNewer, Response
 from operations.responses.incidents import Incident, Repair
 from store.db.paging import Page
@@ -21,12 +22,16 @@ class EventFields(Response):
     event_id: EventIdText
     state: OrNewer[ReceiptState]
     livemode: bool
-    provider: OrNewer[Provider]
+    provider: ProviderText
     provider_event_id: str
     stripe_event_id: str | None
-    event_type: OrNewer[EventType]
-    effect_type: OrNewer[EffectType]
+    event_type: EventTypeText
+    effect_type: EffectTypeText
     internal_reference: str
+    customer_reference: str | None
+    amount: int | None
+    currency: str | None
+    effect_key: str
     occurred_at: At
     expected_at: At | None
     accepted_at: At | None

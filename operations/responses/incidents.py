@@ -30,6 +30,9 @@ class Incident(Response):
     resolved_at: At | None
     resolution: OrNewer[Resolution] | None
     active_replay_id: ReplayIdText | None
+    amount: int | None
+    currency: str | None
+    customer_reference: str | None
 
     @classmethod
     def of(cls, incident: incidents.Incident) -> Self:

@@ -26,6 +26,9 @@ class ProjectFields(Response):
     early_results: OrNewer[EarlyResults]
     snapshots: bool
     alert_emails: list[str]
+    providers: list[str]
+    event_types: list[str]
+    effect_types: list[str]
     suspended: bool
     created_at: At
 
@@ -36,6 +39,9 @@ class ProjectFields(Response):
             project_id=project.id,
             timeout_minutes=int_if_whole(project.timeout_minutes),
             suspended=project.is_suspended,
+            providers=list(project.providers.current),
+            event_types=list(project.event_types.current),
+            effect_types=list(project.effect_types.current),
             **fields,
         )
 

@@ -1,7 +1,32 @@
+/** A project may add names of its own to each of these sets. */
+export type Provider = "stripe" | "shopify" | (string & {});
+export type EventType =
+  | "checkout.session.completed"
+  | "invoice.paid"
+  | "customer.subscription.deleted"
+  | "customer.subscription.updated"
+  | "charge.refunded"
+  | "charge.dispute.created"
+  | "orders/paid"
+  | "orders/fulfilled"
+  | "customers/create"
+  | "checkouts/create"
+  | (string & {});
+export type EffectType =
+  | "access_unlock"
+  | "credit_grant"
+  | "seat_update"
+  | "subscription_state_apply"
+  | "access_revocation"
+  | "credit_deduction"
+  | (string & {});
+
 export interface Receipt {
   accepted: true;
   event_id: string;
   timeout_at: string;
+  /** Apply the effect at most once under this key, in the job and in the repair. */
+  effect_key: string;
 }
 
 export interface Result {
@@ -15,17 +40,23 @@ export interface RepairCallback {
   replay_id: string;
   incident_id: string;
   event_id: string;
-  provider: string;
+  provider: Provider;
   provider_event_id: string;
   stripe_event_id?: string;
-  event_type: string;
-  effect_type: string;
+  event_type: EventType;
+  effect_type: EffectType;
   internal_reference: string;
   occurred_at: string;
   reason: "missing_result" | "failed_result" | "missing_receipt";
   error_code: string | null;
   requested_at: string;
   livemode: boolean;
+  /** Apply the effect at most once under this key, in the job and in the repair. */
+  effect_key: string;
+  /** In the currency's minor unit. */
+  amount: number | null;
+  currency: string | null;
+  customer_reference: string | null;
 }
 
 /** A setting or an argument can never work: answer 500. It names the setting and quotes no value. */

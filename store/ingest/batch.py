@@ -7,6 +7,7 @@ inserting its row. A second request with the key finds the row: it gets the stor
 conflict if its body differs.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,7 +20,7 @@ from domain.errors import (
     ValidationFailed,
 )
 from domain.ids import EventId, ProjectId
-from domain.receipts import NewReceipt, states_same_facts
+from domain.receipts import NewReceipt, effect_key, states_same_facts
 from domain.results import NewResult
 from domain.values.timestamps import from_unix_ms, to_iso
 from store.crypto.tokens import new_event_id
@@ -147,7 +148,9 @@ async def try_fast_insert(
         skips_holding=True,
     )
     return {
-        i: _receipt_response(row.event_id, inserted.timeout_at_ms[row.event_id])
+        i: _receipt_response(
+            row.event_id, inserted.timeout_at_ms[row.event_id], _effect_key(row.receipt)
+        )
         for i, row in receipts.items()
         if row.event_id in inserted.timeout_at_ms
     }
@@ -165,7 +168,7 @@ async def _process_new_receipts(st: Statements, clock: Clock, new: _Batch) -> li
                 await note(st, row.event_id, await clock.now(st), text=receipt.payload_note)
             if receipt.project_id in new.holding:
                 await claim_held(st, row.event_id, receipt, await clock.now(st))
-            new.verdicts[i] = _receipt_response(row.event_id, timeout_at_ms)
+            new.verdicts[i] = _receipt_response(row.event_id, timeout_at_ms, _effect_key(receipt))
         elif row.event_id in inserted.claimed:
             repeated.append(i)
         else:
@@ -196,15 +199,15 @@ async def _process_repeated_receipt(
         "FROM receipts WHERE project_id = $1 AND provider = $2 AND provider_event_id = $3 "
         "AND effect_type = $4",
         receipt.project_id,
-        receipt.provider.value,
+        str(receipt.provider),
         receipt.provider_event_id,
-        receipt.effect_type.value,
+        str(receipt.effect_type),
     )
     event_id, timeout_at_ms, event_type, internal_reference, shop_domain = rows[0]
-    repeated = (receipt.event_type.value, receipt.internal_reference, receipt.shopify_shop_domain)
+    repeated = (str(receipt.event_type), receipt.internal_reference, receipt.shopify_shop_domain)
     if states_same_facts((event_type, internal_reference, shop_domain), repeated):
         await store_response(st, request, ACCEPTED, subject=event_id)
-        return _receipt_response(event_id, timeout_at_ms)
+        return _receipt_response(event_id, timeout_at_ms, _effect_key(receipt))
     return await store_refusal(st, request, ReceiptConflict(), CONFLICT)
 
 
@@ -247,7 +250,8 @@ async def _load_response(
 ) -> Verdict:
     """The stored response of a key that was claimed before, or a conflict if the body differs."""
     rows = await st.fetch(
-        "SELECT i.fingerprint, i.status, i.body, i.subject, r.timeout_at FROM idempotency i "
+        "SELECT i.fingerprint, i.status, i.body, i.subject, r.timeout_at, r.provider, "
+        "r.provider_event_id, r.effect_type FROM idempotency i "
         "LEFT JOIN receipts r ON r.event_id = i.subject "
         "WHERE i.project_id = $1 AND i.endpoint = $2 AND i.key = $3",
         request.project_id,
@@ -256,7 +260,7 @@ async def _load_response(
     )
     if not rows:  # the transaction that we waited for released the key: a retry may succeed
         return IdempotencyInProgress(retry_after_seconds=1)
-    fingerprint, status, body, event_id, timeout_at_ms = rows[0]
+    fingerprint, status, body, event_id, timeout_at_ms, *identity = rows[0]
     if fingerprint != request.fingerprint:
         return IdempotencyConflict()
     # The key was claimed for an event that does not exist (`try_fast_insert`). Nobody got a
@@ -266,7 +270,7 @@ async def _load_response(
             return await _process_repeated_receipt(st, request, request.value, now, holding)
         return await _process_claimed(st, request, None, now, holding)
     if body is None:
-        return _receipt_response(event_id, timeout_at_ms, is_replayed=True)
+        return _receipt_response(event_id, timeout_at_ms, effect_key(*identity), is_replayed=True)
     return StoredResponse(status, bytes(body), is_replayed=True)
 
 
@@ -282,9 +286,16 @@ def _new_row(request: IngestRequest) -> NewRow | None:
     )
 
 
+def _effect_key(receipt: NewReceipt) -> str:
+    return effect_key(receipt.provider, receipt.provider_event_id, receipt.effect_type)
+
+
 def _receipt_response(
-    event_id: str, timeout_at_ms: int, *, is_replayed: bool = False
+    event_id: str, timeout_at_ms: int, key: str, *, is_replayed: bool = False
 ) -> StoredResponse:
     timeout_at = to_iso(from_unix_ms(timeout_at_ms))
-    body = f'{{"accepted":true,"event_id":"{event_id}","timeout_at":"{timeout_at}"}}'.encode()
+    # The key contains the provider's id, which may be any text.
+    quoted = json.dumps(key, ensure_ascii=False)
+    first = f'{{"accepted":true,"event_id":"{event_id}","timeout_at":"{timeout_at}"'
+    body = f'{first},"effect_key":{quoted}}}'.encode()
     return StoredResponse(ACCEPTED, body, is_replayed)

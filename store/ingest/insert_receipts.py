@@ -17,7 +17,7 @@ from store.db.sql import Statements, Value
 _RECEIPT_COLUMNS = (
     "event_id, project_id, livemode, state, provider, provider_event_id, stripe_event_id, "
     "event_type, effect_type, internal_reference, shopify_shop_domain, occurred_at, accepted_at, "
-    "timeout_at, deadline_at, flags, request_id, payload"
+    "timeout_at, deadline_at, flags, request_id, payload, amount, currency, customer_reference"
 )
 _SQLITE_KEY = """
 INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, subject, created_at)
@@ -28,7 +28,8 @@ ON CONFLICT (project_id, endpoint, key) DO UPDATE
 WHERE idempotency.created_at <= $6 RETURNING 1"""
 _SQLITE_RECEIPT = f"""
 INSERT INTO receipts ({_RECEIPT_COLUMNS})
-VALUES ($1, $2, $3, 'waiting', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, '', $14, $15)
+VALUES ($1, $2, $3, 'waiting', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, '', $14, $15,
+  $16, $17, $18)
 ON CONFLICT (project_id, provider, provider_event_id, effect_type) DO NOTHING
 RETURNING 1"""  # noqa: S608 - constants only
 _SQLITE_OUTBOX = f"""
@@ -45,11 +46,12 @@ WITH at AS MATERIALIZED (
 given AS (
   SELECT * FROM unnest($3::text[], $4::text[], $5::text[], $6::text[],
     $7::boolean[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[],
-    $14::text[], $15::bigint[], $16::bigint[], $17::text[], $18::bytea[])
+    $14::text[], $15::bigint[], $16::bigint[], $17::text[], $18::bytea[],
+    $19::bigint[], $20::text[], $21::text[])
   AS t(event_id, project_id, key, fingerprint, livemode, provider, provider_event_id,
     stripe_event_id, event_type, effect_type, internal_reference, shopify_shop_domain, occurred_at,
-    timeout_ms, request_id, payload)
-  WHERE NOT $19::boolean OR NOT EXISTS (SELECT 1 FROM projects AS p
+    timeout_ms, request_id, payload, amount, currency, customer_reference)
+  WHERE NOT $22::boolean OR NOT EXISTS (SELECT 1 FROM projects AS p
     WHERE p.id = t.project_id AND p.early_results = 'hold')
 ), keys AS (
   INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, subject, created_at)
@@ -63,7 +65,7 @@ given AS (
   INSERT INTO receipts ({_RECEIPT_COLUMNS})
   SELECT event_id, project_id, livemode, 'waiting', provider, provider_event_id, stripe_event_id,
     event_type, effect_type, internal_reference, shopify_shop_domain, occurred_at, ms,
-    ms + timeout_ms, ms + timeout_ms, '', request_id, payload
+    ms + timeout_ms, ms + timeout_ms, '', request_id, payload, amount, currency, customer_reference
   FROM given, at WHERE event_id IN (SELECT subject FROM keys)
   ORDER BY project_id, provider, provider_event_id, effect_type
   ON CONFLICT (project_id, provider, provider_event_id, effect_type) DO NOTHING
@@ -165,18 +167,20 @@ def _identity(row: NewRow) -> tuple[Value, ...]:
         row.event_id,
         receipt.project_id,
         receipt.livemode,
-        receipt.provider.value,
+        str(receipt.provider),
         receipt.provider_event_id,
         receipt.stripe_event_id,
-        receipt.event_type.value,
-        receipt.effect_type.value,
+        str(receipt.event_type),
+        str(receipt.effect_type),
         receipt.internal_reference,
         receipt.shopify_shop_domain,
     )
 
 
 def _request_columns(row: NewRow) -> tuple[Value, ...]:
-    return (row.receipt.request_id, row.payload)
+    receipt = row.receipt
+    risk = (receipt.amount, receipt.currency, receipt.customer_reference)
+    return (receipt.request_id, row.payload, *risk)
 
 
 def _columns(row: NewRow) -> tuple[Value, ...]:

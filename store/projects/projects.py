@@ -26,9 +26,11 @@ from store.db.paging import LISTED_AT_MOST
 from store.projects.api_keys import create_key
 from store.projects.data_keys import NOT_DELETED, project_row, projects_of
 from store.projects.signing_secrets import add_secret
+from store.schema.mappers import own_names_from, own_names_text
 from store.schema.tables import PROJECTS
 
 FIRST_KEY_LABEL = "first key"
+SETS = ("providers", "event_types", "effect_types")
 
 
 async def create_project(
@@ -118,7 +120,7 @@ async def change_project(
     """
     if changes.name is not UNSET:
         await _refuse_taken_name(session, sanitize(changes.name), but_for=project_id)
-    values = _changed_values(changes)
+    values = {**_changed_values(changes), **await _changed_names(session, project_id, changes)}
     if values:
         try:
             await session.execute(
@@ -166,6 +168,25 @@ def _changed_values(changes: ProjectChanges) -> dict[str, object]:
     if changes.snapshots is not UNSET:
         values["snapshots"] = changes.snapshots
     return values
+
+
+async def _changed_names(
+    session: AsyncSession, project_id: ProjectId, changes: ProjectChanges
+) -> dict[str, object]:
+    """The columns of the sets that change. A removed name is kept as retired."""
+    given = {name: names for name in SETS if (names := getattr(changes, name)) is not UNSET}
+    if not given:
+        return {}
+    columns = (PROJECTS.c[name] for name in given)
+    stored = select(*columns).where(PROJECTS.c.id == project_id, NOT_DELETED)
+    # Locked: of two changes at once, each must keep what the other retires.
+    row = (await session.execute(stored.with_for_update())).one_or_none()
+    if row is None:
+        return {}
+    return {
+        name: own_names_text(own_names_from(getattr(row, name)).replaced_by(names))
+        for name, names in given.items()
+    }
 
 
 async def _refuse_taken_name(

@@ -79,10 +79,14 @@ _SET_SOURCE = (
 # While an incident is open, the deadline that it missed stays.
 _SET_FACTS = """
 UPDATE receipts SET event_type = $2, internal_reference = $3, shopify_shop_domain = $4,
-  stripe_event_id = $5, occurred_at = $6, request_id = $7, accepted_at = $8, timeout_at = $9,
-  deadline_at = CASE WHEN state = 'expected' THEN $9 ELSE deadline_at END, lacks_receipt = false
+  stripe_event_id = $5, occurred_at = $6, request_id = $7, amount = $8, currency = $9,
+  customer_reference = $10, accepted_at = $11, timeout_at = $12,
+  deadline_at = CASE WHEN state = 'expected' THEN $12 ELSE deadline_at END, lacks_receipt = false
 WHERE event_id = $1"""
-_SET_EVENT_TYPE = "UPDATE incidents SET event_type = $2 WHERE event_id = $1"
+# An incident has copies of what its list reads.
+_SET_COPIES = """
+UPDATE incidents SET event_type = $2, amount = $3, currency = $4, customer_reference = $5
+WHERE event_id = $1"""
 _LACKING = """
 SELECT event_id FROM receipts WHERE project_id = $1 AND provider = $2 AND provider_event_id = $3
   AND effect_type = $4 AND lacks_receipt"""
@@ -148,7 +152,7 @@ async def accept_expected(
         return
     timeout_at = now + timeout_span(new.timeout_minutes)
     await st.fetch(_SET_FACTS, event_id, *_facts(new), to_unix_ms(now), to_unix_ms(timeout_at))
-    await st.fetch(_SET_EVENT_TYPE, event_id, str(new.event_type))
+    await st.fetch(_SET_COPIES, event_id, str(new.event_type), *_risk(new))
     accepted = {"timeout_at": to_iso(timeout_at), "request_id": new.request_id}
     await add_timeline(st, event_id, TimelineKind.RECEIPT_ACCEPTED, now, **accepted)
     await apply_transition(st, snapshot, Trigger.RECEIPT, now)
@@ -194,7 +198,12 @@ def _facts(new: NewReceipt) -> tuple[str | int | None, ...]:
         new.stripe_event_id,
         to_unix_ms(new.occurred_at),
         new.request_id,
+        *_risk(new),
     )
+
+
+def _risk(new: NewReceipt) -> tuple[int | None, str | None, str | None]:
+    return (new.amount, new.currency, new.customer_reference)
 
 
 async def _fetch(st: Statements, sql: str, *values: str | int) -> Sequence[Sequence[str]]:

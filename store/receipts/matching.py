@@ -11,6 +11,7 @@ from domain.ids import EventId
 from domain.receipts import Provider
 from domain.results import NewResult
 from store.db.sql import Statements
+from store.schema.tables import OWN_PROVIDER
 
 # A receipt that the app sends before its job is committed within this time.
 RETRY_AFTER_SECONDS = 1
@@ -18,9 +19,12 @@ RETRY_AFTER_SECONDS = 1
 _BY_EVENT_ID = """
 SELECT event_id, provider, effect_type, provider_event_id FROM receipts WHERE project_id = $1
   AND event_id = $2"""
-_BY_PROVIDER_ID = """
+_BY_PROVIDER_ID = f"""
 SELECT event_id, provider, effect_type, provider_event_id FROM receipts
-WHERE project_id = $1 AND provider IN ('stripe', 'shopify') AND provider_event_id = $2"""
+WHERE project_id = $1 AND provider IN ('stripe', 'shopify') AND provider_event_id = $2
+UNION ALL
+SELECT event_id, provider, effect_type, provider_event_id FROM receipts
+WHERE project_id = $1 AND provider_event_id = $2 AND {OWN_PROVIDER}"""  # noqa: S608 - constants only
 
 _BY_REPLAY_ID = """
 SELECT r.event_id FROM repairs p JOIN receipts r ON r.event_id = p.event_id
@@ -51,8 +55,8 @@ async def match_event(st: Statements, new: NewResult) -> EventId:
     candidates = [
         candidate
         for candidate in await _candidates(st, new)
-        if (provider is None or candidate.provider == provider.value)
-        and (new.effect_type is None or candidate.effect_type == new.effect_type.value)
+        if (provider is None or candidate.provider == provider)
+        and (new.effect_type is None or candidate.effect_type == new.effect_type)
     ]
     if not candidates and new.event_id is None:
         raise ReceiptNotYetKnown(retry_after_seconds=RETRY_AFTER_SECONDS)

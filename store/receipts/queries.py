@@ -19,6 +19,7 @@ from domain.incidents import Incident, IncidentState, Repair, TimelineEntry
 from domain.receipts import Receipt, ReceiptState
 from store.db.paging import Page
 from store.db.sql import SessionStatements
+from store.receipts.lists.amounts import amounts_at_risk
 from store.receipts.lists.pages import ListFilters as ListFilters
 from store.receipts.lists.pages import live_projects, page_of_ids, prefer_indexes
 from store.receipts.lists.ranges import EVENT_LIST, INCIDENT_LIST
@@ -79,13 +80,14 @@ class EventFull:
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Waiting receipts, unresolved incidents by state, and those that ended in success within the
-    last seven days.
+    last seven days. `at_risk` is the sum of the unresolved incidents' amounts for each currency.
     """
 
     waiting: int
     open: int
     repairing: int
     repaired_this_week: int
+    at_risk: tuple[tuple[str, int], ...] = ()
 
 
 async def list_events(
@@ -216,6 +218,7 @@ async def counts(
         open=await count(of_incidents, state == IncidentState.OPEN.value),
         repairing=await count(of_incidents, state == IncidentState.REPAIRING.value),
         repaired_this_week=await count(of_incidents, is_repaired, resolved_at > now - WEEK),
+        at_risk=await amounts_at_risk(session, scope),
     )
 
 

@@ -30,10 +30,10 @@ _EQUAL = (
 _EQUAL += "AND coalesce(error_message, '') = $6"
 # Decides whether a result of an ended receipt is a repeat: the stored successes, and the results
 # equal to it.
+_FACTS = "status, replay_id, error_code, error_message, already_applied"
 _EARLIER = f"""
-SELECT status, replay_id, error_code, error_message FROM results WHERE event_id = $1 AND {_EQUAL}
-UNION SELECT status, replay_id, error_code, error_message FROM results WHERE event_id = $1
-  AND status = 'success'"""  # noqa: S608
+SELECT {_FACTS} FROM results WHERE event_id = $1 AND {_EQUAL}
+UNION SELECT {_FACTS} FROM results WHERE event_id = $1 AND status = 'success'"""  # noqa: S608
 _COUNT_REPEAT = f"""
 UPDATE results SET repeats = repeats + 1, repeated_at = $7
 WHERE id = (SELECT max(id) FROM results WHERE event_id = $1 AND {_EQUAL}) RETURNING 1"""  # noqa: S608 - of constants alone
@@ -63,7 +63,13 @@ async def apply_result(
     """
     event_id = event_id or await match_event(st, new)
     snapshot = await lock_receipt(st, event_id)
-    facts = ResultFacts(new.status, new.replay_id, new.error_code, new.error_message)
+    facts = ResultFacts(
+        new.status,
+        new.replay_id,
+        new.error_code,
+        new.error_message,
+        already_applied=new.already_applied,
+    )
     trigger = classify_result(
         facts,
         state=snapshot.state,
@@ -107,8 +113,8 @@ async def _store_result(
 ) -> None:
     await st.fetch(
         "INSERT INTO results (id, event_id, status, replay_id, error_code,"
-        " error_message, received_at, digest, repeats) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)",
+        " error_message, received_at, digest, repeats, already_applied) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9)",
         result_id,
         event_id,
         facts.status.value,
@@ -117,6 +123,7 @@ async def _store_result(
         facts.error_message,
         to_unix_ms(now),
         facts.digest,
+        facts.already_applied,
     )
 
 
@@ -144,8 +151,8 @@ async def _earlier(
         return frozenset()
     rows = await st.fetch(_EARLIER, snapshot.event_id, *_equal_to(facts))
     return frozenset(
-        ResultFacts(ResultStatus(status), replay_id, error_code, error_message)
-        for status, replay_id, error_code, error_message in rows
+        ResultFacts(ResultStatus(status), replay_id, error_code, error_message, bool(is_found))
+        for status, replay_id, error_code, error_message, is_found in rows
     )
 
 

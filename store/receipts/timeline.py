@@ -257,6 +257,8 @@ def _received(result: Result) -> TimelineEntry:
         "error_message": facts.error_message,
     }
     fields |= {name: value for name, value in given.items() if value is not None}
+    if facts.already_applied:
+        fields["already_applied"] = True
     if result.repeats and result.repeated_at is not None:
         fields |= {"repeats": result.repeats, "repeated_at": result.repeated_at}
     return TimelineEntry(result.received_at, TimelineKind.RESULT_RECEIVED, fields)

@@ -50,11 +50,13 @@ _CAUSES = {
     Trigger.REPAIR_DEADLINE_PASSED: RepairCause.NO_RESULT,
     Trigger.SUCCESS: RepairCause.SUPERSEDED,
     Trigger.SUCCESS_BY_REPLAY: RepairCause.SUPERSEDED,
+    Trigger.SUCCESS_ALREADY_APPLIED: RepairCause.SUPERSEDED,
     Trigger.RESOLVE: RepairCause.CLOSED,
 }
 _RESOLUTIONS = {
     Trigger.SUCCESS: Resolution.LATE_RESULT,
     Trigger.SUCCESS_BY_REPLAY: Resolution.REPAIRED,
+    Trigger.SUCCESS_ALREADY_APPLIED: Resolution.ALREADY_APPLIED,
     Trigger.RESOLVE: Resolution.MANUAL,
 }
 _MOVE_RECEIPT = (
@@ -62,8 +64,9 @@ _MOVE_RECEIPT = (
 )
 _INSERT_INCIDENT = (
     "INSERT INTO incidents (id, event_id, project_id, state, reason, error_code, error_message,"
-    " opened_at, event_type, effect_type) SELECT $1, $2, $3, $4, $5, $6, $7, CAST($8 AS BIGINT),"
-    " event_type, effect_type FROM receipts WHERE event_id = $2"
+    " opened_at, event_type, effect_type, amount, currency, customer_reference)"
+    " SELECT $1, $2, $3, $4, $5, $6, $7, CAST($8 AS BIGINT), event_type, effect_type, amount,"
+    " currency, customer_reference FROM receipts WHERE event_id = $2"
 )
 _MOVE_INCIDENT = "UPDATE incidents SET state = $1 WHERE id = $2 AND state = $3 RETURNING 1"
 _RESOLVE_INCIDENT = (
@@ -161,12 +164,10 @@ async def _open_incident(change: Change) -> None:
 async def _reopen_incident(change: Change) -> None:
     """The active repair failed: the incident is open again."""
     snapshot, failed = change.snapshot, AlertKind.REPAIR_FAILED
-    replay_id = given(snapshot.active_replay_id)
+    incident, replay_id = snapshot.incident, given(snapshot.active_replay_id)
     await _fail_repair(change, replay_id, change.facts.cause or _CAUSES[change.trigger])
     await _move_incident(change, IncidentState.OPEN)
-    await add_alerts(
-        change.st, snapshot, snapshot.incident, failed, change.now, replay_id=replay_id
-    )
+    await add_alerts(change.st, snapshot, incident, failed, change.now, replay_id=replay_id)
 
 
 async def _begin_repair(change: Change) -> None:

@@ -29,6 +29,7 @@ from domain.incidents import (
     TimelineEntry,
     TimelineKind,
 )
+from domain.names import OwnNames
 from domain.projects import Key, Project, Scope
 from domain.receipts import EffectType, EventType, Flag, Provider, Receipt, ReceiptState
 from domain.results import EarlyResult, EarlyResults, LateResult, Result, ResultFacts, ResultStatus
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 # Without `payload`, which has up to 32 KiB and is not needed in a list.
 RECEIPT_COLUMNS = tuple(column for column in RECEIPTS.c if column.name != "payload")
 
+# Before a name that a project removed. No name begins so.
+RETIRED = "-"
+
 T = TypeVar("T", bound="DataclassInstance")
 
 
@@ -55,7 +59,22 @@ def project_from(row: Row[Any], alert_destinations: Sequence[AlertDestination]) 
         early_results=member_or_text(EarlyResults, row.early_results),
         alert_destinations=tuple(alert_destinations),
         is_suspended=row.suspended_at is not None,
+        providers=own_names_from(row.providers),
+        event_types=own_names_from(row.event_types),
+        effect_types=own_names_from(row.effect_types),
     )
+
+
+def own_names_from(text: str) -> OwnNames:
+    """The names of a column that `own_names_text` wrote."""
+    names = text.split()
+    current = tuple(name for name in names if not name.startswith(RETIRED))
+    return OwnNames(current, tuple(name[1:] for name in names if name.startswith(RETIRED)))
+
+
+def own_names_text(names: OwnNames) -> str:
+    """The names as a column holds them: space-separated, with a mark before a retired one."""
+    return " ".join((*names.current, *(RETIRED + name for name in names.retired)))
 
 
 def destination_from(row: Row[Any]) -> AlertDestination:

@@ -61,6 +61,15 @@ def _text(
     )
 
 
+def _added_text() -> Any:
+    """A column that was added later: earlier rows, and those of an earlier version, have ''."""
+    return Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
+
+
+def _amount() -> Any:
+    return Field(default=None, sa_column=Column(BigInteger, nullable=True))
+
+
 def _partial_index(name: str, *columns: str, where: str, unique: bool = False) -> Index:
     return Index(
         name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where)
@@ -91,6 +100,9 @@ ALERT_IS_FRESH = "sent_at IS NULL AND ended_at IS NULL AND tries = 0"
 ALERT_IS_RETRIED = "sent_at IS NULL AND ended_at IS NULL AND tries > 0"
 RECEIPT_IS_UNDECIDED = "state IN ('expected', 'waiting')"
 RECEIPT_IS_UNENDED = "state IN ('expected', 'waiting', 'incident')"
+# A provider that a project added. Only such rows are in the indexes.
+OWN_PROVIDER = "provider NOT IN ('stripe', 'shopify')"
+INCIDENT_IS_AT_RISK = "state <> 'resolved' AND amount IS NOT NULL"
 INCIDENT_IS_REPAIRED = "resolution <> 'manual'"
 
 
@@ -123,6 +135,10 @@ class Project(SQLModel, table=True):
     early_results: str = Field(
         default="refuse", sa_column=Column(Text, nullable=False, server_default="refuse")
     )  # refuse | hold
+    # Names that the project adds to the contract's sets, space-separated; `-` before removed ones.
+    providers: str = _added_text()
+    event_types: str = _added_text()
+    effect_types: str = _added_text()
 
 
 class ApiKey(SQLModel, table=True):
@@ -177,6 +193,12 @@ class Receipt(SQLModel, table=True):
         Index(
             "receipts_by_reference", "project_id", "internal_reference", "accepted_at", "event_id"
         ),
+        _partial_index(
+            "receipts_by_own_provider", "project_id", "provider", "event_type", where=OWN_PROVIDER
+        ),
+        _partial_index(
+            "receipts_of_own_providers", "project_id", "provider_event_id", where=OWN_PROVIDER
+        ),
         _partial_index("receipts_with_payload", "accepted_at", where="payload IS NOT NULL"),
     )
 
@@ -208,6 +230,9 @@ class Receipt(SQLModel, table=True):
         default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
     )
     source_id: str | None = _text(nullable=True)  # the first source that saw the event
+    amount: int | None = _amount()  # in the minor unit of `currency`
+    currency: str | None = _text(nullable=True)
+    customer_reference: str | None = _text(nullable=True)
 
 
 class Incident(SQLModel, table=True):
@@ -222,6 +247,11 @@ class Incident(SQLModel, table=True):
             "effect_type",
             "opened_at",
             "id",
+        ),
+        _partial_index(
+            "incidents_at_risk",
+            *("project_id", "currency", "amount", "state"),
+            where=INCIDENT_IS_AT_RISK,
         ),
         _partial_index(
             "incidents_repaired", "project_id", "resolved_at", where=INCIDENT_IS_REPAIRED
@@ -243,8 +273,11 @@ class Incident(SQLModel, table=True):
     # JSON object: the latest `reprocess` signal seen of each series
     request_marks: str | None = _text(nullable=True)
     # Those of the receipt, so that the list of incidents filters by its own indexes.
-    event_type: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
-    effect_type: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
+    event_type: str = _added_text()
+    effect_type: str = _added_text()
+    amount: int | None = _amount()
+    currency: str | None = _text(nullable=True)
+    customer_reference: str | None = _text(nullable=True)
 
 
 class SearchText(SQLModel, table=True):
@@ -258,7 +291,7 @@ class SearchText(SQLModel, table=True):
     id: int | None = _sequence()
     event_id: str = _text(unique=True)
     project_id: str = _text()
-    text: str = _text()  # internal reference and the provider's id, a line each
+    text: str = _text()  # internal and customer reference and the provider's id, a line each
 
 
 class SearchProgress(SQLModel, table=True):
@@ -325,10 +358,13 @@ class Result(SQLModel, table=True):
     error_message: str | None = _text(nullable=True)
     received_at: datetime = _instant()
     # Of status, `replay_id` and error; '' in rows from before it was kept.
-    digest: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
+    digest: str = _added_text()
     # equal ones that came later and changed nothing
     repeats: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
     repeated_at: datetime | None = _instant(nullable=True)
+    already_applied: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
+    )
 
 
 class EarlyResult(SQLModel, table=True):
@@ -357,7 +393,10 @@ class EarlyResult(SQLModel, table=True):
     status: str = _text()
     error_code: str | None = _text(nullable=True)
     error_message: str | None = _text(nullable=True)
-    digest: str = _text()  # of status and error
+    already_applied: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
+    )
+    digest: str = _text()  # of status, error and already_applied
     received_at: datetime = _instant()
     request_id: str = _text()
     repeats: int = Field(default=0)  # equal ones that came later

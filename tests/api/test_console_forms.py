@@ -27,6 +27,7 @@ FIELDS = (
         "late_result",
         "early_results",
         "snapshots",
+        *("providers", "event_types", "effect_types"),
         "label",
         "scopes",
     ),

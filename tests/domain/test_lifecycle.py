@@ -42,6 +42,7 @@ receipt                  waiting       -        applied+         open+         c
 success                  applied       applied  applied          recovered     recovered     recovered     recovered+double  closed+late
 success_to_note          -             -        -                open+         calling+      awaiting+     -                 -
 success_by_replay        -             -        -                recovered     recovered     recovered     recovered+double  closed+late
+success_already_applied  applied       applied  applied          recovered     recovered     recovered     recovered+        closed+late
 failed                   open          open     applied+against  open+         calling+      awaiting+     recovered+against closed+
 failed_after_success     -             -        -                -             -             -             -                 closed+against
 failed_by_active_replay  -             -        -                -             open          open          -                 -

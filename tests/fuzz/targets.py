@@ -41,6 +41,7 @@ from api.http.request_headers import (
 from api.ingest.schemas import WireInstant, parse_receipt, parse_result
 from domain.errors import Refusal
 from domain.ids import ProjectId
+from domain.names import OwnNames
 from domain.projects import Project
 from domain.results import LateResult
 from domain.security.api_keys import looks_like_key
@@ -264,4 +265,5 @@ def _project(*, livemode: bool) -> Project:
         alert_destinations=(),
         is_suspended=False,
         created_at=NOW,
+        providers=OwnNames(("paddle",), ("lemon",)),
     )

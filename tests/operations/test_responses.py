@@ -23,6 +23,7 @@ from domain.incidents import (
     TimelineEntry,
     TimelineKind,
 )
+from domain.names import OwnNames
 from domain.projects import CreatedProject, Key, Project, Scope
 from domain.receipts import EffectType, EventType, Flag, Provider, Receipt, ReceiptState
 from domain.results import LateResult
@@ -56,6 +57,9 @@ INCIDENT = Incident(
     resolution=Resolution.REPAIRED,
     active_replay_id=None,
     resolving_replay_id=ReplayId("rpl_1"),
+    amount=4900,
+    currency="EUR",
+    customer_reference="customer 7",
 )
 INCIDENT_JSON = {
     "id": "inc_1",
@@ -69,6 +73,9 @@ INCIDENT_JSON = {
     "resolved_at": LATER_TEXT,
     "resolution": "repaired",
     "active_replay_id": None,
+    "amount": 4900,
+    "currency": "EUR",
+    "customer_reference": "customer 7",
 }
 RECEIPT = Receipt(
     event_id=EventId("evt_1"),
@@ -91,6 +98,9 @@ RECEIPT = Receipt(
     expected_at=None,
     source_id=None,
     listed_at=AT,
+    amount=4900,
+    currency="EUR",
+    customer_reference="customer 7",
 )
 EVENT_JSON = {
     "event_id": "evt_1",
@@ -102,6 +112,10 @@ EVENT_JSON = {
     "event_type": "orders/paid",
     "effect_type": "credit_grant",
     "internal_reference": "order 1",
+    "customer_reference": "customer 7",
+    "amount": 4900,
+    "currency": "EUR",
+    "effect_key": "shopify:98d3:credit_grant",
     "occurred_at": AT_TEXT,
     "expected_at": None,
     "accepted_at": AT_TEXT,
@@ -135,6 +149,7 @@ PROJECT = Project(
     ),
     is_suspended=True,
     created_at=AT,
+    providers=OwnNames(("paddle",), ("retired",)),
 )
 PROJECT_JSON = {
     "project_id": "prj_1",
@@ -148,6 +163,9 @@ PROJECT_JSON = {
     "early_results": "refuse",
     "snapshots": False,
     "alert_emails": ["ops@shop.example"],
+    "providers": ["paddle"],
+    "event_types": [],
+    "effect_types": [],
     "suspended": True,
     "created_at": AT_TEXT,
 }

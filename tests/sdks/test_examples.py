@@ -34,6 +34,7 @@ CALLBACK = {
     "replay_id": "rpl_1",
     "event_id": "evt_1",
     "internal_reference": "order_1001",
+    "effect_key": "stripe:evt_1PqX9:access_unlock",
 }
 PROBLEM = {"code": "validation_error", "detail": "no", "retryable": False}
 

@@ -10,7 +10,11 @@ from starlette.responses import Response
 from api.console.access import EVENT_OPERATOR, EVENT_VIEWER, SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import CurrentActor, CurrentViewer
-from api.console.pages.list_page import list_values, redirect_to_short_address
+from api.console.pages.list_page import (
+    list_values,
+    own_projects,
+    redirect_to_short_address,
+)
 from api.console.ui import labels, timeline
 from api.console.ui.filters import EVENT_TABS, read_address
 from api.console.ui.list_queries import event_matches_elsewhere, event_rows, read_event
@@ -49,11 +53,14 @@ class EventPages:
         )
 
     async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
-        address = read_address("/events", request.query_params, tabs=EVENT_TABS)
+        projects = await own_projects(self._console, viewer)
+        address = read_address("/events", request.query_params, tabs=EVENT_TABS, projects=projects)
         if redirect := redirect_to_short_address(self._console, request, address):
             return redirect
         page = await event_rows(self._console.parts.database, address, viewer)
-        values = await list_values(self._console, viewer, address, page, tabs=EVENT_TABS)
+        values = await list_values(
+            self._console, viewer, address, page, tabs=EVENT_TABS, projects=projects
+        )
         values["elsewhere"] = await event_matches_elsewhere(
             self._console.parts.database, address, viewer, tabs=EVENT_TABS
         )

@@ -7,10 +7,11 @@ from starlette.responses import Response
 
 from api.console.base import Console
 from api.console.sign_in.sessions import Viewer
-from api.console.ui import filters, labels
+from api.console.ui import labels
 from api.console.ui.filters import ListAddress, has_empty_fields
 from domain.ids import ProjectId
 from domain.projects import Project
+from operations.names import known_effect_types, known_event_types, known_providers
 from operations.validation import known_id
 from store.db.paging import Page
 from store.receipts.queries import EventRow, IncidentRow
@@ -35,9 +36,9 @@ async def list_values(
     page: Page[EventRow] | Page[IncidentRow],
     *,
     tabs: Sequence[str],
+    projects: Sequence[Project],
 ) -> dict[str, object]:
-    """The values that the templates of a list need."""
-    projects = await own_projects(console, viewer)
+    """The values that the templates of a list of these projects need."""
     shown: set[str] = {row.receipt.project_id for row in page.rows}
     chosen = address.chosen.get("project")
     named = shown if chosen is None else {*shown, chosen}
@@ -48,10 +49,25 @@ async def list_values(
         "tabs": tabs,
         "projects": projects,
         "project_names": await project_names(console, viewer, projects, named),
-        "providers": [(name, labels.humanize(name)) for name in filters.PROVIDERS],
-        "event_types": filters.EVENT_TYPES,
-        "effect_types": filters.EFFECT_TYPES,
+        **_options(address, projects),
         "counts": await console.counts(viewer, project_id=address.chosen.get("project")),
+    }
+
+
+def _options(address: ListAddress, projects: Sequence[Project]) -> dict[str, object]:
+    """The values of the filters: those of the viewer's projects, and the chosen one."""
+    options = {
+        "provider": known_providers(projects),
+        "event_type": known_event_types(projects),
+        "effect_type": known_effect_types(projects),
+    }
+    for name, known in options.items():
+        chosen = address.chosen.get(name)
+        options[name] = known if chosen is None or chosen in known else (*known, chosen)
+    return {
+        "providers": [(name, labels.humanize(name)) for name in options["provider"]],
+        "event_types": options["event_type"],
+        "effect_types": options["effect_type"],
     }
 
 

@@ -21,6 +21,8 @@ from domain.users import Role
 from operations.responses.projects import int_if_whole
 from store.db.paging import LISTED_AT_MOST
 
+# The sets that a project adds names to.
+SETS = ("providers", "event_types", "effect_types")
 KEY_LIFETIMES = (30, 90, 365)  # days
 # The values of a form's fields, as typed or as stored.
 Typed = Mapping[str, object]
@@ -181,6 +183,7 @@ def _settings(project: Project) -> Typed:
         "late_result": project.late_result,
         "early_results": project.early_results,
         "snapshots": project.snapshots,
+        **{name: getattr(project, name).current for name in SETS},
     }
 
 
@@ -200,6 +203,7 @@ def _changes(fields: Mapping[str, str], project: Project) -> dict[str, Any]:
         "late_result": fields.get("late_result", ""),
         **({"early_results": fields["early_results"]} if "early_results" in fields else {}),
         "snapshots": fields.get("snapshots") == "on",
+        **{name: _words(fields.get(name, "")) for name in SETS if name in fields},
     }
 
 
@@ -213,7 +217,12 @@ def _number(text: str) -> int | float | str:
 
 
 def _addresses(fields: Mapping[str, str]) -> list[str]:
-    return fields.get("alert_emails", "").replace(",", " ").split()
+    return _words(fields.get("alert_emails", ""))
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text area, between spaces, commas or line breaks."""
+    return text.replace(",", " ").split()
 
 
 def _problems(refusal: Refusal | None) -> dict[str, str]:

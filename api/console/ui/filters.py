@@ -7,11 +7,10 @@ from urllib.parse import urlencode
 
 from domain.audit import AuditAction
 from domain.incidents import IncidentState
-from domain.receipts import EffectType, EventType, Provider, ReceiptState
+from domain.projects import Project
+from domain.receipts import ReceiptState
+from operations.names import known_effect_types, known_providers, knows_event_type
 
-PROVIDERS = tuple(provider.value for provider in Provider)
-EVENT_TYPES = tuple(event_type.value for event_type in EventType)
-EFFECT_TYPES = tuple(effect_type.value for effect_type in EffectType)
 ALL = "all"
 INCIDENT_TABS = (*(state.value for state in IncidentState), ALL)
 # Receipts that are not ended come first.
@@ -93,10 +92,24 @@ class ListAddress:
         return _shifted(_midnight(self.chosen.get("to")), timedelta(days=1))
 
 
-def read_address(path: str, query: Mapping[str, str], *, tabs: tuple[str, ...]) -> ListAddress:
-    """Parse the address of a list. Unknown and invalid parameters do not filter."""
-    known = {"provider": PROVIDERS, "event_type": EVENT_TYPES, "effect_type": EFFECT_TYPES}
+def read_address(
+    path: str,
+    query: Mapping[str, str],
+    *,
+    tabs: tuple[str, ...],
+    projects: Sequence[Project] = (),
+) -> ListAddress:
+    """Parse the address of a list. Unknown and invalid parameters do not filter.
+
+    `projects` are those of the list, whose own names are valid.
+    """
+    known = {
+        "provider": known_providers(projects),
+        "effect_type": known_effect_types(projects),
+    }
     chosen = _valid_filters(query, NAMES, known)
+    if "event_type" in chosen and not knows_event_type(projects, chosen["event_type"]):
+        del chosen["event_type"]
     tab = query.get("state") or tabs[0]
     used = chosen if tab not in tabs else {**chosen, "state": tab}
     return ListAddress(

@@ -56,6 +56,7 @@ REASONS: Mapping[str, str] = {
 RESOLUTIONS: Mapping[str, str] = {
     Resolution.REPAIRED: "Repaired",
     Resolution.LATE_RESULT: "Resolved by a late result",
+    Resolution.ALREADY_APPLIED: "Effect was already applied",
     Resolution.MANUAL: "Resolved manually",
 }
 CAUSES: Mapping[str, str] = {

@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, Response
 
 from api.console.ui import labels
 from domain.effects import IMPACTS
+from domain.values.amounts import format_amount
 from domain.values.text import readable
 
 HERE = Path(__file__).parent.parent
@@ -69,6 +70,7 @@ class Pages:
             htmx_integrity=HTMX_INTEGRITY,
             labels=labels,
             impacts=IMPACTS,
+            format_amount=format_amount,
             age_of=lambda at: labels.age(at, now()),
             time_left=lambda until: labels.time_left(until, now()),
         )

@@ -57,9 +57,9 @@ def _receipt_accepted(fields: Fields) -> TimelineText:
 def _result_received(fields: Fields) -> TimelineText:
     facts = _facts(fields, "error_code", "replay_id", "repeats", "repeated_at")
     if fields.get("status") == ResultStatus.SUCCESS:
-        return TimelineText(
-            "check", "good", "Success reported", "The app applied the effect.", facts
-        )
+        is_found = fields.get("already_applied") is True
+        detail = "The app found the effect applied." if is_found else "The app applied the effect."
+        return TimelineText("check", "good", "Success reported", detail, facts)
     return TimelineText(
         "cross", "bad", "Failure reported", str(fields.get("error_message") or ""), facts
     )

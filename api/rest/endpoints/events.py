@@ -25,7 +25,7 @@ async def list_events(
     cursor: Cursor = None,
 ) -> EventList:
     """Events, newest first. Scope `read`."""
-    filters = query.filters(caller.project.id, state)
+    filters = query.filters(caller.project, state)
     return EventList.of(await operations.events.list_events(filters, limit, cursor))
 
 

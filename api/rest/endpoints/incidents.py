@@ -26,7 +26,7 @@ async def list_incidents(
     cursor: Cursor = None,
 ) -> IncidentList:
     """Incidents, newest first. Scope `read`."""
-    filters = query.filters(caller.project.id, state)
+    filters = query.filters(caller.project, state)
     return IncidentList.of(await operations.incidents.list_incidents(filters, limit, cursor))
 
 

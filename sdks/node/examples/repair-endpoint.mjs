@@ -29,16 +29,19 @@ server.listen(Number(process.env.PORT ?? 4000), "127.0.0.1", () => {
 async function applyAndReport(callback) {
   let outcome = { status: "success" };
   try {
-    await unlockAccess(callback.internal_reference, { oncePer: callback.replay_id });
+    // The job and its repairs share the key: a job that died may have applied the effect.
+    const isNew = await unlockAccess(callback.internal_reference, { oncePer: callback.effect_key });
+    if (!isNew) outcome.already_applied = true;
   } catch (error) {
     outcome = { status: "failed", error_code: error.name, error_message: error.message };
   }
   await makegood.result({ event_id: callback.event_id, replay_id: callback.replay_id, ...outcome });
 }
 
-// Your own effect. Store `oncePer` in its transaction, and do nothing when it is there already.
+// Your own effect. Store `oncePer` in its transaction. Do nothing and return false when it is there already.
 async function unlockAccess(order, { oncePer }) {
   console.log("unlocked", order, "for", oncePer);
+  return true;
 }
 
 async function readBody(request) {

@@ -42,16 +42,21 @@ final class RepairController extends Controller
         $makegood = new Client(config('services.makegood.url'), config('services.makegood.api_key'));
         $outcome = ['status' => 'success'];
         try {
-            self::unlockAccess($callback['internal_reference'], oncePer: $callback['replay_id']);
+            // The job and its repairs share the key: a job that died may have applied the effect.
+            if (!self::unlockAccess($callback['internal_reference'], oncePer: $callback['effect_key'])) {
+                $outcome['already_applied'] = true;
+            }
         } catch (\Throwable $error) {
             $outcome = ['status' => 'failed', 'error_code' => class_basename($error), 'error_message' => $error->getMessage()];
         }
         $makegood->result(['event_id' => $callback['event_id'], 'replay_id' => $callback['replay_id'], ...$outcome]);
     }
 
-    /** Your own effect. Store `$oncePer` in its transaction, and do nothing when it is there already. */
-    private static function unlockAccess(string $order, string $oncePer): void
+    /** Your own effect. Store `$oncePer` in its transaction. Do nothing and return false when it is there already. */
+    private static function unlockAccess(string $order, string $oncePer): bool
     {
-        logger()->info('unlocked', ['order' => $order, 'replay_id' => $oncePer]);
+        logger()->info('unlocked', ['order' => $order, 'effect_key' => $oncePer]);
+
+        return true;
     }
 }

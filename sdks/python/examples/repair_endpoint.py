@@ -32,9 +32,11 @@ async def repair(request: Request, background: BackgroundTasks) -> dict[str, boo
 
 
 def apply_and_report(callback: dict[str, Any]) -> None:
-    outcome: dict[str, str] = {"status": "success"}
+    outcome: dict[str, Any] = {"status": "success"}
     try:
-        unlock_access(callback["internal_reference"], once_per=callback["replay_id"])
+        # The job and its repairs share the key: a job that died may have applied the effect.
+        if not unlock_access(callback["internal_reference"], once_per=callback["effect_key"]):
+            outcome["already_applied"] = True
     except Exception as error:  # the incident must get every failure
         outcome = {
             "status": "failed",
@@ -46,9 +48,10 @@ def apply_and_report(callback: dict[str, Any]) -> None:
     )
 
 
-def unlock_access(order: str, *, once_per: str) -> None:
+def unlock_access(order: str, *, once_per: str) -> bool:
     """Your own effect.
 
-    Store `once_per` in its transaction, and do nothing when it is there already.
+    Store `once_per` in its transaction. Do nothing and return False when it is there already.
     """
     print("unlocked", order, "for", once_per, flush=True)
+    return True

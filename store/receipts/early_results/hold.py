@@ -41,17 +41,18 @@ SELECT pg_advisory_xact_lock(CAST(value AS BIGINT))
 FROM json_array_elements_text(CAST($1 AS json)) AS value"""
 _HOLD = """
 INSERT INTO early_results (id, project_id, provider, provider_event_id, effect_type, status,
-  error_code, error_message, digest, received_at, request_id, repeats)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0)
+  error_code, error_message, digest, received_at, request_id, already_applied, repeats)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0)
 ON CONFLICT (project_id, provider_event_id, provider, effect_type, digest) DO UPDATE
   SET repeats = early_results.repeats + 1, repeated_at = excluded.received_at,
-    received_at = CASE WHEN early_results.received_at <= CAST($12 AS BIGINT)
+    received_at = CASE WHEN early_results.received_at <= CAST($13 AS BIGINT)
       THEN excluded.received_at ELSE early_results.received_at END"""
 _COUNT = "SELECT count(*) FROM early_results WHERE project_id = $1 AND provider_event_id = $2"
 _CLAIM = """
 DELETE FROM early_results WHERE project_id = $1 AND provider_event_id = $2
   AND provider IN ('', $3) AND effect_type IN ('', $4) AND received_at > $5
-RETURNING received_at, id, status, error_code, error_message, request_id, repeats"""
+RETURNING received_at, id, status, error_code, error_message, request_id, already_applied,
+  repeats"""
 _KEEP_REPEATS = "UPDATE results SET repeats = repeats + $2, repeated_at = $3 WHERE id = $1"
 
 
@@ -89,7 +90,13 @@ async def hold_result(st: Statements, new: NewResult, now: datetime) -> bool:
     ((held,),) = await st.fetch(_COUNT, new.project_id, named)
     if held >= HELD_AT_MOST:
         return False
-    facts = ResultFacts(new.status, None, new.error_code, new.error_message)
+    facts = ResultFacts(
+        new.status,
+        None,
+        new.error_code,
+        new.error_message,
+        already_applied=new.already_applied,
+    )
     provider = "stripe" if new.stripe_event_id is not None else new.provider
     await st.fetch(
         _HOLD,
@@ -104,6 +111,7 @@ async def hold_result(st: Statements, new: NewResult, now: datetime) -> bool:
         facts.digest,
         to_unix_ms(now),
         new.request_id,
+        new.already_applied,
         to_unix_ms(now - HELD_FOR),
     )
     return True
@@ -132,7 +140,7 @@ def named_event(new: NewResult) -> str | None:
 async def _apply(
     st: Statements, event_id: EventId, project_id: ProjectId, row: Row, now: datetime
 ) -> None:
-    received_ms, _, status, error_code, error_message, request_id, repeats = row
+    received_ms, _, status, code, message, request_id, already_applied, repeats = row
     new = NewResult(
         project_id=project_id,
         event_id=event_id,
@@ -141,10 +149,11 @@ async def _apply(
         provider=None,
         effect_type=None,
         status=ResultStatus(status),
-        error_code=error_code,
-        error_message=error_message,
+        error_code=code,
+        error_message=message,
         replay_id=None,
         request_id=request_id,
+        already_applied=bool(already_applied),
     )
     text = f"A {status} result had come before the receipt. It was held until now."
     await note(st, event_id, now, text=text, held_since=to_iso(from_unix_ms(received_ms)))

@@ -18,15 +18,14 @@ from domain.ids import ProjectId
 from domain.incidents import IncidentState
 from domain.receipts import ReceiptState
 from store.db.sql import SessionStatements, Statements
+from store.receipts.lists.kinds import KindRanges, kind_ranges
 from store.receipts.lists.ranges import (
-    ANY_ROW,
     EVENT_LIST,
     Bounds,
     Condition,
     Key,
+    Kind,
     ListedTable,
-    Ranges,
-    kind_ranges,
     newest,
     newest_of_candidates,
     next_page_cursor,
@@ -34,7 +33,7 @@ from store.receipts.lists.ranges import (
     read_bounds,
     reference_ranges,
 )
-from store.receipts.lists.search import Search, row_contains, search
+from store.receipts.lists.search import Search, of_row, row_contains, search
 from store.receipts.rows.details import in_projects, of_project
 from store.schema.tables import PROJECTS
 
@@ -57,7 +56,8 @@ class ListFilters:
 
     `project_id` is always given, because None means every project. `within` are the reader's
     projects, None for all. `created_after` and `created_before` exclude the instant itself. `q`
-    matches part of the internal reference or of the provider's id, or a whole id of ours.
+    matches part of the internal reference, of the customer's reference or of the provider's id, or
+    a whole id of ours.
     """
 
     project_id: ProjectId | None
@@ -127,8 +127,12 @@ async def _newest_keys(
     scope: tuple[ProjectId, ...],
     count: int,
 ) -> tuple[Key, ...]:
-    ranges, q = _ranges(table, filters, scope), (filters.q or "").strip()
-    condition = row_contains(st.dialect, table, q) if q else ANY_ROW
+    kind, q = _kind(table, filters), (filters.q or "").strip()
+    found = KindRanges(project_ranges(scope), None)
+    if kind is not None:
+        found = await kind_ranges(st, table, scope, kind)
+    ranges, of_provider = found.ranges, found.of_receipt
+    condition = row_contains(st.dialect, table, q, of_provider) if q else of_row(table, of_provider)
     if filters.internal_reference is not None and table is EVENT_LIST:
         ranges = reference_ranges(scope, filters.internal_reference)
         condition = _both(condition, _kind_condition(filters))
@@ -138,22 +142,18 @@ async def _newest_keys(
             st, table, ranges, bounds, ids, count=count, condition=condition
         )
     elif q:
-        return await search(st, Search(table, ranges, bounds, q), count=count)
+        query = Search(table, ranges, bounds, q, of_receipt=of_provider)
+        return await search(st, query, count=count)
     return await newest(st, table, ranges, bounds, count=count, condition=condition)
 
 
-def _ranges(table: ListedTable, filters: ListFilters, scope: tuple[ProjectId, ...]) -> Ranges:
+def _kind(table: ListedTable, filters: ListFilters) -> Kind | None:
+    """The filters by kind; None if there are none."""
     kind = (filters.provider, filters.event_type, filters.effect_type)
     if not filters.states and all(one is None for one in kind):
-        return project_ranges(scope)
-    every_state = tuple(ReceiptState if table is EVENT_LIST else IncidentState)
-    return kind_ranges(
-        scope,
-        states=filters.states or every_state,
-        provider=filters.provider,
-        event_type=filters.event_type,
-        effect_type=filters.effect_type,
-    )
+        return None
+    every_state = tuple(s.value for s in (ReceiptState if table is EVENT_LIST else IncidentState))
+    return Kind(tuple(dict.fromkeys(filters.states)) or every_state, *kind)
 
 
 def _kind_condition(filters: ListFilters) -> Condition:

@@ -12,14 +12,12 @@ Decision 0040 has the reasons and the measurements.
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import product
 from typing import NamedTuple
 
 from domain.ids import ProjectId
-from domain.receipts import EVENT_TYPES_OF, EffectType, EventType
 from domain.values.timestamps import ceil_unix_ms, to_unix_ms
 from store.db.paging import read_cursor, write_cursor
 from store.db.sql import Dialect, Row, Statements, Value
@@ -70,6 +68,18 @@ class Ranges:
 
     columns: tuple[str, ...]
     values: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The filters of a list by kind: the states, and a provider, event type and effect type, None
+    for all.
+    """
+
+    states: tuple[str, ...]
+    provider: str | None
+    event_type: str | None
+    effect_type: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,27 +143,6 @@ def reference_ranges(scope: Sequence[ProjectId], reference: str) -> Ranges:
     """A range for each project: its receipts of one reference."""
     values = tuple((project_id, reference) for project_id in scope)
     return Ranges(("project_id", "internal_reference"), values)
-
-
-def kind_ranges(
-    scope: Sequence[ProjectId],
-    *,
-    states: Iterable[str],
-    provider: str | None,
-    event_type: str | None,
-    effect_type: str | None,
-) -> Ranges:
-    """A range for each project, state, event type and effect type that the filters leave.
-
-    A provider is a filter on event types, because each type belongs to one provider.
-    """
-    types = {one.value for one in EventType if event_type in {None, one.value}}
-    if provider is not None:
-        by_provider = {one.value: these for one, these in EVENT_TYPES_OF.items()}
-        types &= {one.value for one in by_provider.get(provider, frozenset())}
-    effects = [one.value for one in EffectType if effect_type in {None, one.value}]
-    columns = ("project_id", "state", "event_type", "effect_type")
-    return Ranges(columns, tuple(product(scope, dict.fromkeys(states), sorted(types), effects)))
 
 
 async def newest(

@@ -7,9 +7,10 @@
 3. A frequent text has too many of them, and a text of fewer than three characters has no trigram.
    Then the ranges are checked further, until the session's time limit at most.
 
-A text matches part of the internal reference or of the provider's id, or a whole id of ours. The
-case of ASCII letters does not matter; that of others does, because SQLite folds ASCII alone and
-PostgreSQL by the locale of its server. One search has one answer on every store.
+A text matches part of the internal reference, of the customer's reference or of the provider's id,
+or a whole id of ours. The case of ASCII letters does not matter; that of others does, because
+SQLite folds ASCII alone and PostgreSQL by the locale of its server. One search has one answer on
+every store.
 """
 
 import json
@@ -20,6 +21,7 @@ from domain.ids import ProjectId
 from store.db.sql import Dialect, Statements, Value
 from store.receipts.lists.merge import MergedRanges
 from store.receipts.lists.ranges import (
+    ANY_ROW,
     EVENT_LIST,
     Bounds,
     Condition,
@@ -38,7 +40,7 @@ from store.receipts.lists.search_index import (
 )
 
 _CONTAINS = """
-  ({like_reference} OR {like_provider_id} OR {r}.event_id = CAST(:q AS TEXT)
+  ({like_reference} OR {like_provider_id} OR {like_customer} OR {r}.event_id = CAST(:q AS TEXT)
   OR {r}.event_id IN (SELECT event_id FROM incidents WHERE id = CAST(:q AS TEXT)))"""
 _LIKE = {
     "sqlite": "lower({0}) LIKE lower(CAST(:pattern AS TEXT)) ESCAPE '/'",
@@ -128,13 +130,17 @@ FAR_MORE = 2**31
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A search for the text `q` in a list, within ranges and bounds."""
+    """A search for the text `q` in a list, within ranges and bounds.
+
+    `of_receipt` is a further condition on the receipt `{r}`; None without one.
+    """
 
     table: ListedTable
     ranges: Ranges
     bounds: Bounds
     q: str
     steps: SearchSteps = STEPS
+    of_receipt: Condition | None = None
 
 
 @dataclass(slots=True)
@@ -151,14 +157,23 @@ class Checked:
         return 3 * missing * self.rows // (2 * found) if found else FAR_MORE
 
 
-def row_contains(dialect: Dialect, table: ListedTable, q: str) -> Condition:
-    """The condition that the texts of a row's receipt contain `q`."""
-    sql = _contains(dialect, "t")
-    if table is not EVENT_LIST:
-        # Not EXISTS, for which PostgreSQL would make a hash table of all receipts.
-        contains = _contains(dialect, "r")
-        sql = f"(SELECT {contains} FROM receipts AS r WHERE r.event_id = t.event_id)"  # noqa: S608 - constants only
-    return Condition(sql, _texts_of(q))
+def row_contains(
+    dialect: Dialect, table: ListedTable, q: str, of_receipt: Condition | None = None
+) -> Condition:
+    """The condition that the texts of a row's receipt contain `q`, and that it meets the other."""
+    return of_row(table, _matching(dialect, q, of_receipt))
+
+
+def of_row(table: ListedTable, of_receipt: Condition | None) -> Condition:
+    """A condition on the receipt `{r}` as one on the row `t` of a list."""
+    if of_receipt is None:
+        return ANY_ROW
+    if table is EVENT_LIST:
+        return Condition(of_receipt.sql.format(r="t"), of_receipt.values)
+    # Not EXISTS, for which PostgreSQL would make a hash table of all receipts.
+    sql = of_receipt.sql.format(r="r")
+    sql = f"(SELECT {sql} FROM receipts AS r WHERE r.event_id = t.event_id)"  # noqa: S608 - constants only
+    return Condition(sql, of_receipt.values)
 
 
 async def search(st: Statements, query: Search, *, count: int) -> tuple[Key, ...]:
@@ -173,7 +188,13 @@ async def search(st: Statements, query: Search, *, count: int) -> tuple[Key, ...
             is_index_read = True
             if (candidates := await _candidates(st, query, checked.texts)) is not None:
                 return await newest_of_candidates(
-                    st, query.table, query.ranges, query.bounds, candidates, count=count
+                    st,
+                    query.table,
+                    query.ranges,
+                    query.bounds,
+                    candidates,
+                    count=count,
+                    condition=of_row(query.table, query.of_receipt),
                 )
         if checked.rows >= query.steps.before_scan:
             checked.found += await _scan(st, query, merged.below, count)
@@ -185,21 +206,23 @@ async def search(st: Statements, query: Search, *, count: int) -> tuple[Key, ...
 
 async def _check(st: Statements, query: Search, keys: Sequence[Key], checked: Checked) -> None:
     """Compare the texts of these rows, the next ones, with the text."""
-    contains = _contains(st.dialect, "r")
+    matching = _matching(st.dialect, query.q, query.of_receipt)
     sql, values = bind(
-        _TEXTS.format(contains=contains, rows=_ROWS_OF_IDS[st.dialect, query.table.name]),
-        {"ids": json.dumps([key.id for key in keys]), **_texts_of(query.q)},
+        _TEXTS.format(
+            contains=matching.sql.format(r="r"), rows=_ROWS_OF_IDS[st.dialect, query.table.name]
+        ),
+        {"ids": json.dumps([key.id for key in keys]), **matching.values},
     )
     rows = await st.fetch(sql, *values)
-    matching = {row[0] for row in rows if row[3]}
-    checked.found += [key for key in keys if key.id in matching]
+    found = {row[0] for row in rows if row[3]}
+    checked.found += [key for key in keys if key.id in found]
     checked.rows += len(keys)
     checked.texts += [f"{row[1]}\n{row[2]}" for row in rows[: SAMPLED_TEXTS - len(checked.texts)]]
 
 
 async def _scan(st: Statements, query: Search, below: Key, count: int) -> tuple[Key, ...]:
     """The newest matches below a key, by one statement, which the time limit can end."""
-    contains = row_contains(st.dialect, query.table, query.q)
+    contains = row_contains(st.dialect, query.table, query.q, query.of_receipt)
     bounds = Bounds(query.bounds.after_ms, below)
     return await newest(st, query.table, query.ranges, bounds, count=count, condition=contains)
 
@@ -216,7 +239,7 @@ async def _candidates(st: Statements, query: Search, texts: Sequence[str]) -> Co
     ((candidates,),) = await st.fetch(sql, *values)
     if candidates > query.steps.candidates:
         return None
-    unindexed = _UNINDEXED[st.dialect].format(contains=_contains(st.dialect, "r"))
+    unindexed = _UNINDEXED[st.dialect].format(contains=_contains(st.dialect).format(r="r"))
     return Condition(
         f"{_WHOLE_IDS} UNION {_INDEXED[st.dialect]} UNION {unindexed}",
         {
@@ -234,11 +257,30 @@ def _texts_of(q: str) -> dict[str, str]:
     return {"q": q, "pattern": f"%{escaped}%"}
 
 
-def _contains(dialect: Dialect, receipt: str) -> str:
-    like_reference, like_provider_id = (
-        _LIKE[dialect].format(f"{receipt}.{name}")
-        for name in ("internal_reference", "provider_event_id")
+def _matching(dialect: Dialect, q: str, of_receipt: Condition | None) -> Condition:
+    """The condition on a receipt `{r}` that its texts contain `q`, and that it meets the other."""
+    contains = Condition(_contains(dialect), _texts_of(q))
+    if of_receipt is None:
+        return contains
+    return Condition(
+        f"({contains.sql} AND {of_receipt.sql})", {**contains.values, **of_receipt.values}
+    )
+
+
+def _contains(dialect: Dialect) -> str:
+    """The condition on a receipt `{r}`."""
+    like_reference, like_provider_id, like_customer = (
+        _LIKE[dialect].format(text)
+        for text in (
+            "{r}.internal_reference",
+            "{r}.provider_event_id",
+            # Never NULL, which is no answer.
+            "COALESCE({r}.customer_reference, '')",
+        )
     )
     return _CONTAINS.format(
-        r=receipt, like_reference=like_reference, like_provider_id=like_provider_id
+        r="{r}",
+        like_reference=like_reference,
+        like_provider_id=like_provider_id,
+        like_customer=like_customer,
     )

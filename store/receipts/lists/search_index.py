@@ -79,7 +79,8 @@ WHERE project_id = $1 AND (accepted_at, event_id) > ($2, $3) AND accepted_at < $
 ORDER BY accepted_at, event_id LIMIT $5"""
 _COPY = """
 INSERT INTO search_texts (event_id, project_id, text)
-SELECT event_id, project_id, internal_reference || {newline} || provider_event_id FROM receipts
+SELECT event_id, project_id, internal_reference || {newline} || provider_event_id
+  || COALESCE({newline} || customer_reference, '') FROM receipts
 WHERE event_id IN {ids} ORDER BY accepted_at, event_id ON CONFLICT (event_id) DO NOTHING"""
 # An expected event that was indexed gets the texts of its receipt, which comes later.
 _FORGET = "DELETE FROM search_texts WHERE event_id IN {ids}"

@@ -134,6 +134,20 @@ async def test_alert_goes_to_the_channel_that_it_names(
     assert ended["reason"] == "address_removed", "no e-mail destination is left"
 
 
+async def test_alert_says_how_much_is_at_risk_and_whose(
+    database: Database, story: Story, sealer: Sealer
+) -> None:
+    await story.opened(amount=120_450, currency="EUR", customer_reference="customer 7\r\nof Ada")
+    story.database.clock.skew = timedelta(hours=1)
+    mail = Recorder()
+
+    await activities(database, sealer, {"email": mail}).deliver()
+
+    ((message, _),) = mail.sent
+    facts = dict(message.facts)
+    assert (facts["Amount"], facts["Customer"]) == ("EUR 1,204.50", "customer 7 of Ada")
+
+
 async def test_alert_of_a_channel_of_a_newer_version_is_left_to_it(
     database: Database, story: Story, sealer: Sealer
 ) -> None:

@@ -66,6 +66,7 @@ async def test_body_and_headers_are_the_contracts(
             "requested_at",
             "livemode",
         ),
+        *("effect_key", "amount", "currency", "customer_reference"),
     ]
     signed = (
         f"{headers['x-sendpromptly-timestamp']}.{headers['x-sendpromptly-nonce']}.".encode() + body

@@ -56,6 +56,20 @@ SHOPIFY = {
         ({"timeout_minutes": "30"}, "/timeout_minutes", "wrong_type"),
         ({"timeout_minutes": True}, "/timeout_minutes", "wrong_type"),
         ({"timeout_minutes": 10**400}, "/timeout_minutes", "wrong_type"),
+        ({"amount": 100}, "/currency", "required"),
+        ({"currency": "EUR"}, "/amount", "required"),
+        ({"amount": -1, "currency": "EUR"}, "/amount", "out_of_range"),
+        ({"amount": 10**15 + 1, "currency": "EUR"}, "/amount", "out_of_range"),
+        ({"amount": 1.5, "currency": "EUR"}, "/amount", "wrong_type"),
+        ({"amount": 100.0, "currency": "EUR"}, "/amount", "wrong_type"),
+        ({"amount": True, "currency": "EUR"}, "/amount", "wrong_type"),
+        ({"amount": "100", "currency": "EUR"}, "/amount", "wrong_type"),
+        ({"amount": 100, "currency": "EURO"}, "/currency", "invalid_format"),
+        ({"amount": 100, "currency": "€€€"}, "/currency", "invalid_format"),
+        ({"amount": 100, "currency": 978}, "/currency", "wrong_type"),
+        ({"customer_reference": ""}, "/customer_reference", "too_short"),
+        ({"customer_reference": "x" * 256}, "/customer_reference", "too_long"),
+        ({"customer_reference": 7}, "/customer_reference", "wrong_type"),
     ],
     ids=lambda value: json.dumps(value)[:50] if isinstance(value, dict) else str(value),
 )
@@ -87,6 +101,9 @@ async def test_wrong_field_is_named(caller: Caller, changes: Json, pointer: str,
         },
         {"unknown": {"field": [1, 2, 3]}, "another": None},
         {"internal_reference": ': "odd": "\\ and ümläut 🎉'},
+        {"amount": 0, "currency": "JPY"},
+        {"amount": 10**15, "currency": "usd"},
+        {"customer_reference": ': "odd": "\\ and ümläut 🎉'},
     ],
     ids=lambda changes: "+".join(changes),
 )
@@ -95,11 +112,12 @@ async def test_right_receipt_is_accepted(caller: Caller, changes: Json) -> None:
     answer = await caller.send("receipt", receipt(**changes))
 
     assert answer.status_code == 202, answer.text
-    assert set(answer.json()) == {"accepted", "event_id", "timeout_at"}
+    assert set(answer.json()) == {"accepted", "event_id", "timeout_at", "effect_key"}
 
 
 async def test_null_is_as_good_as_absent(caller: Caller) -> None:
     nulls = dict.fromkeys(("stripe_event_id", "shopify_shop_domain", "payload", "timeout_minutes"))
+    nulls |= dict.fromkeys(("amount", "currency", "customer_reference"))
 
     assert (await caller.send("receipt", {**receipt(), **nulls})).status_code == 202
 

@@ -18,6 +18,7 @@ FIELDS = [
     "status",
     "error_code",
     "error_message",
+    "already_applied",
     "received_at",
     "expires_at",
     "repeats",
@@ -62,6 +63,45 @@ async def test_early_result_is_held_listed_and_applied_by_its_receipt(caller: Ca
     event = (await caller.ask("GET", f"/events/{event_id}")).json()
     assert (event["state"], event["incident"]["reason"]) == ("incident", "failed_result")
     assert (await listed(caller))["data"] == []
+
+
+async def test_held_result_of_an_own_provider_found_its_effect_applied(caller: Caller) -> None:
+    await hold(caller)
+    await caller.ask("PATCH", "/project", json={"providers": ["paddle"]})
+    named = {"provider": "paddle", "provider_event_id": "pad_1"}
+
+    answer = await caller.send("result", named | {"status": "success", "already_applied": True})
+
+    assert (answer.status_code, answer.json()) == (202, HELD)
+    (row,) = (await listed(caller))["data"]
+    assert (row["provider"], row["already_applied"]) == ("paddle", True)
+    event_id = await caller.accept(**named, event_type="any.thing")
+    event = (await caller.ask("GET", f"/events/{event_id}")).json()
+    assert (event["state"], event["incident"]) == ("applied", None)
+    (result,) = [entry for entry in event["timeline"] if entry["kind"] == "result_received"]
+    assert result["already_applied"] is True
+    assert (await listed(caller))["data"] == []
+
+
+async def test_receipt_of_a_missing_receipt_brings_amount_and_customer(
+    caller: Caller, database: Database, project: CreatedProject
+) -> None:
+    event = expected_receipt(project.project.id, provider_event_id="evt_1")
+    async with database.transaction() as session:
+        st, now = SessionStatements(session), await database.now(session)
+        (found,) = await expect_receipts(st, [event], now)
+        await open_incident(st, found.event_id, now + timedelta(minutes=15))
+    risk = {"amount": 120_450, "currency": "EUR", "customer_reference": "customer 7"}
+
+    answer = await caller.send("receipt", receipt(provider_event_id="evt_1", **risk))
+
+    assert answer.json()["event_id"] == found.event_id
+    assert answer.json()["effect_key"] == f"stripe:evt_1:{event.effect_type}"
+    shown = (await caller.ask("GET", f"/events/{found.event_id}")).json()
+    for one in (shown, shown["incident"]):
+        assert {name: one[name] for name in risk} == risk
+    rows = (await caller.ask("GET", "/incidents", params={"q": "customer 7"})).json()["data"]
+    assert [row["event_id"] for row in rows] == [found.event_id]
 
 
 async def test_list_is_paged(caller: Caller) -> None:

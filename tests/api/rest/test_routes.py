@@ -22,6 +22,10 @@ EVENT_FIELDS = [
     "event_type",
     "effect_type",
     "internal_reference",
+    "customer_reference",
+    "amount",
+    "currency",
+    "effect_key",
     "occurred_at",
     "expected_at",
     "accepted_at",
@@ -42,6 +46,9 @@ INCIDENT_FIELDS = [
     "resolved_at",
     "resolution",
     "active_replay_id",
+    "amount",
+    "currency",
+    "customer_reference",
 ]
 
 

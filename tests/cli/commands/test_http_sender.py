@@ -8,6 +8,7 @@ import pytest
 
 from tests.cli.api_process import running_api
 from tests.cli.makegood import Done, Makegood
+from tests.support.waiting import wait_until
 
 RECEIPT = (
     "receipt",
@@ -151,3 +152,41 @@ def test_key_never_appears_in_what_is_printed(makegood: Makegood) -> None:
     done = send(makegood, "evt_7", "--url", "http://127.0.0.1:9")
 
     assert makegood.settings["MAKEGOOD_KEY"] not in done.out + done.err
+
+
+def test_receipt_says_what_is_at_risk(makegood: Makegood) -> None:
+    risk = ("--amount", "4900", "--currency", "eur", "--customer", "customer 7")
+
+    accepted = send(makegood, "evt_at_risk", *risk).json
+
+    shown = makegood("receipt", "show", accepted["event_id"], "--json").json
+    assert (shown["amount"], shown["currency"]) == (4900, "EUR")
+    assert shown["customer_reference"] == "customer 7"
+    assert accepted["effect_key"] == shown["effect_key"]
+
+
+def test_result_says_that_the_effect_was_found_applied(makegood: Makegood) -> None:
+    event_id = send(makegood, "evt_found").json["event_id"]
+    found = ("--status", "success", "--already-applied")
+
+    sent = makegood("result", "send", "--event-id", event_id, *found, "--json").json
+
+    timeline = makegood("receipt", "show", event_id, "--json").json["timeline"]
+    assert sent["state"] == "applied"
+    assert timeline[-1]["already_applied"] is True
+
+
+def test_name_of_the_project_is_sent_and_filters_the_list(makegood: Makegood) -> None:
+    makegood("project", "set", "shop", "--provider", "paddle", "--effect-type", "license_issue")
+    own = ("--provider", "paddle", "--event-type", "a.b", "--effect-type", "license_issue")
+
+    sent = ("receipt", "send", "--event-id", "pad_1", "--reference", "order-7", *own, "--json")
+    # The API process reads the settings of a project again within 5 s.
+    wait_until(lambda: makegood(*sent).code == 0, what="the API knew the names")
+    accepted = makegood(*sent).json
+    listed = makegood("receipt", "list", *own, "--json").json
+    unknown = makegood("receipt", "list", "--provider", "paypal")
+
+    assert [row["event_id"] for row in listed["data"]] == [accepted["event_id"]]
+    assert unknown.code == 2
+    assert "provider: Must be 'stripe', 'shopify' or 'paddle'." in unknown.err

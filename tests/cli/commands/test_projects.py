@@ -187,3 +187,17 @@ def test_project_is_deleted_when_its_name_is_given_twice(makegood: Makegood) -> 
         "cli",
     )
     assert makegood("key", "list", "shop").code == 3
+
+
+def test_own_names_are_set_and_removed(makegood: Makegood) -> None:
+    makegood("project", "create", "shop", "--mode", "test")
+    names = ("--provider", "paddle", "--provider", "internal", "--effect-type", "license_issue")
+
+    added = makegood("project", "set", "shop", *names, "--json").json
+    refused = makegood("project", "set", "shop", "--provider", "Paddle")
+    removed = makegood("project", "set", "shop", "--no-names", "--json").json
+
+    assert added["providers"] == ["paddle", "internal"]
+    assert (added["event_types"], added["effect_types"]) == ([], ["license_issue"])
+    assert (refused.code, "providers/0" in refused.err) == (2, True)
+    assert [removed[name] for name in ("providers", "event_types", "effect_types")] == [[], [], []]

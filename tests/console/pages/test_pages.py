@@ -225,3 +225,19 @@ async def test_a_project_shows_its_settings_and_never_its_secrets(
     assert project.key.hint in page
     assert project.api_key not in page
     assert project.signing_secret not in page
+
+
+async def test_amount_and_customer_are_on_the_pages(operator: Visitor, story: Story) -> None:
+    event_id, _ = await story.opened(
+        amount=120_450, currency="EUR", customer_reference="customer <7>"
+    )
+    await story.opened(amount=5_000, currency="JPY")
+
+    event, listed = [
+        (await operator.open(path)).text for path in (f"/events/{event_id}", "/incidents")
+    ]
+
+    assert "EUR 1,204.50" in event
+    assert html.escape("customer <7>") in event
+    assert "EUR 1,204.50 at risk" in listed
+    assert "JPY 5,000 at risk" in listed

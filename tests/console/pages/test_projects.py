@@ -220,3 +220,33 @@ async def test_a_project_is_deleted_by_typing_its_name(
     log = (await operator.open("/audit")).text
     assert ("Receipts ended" in log, f'href="{path}"' in log) == (True, False)
     assert (await operator.open(path)).status_code == 404
+
+
+async def test_own_names_are_saved_and_offered_as_filters(
+    operator: Visitor, project: CreatedProject
+) -> None:
+    status, page = await settings_of(
+        operator,
+        project,
+        providers="paddle, internal",
+        event_types="invoice.voided",
+        effect_types="license_issue",
+    )
+
+    incidents = (await operator.open("/incidents?provider=internal")).text
+
+    assert status == 303
+    assert "paddle\ninternal</textarea>" in page
+    assert '<option value="internal" selected>Internal</option>' in incidents
+    assert "<option>invoice.voided</option>" in incidents
+    assert '<option value="license_issue">License issue</option>' in incidents
+
+
+async def test_ill_formed_own_name_is_reported_at_its_field(
+    operator: Visitor, project: CreatedProject
+) -> None:
+    status, page = await settings_of(operator, project, providers="Paddle")
+
+    assert status == 422
+    assert 'id="providers-problem"' in page
+    assert ">Paddle</textarea>" in page

@@ -2,10 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
-from api.console.ui import filters
 from api.console.ui.filters import EVENT_TABS, INCIDENT_TABS, has_empty_fields, read_address
+from domain.ids import ProjectId
 from domain.incidents import IncidentState
+from domain.names import OwnNames
+from domain.projects import Project
 from domain.receipts import EffectType, EventType, Provider, ReceiptState
+from domain.results import LateResult
+from operations.names import known_effect_types, known_event_types, known_providers
 
 
 def test_the_bare_address_is_the_first_tab_with_nothing_chosen() -> None:
@@ -75,9 +79,9 @@ def test_a_form_sent_with_empty_fields_is_noticed() -> None:
 
 
 def test_the_choices_are_those_of_the_contract() -> None:
-    assert set(filters.PROVIDERS) == set(Provider)
-    assert set(filters.EVENT_TYPES) == set(EventType)
-    assert set(filters.EFFECT_TYPES) == set(EffectType)
+    assert set(known_providers([])) == set(Provider)
+    assert set(known_event_types([])) == set(EventType)
+    assert set(known_effect_types([])) == set(EffectType)
     assert set(EVENT_TABS) - {"all"} == set(ReceiptState)
     assert set(INCIDENT_TABS) - {"all"} == set(IncidentState)
 
@@ -92,4 +96,34 @@ def test_tabs_begin_with_what_needs_somebody() -> None:
         "applied",
         "recovered",
         "closed",
+    )
+
+
+def test_own_names_of_the_projects_are_filters() -> None:
+    project = a_project(
+        providers=OwnNames(("paddle",), ("lemon",)), effect_types=OwnNames(("license_issue",))
+    )
+    query = {"provider": "lemon", "event_type": "any.thing", "effect_type": "license_issue"}
+
+    known = read_address("/events", query, tabs=EVENT_TABS, projects=[project])
+    unknown = read_address("/events", query, tabs=EVENT_TABS)
+
+    assert dict(known.chosen) == query
+    assert dict(unknown.chosen) == {}
+
+
+def a_project(**changes: OwnNames) -> Project:
+    return Project(
+        id=ProjectId("prj_1"),
+        name="shop",
+        livemode=False,
+        repair_url=None,
+        repair_url_gone=False,
+        timeout_minutes=30.0,
+        late_result=LateResult.RESOLVE,
+        snapshots=False,
+        alert_destinations=(),
+        is_suspended=False,
+        created_at=datetime(2026, 11, 1, tzinfo=UTC),
+        **changes,
     )

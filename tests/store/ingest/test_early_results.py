@@ -74,6 +74,51 @@ async def test_failed_result_is_held_and_opens_the_incident_with_its_error(
     assert await count(database, "outbox", "kind IN ('start', 'result')") == 2
 
 
+async def test_held_result_says_that_the_effect_was_already_applied(
+    database: Database, desk: Desk
+) -> None:
+    await desk.say(early(desk, already_applied=True))
+    await desk.say(early(desk, provider_event_id="evt_2"))
+    before = await held(database)
+
+    for name in ("evt_1", "evt_2"):
+        await desk.stored(provider_event_id=name)
+
+    listed = {one.provider_event_id: one.already_applied for one in before}
+    assert listed == {"evt_1": True, "evt_2": False}
+    for name, found in (("evt_1", "already_applied"), ("evt_2", "NOT already_applied")):
+        of_event = f"event_id IN (SELECT event_id FROM receipts WHERE provider_event_id = '{name}')"
+        assert await count(database, "results", f"{of_event} AND {found}") == 1
+    assert await count(database, "receipts", "state = 'applied'") == 2
+
+
+async def test_success_and_one_that_was_already_applied_are_two_held_results(
+    database: Database, desk: Desk
+) -> None:
+    for already_applied in (True, False, True):
+        await desk.say(early(desk, already_applied=already_applied))
+
+    found = {one.already_applied: one.repeats for one in await held(database)}
+
+    assert found == {True: 1, False: 0}
+
+
+async def test_result_of_an_own_provider_is_held_and_claimed(
+    database: Database, desk: Desk
+) -> None:
+    own = {"provider": "paddle", "effect_type": "license_issue"}
+    await desk.say(early(desk, **own))
+    await desk.stored(provider_event_id="evt_1")
+    (before,) = await held(database)
+
+    event_id = await desk.stored(provider_event_id="evt_1", event_type="any.thing", **own)
+
+    assert (before.provider, before.effect_type) == ("paddle", "license_issue")
+    assert await held(database) == []
+    assert await count(database, "receipts", "state = 'waiting' AND provider = 'stripe'") == 1
+    assert await count(database, "results", f"event_id = '{event_id}'") == 1
+
+
 async def test_project_that_refuses_holds_nothing(
     database: Database, project: CreatedProject, desk: Desk
 ) -> None:

@@ -176,6 +176,45 @@ async def test_receipt_after_the_incident_or_the_end_is_noted(
         assert row["event_type"] == EventType.CHARGE_REFUNDED
 
 
+@pytest.mark.parametrize(
+    "state", [state for state in LifecycleState if state is not LifecycleState.WAITING]
+)
+async def test_receipt_of_an_expected_event_states_what_is_at_risk(
+    story: Story, state: LifecycleState
+) -> None:
+    event_id = await story.reach_unreceipted(state)
+    risk = {"amount": 120_450, "currency": "EUR", "customer_reference": "customer 7"}
+
+    await story.accept(event_id, **risk)
+
+    incidents = await story.rows("incidents", event_id)
+    stored = [*await story.rows("receipts", event_id), *incidents]
+    assert [{name: row[name] for name in risk} for row in stored] == [risk] * len(stored)
+    assert len(incidents) == (
+        0 if state in {LifecycleState.EXPECTED, LifecycleState.APPLIED} else 1
+    )
+
+
+async def test_incident_that_opens_later_has_what_the_receipt_stated(story: Story) -> None:
+    event_id = await story.expected()
+    await story.accept(event_id, amount=500, currency="JPY", customer_reference="customer 8")
+
+    await story.result(event_id, "failed")
+
+    (incident,) = await story.rows("incidents", event_id)
+    stated = (incident["amount"], incident["currency"], incident["customer_reference"])
+    assert stated == (500, "JPY", "customer 8")
+
+
+async def test_effect_of_an_expected_event_was_already_applied(story: Story) -> None:
+    event_id = await story.expected()
+
+    applied = await story.result(event_id, already_applied=True)
+
+    assert applied.state is ReceiptState.APPLIED
+    assert [row["already_applied"] for row in await story.rows("results", event_id)] == [True]
+
+
 async def test_incident_of_a_missing_receipt_ends_only_on_a_success(story: Story) -> None:
     event_id = await story.reach_unreceipted(LifecycleState.OPEN)
     await story.accept(event_id)

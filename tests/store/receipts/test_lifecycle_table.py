@@ -176,6 +176,9 @@ def facts_of(trigger: Trigger, replay_id: ReplayId | None) -> TriggerFacts:
             return TriggerFacts(cause=RepairCause.EXHAUSTED)
         case Trigger.RESOLVE:
             return TriggerFacts(reason="refunded", requested_by=OPERATOR)
+        case Trigger.SUCCESS_ALREADY_APPLIED:
+            found = ResultFacts(ResultStatus.SUCCESS, None, None, None, already_applied=True)
+            return TriggerFacts(result=found)
         case _ if trigger in SUCCESSES:
             return TriggerFacts(result=ResultFacts(ResultStatus.SUCCESS, None, None, None))
         case _ if trigger in FAILURES:

@@ -19,6 +19,7 @@ from domain.ids import ProjectId
 from store.audit.log import AuditFilters, list_audit
 from store.db.database import Database
 from store.db.sql import SessionStatements
+from store.receipts.lists.kinds import kind_ranges
 from store.receipts.lists.pages import prefer_indexes
 from store.receipts.lists.ranges import (
     EVENT_LIST,
@@ -27,8 +28,8 @@ from store.receipts.lists.ranges import (
     OLDEST_MS,
     Bounds,
     Key,
+    Kind,
     ListedTable,
-    kind_ranges,
     project_ranges,
 )
 from store.receipts.lists.search import Search, SearchSteps, search
@@ -137,14 +138,15 @@ async def test_scan_of_a_frequent_text_reads_its_ranges_by_their_index(
     database: Database, listed: ListedTable, states: tuple[str, ...]
 ) -> None:
     filled = await fill_lists(database, RECEIPTS)
-    kinds = {"provider": None, "event_type": None, "effect_type": None}
-    ranges = kind_ranges(filled.projects, states=states, **kinds)
-    ranges = ranges if states else project_ranges(filled.projects)
+    ranges = project_ranges(filled.projects)
     steps = SearchSteps(first=10, before_index=20, before_scan=40, candidates=-1)
-    asked = Search(listed, ranges, Bounds(OLDEST_MS, Key(NEWEST_MS, "")), "zzz-none", steps)
 
     async with database.reading() as session:
         st = SessionStatements(session)
+        if states:
+            kind = Kind(states, None, None, None)
+            ranges = (await kind_ranges(st, listed, filled.projects, kind)).ranges
+        asked = Search(listed, ranges, Bounds(OLDEST_MS, Key(NEWEST_MS, "")), "zzz-none", steps)
         await prefer_indexes(st)
         with noted(session) as statements:
             await search(st, asked, count=20)
