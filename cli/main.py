@@ -27,6 +27,8 @@ from cli.commands import info as about
 from cli.commands import root_secret as secret_key
 from cli.demo import command as demo
 from cli.doctor import command as doctor
+from cli.evidence import export as evidence_export
+from cli.evidence import group as evidence
 from cli.output import CommandFailed, print_notice
 
 # Plain tracebacks: the framed ones print local variables, which can be secrets.
@@ -60,6 +62,7 @@ def _root(
 
 for _part in (services, backup, doctor, demo, trigger, about):
     _part.register(app)
+evidence_export.register(receipts.app)
 for _name, _group in (
     ("project", projects.app),
     ("key", keys.app),
@@ -69,6 +72,7 @@ for _name, _group in (
     ("receipt", receipts.app),
     ("result", results.app),
     ("signature", signatures.app),
+    ("evidence", evidence.app),
     ("audit", audit.app),
 ):
     app.add_typer(_group, name=_name)

@@ -223,5 +223,9 @@ class TooManyUnknownKeys(Unavailable):
     """
 
 
+class EvidenceKeyLost(Unavailable):
+    """No known root secret opens the instance's evidence key: run `makegood doctor`."""
+
+
 class TooSlow(Unavailable):
     """The search took longer than it may: narrow it."""

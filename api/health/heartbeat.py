@@ -16,8 +16,8 @@ import uuid_utils
 from api.auth.api_keys import ApiKeyCache
 from domain.errors import Unavailable
 from domain.outage import heartbeat_interval
-from store.crypto.key_digests import redigest_keys
 from store.crypto.encryption import Sealer
+from store.crypto.process_secrets import redigest_keys
 from store.db.database import Database
 from store.projects import api_keys as keys
 from store.status import heartbeats

@@ -4,10 +4,16 @@ from functools import cache
 
 from fastapi import APIRouter
 
-from api.rest.endpoints import audit, events, incidents, project
+from api.rest.endpoints import audit, events, evidence, incidents, project
 from api.rest.routing import add_route
 
-ROUTES = (*events.ROUTES, *incidents.ROUTES, *project.ROUTES, *audit.ROUTES)
+ROUTES = (
+    *events.ROUTES,
+    *evidence.ROUTES,
+    *incidents.ROUTES,
+    *project.ROUTES,
+    *audit.ROUTES,
+)
 
 
 @cache

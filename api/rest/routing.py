@@ -37,7 +37,8 @@ Handler = Callable[..., Any]
 class Route:
     """One operation of the API.
 
-    `refusals` are those in addition to `EVERY_CALL` and, with a `body`, to `WITH_BODY`.
+    `refusals` are those in addition to `EVERY_CALL` and, with a `body`, to `WITH_BODY`. `answer` is
+    the model of a response that the handler writes itself. None: it returns the model.
     """
 
     method: str
@@ -47,6 +48,7 @@ class Route:
     refusals: tuple[Code, ...]
     status: int
     body: type[BaseModel] | None
+    answer: type[BaseModel] | None
 
 
 def route(
@@ -56,17 +58,19 @@ def route(
     *refusals: Code,
     status: int = 200,
     body: type[BaseModel] | None = None,
+    answer: type[BaseModel] | None = None,
 ) -> Callable[[Handler], Route]:
     """Declare the decorated handler as the route of this method and path."""
 
     def declare(handler: Handler) -> Route:
-        return Route(method, path, summary, handler, refusals, status, body)
+        return Route(method, path, summary, handler, refusals, status, body, answer)
 
     return declare
 
 
 def add_route(router: APIRouter, added: Route) -> None:
     """Give the route to FastAPI. Its handler's docstring is the text of the API reference."""
+    written = {} if added.answer is None else {"response_model": added.answer}
     body_refusals = () if added.body is None else WITH_BODY
     router.add_api_route(
         added.path,
@@ -78,6 +82,7 @@ def add_route(router: APIRouter, added: Route) -> None:
         status_code=added.status,
         responses=problem_responses(*EVERY_CALL, *added.refusals, *body_refusals),
         openapi_extra=None if added.body is None else _request_body(added.body),
+        **written,
     )
 
 

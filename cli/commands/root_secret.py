@@ -80,11 +80,7 @@ def drop(
             ExitCode.USAGE,
         )
     found = _status(settings)
-    is_needed = (
-        not found.is_rotated
-        or found.has_old_data_keys
-        or (found.old_keys and not force)
-    )
+    is_needed = not found.is_rotated or found.has_old_data_keys or (found.old_keys and not force)
     if found.has_previous and is_needed:
         raise CommandFailed(f"the previous secret is still needed: {_next_step(found, settings)}")
     if found.has_previous:

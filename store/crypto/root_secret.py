@@ -6,24 +6,21 @@
 2. `rotate` puts the current root secret in force and rewraps every data key, of projects, of
    authenticator apps and of the evidence key.
 3. The text of an API key is not stored, so its digest is replaced when the key is next used
-   (`store.crypto.key_digests`).
+   (`store.crypto.process_secrets`).
 4. `secret_status` reports what the previous root secret is still needed for.
 """
 
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Select, and_, or_, select, update
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.errors import Unavailable
 from domain.ids import ProjectId, UserId
 from domain.projects import Key
 from store.crypto.encryption import RootSecret, SealBroken, Sealer
-from store.db.database import Database
 from store.schema.mappers import key_from
 from store.schema.tables import API_KEYS, EVIDENCE_KEYS, PROJECTS, TOTP_FACTORS, USERS
 from store.status.heartbeats import (
@@ -154,19 +151,6 @@ async def root_that_writes(session: AsyncSession, sealer: Sealer) -> RootSecret:
     # The lock makes a rotation wait for this transaction, or this transaction for the rotation.
     await lock_fact(session, SECRET_FACT)
     return await root_in_force(session, sealer)
-
-
-async def refuse_unknown_secret(database: Database, sealer: Sealer) -> None:
-    """Return if the root secret in force is known, or if the store is unavailable.
-
-    A process without it would refuse valid keys.
-
-    Raises: SecretUnknown.
-    """
-    # Unavailable or without its tables: both are reported elsewhere.
-    with suppress(Unavailable, SQLAlchemyError):
-        async with database.reading() as session:
-            await root_in_force(session, sealer)
 
 
 async def rotate(session: AsyncSession, sealer: Sealer, now: datetime) -> int:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.security.evidence import key_id
 from domain.values.timestamps import to_unix_ms
-from store.crypto.encryption import SealBroken, Sealer
+from store.crypto.encryption import Sealer
 from store.crypto.root_secret import root_of_new_data_key
 from store.evidence.signatures import new_private_key, public_key_of, sign
 from store.schema.tables import EVIDENCE_KEYS
@@ -25,10 +25,6 @@ _INSERT = text(
     " VALUES (:id, 'current', :public_key, :data_key, :sealed, :created_at)"
     " ON CONFLICT DO NOTHING RETURNING id"
 )
-
-
-class EvidenceKeyUnknown(Exception):
-    """No known root secret opens the private key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +88,16 @@ async def retire_current_key(session: AsyncSession, *, now: datetime) -> str | N
 async def sign_with(
     session: AsyncSession, sealer: Sealer, key: EvidenceKey, statement: bytes
 ) -> bytes:
-    """The signature of the current key. Raises: EvidenceKeyUnknown."""
+    """The signature of the current key. Raises: SealBroken."""
     row = (await session.execute(select(EVIDENCE_KEYS).where(EVIDENCE_KEYS.c.id == key.id))).one()
-    try:
-        private_key = sealer.open(
-            row.data_key,
-            project_id=key.id,
-            table="evidence_keys",
-            column="sealed",
-            row=key.id,
-            sealed=row.sealed,
-        )
-    except SealBroken:
-        raise EvidenceKeyUnknown from None
+    private_key = sealer.open(
+        row.data_key,
+        project_id=key.id,
+        table="evidence_keys",
+        column="sealed",
+        row=key.id,
+        sealed=row.sealed,
+    )
     return sign(private_key, statement)
 
 

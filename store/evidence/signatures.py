@@ -3,6 +3,7 @@
 Opens no store: `makegood evidence verify` runs where there is none.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -18,7 +19,7 @@ class Verdict:
 
     - `evidence`: the file, if it is intact. Else `problem` says what is wrong, and `entry` is the
       number of the first broken entry, None if the problem is elsewhere.
-    - `is_signer_known`: the file was signed by the public key that the caller gave. False if the
+    - `is_signer_known`: the file was signed by a public key that the caller gave. False if the
       caller gave none: then anybody may have made the file.
     """
 
@@ -44,12 +45,12 @@ def sign(private_key: bytes, statement: bytes) -> bytes:
     return Ed25519PrivateKey.from_private_bytes(private_key).sign(statement)
 
 
-def verify_evidence(file: bytes, *, public_key: str | None) -> Verdict:
+def verify_evidence(file: bytes, *, public_keys: Collection[str]) -> Verdict:
     """Check every byte of the file.
 
-    `public_key` is the key that the caller trusts, 64 hex digits. None: the key in the file is
-    taken, which finds every change, except by somebody who signs the changed file again with a key
-    of their own.
+    `public_keys` are those that the caller trusts, 64 hex digits each. Without any, the key in the
+    file is taken. This finds every change, except by somebody who signs the changed file again with
+    a key of their own.
     """
     try:
         evidence = read_evidence(file)
@@ -58,10 +59,10 @@ def verify_evidence(file: bytes, *, public_key: str | None) -> Verdict:
     if not _is_signed(evidence):
         problem = "its signature does not match: something outside of its entries was changed"
         return Verdict(None, is_signer_known=False, problem=problem)
-    if public_key is not None and evidence.public_key != public_key:
+    if public_keys and evidence.public_key not in public_keys:
         problem = f"it was signed by another key, {evidence.key_id}"
         return Verdict(None, is_signer_known=False, problem=problem)
-    return Verdict(evidence, is_signer_known=public_key is not None)
+    return Verdict(evidence, is_signer_known=bool(public_keys))
 
 
 def _is_signed(evidence: Evidence) -> bool:
