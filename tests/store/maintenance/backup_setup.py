@@ -15,6 +15,7 @@ from domain.lifecycle import LifecycleState
 from store.audit.log import record
 from store.crypto.encryption import Sealer
 from store.db.database import Database
+from store.evidence.keys import create_evidence_key
 from store.db.sql import Dialect
 from store.maintenance.backup import TABLES, back_up, restore
 from store.maintenance.backup_file import BackupReader, BackupWriter, written_whole
@@ -131,6 +132,7 @@ async def lived_in(story: Story, sealer: Sealer) -> None:
             insert(TABLES["totp_factors"]),
             {"data_key": b"\x01", "sealed": b"\x02", "last_step": 1, **of_user},
         )
+        await create_evidence_key(session, sealer, now=now)
         await session.execute(insert(TABLES["recovery_codes"]), {"digest": "code", **of_user})
         await session.execute(
             insert(TABLES["identities"]),
