@@ -15,8 +15,8 @@ from domain.lifecycle import LifecycleState
 from store.audit.log import record
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from store.evidence.keys import create_evidence_key
 from store.db.sql import Dialect
+from store.evidence.keys import create_evidence_key
 from store.maintenance.backup import TABLES, back_up, restore
 from store.maintenance.backup_file import BackupReader, BackupWriter, written_whole
 from store.revisions import revisions
