@@ -16,7 +16,6 @@ from store.db.database import Database
 from store.evidence.signatures import verify_evidence
 from store.projects.api_keys import create_key
 from tests.api.serving import Caller
-from tests.support.given import Story
 
 Json = dict[str, Any]
 ORDER = ("event", "incident", "result", "repair", "alert", "audit", "timeline")
@@ -110,7 +109,7 @@ async def test_any_changed_byte_of_a_real_file_is_found(caller: Caller) -> None:
 
 
 async def test_alerts_are_in_it_with_what_became_of_them(
-    caller: Caller, project: CreatedProject, story: Story
+    caller: Caller,
 ) -> None:
     changed = await caller.ask("PATCH", "/project", json={"alert_emails": ["ada@shop.example"]})
     assert changed.status_code == 200
@@ -176,7 +175,6 @@ async def test_only_admins_get_the_file_because_it_holds_audit_entries(
             session,
             sealer,
             project_id=project.project.id,
-            livemode=False,
             label="all but admin",
             scopes=frozenset(Scope) - {Scope.ADMIN},
             now=await database.now(session),

@@ -1,5 +1,5 @@
-"""The evidence key: one signs, it survives a new root secret and a restore, and a retired one has no
-private key.
+"""The evidence key: one signs, it survives a new root secret and a restore, and a retired one has
+no private key.
 """
 
 import asyncio
