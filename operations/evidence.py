@@ -5,6 +5,7 @@ creates the instance's key. Nothing else about the event changes, so an ended ev
 entries in every file.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from importlib.metadata import version
@@ -30,6 +31,7 @@ from store.evidence.keys import EvidenceKey
 from store.receipts.queries import EventRow
 from store.status.installation import installation_id, read_installation_id
 
+ENTRIES_AT_ONCE = 100
 Content = tuple[EvidenceKind, Mapping[str, object]]
 
 
@@ -105,6 +107,8 @@ class EvidenceOperations:
         builder = EvidenceBuilder()
         async for kind, content in _contents(session, event):
             builder.add(kind, content)
+            if builder.entries % ENTRIES_AT_ONCE == 0:
+                await asyncio.sleep(0)  # a long life blocks no other request
         facts = await _facts(session, event.receipt, key, await self._database.now(session))
         statement = builder.statement(**facts)
         try:

@@ -81,6 +81,11 @@ class EvidenceBuilder:
         self.head = GENESIS
         self._entries: list[bytes] = []
 
+    @property
+    def entries(self) -> int:
+        """How many entries the file has so far."""
+        return len(self._entries)
+
     def add(self, kind: EvidenceKind, content: Mapping[str, object]) -> None:
         """Add an entry. `content` are JSON values."""
         entry = {
