@@ -66,9 +66,9 @@ async def test_changed_byte_exits_1_and_names_the_first_broken_entry(
 ) -> None:
     file = tmp_path / "evidence.json"
     await run(makegood, "receipt", "evidence", event_id, "--output", str(file))
-    second = file.read_bytes().index(b'"kind":"incident"')
     changed = bytearray(file.read_bytes())
-    changed[second - 100] ^= 1
+    end = changed.index(b'"kind":"incident"')
+    changed[changed.rindex(b"repaired", 0, end)] ^= 1
     file.write_bytes(changed)
 
     checked = await run(offline, "evidence", "verify", str(file))
