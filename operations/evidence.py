@@ -55,15 +55,17 @@ class EvidenceOperations:
     ) -> tuple[str, bytes]:
         """The event's id, and its file, of one snapshot of the store.
 
-        Raises: NotFound; EvidenceKeyLost when no known root secret opens the instance's key.
+        Raises: NotFound; RateLimited; EvidenceKeyLost when no known root secret opens the
+            instance's key.
         """
         # Before the key: an unknown id changes nothing.
         async with self._database.reading(project_id or ALL_PROJECTS) as session:
-            await load_event(session, project_id, event_id)
+            project = (await load_event(session, project_id, event_id)).receipt.project_id
             is_new = await keys.read_current_key(session) is None
         if is_new:
             await self._create_key(actor)
-        async with self._database.reading(project_id or ALL_PROJECTS) as session:
+        # As a search: a long life takes seconds, and must not hold the connections of pages.
+        async with self._database.searching(project) as session:
             event = await load_event(session, project_id, event_id)
             return event.receipt.event_id, await self._file(session, event)
 
