@@ -40,7 +40,7 @@ ALLOWED = {
 # rows above it.
 INSIDE = {
     "domain/values": set(),
-    "domain/security": set(),
+    "domain/security": {"domain/values"},
     "domain/temporal": {"domain/values"},
     "store/db": set(),
     "store/schema": set(),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter
+from fastapi.datastructures import Default
 from pydantic import BaseModel
 
 from api.rest.response_models import problem_responses
@@ -70,7 +71,6 @@ def route(
 
 def add_route(router: APIRouter, added: Route) -> None:
     """Give the route to FastAPI. Its handler's docstring is the text of the API reference."""
-    written = {} if added.answer is None else {"response_model": added.answer}
     body_refusals = () if added.body is None else WITH_BODY
     router.add_api_route(
         added.path,
@@ -79,10 +79,10 @@ def add_route(router: APIRouter, added: Route) -> None:
         summary=added.summary,
         tags=[added.path.split("/")[1]],
         operation_id=added.handler.__name__,
+        response_model=Default(None) if added.answer is None else added.answer,
         status_code=added.status,
         responses=problem_responses(*EVERY_CALL, *added.refusals, *body_refusals),
         openapi_extra=None if added.body is None else _request_body(added.body),
-        **written,
     )
 
 
