@@ -22,6 +22,7 @@
     │   └── ReceiptNotYetKnown  not_found
     └── Unavailable             unavailable
         ├── TooManyUnknownKeys  unavailable
+        ├── EvidenceKeyLost     unavailable
         └── TooSlow             unavailable
 
 A class's docstring, on one line, is its message unless the raiser gives a more exact one.

@@ -116,8 +116,7 @@ class EvidenceOperations:
         try:
             signature = await keys.sign_with(session, self._sealer, key, canonical(statement))
         except SealBroken:
-            detail = "No known secret key opens the evidence key: run `makegood doctor`."
-            raise EvidenceKeyLost(detail) from None
+            raise EvidenceKeyLost from None
         return builder.file(statement, signature)
 
 

@@ -176,8 +176,8 @@ async def test_restored_store_signs_with_the_same_key(
     await rotate(database)
     file = tmp_path / "backup.jsonl.gz"
     await backed_up(database, BOTH, file)
-    other = "postgresql" if database.dialect == "sqlite" else "sqlite"
-    with another(other, request) as url:
+    is_sqlite = database.dialect == "sqlite"
+    with another("postgresql" if is_sqlite else "sqlite", request) as url:
         elsewhere = Database.open(url)
         await restored(elsewhere, NEW, file)
 
