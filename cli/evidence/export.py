@@ -31,8 +31,7 @@ def evidence(
 ) -> None:
     """Write everything that is stored about one receipt as one signed JSON file.
 
-    `makegood evidence verify` checks it anywhere. With --json and --output, print a summary as
-    JSON.
+    `makegood evidence verify` checks it anywhere.
     """
     if output is not None and output.exists() and not force:
         raise CommandFailed(

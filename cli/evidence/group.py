@@ -38,8 +38,7 @@ def verify(
     public_key: PublicKeyOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check every byte of a file, without a store and without a network. Exits 1 if one was
-    changed.
+    """Check every byte of a file, offline. Exits 1 if one was changed.
 
     Without --public-key, the key in the file is taken: it proves that nothing was changed, but not
     who signed.
