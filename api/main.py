@@ -25,7 +25,8 @@ from domain.garbage_collection import tune_garbage_collection
 from egress.transport import GuardedTransport
 from operations.inputs import JudgeRepairUrl
 from store.crypto.encryption import Sealer
-from store.crypto.root_secret import SecretUnknown, refuse_unknown_secret
+from store.crypto.process_secrets import refuse_unknown_secret
+from store.crypto.root_secret import SecretUnknown
 from store.db.database import Database
 from store.db.pool_limits import API_WRITERS
 from store.ingest.connection import open_ingest_connection

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cli.output import CommandFailed, ExitCode, command_failure, first_line_of
 from cli.settings import read_settings
 from domain.audit import CLI, Actor
-from domain.errors import NotFound, Refusal, TooSlow, Unavailable
+from domain.errors import EvidenceKeyLost, NotFound, Refusal, TooSlow, Unavailable
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -58,7 +58,7 @@ async def with_open_store(settings: "Settings", action: "Callable[[Database], Aw
         return await _with_open_store(settings, action)
     except SecretUnknown as error:
         raise CommandFailed(str(error)) from None
-    except TooSlow as refusal:
+    except (TooSlow, EvidenceKeyLost) as refusal:
         raise command_failure(refusal) from None
     except Unavailable:
         raise CommandFailed(

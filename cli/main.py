@@ -27,6 +27,8 @@ from cli.commands import info as about
 from cli.commands import root_secret as secret_key
 from cli.demo import command as demo
 from cli.doctor import command as doctor
+from cli.evidence import export as evidence_export
+from cli.evidence import group as evidence
 from cli.output import CommandFailed, print_notice
 from cli.usage_errors import PlainUsageErrors
 
@@ -62,6 +64,7 @@ def _root(
 
 for _part in (services, backup, doctor, demo, trigger, about):
     _part.register(app)
+evidence_export.register(receipts.app)
 for _name, _group in (
     ("project", projects.app),
     ("key", keys.app),
@@ -71,6 +74,7 @@ for _name, _group in (
     ("receipt", receipts.app),
     ("result", results.app),
     ("signature", signatures.app),
+    ("evidence", evidence.app),
     ("audit", audit.app),
 ):
     app.add_typer(_group, name=_name)

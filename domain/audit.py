@@ -70,6 +70,7 @@ class AuditAction(StrEnum):
     RUN_RESTARTED = "run_restarted"
     SECRET_KEY_ROTATED = "secret_key_rotated"  # noqa: S105 - likewise
     SECRET_KEY_DROPPED = "secret_key_dropped"  # noqa: S105 - likewise
+    EVIDENCE_KEY_CREATED = "evidence_key_created"
     BACKUP_STARTED = "backup_started"
     STORE_RESTORED = "store_restored"
     AUDIT_EXPORTED = "audit_exported"

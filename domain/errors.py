@@ -22,6 +22,7 @@
     │   └── ReceiptNotYetKnown  not_found
     └── Unavailable             unavailable
         ├── TooManyUnknownKeys  unavailable
+        ├── EvidenceKeyLost     unavailable
         └── TooSlow             unavailable
 
 A class's docstring, on one line, is its message unless the raiser gives a more exact one.
@@ -221,6 +222,10 @@ class TooManyUnknownKeys(Unavailable):
     """More keys that are not known here wait to be looked up than there is room for: send it again
     with the same key.
     """
+
+
+class EvidenceKeyLost(Unavailable):
+    """No known root secret opens the instance's evidence key: run `makegood doctor`."""
 
 
 class TooSlow(Unavailable):

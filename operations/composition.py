@@ -9,6 +9,7 @@ from operations.audit import AuditOperations
 from operations.audit_writer import AuditWriter
 from operations.early_results import EarlyResultOperations
 from operations.events import EventOperations
+from operations.evidence import EvidenceOperations
 from operations.incidents import IncidentOperations
 from operations.inputs import JudgeRepairUrl
 from operations.projects import ProjectOperations
@@ -27,6 +28,7 @@ class Operations:
     """All operations that are neither ingest nor about people, on an opened store."""
 
     events: EventOperations
+    evidence: EvidenceOperations
     incidents: IncidentOperations
     runs: RunOperations
     projects: ProjectOperations
@@ -51,6 +53,7 @@ class Operations:
         writer = AuditWriter(database, sealer)
         return cls(
             events=EventOperations(database, writer),
+            evidence=EvidenceOperations(database, writer, sealer=sealer),
             incidents=IncidentOperations(database, writer),
             runs=RunOperations(database, writer),
             projects=ProjectOperations(

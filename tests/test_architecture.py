@@ -40,7 +40,7 @@ ALLOWED = {
 # rows above it.
 INSIDE = {
     "domain/values": set(),
-    "domain/security": set(),
+    "domain/security": {"domain/values"},
     "domain/temporal": {"domain/values"},
     "store/db": set(),
     "store/schema": set(),
@@ -52,6 +52,7 @@ INSIDE = {
     "store/alerts": {
         *("store/db", "store/schema", "store/crypto", "store/people", "store/receipts"),
     },
+    "store/evidence": {"store/db", "store/schema", "store/crypto", "store/receipts"},
     "store/projects": {
         *("store/db", "store/schema", "store/crypto", "store/receipts", "store/alerts"),
     },
@@ -84,6 +85,7 @@ INSIDE = {
     "cli/up": set(),
     "cli/commands": {"cli/up"},
     "cli/doctor": {"cli/up"},
+    "cli/evidence": {"cli/commands"},
     "cli/demo": {"cli/up", "cli/commands"},
 }
 

@@ -35,7 +35,8 @@ from domain.alerts import AlertChannel
 from domain.temporal.problems import ProblemKind
 from egress.transport import bundled_authorities
 from store.crypto.encryption import Sealer
-from store.crypto.root_secret import SecretUnknown, refuse_unknown_secret
+from store.crypto.process_secrets import refuse_unknown_secret
+from store.crypto.root_secret import SecretUnknown
 from store.db.database import Database
 from worker.build import GRACE_SECONDS, StoreServices, WorkerDependencies, build_store_services
 from worker.connection_loop import TemporalConnectionLoop, end_soon

@@ -141,6 +141,7 @@ PROJECT_VIEWER = require_role(Role.VIEWER)
 PROJECT_OWNER = require_role(Role.OWNER)
 EVENT_VIEWER = require_role(Role.VIEWER, find=find_project_of_event)
 EVENT_OPERATOR = require_role(Role.OPERATOR, find=find_project_of_event)
+EVENT_OWNER = require_role(Role.OWNER, find=find_project_of_event)
 INCIDENT_VIEWER = require_role(Role.VIEWER, find=find_project_of_incident)
 INCIDENT_OPERATOR = require_role(Role.OPERATOR, find=find_project_of_incident)
 

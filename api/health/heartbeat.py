@@ -16,8 +16,8 @@ import uuid_utils
 from api.auth.api_keys import ApiKeyCache
 from domain.errors import Unavailable
 from domain.outage import heartbeat_interval
-from store.crypto import root_secret as rotation
 from store.crypto.encryption import Sealer
+from store.crypto.process_secrets import redigest_keys
 from store.db.database import Database
 from store.projects import api_keys as keys
 from store.status import heartbeats
@@ -108,7 +108,7 @@ class ApiHeartbeat:
                 used = self._key_cache.drain_used_keys()
                 await keys.touch_keys(session, dict.fromkeys(used, now))
                 await heartbeats.forget_stale(session, now)
-            await rotation.redigest_keys(session, self._sealer, outdated)
+            await redigest_keys(session, self._sealer, outdated)
 
     async def _run(self) -> None:
         while not self._stop.is_set():

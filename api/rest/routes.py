@@ -4,11 +4,12 @@ from functools import cache
 
 from fastapi import APIRouter
 
-from api.rest.endpoints import audit, early_results, events, incidents, project
+from api.rest.endpoints import audit, early_results, events, evidence, incidents, project
 from api.rest.routing import add_route
 
 ROUTES = (
     *events.ROUTES,
+    *evidence.ROUTES,
     *incidents.ROUTES,
     *early_results.ROUTES,
     *project.ROUTES,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter
+from fastapi.datastructures import Default
 from pydantic import BaseModel
 
 from api.rest.response_models import problem_responses
@@ -37,7 +38,8 @@ Handler = Callable[..., Any]
 class Route:
     """One operation of the API.
 
-    `refusals` are those in addition to `EVERY_CALL` and, with a `body`, to `WITH_BODY`.
+    `refusals` are those in addition to `EVERY_CALL` and, with a `body`, to `WITH_BODY`. `answer` is
+    the model of a response that the handler writes itself. None: it returns the model.
     """
 
     method: str
@@ -47,6 +49,7 @@ class Route:
     refusals: tuple[Code, ...]
     status: int
     body: type[BaseModel] | None
+    answer: type[BaseModel] | None
 
 
 def route(
@@ -56,11 +59,12 @@ def route(
     *refusals: Code,
     status: int = 200,
     body: type[BaseModel] | None = None,
+    answer: type[BaseModel] | None = None,
 ) -> Callable[[Handler], Route]:
     """Declare the decorated handler as the route of this method and path."""
 
     def declare(handler: Handler) -> Route:
-        return Route(method, path, summary, handler, refusals, status, body)
+        return Route(method, path, summary, handler, refusals, status, body, answer)
 
     return declare
 
@@ -75,6 +79,7 @@ def add_route(router: APIRouter, added: Route) -> None:
         summary=added.summary,
         tags=[added.path.split("/")[1]],
         operation_id=added.handler.__name__,
+        response_model=Default(None) if added.answer is None else added.answer,
         status_code=added.status,
         responses=problem_responses(*EVERY_CALL, *added.refusals, *body_refusals),
         openapi_extra=None if added.body is None else _request_body(added.body),

@@ -80,12 +80,7 @@ def drop(
             ExitCode.USAGE,
         )
     found = _status(settings)
-    is_needed = (
-        not found.is_rotated
-        or found.old_projects
-        or found.old_factors
-        or (found.old_keys and not force)
-    )
+    is_needed = not found.is_rotated or found.has_old_data_keys or (found.old_keys and not force)
     if found.has_previous and is_needed:
         raise CommandFailed(f"the previous secret is still needed: {_next_step(found, settings)}")
     if found.has_previous:
@@ -191,14 +186,14 @@ def _status_record(found: "SecretStatus", settings: "Settings") -> dict[str, obj
 
 def _next_step(found: "SecretStatus", settings: "Settings") -> str:
     """The operator's next step, on one line."""
-    if found.unopened or found.unopened_factors:
+    if found.has_unopened:
         return _unopened(found)
     if not found.has_previous:
         return (
             "nothing; to replace the secret"
             f" {'run `makegood secret rotate`' if settings.secret_key is None else SET_BOTH}"
         )
-    if not found.is_rotated or found.old_projects or found.old_factors:
+    if not found.is_rotated or found.has_old_data_keys:
         return "restart every process with both secrets, then run `makegood secret rotate`"
     if found.old_keys:
         return "wait until each of these API keys was used once, or revoke it, then run this again"
@@ -211,7 +206,7 @@ def _next_step(found: "SecretStatus", settings: "Settings") -> str:
 
 
 def _refuse_unopened(found: "SecretStatus") -> None:
-    if found.unopened or found.unopened_factors:
+    if found.has_unopened:
         raise CommandFailed(f"nothing was changed: {_unopened(found)}")
 
 
@@ -220,12 +215,16 @@ def _unopened(found: "SecretStatus") -> str:
     people = [one.email or one.user_id for one in found.unopened_factors]
     names = [f"the data key of project {project_id}" for project_id in found.unopened]
     names += [f"the authenticator app of {person}" for person in people]
+    if found.lost_evidence_key:
+        names.append(f"the evidence key {found.lost_evidence_key}")
     fix = "set MAKEGOOD_SECRET_KEY_PREVIOUS to the secret that was used before"
     if people:
         fix += (
             "; if it is lost, the person must set the app up again after `makegood user reset-totp"
             f" {people[0]}`"
         )
+    if found.lost_evidence_key:
+        fix += "; if it is lost, `makegood evidence replace-key` creates another evidence key"
     return f"no known secret decrypts {', '.join(names)}: {fix}"
 
 

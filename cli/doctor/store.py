@@ -170,13 +170,18 @@ async def _check_sealed(database: Database, settings: Settings) -> Finding:
         return fail(
             detail, fix=f"each must set up a new one, after `makegood user reset-totp {people[0]}`"
         )
+    if found.lost_evidence_key:
+        return fail(
+            "no known secret key decrypts the evidence key, so no evidence can be signed",
+            fix="makegood evidence replace-key",
+        )
     if not found.has_previous:
         return ok("the secret key decrypts all of them")
     if not found.is_rotated:
         return warn(
             "a new secret key is configured and not in force yet", fix="makegood secret rotate"
         )
-    if found.old_projects or found.old_factors:
+    if found.has_old_data_keys:
         return warn(
             "some were encrypted under the previous secret key after it was replaced",
             fix="makegood secret rotate",

@@ -3,30 +3,26 @@
 1. While two root secrets are known, a fact names the one in force. New data keys are wrapped and
    new API keys digested with it only. So a process that does not know the other one yet can read
    everything.
-2. `rotate` puts the current root secret in force and rewraps every data key, of projects and of
-   authenticator apps.
+2. `rotate` puts the current root secret in force and rewraps every data key, of projects, of
+   authenticator apps and of the evidence key.
 3. The text of an API key is not stored, so its digest is replaced when the key is next used
-   (`redigest_keys`).
+   (`store.crypto.process_secrets`).
 4. `secret_status` reports what the previous root secret is still needed for.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Select, and_, or_, select, update
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.errors import Unavailable
-from domain.ids import KeyId, ProjectId, UserId
+from domain.ids import ProjectId, UserId
 from domain.projects import Key
 from store.crypto.encryption import RootSecret, SealBroken, Sealer
-from store.db.database import Database
 from store.schema.mappers import key_from
-from store.schema.tables import API_KEYS, PROJECTS, TOTP_FACTORS, USERS
+from store.schema.tables import API_KEYS, EVIDENCE_KEYS, PROJECTS, TOTP_FACTORS, USERS
 from store.status.heartbeats import (
     ENDED,
     INGEST,
@@ -41,6 +37,10 @@ from store.status.heartbeats import (
 SECRET_FACT = "root_secret"  # noqa: S105 - the name of a fact
 # A process without a heartbeat for longer has stopped: it writes one every 2 s.
 ALIVE_SECONDS = 10.0
+# The one that signs; a retired key has no private key.
+_EVIDENCE_KEY = select(EVIDENCE_KEYS.c.id, EVIDENCE_KEYS.c.data_key).where(
+    EVIDENCE_KEYS.c.data_key.is_not(None)
+)
 
 
 class SecretUnknown(Exception):
@@ -78,8 +78,10 @@ class SecretStatus:
 
     - `in_force`: the fingerprint of the root secret that writes.
     - `unopened`, `unopened_factors`: projects and users whose data key no known secret opens.
-    - `old_projects`, `old_factors` (a count of authenticator apps), `old_keys`: those that still
-      need the secret that is not in force. Revoked and expired keys are not included.
+    - `lost_evidence_key`: the id of the evidence key, if no known secret opens it.
+    - `old_projects`, `old_factors` (a count of authenticator apps), `has_old_evidence_key`,
+      `old_keys`: those that still need the secret that is not in force. Revoked and expired keys
+      are not included.
     """
 
     in_force: str
@@ -87,14 +89,26 @@ class SecretStatus:
     has_previous: bool
     unopened: tuple[ProjectId, ...]
     unopened_factors: tuple[Unopened, ...]
+    lost_evidence_key: str | None
     old_projects: tuple[ProjectId, ...]
     old_factors: int
+    has_old_evidence_key: bool
     old_keys: tuple[Key, ...]
+
+    @property
+    def has_unopened(self) -> bool:
+        """Whether there are values that no known secret opens."""
+        return bool(self.unopened or self.unopened_factors or self.lost_evidence_key)
+
+    @property
+    def has_old_data_keys(self) -> bool:
+        """Whether a data key still needs the secret that is not in force."""
+        return bool(self.old_projects or self.old_factors or self.has_old_evidence_key)
 
     @property
     def can_drop_previous(self) -> bool:
         """Whether the previous secret can be removed without any failing call."""
-        is_needed = bool(self.old_projects or self.old_factors or self.old_keys)
+        is_needed = self.has_old_data_keys or bool(self.old_keys)
         return self.has_previous and self.is_rotated and not is_needed
 
 
@@ -139,19 +153,6 @@ async def root_that_writes(session: AsyncSession, sealer: Sealer) -> RootSecret:
     return await root_in_force(session, sealer)
 
 
-async def refuse_unknown_secret(database: Database, sealer: Sealer) -> None:
-    """Return if the root secret in force is known, or if the store is unavailable.
-
-    A process without it would refuse valid keys.
-
-    Raises: SecretUnknown.
-    """
-    # Unavailable or without its tables: both are reported elsewhere.
-    with suppress(Unavailable, SQLAlchemyError):
-        async with database.reading() as session:
-            await root_in_force(session, sealer)
-
-
 async def rotate(session: AsyncSession, sealer: Sealer, now: datetime) -> int:
     """Put the current root secret in force and rewrap every data key with it.
 
@@ -174,8 +175,9 @@ async def rotate(session: AsyncSession, sealer: Sealer, now: datetime) -> int:
     # new authenticator app would get the data key of the old one.
     projects = select(PROJECTS.c.id, PROJECTS.c.data_key).where(_has_data_key())
     factors = select(TOTP_FACTORS.c.user_id.label("id"), TOTP_FACTORS.c.data_key)
-    rewrapped = await _rewrap(session, sealer, projects, PROJECTS.c.id)
-    return rewrapped + await _rewrap(session, sealer, factors, TOTP_FACTORS.c.user_id)
+    owners = (projects, PROJECTS.c.id), (factors, TOTP_FACTORS.c.user_id)
+    rewrapped = [await _rewrap(session, sealer, *one) for one in owners]
+    return sum(rewrapped) + await _rewrap(session, sealer, _EVIDENCE_KEY, EVIDENCE_KEYS.c.id)
 
 
 async def _rewrap(
@@ -226,6 +228,10 @@ async def secret_status(session: AsyncSession, sealer: Sealer, now: datetime) ->
         API_KEYS.c.revoked_at.is_(None),
         or_(API_KEYS.c.expires_at.is_(None), API_KEYS.c.expires_at > now),
     )
+    evidence_key = (await session.execute(_EVIDENCE_KEY)).first()
+    is_lost = evidence_key is not None and not any(
+        _opens(root, evidence_key.data_key, evidence_key.id) for root in sealer.roots
+    )
     old_keys = await session.execute(
         select(API_KEYS)
         .where(is_valid, API_KEYS.c.digested_with != in_force.fingerprint)
@@ -239,23 +245,17 @@ async def secret_status(session: AsyncSession, sealer: Sealer, now: datetime) ->
         unopened_factors=tuple(
             Unopened(row.user_id, row.email) for row in factors if row.user_id in broken
         ),
+        lost_evidence_key=evidence_key.id if evidence_key is not None and is_lost else None,
         old_projects=tuple(old),
         old_factors=sum(
             row.user_id not in broken and not _opens(in_force, row.data_key, row.user_id)
             for row in factors
         ),
+        has_old_evidence_key=evidence_key is not None
+        and not is_lost
+        and not _opens(in_force, evidence_key.data_key, evidence_key.id),
         old_keys=tuple(key_from(row) for row in old_keys),
     )
-
-
-async def redigest_keys(session: AsyncSession, sealer: Sealer, used: Mapping[KeyId, str]) -> None:
-    """Replace the digests of used keys with the current root secret, once it is in force."""
-    if not used or await read_fact(session, SECRET_FACT) != sealer.current.fingerprint:
-        return
-    # the same order in every process, against deadlocks
-    for key_id, digest in sorted(used.items()):
-        values = {"digest": digest, "digested_with": sealer.current.fingerprint}
-        await session.execute(update(API_KEYS).where(API_KEYS.c.id == key_id).values(values))
 
 
 async def _refuse_unless_known_everywhere(

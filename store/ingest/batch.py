@@ -140,12 +140,9 @@ async def try_fast_insert(
     if not receipts:
         return {}
     # A project that holds early results needs a transaction too: its receipts claim them.
+    new = list(receipts.values())
     inserted = await insert_receipts(
-        st,
-        clock.skew,
-        list(receipts.values()),
-        retention=RESPONSE_RETENTION,
-        skips_holding=True,
+        st, clock.skew, new, retention=RESPONSE_RETENTION, skips_holding=True
     )
     return {
         i: _receipt_response(

@@ -709,6 +709,7 @@ class AuditLog(SQLModel, table=True):
         Index("audit_log_by_project", "project_id", "sequence"),
         Index("audit_log_by_action", "action", "sequence"),
         Index("audit_log_by_actor", "actor", "sequence"),
+        Index("audit_log_by_subject", "subject_id", "sequence"),
     )
 
     sequence: int = _number()
@@ -733,6 +734,27 @@ class AuditHead(SQLModel, table=True):
     sequence: int = _number()
     hash: str = _text()
     seal: str = _text()
+
+
+class EvidenceKey(SQLModel, table=True):
+    """An Ed25519 key that signs evidence. One is current; of a retired one only the public key is
+    left.
+    """
+
+    __tablename__: ClassVar[str] = "evidence_keys"
+    __table_args__ = (
+        _partial_index("evidence_keys_current", "role", where="role = 'current'", unique=True),
+    )
+
+    id: str = _text(primary_key=True)  # from the public key's digest
+    role: str = _text()  # current | retired
+    public_key: str = _text()  # hex
+    # sealed by the master key
+    data_key: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
+    # the private key
+    sealed: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
+    created_at: datetime = _instant()
+    retired_at: datetime | None = _instant(nullable=True)
 
 
 # Each table under its name, for queries. No other module gives one a second name.
@@ -769,6 +791,7 @@ THROTTLES = TABLES["throttles"]
 IDENTITIES = TABLES["identities"]
 AUDIT_LOG = TABLES["audit_log"]
 AUDIT_HEAD = TABLES["audit_head"]
+EVIDENCE_KEYS = TABLES["evidence_keys"]
 
 make_append_only(AUDIT_LOG, AUDIT_HEAD)
 index_with_trigrams(SEARCH_TEXTS)

@@ -64,6 +64,11 @@ class Restart:
     after: EventId | None = None
 
 
+async def read_installation_id(session: AsyncSession) -> str | None:
+    """The id of this store; None before it is created."""
+    return await read_fact(session, INSTALLATION_FACT)
+
+
 async def installation_id(session: AsyncSession) -> str:
     """The id of this store, created by the first call. The session must be able to write."""
     if (known := await read_fact(session, INSTALLATION_FACT)) is not None:

@@ -44,8 +44,10 @@ COMMANDS = [
     *[("user", name) for name in ("delete", "reset-totp", "sessions", "sign-out")],
     *[("incident", name) for name in ("list", "show", "reprocess", "resolve", "acknowledge")],
     *[("receipt", name) for name in ("send", "list", "show", "timeline", "expire", "restart")],
+    ("receipt", "evidence"),
     ("result", "send"),
     *[("audit", name) for name in ("list", "verify", "export")],
+    *[("evidence", name) for name in ("verify", "key", "replace-key")],
     *[("signature", name) for name in ("make", "verify")],
 ]
 HEAVY = ("temporalio", "sqlalchemy", "fastapi", "httpx", "pydantic_settings")

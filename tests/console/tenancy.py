@@ -186,6 +186,7 @@ TABLE: dict[str, Probes] = {
     "POST /incidents/{incident_id}/resolve": path_probes(
         "/incidents/{incident_id}/resolve", reason="mine now"
     ),
+    "GET /events/{event_id}/evidence": path_probes("/events/{event_id}/evidence"),
     "POST /events/{event_id}/expire": path_probes("/events/{event_id}/expire"),
     "POST /events/{event_id}/restart": path_probes("/events/{event_id}/restart"),
     "POST /projects/{project_id}": settings_probes,

@@ -45,6 +45,7 @@ GET = {
     "/incidents/{incident_id}": "viewer",
     "/events": "user",
     "/events/{event_id}": "viewer",
+    "/events/{event_id}/evidence": "owner",
     "/projects": "user",
     "/projects/{project_id}": "viewer",
     "/audit": "owner of what is chosen",

@@ -45,12 +45,14 @@ from domain.names import OwnNames
 from domain.projects import Project
 from domain.results import LateResult
 from domain.security.api_keys import looks_like_key
+from domain.security.evidence import EvidenceBroken, canonical, read_evidence
 from domain.values.timestamps import from_unix_ms, to_iso, to_unix_ms
 from egress.policy import UnsafeUrl, check_url, parse_allowed_ranges
 from egress.transport import parse_permitted_url
 from operations.incidents import ResolveBody
 from operations.inputs import ProjectPatch
 from operations.validation import known_id, validated
+from store.evidence.signatures import verify_evidence
 from store.maintenance.mailbox import list_mails, read_mail
 from store.receipts.lists.ranges import EVENT_LIST, INCIDENT_LIST, read_bounds
 
@@ -208,9 +210,28 @@ def mail(data: bytes) -> None:
     )
 
 
+def evidence(data: bytes) -> None:
+    """A file of evidence. What is read is written again as the same bytes."""
+    read = _refusable(partial(read_evidence, data), EvidenceBroken)
+    if read is not None:
+        assert canonical(json.loads(data)) + b"\n" == data
+        verify_evidence(data, public_keys=())
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
-    for target in (headers, body, instant, url, retry_after, query, form, secret_texts, mail)
+    for target in (
+        headers,
+        body,
+        instant,
+        url,
+        retry_after,
+        query,
+        form,
+        secret_texts,
+        mail,
+        evidence,
+    )
 }
 
 

@@ -7,7 +7,13 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.console.access import EVENT_OPERATOR, EVENT_VIEWER, SIGNED_IN, RouteSpec
+from api.console.access import (
+    EVENT_OPERATOR,
+    EVENT_OWNER,
+    EVENT_VIEWER,
+    SIGNED_IN,
+    RouteSpec,
+)
 from api.console.base import Console
 from api.console.dependencies import CurrentActor, CurrentViewer
 from api.console.pages.list_page import (
@@ -18,11 +24,13 @@ from api.console.pages.list_page import (
 from api.console.ui import labels, timeline
 from api.console.ui.filters import EVENT_TABS, read_address
 from api.console.ui.list_queries import event_matches_elsewhere, event_rows, read_event
+from api.console.ui.rendering import HEADERS
 from api.console.ui.timeline_entries import TimelineText
 from domain.receipts import Receipt, ReceiptState
 from domain.temporal.runs import cause_text, restart_command
 from domain.users import Role
 from domain.values.timestamps import to_iso
+from operations.evidence import attachment
 from operations.readiness import CheckStatus
 from store.receipts.queries import EventFull
 
@@ -48,6 +56,7 @@ class EventPages:
         return (
             ("GET", "/events", self.listing, SIGNED_IN),
             ("GET", "/events/{event_id}", self.one, EVENT_VIEWER),
+            ("GET", "/events/{event_id}/evidence", self.evidence, EVENT_OWNER),
             ("POST", "/events/{event_id}/expire", self.expire, EVENT_OPERATOR),
             ("POST", "/events/{event_id}/restart", self.restart, EVENT_OPERATOR),
         )
@@ -94,12 +103,19 @@ class EventPages:
             "share_of_wait": self._share_of_wait(event.receipt),
             "project": await self._operations.projects.read_project(project_id),
             "form_token": viewer.form_token,
+            "may_download": viewer.access.allows(Role.OWNER, project_id=project_id),
             "may_operate": viewer.access.allows(Role.OPERATOR, project_id=project_id),
         }
         section = "incidents" if event.incident else "events"
         return await self._console.render_page(
             request, viewer, page="event.html", section=section, values=values, region="_event.html"
         )
+
+    async def evidence(self, actor: CurrentActor, event_id: str) -> Response:
+        """The event's evidence as a file. It holds audit entries, which only owners see."""
+        found, file = await self._operations.evidence.make_evidence(None, event_id, actor=actor)
+        headers = {**HEADERS, **attachment(found)}
+        return Response(file, media_type="application/json", headers=headers)
 
     async def expire(self, viewer: CurrentViewer, actor: CurrentActor, event_id: str) -> Response:
         action = self._operations.events.expire(None, event_id, actor=actor)

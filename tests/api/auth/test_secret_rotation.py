@@ -15,6 +15,7 @@ from domain.audit import Actor
 from domain.projects import CreatedProject, ProjectChanges
 from operations.composition import Operations
 from store.audit.verify import verify_audit
+from store.crypto import process_secrets
 from store.crypto import root_secret as rotation
 from store.crypto.encryption import SealBroken, Sealer
 from store.crypto.root_secret import NotEverywhere, SecretStatus
@@ -158,7 +159,7 @@ async def test_key_that_was_not_used_keeps_the_old_secret_needed(
     database: Database, project: CreatedProject
 ) -> None:
     async with database.transaction() as session:
-        await rotation.redigest_keys(
+        await process_secrets.redigest_keys(
             session, Sealer(*BOTH), {project.key.id: "while the old one is in force"}
         )
     await rotate(database)

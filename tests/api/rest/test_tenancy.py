@@ -110,6 +110,16 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
             f"/events/{of.event_id}/timeline", "unknown_parameter", {"project_id": of.project_id}
         ),
     ],
+    "GET /api/v1/events/{event_id}/evidence": lambda of: [
+        Asked(f"/events/{of.event_id}/evidence", "not_found"),
+        Asked(
+            f"/events/{of.event_id}/evidence", "unknown_parameter", {"project_id": of.project_id}
+        ),
+    ],
+    "GET /api/v1/evidence-keys": lambda of: [
+        Asked("/evidence-keys", "its own"),
+        Asked("/evidence-keys", "unknown_parameter", {"project_id": of.project_id}),
+    ],
     "POST /api/v1/events/{event_id}/expire": lambda of: [
         Asked(f"/events/{of.event_id}/expire", "not_found")
     ],

@@ -16,6 +16,7 @@ from store.audit.log import record
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.db.sql import Dialect
+from store.evidence.keys import create_evidence_key
 from store.maintenance.backup import TABLES, back_up, restore
 from store.maintenance.backup_file import BackupReader, BackupWriter, written_whole
 from store.receipts.early_results.hold import hold_result
@@ -134,6 +135,7 @@ async def lived_in(story: Story, sealer: Sealer) -> None:
             insert(TABLES["totp_factors"]),
             {"data_key": b"\x01", "sealed": b"\x02", "last_step": 1, **of_user},
         )
+        await create_evidence_key(session, sealer, now=now)
         await session.execute(insert(TABLES["recovery_codes"]), {"digest": "code", **of_user})
         await session.execute(
             insert(TABLES["identities"]),

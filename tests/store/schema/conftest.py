@@ -14,6 +14,7 @@ from domain.users import Role
 from store.audit.log import record
 from store.crypto.encryption import Sealer
 from store.db.database import Database, run_alone
+from store.evidence.keys import create_evidence_key
 from store.people import invitations, members, sessions, users
 from store.people import second_factor as factors
 from store.people.login_attempts import charge, counter
@@ -107,6 +108,7 @@ async def fill(url: str, sealer: Sealer) -> None:
             "created_at": START,
         }
         session.add(tables.Idempotency(project_id=created.project.id, **answer))
+        await create_evidence_key(session, sealer, now=START)
         await record(session, sealer, Actor("usr_1"), AuditAction.SIGNED_IN, now=START)
     await database.close()
 

@@ -15,6 +15,7 @@ from store.alerts.destinations import add_secret_destination
 from store.crypto.encryption import SealBroken, Sealer
 from store.crypto.tokens import new_event_id
 from store.db.database import Database
+from store.evidence.keys import create_evidence_key
 from store.ingest.connection import open_ingest_connection
 from store.ingest.group_commit import Committer
 from store.ingest.requests import IngestRequest, SealedPayload
@@ -33,6 +34,8 @@ SEALED = {
     ("alert_destinations", "sealed_target"),
     ("totp_factors", "data_key"),
     ("totp_factors", "sealed"),
+    ("evidence_keys", "data_key"),
+    ("evidence_keys", "sealed"),
 }
 
 
@@ -112,12 +115,12 @@ async def all_sealed(database: Database) -> list[Sealed]:
                 Sealed(r.project_id, keys[r.project_id], table, column, r.row_id, bytes(r.content))
                 for r in rows
             ]
-        for row in await session.execute(
-            text("SELECT user_id AS of, data_key, sealed FROM totp_factors")
-        ):
-            key, content = bytes(row.data_key), bytes(row.sealed)
-            found.append(Sealed(row.of, key, "totp_factors", "data_key", row.of, key))
-            found.append(Sealed(row.of, key, "totp_factors", "sealed", row.of, content))
+        for table, owner in (("totp_factors", "user_id"), ("evidence_keys", "id")):
+            of_one = text(f"SELECT {owner} AS of, data_key, sealed FROM {table}")
+            for row in await session.execute(of_one):
+                key, content = bytes(row.data_key), bytes(row.sealed)
+                found.append(Sealed(row.of, key, table, "data_key", row.of, key))
+                found.append(Sealed(row.of, key, table, "sealed", row.of, content))
     return found
 
 
@@ -145,10 +148,12 @@ async def test_ciphertext_opens_only_in_its_own_location(
 ) -> None:
     for name in ("one", "two"):
         await make_project(database, sealer, name)
+    async with database.transaction() as session:
+        await create_evidence_key(session, sealer, now=NOW)
     found = await all_sealed(database)
 
     assert {(one.table, one.column) for one in found} == SEALED
-    assert len(found) == 2 + 2 * 2 + 2 * 2 + 2 * 2 + 2 * 2
+    assert len(found) == 2 + 2 * 2 + 2 * 2 + 2 * 2 + 2 * 2 + 2
     assert all(opened(sealer, one, one.content) for one in found)
     for here, there in permutations(found, 2):
         with pytest.raises(SealBroken):
