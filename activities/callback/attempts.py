@@ -35,6 +35,7 @@ from store.receipts.attempts import (
     SeriesOver,
     begin_attempt,
     is_attempt_held,
+    keep_body,
     record_attempt,
     release_attempt,
 )
@@ -112,6 +113,8 @@ class AttemptRecords:
                 # URL.
                 return begun
             body = callback_body(found.receipt, found.incident, found.repair)
+            if found.receipt.expected_at is not None:
+                body = await keep_body(st, replay_id, body)
             request = await self._request(session, found.receipt, replay_id, begun.number, body)
             return PreparedAttempt(event_id, replay_id, begun.number, request)
 

@@ -10,7 +10,8 @@ from domain.values.timestamps import to_iso
 def callback_body(receipt: Receipt, incident: Incident, repair: Repair) -> bytes:
     """The contract's JSON of a repair callback.
 
-    It contains stored values only, so every attempt sends the same bytes.
+    It contains stored values only, so every attempt sends the same bytes. The values change once
+    where the receipt of an expected event comes during the repair: see `attempts.keep_body`.
     """
     fields: dict[str, str | int | None] = {
         "type": "repair.requested",

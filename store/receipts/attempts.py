@@ -117,6 +117,19 @@ async def begin_attempt(
     return AttemptBegun(number, is_again=False)
 
 
+async def keep_body(st: Statements, replay_id: ReplayId, body: bytes) -> bytes:
+    """The body of the repair's first attempt, which is this one unless there was one before.
+
+    The receipt of an event that a source saw may come during the repair, with other facts.
+    """
+    kept = (
+        "UPDATE repairs SET callback_body = coalesce(callback_body, $2) WHERE replay_id = $1"
+        " RETURNING callback_body"
+    )
+    ((first,),) = await st.fetch(kept, replay_id, body.decode())
+    return str(first).encode()
+
+
 async def release_attempt(st: Statements, replay_id: ReplayId, number: int, *, holder: str) -> None:
     """Release an attempt that was begun and never sent, so that no other process waits for it."""
     released = (

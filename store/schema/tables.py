@@ -325,6 +325,8 @@ class Repair(SQLModel, table=True):
     requested_at: datetime = _instant()
     result_deadline_at: datetime | None = _instant(nullable=True)
     credited_outage: int = _newest_outage()
+    # kept where a receipt may come during the repair: every attempt sends the same bytes
+    callback_body: str | None = _text(nullable=True)
 
 
 class Attempt(SQLModel, table=True):

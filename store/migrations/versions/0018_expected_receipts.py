@@ -38,6 +38,7 @@ def upgrade() -> None:
         op.add_column("receipts", column)
     for name, columns, _, where in INDEXES:
         _replace_index(name, columns, where)
+    op.add_column("repairs", sa.Column("callback_body", sa.Text(), nullable=True))
     op.add_column(
         "projects", sa.Column("early_results", sa.Text(), nullable=False, server_default="refuse")
     )
@@ -51,6 +52,7 @@ def downgrade() -> None:
     """
     op.drop_table("early_results")
     op.drop_column("projects", "early_results")
+    op.drop_column("repairs", "callback_body")
     op.execute("UPDATE receipts SET state = 'waiting' WHERE state = 'expected'")
     for name, columns, where, _ in INDEXES:
         _replace_index(name, columns, where)

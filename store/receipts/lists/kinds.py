@@ -78,7 +78,7 @@ class KindRanges:
 
 
 async def kind_ranges(
-    st: Statements, of: ListedTable, scope: Sequence[ProjectId], kind: Kind
+    st: Statements, table: ListedTable, scope: Sequence[ProjectId], kind: Kind
 ) -> KindRanges:
     """A range for each project, state, event type and effect type that the filters leave."""
     own_types = await _own_event_types(st, scope)
@@ -90,7 +90,7 @@ async def kind_ranges(
     values += tuple(
         (project_id, state, event_type, effect_type)
         for project_id, state, event_type, effect_type in await _combinations(
-            st, of, list(own_types), kind.states
+            st, table, list(own_types), kind.states
         )
         if kind.event_type in {None, event_type}
         and kind.effect_type in {None, effect_type}
@@ -129,10 +129,10 @@ async def _types_of_provider(
 
 
 async def _combinations(
-    st: Statements, of: ListedTable, scope: Sequence[str], states: Sequence[str]
+    st: Statements, table: ListedTable, scope: Sequence[str], states: Sequence[str]
 ) -> Sequence[Row]:
     """Each state, event type and effect type that rows of these projects have."""
-    sql = _COMBINATIONS[st.dialect].format(table=of.name)
+    sql = _COMBINATIONS[st.dialect].format(table=table.name)
     return await st.fetch(sql, json.dumps(scope), json.dumps(states))
 
 

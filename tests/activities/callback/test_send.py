@@ -21,9 +21,10 @@ from store.db.sql import SessionStatements
 from store.projects.projects import change_project
 from store.projects.signing_secrets import rotate_signing_secret
 from store.receipts.attempts import begin_attempt
+from store.receipts.repairs import request_repair
 from store.receipts.state import lock_receipt
 from tests.activities.callback.endpoints import Endpoint, Slow, built, failing, send
-from tests.support.given import Story
+from tests.support.given import OPERATOR, Story
 
 REFUSED_CONNECTION = ExchangeOutcome(
     status=None, error_class=ErrorClass.CONNECT_FAILED, duration_ms=3
@@ -79,6 +80,29 @@ async def test_body_and_headers_are_the_contracts(
     assert headers["content-type"] == "application/json"
     receipt = (await story.rows("receipts", EventId(order.event_id)))[0]
     assert headers["request-id"] == receipt["request_id"]
+
+
+async def test_receipt_that_comes_during_its_repair_changes_no_byte_of_it(
+    story: Story, sealer: Sealer
+) -> None:
+    event_id = await story.reach_unreceipted(LifecycleState.CALLING)
+    (repair,) = await story.rows("repairs", event_id)
+    order, endpoint = SendCallback(event_id, repair["replay_id"]), Endpoint(503, 422, 200)
+    risk = {"amount": 4_900, "currency": "EUR", "customer_reference": "customer 7"}
+    await failing(story, sealer, endpoint, order, schedule=(0, 0))
+
+    await story.accept(event_id, internal_reference="order of the app", **risk)
+    await send(story, sealer, endpoint, order, schedule=(0, 0))
+    story.later(hours=1)
+    begun = await story.do(request_repair, event_id, requested_by=OPERATOR)
+    await send(story, sealer, endpoint, SendCallback(event_id, begun.replay_id))
+
+    first, second, other = (json.loads(one.body) for one in endpoint.requests)
+    assert endpoint.requests[0].body == endpoint.requests[1].body
+    assert {name: second[name] for name in risk} == dict.fromkeys(risk)
+    assert first["reason"] == other["reason"] == "missing_receipt"
+    assert other["internal_reference"] == "order of the app"
+    assert {name: other[name] for name in risk} == risk
 
 
 @pytest.mark.parametrize("minutes", [5, -5])
