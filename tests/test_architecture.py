@@ -42,6 +42,7 @@ INSIDE = {
     "domain/values": set(),
     "domain/security": set(),
     "domain/temporal": {"domain/values"},
+    "domain/sources": {"domain/values", "domain/security"},
     "store/db": set(),
     "store/schema": set(),
     "store/status": {"store/db", "store/schema"},
@@ -55,7 +56,13 @@ INSIDE = {
     "store/projects": {
         *("store/db", "store/schema", "store/crypto", "store/receipts", "store/alerts"),
     },
-    "store/ingest": {"store/db", "store/crypto", "store/status", "store/receipts"},
+    "store/sources": {
+        *("store/db", "store/schema", "store/crypto", "store/receipts", "store/alerts"),
+        "store/projects",
+    },
+    "store/ingest": {
+        *("store/db", "store/crypto", "store/status", "store/receipts", "store/sources"),
+    },
     "store/maintenance": {
         *(
             "store/db",
