@@ -30,6 +30,7 @@ from cli.doctor import command as doctor
 from cli.evidence import export as evidence_export
 from cli.evidence import group as evidence
 from cli.output import CommandFailed, print_notice
+from cli.sources import command as sources
 from cli.usage_errors import PlainUsageErrors
 
 # Plain tracebacks: the framed ones print local variables, which can be secrets.
@@ -71,6 +72,7 @@ for _name, _group in (
     ("secret", secret_key.app),
     ("user", users.app),
     ("incident", incidents.app),
+    ("source", sources.app),
     ("receipt", receipts.app),
     ("result", results.app),
     ("signature", signatures.app),

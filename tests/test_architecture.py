@@ -42,6 +42,7 @@ INSIDE = {
     "domain/values": set(),
     "domain/security": {"domain/values"},
     "domain/temporal": {"domain/values"},
+    "domain/sources": {"domain/values", "domain/security"},
     "store/db": set(),
     "store/schema": set(),
     "store/status": {"store/db", "store/schema"},
@@ -56,7 +57,13 @@ INSIDE = {
     "store/projects": {
         *("store/db", "store/schema", "store/crypto", "store/receipts", "store/alerts"),
     },
-    "store/ingest": {"store/db", "store/crypto", "store/status", "store/receipts"},
+    "store/sources": {
+        *("store/db", "store/schema", "store/crypto", "store/receipts", "store/alerts"),
+        "store/projects",
+    },
+    "store/ingest": {
+        *("store/db", "store/crypto", "store/status", "store/receipts", "store/sources"),
+    },
     "store/maintenance": {
         *(
             "store/db",
@@ -67,10 +74,11 @@ INSIDE = {
             "store/people",
             "store/receipts",
         ),
-        "store/ingest",
+        *("store/ingest", "store/sources"),
     },
     "operations/people": set(),
-    "operations/responses": {"operations/people"},
+    "operations/sources": set(),
+    "operations/responses": {"operations/people", "operations/sources"},
     "activities/alerts": set(),
     "activities/callback": set(),
     "worker/temporal": set(),
@@ -84,6 +92,7 @@ INSIDE = {
     "api/console": {"api/http", "api/auth"},
     "cli/up": set(),
     "cli/commands": {"cli/up"},
+    "cli/sources": set(),
     "cli/doctor": {"cli/up"},
     "cli/evidence": {"cli/commands"},
     "cli/demo": {"cli/up", "cli/commands"},

@@ -4,7 +4,15 @@ from functools import cache
 
 from fastapi import APIRouter
 
-from api.rest.endpoints import audit, early_results, events, evidence, incidents, project
+from api.rest.endpoints import (
+    audit,
+    early_results,
+    events,
+    evidence,
+    incidents,
+    project,
+    sources,
+)
 from api.rest.routing import add_route
 
 ROUTES = (
@@ -12,6 +20,7 @@ ROUTES = (
     *evidence.ROUTES,
     *incidents.ROUTES,
     *early_results.ROUTES,
+    *sources.ROUTES,
     *project.ROUTES,
     *audit.ROUTES,
 )

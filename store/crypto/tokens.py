@@ -18,6 +18,7 @@ from domain.ids import (
     ProjectId,
     ReplayId,
     ResultId,
+    SourceId,
     UserId,
 )
 from domain.security import api_keys as keys
@@ -56,6 +57,10 @@ def new_user_id() -> UserId:
 def new_destination_id() -> DestinationId:
     """The id of an alert destination."""
     return DestinationId(_new_id("dst_"))
+
+
+def new_source_id() -> SourceId:
+    return SourceId(_new_id("src_"))
 
 
 def new_invitation_id() -> str:

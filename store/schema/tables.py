@@ -103,6 +103,8 @@ RECEIPT_IS_UNENDED = "state IN ('expected', 'waiting', 'incident')"
 # A provider that a project added. Only such rows are in the indexes.
 OWN_PROVIDER = "provider NOT IN ('stripe', 'shopify')"
 INCIDENT_IS_AT_RISK = "state <> 'resolved' AND amount IS NOT NULL"
+SOURCE_IS_TO_SCHEDULE = "scheduled_version < version"
+SOURCE_IS_REMOVED = "deleted_at IS NOT NULL"
 INCIDENT_IS_REPAIRED = "resolution <> 'manual'"
 
 
@@ -403,6 +405,95 @@ class EarlyResult(SQLModel, table=True):
     request_id: str = _text()
     repeats: int = Field(default=0)  # equal ones that came later
     repeated_at: datetime | None = _instant(nullable=True)
+
+
+class Source(SQLModel, table=True):
+    """What watches one account of a provider, how far it has come, and how it fares."""
+
+    __tablename__: ClassVar[str] = "sources"
+    __table_args__ = (
+        Index("sources_by_project", "project_id", "id"),
+        _partial_index("sources_to_schedule", "id", where=SOURCE_IS_TO_SCHEDULE),
+        _partial_index("sources_removed", "id", where=SOURCE_IS_REMOVED),
+    )
+
+    id: str = _text(primary_key=True)
+    project_id: str = _text()
+    kind: str = _text()
+    name: str = _text()
+    expects: str = _text()  # JSON list of objects
+    # The endpoint's signing secret or the provider's key, sealed by the project's data key.
+    sealed_secret: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    every_minutes: int | None = Field(default=None)  # None: a webhook
+    silent_after_minutes: int | None = Field(default=None)
+    shop_domain: str | None = _text(nullable=True)
+    account: str | None = _text(nullable=True)
+    identity: str = _text()
+    created_at: datetime = _instant()
+    paused_at: datetime | None = _instant(nullable=True)
+    resumed_at: datetime | None = _instant(nullable=True)  # silence counts from then on
+    deleted_at: datetime | None = _instant(nullable=True)
+    # Each change counts one up. The worker makes the Temporal Schedule of `scheduled_version`.
+    version: int = Field(default=1)
+    scheduled_version: int = Field(default=0)
+    check_requested_at: datetime | None = _instant(nullable=True)  # a listing outside the Schedule
+    last_event_at: datetime | None = _instant(nullable=True)
+    last_listed_at: datetime | None = _instant(nullable=True)
+    listed_until: datetime | None = _instant(nullable=True)  # all before it is stored
+    # The listing under way: its span, and the page to go on from.
+    listing_from: datetime | None = _instant(nullable=True)
+    listing_until: datetime | None = _instant(nullable=True)
+    listing_cursor: str | None = _text(nullable=True)
+    silent_since: datetime | None = _instant(nullable=True)
+    problem: str | None = _text(nullable=True)
+    problem_detail: str | None = _text(nullable=True)
+    problem_since: datetime | None = _instant(nullable=True)
+    alerted_at: datetime | None = _instant(nullable=True)  # about the present silence or problem
+
+
+class SourceEvent(SQLModel, table=True):
+    """An event that a source saw at the provider, for one effect. It is kept for 40 days."""
+
+    __tablename__: ClassVar[str] = "source_events"
+    __table_args__ = (
+        UniqueConstraint(
+            "source_id", "provider_event_id", "effect_type", name="source_events_once"
+        ),
+        Index("source_events_by_time", "source_id", "occurred_at", "id"),
+        Index("source_events_by_event", "event_id", "id"),
+        Index("source_events_by_age", "seen_at", "id"),
+    )
+
+    id: int | None = _sequence()
+    source_id: str = _text()
+    project_id: str = _text()
+    event_id: str = _text()  # of its receipt, expected or accepted
+    provider_event_id: str = _text()
+    event_type: str = _text()
+    effect_type: str = _text()
+    occurred_at: datetime = _instant()
+    seen_at: datetime = _instant()
+    amount: int | None = Field(
+        default=None, sa_column=Column(BigInteger, nullable=True)
+    )  # in the minor unit of `currency`
+    currency: str | None = _text(nullable=True)
+
+
+class SourceGap(SQLModel, table=True):
+    """A span of time whose events the provider does not list any more."""
+
+    __tablename__: ClassVar[str] = "source_gaps"
+    __table_args__ = (
+        Index("source_gaps_by_source", "source_id", "id"),
+        Index("source_gaps_by_age", "found_at", "id"),
+    )
+
+    id: int | None = _sequence()
+    source_id: str = _text()
+    project_id: str = _text()
+    from_at: datetime = _instant()
+    until_at: datetime = _instant()
+    found_at: datetime = _instant()
 
 
 class Timeline(SQLModel, table=True):
@@ -770,6 +861,9 @@ REPAIRS = TABLES["repairs"]
 ATTEMPTS = TABLES["attempts"]
 RESULTS = TABLES["results"]
 EARLY_RESULTS = TABLES["early_results"]
+SOURCES = TABLES["sources"]
+SOURCE_EVENTS = TABLES["source_events"]
+SOURCE_GAPS = TABLES["source_gaps"]
 TIMELINE = TABLES["timeline"]
 SEARCH_TEXTS = TABLES["search_texts"]
 SEARCH_PROGRESS = TABLES["search_progress"]

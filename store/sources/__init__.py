@@ -1,0 +1,1 @@
+"""Sources of the projects: their settings, what they saw at the provider, and their health."""
