@@ -101,7 +101,8 @@ class ExpectedReceipt:
     """An event that a source saw at the provider: the app should send its receipt.
 
     `within_minutes`: the time for that, from the moment when it is stored. The app's receipt
-    replaces `event_type`, `internal_reference`, `occurred_at` and `shopify_shop_domain`.
+    replaces `event_type`, `internal_reference`, `occurred_at` and `shopify_shop_domain`, and the
+    amount if it states one.
     """
 
     project_id: ProjectId
@@ -116,6 +117,8 @@ class ExpectedReceipt:
     occurred_at: datetime
     within_minutes: float
     source_id: str
+    amount: int | None = None
+    currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from domain.receipts import MAXIMUM_AMOUNT
 from domain.sources.json_pointer import resolve
 from domain.sources.source import Source
 from domain.values.text import is_storable, well_formed
 from domain.values.timestamps import EPOCH, parse_instant
 
 MAXIMUM_REFERENCE_CHARACTERS = 255
-MAXIMUM_AMOUNT = 10**15
 _LONGEST_INSTANT = 40
 _LAST_SECOND = int((datetime(9999, 12, 30, tzinfo=UTC) - EPOCH) / timedelta(seconds=1))
 _CURRENCY = re.compile(r"[A-Za-z]{3}")

@@ -47,8 +47,9 @@ _TEXTS = (
     "internal_reference",
     "shopify_shop_domain",
     "source_id",
+    "currency",
 )
-_NUMBERS = ("livemode", "occurred_at", "due_at")
+_NUMBERS = ("livemode", "occurred_at", "due_at", "amount")
 _IDENTITY = ("project_id", "provider", "provider_event_id", "effect_type")
 _OF_JSON = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in _TEXTS + _NUMBERS)
 _GIVEN = {
@@ -60,10 +61,12 @@ _COLUMNS = {"sqlite": "", "postgresql": f"({', '.join(_TYPED)})"}
 _INSERT = """
 INSERT INTO receipts (event_id, project_id, livemode, state, provider, provider_event_id,
   stripe_event_id, event_type, effect_type, internal_reference, shopify_shop_domain, occurred_at,
-  accepted_at, timeout_at, deadline_at, flags, request_id, expected_at, lacks_receipt, source_id)
+  accepted_at, timeout_at, deadline_at, flags, request_id, expected_at, lacks_receipt, source_id,
+  amount, currency)
 SELECT event_id, project_id, livemode = 1, 'expected', provider, provider_event_id,
   stripe_event_id, event_type, effect_type, internal_reference, shopify_shop_domain, occurred_at,
-  CAST($2 AS BIGINT), due_at, due_at, '', '', CAST($2 AS BIGINT), true, source_id
+  CAST($2 AS BIGINT), due_at, due_at, '', '', CAST($2 AS BIGINT), true, source_id,
+  amount, currency
 FROM {given} AS given{columns} WHERE true
 ORDER BY project_id, provider, provider_event_id, effect_type
 ON CONFLICT (project_id, provider, provider_event_id, effect_type) DO NOTHING
@@ -79,13 +82,15 @@ _SET_SOURCE = (
 # While an incident is open, the deadline that it missed stays.
 _SET_FACTS = """
 UPDATE receipts SET event_type = $2, internal_reference = $3, shopify_shop_domain = $4,
-  stripe_event_id = $5, occurred_at = $6, request_id = $7, amount = $8, currency = $9,
+  stripe_event_id = $5, occurred_at = $6, request_id = $7,
+  amount = COALESCE(CAST($8 AS BIGINT), amount), currency = COALESCE(CAST($9 AS TEXT), currency),
   customer_reference = $10, accepted_at = $11, timeout_at = $12,
   deadline_at = CASE WHEN state = 'expected' THEN $12 ELSE deadline_at END, lacks_receipt = false
 WHERE event_id = $1"""
 # An incident has copies of what its list reads.
 _SET_COPIES = """
-UPDATE incidents SET event_type = $2, amount = $3, currency = $4, customer_reference = $5
+UPDATE incidents SET event_type = $2, amount = COALESCE(CAST($3 AS BIGINT), amount),
+  currency = COALESCE(CAST($4 AS TEXT), currency), customer_reference = $5
 WHERE event_id = $1"""
 _LACKING = """
 SELECT event_id FROM receipts WHERE project_id = $1 AND provider = $2 AND provider_event_id = $3
@@ -186,6 +191,7 @@ def _row(event_id: EventId, event: ExpectedReceipt, now: datetime) -> dict[str, 
         "internal_reference": well_formed(event.internal_reference, characters=255),
         "livemode": int(event.livemode),
         "occurred_at": to_unix_ms(event.occurred_at),
+        "amount": event.amount,
         "due_at": to_unix_ms(now + timeout_span(event.within_minutes)),
     }
 

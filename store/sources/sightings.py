@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from domain.ids import EventId, SourceId
-from domain.sources.events import Sighting
+from domain.sources.events import Sighting, known_amount
 from domain.sources.source import Source
 from domain.values.text import is_storable
 from domain.values.timestamps import to_unix_ms
@@ -19,7 +19,6 @@ from store.db.sql import Statements
 from store.receipts.expected import expect_receipts
 
 LONGEST_ID = 255
-LARGEST_AMOUNT = 10**15
 # The row of a source is written at most so often: its webhooks would wait for each other.
 HEARD_EVERY = timedelta(seconds=1)
 _TEXTS = (
@@ -131,7 +130,7 @@ def _is_recordable(sighting: Sighting) -> bool:
 
 def _row(sighting: Sighting, event_id: EventId, now: datetime) -> dict[str, str | int | None]:
     event, receipt = sighting.event, sighting.receipt
-    amount, currency = _amount(event.amount, event.currency)
+    amount, currency = known_amount(event.amount, event.currency)
     return {
         "source_id": receipt.source_id,
         "project_id": receipt.project_id,
@@ -144,11 +143,3 @@ def _row(sighting: Sighting, event_id: EventId, now: datetime) -> dict[str, str 
         "amount": amount,
         "currency": currency,
     }
-
-
-def _amount(amount: int | None, currency: str | None) -> tuple[int | None, str | None]:
-    """Both, or neither: an amount of no currency that we know, or out of range, is no amount."""
-    if amount is None or currency is None or not 0 <= amount <= LARGEST_AMOUNT:
-        return None, None
-    is_code = len(currency) == 3 and currency.isascii() and currency.isalpha()
-    return (amount, currency.upper()) if is_code else (None, None)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.receipts import MAXIMUM_AMOUNT
 from domain.sources.fields import (
-    MAXIMUM_AMOUNT,
     Amount,
     decimal_amount,
     first_reference,

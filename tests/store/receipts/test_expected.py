@@ -206,6 +206,18 @@ async def test_incident_that_opens_later_has_what_the_receipt_stated(story: Stor
     assert stated == (500, "JPY", "customer 8")
 
 
+async def test_amount_at_the_provider_stays_when_the_receipt_states_none(story: Story) -> None:
+    event_id = await story.expected(amount=4_900, currency="USD")
+    story.later(minutes=15)
+    await story.do(open_incident, event_id)
+
+    await story.accept(event_id)
+
+    (incident,) = await story.rows("incidents", event_id)
+    (receipt,) = await story.rows("receipts", event_id)
+    assert {(row["amount"], row["currency"]) for row in (incident, receipt)} == {(4_900, "USD")}
+
+
 async def test_effect_of_an_expected_event_was_already_applied(story: Story) -> None:
     event_id = await story.expected()
 
