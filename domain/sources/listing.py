@@ -6,8 +6,9 @@ on where it was. `store.sources.listings` keeps the progress; `activities.source
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
-from domain.sources.source import LISTING_HORIZON, LISTING_OVERLAP, Gap, Source
+from domain.sources.source import LISTING_HORIZON, LISTING_OVERLAP, Gap, Source, SourceProblem
 
 LONGEST_SPAN = timedelta(days=1)
 # Of one span: ten million events a day.
@@ -16,6 +17,34 @@ MAXIMUM_PAGES = 100_000
 _HORIZON_MARGIN = timedelta(hours=1)
 # Events dated later than this after now are of the future.
 CLOCK_TOLERANCE = timedelta(minutes=5)
+
+
+class Complaint(StrEnum):
+    """A flaw of the provider's list that does not stop a listing. The names live in histories."""
+
+    UNREADABLE_EVENTS = "unreadable_events"
+    FUTURE_EVENTS = "future_events"
+    OTHER_TIMES = "other_times"
+    HIDDEN_PAGES = "hidden_pages"
+    PROMISED_PAGES = "promised_pages"
+
+    @property
+    def problem(self) -> SourceProblem:
+        is_promise = self is Complaint.PROMISED_PAGES
+        return SourceProblem.ENDLESS_PAGES if is_promise else SourceProblem.BAD_ANSWER
+
+    @property
+    def detail(self) -> str:
+        return _DETAILS[self]
+
+
+_DETAILS = {
+    Complaint.UNREADABLE_EVENTS: "Some events in the provider's list cannot be read.",
+    Complaint.FUTURE_EVENTS: "The provider lists events that are dated in the future.",
+    Complaint.OTHER_TIMES: "The provider lists events of other times than it was asked for.",
+    Complaint.HIDDEN_PAGES: "The provider says that a page is the last one, and has more.",
+    Complaint.PROMISED_PAGES: "The provider says that there are more events, and gives none.",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,15 @@ class Heard:
     last: SourceId | None
 
 
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A problem or a silence of a source, since `began_at`."""
+
+    source_id: SourceId
+    project_id: ProjectId
+    began_at: datetime
+
+
 async def record_problem(
     session: AsyncSession,
     source_id: SourceId,
@@ -111,11 +120,8 @@ async def record_silence(session: AsyncSession, source: Source, now: datetime) -
     await session.execute(update(SOURCES).where(*is_it).values(silent_since=now))
 
 
-async def alert_unwell(session: AsyncSession, now: datetime, *, limit: int) -> list[SourceId]:
-    """Insert the alerts of up to `limit` episodes that have none; returns their sources.
-
-    They are inserted in the transaction that notes it, so an episode has them once.
-    """
+async def unalerted_sources(session: AsyncSession, now: datetime, *, limit: int) -> list[Episode]:
+    """Up to `limit` episodes that have no alert yet."""
     lasts = SOURCES.c.problem_since <= now - ALERT_PASSING_AFTER
     is_passing = SOURCES.c.problem.in_([problem.value for problem in PASSING])
     is_due = or_(
@@ -129,21 +135,27 @@ async def alert_unwell(session: AsyncSession, now: datetime, *, limit: int) -> l
         .where(_IS_UNWELL, SOURCES.c.alerted_at.is_(None), is_due, *_WORKS)
         .order_by(SOURCES.c.id)
         .limit(limit)
-        .with_for_update(of=SOURCES, skip_locked=True)
     )
-    rows = (await session.execute(due)).all()
-    for row in rows:
-        await insert_source_alerts(
-            SessionStatements(session),
-            ProjectId(row.project_id),
-            SourceId(row.id),
-            row.problem_since or row.silent_since,
-            now,
-        )
-    alerted = [SourceId(row.id) for row in rows]
-    is_one = SOURCES.c.id.in_(alerted)
-    await session.execute(update(SOURCES).where(is_one).values(alerted_at=now))
-    return alerted
+    return [
+        Episode(SourceId(row.id), ProjectId(row.project_id), row.problem_since or row.silent_since)
+        for row in await session.execute(due)
+    ]
+
+
+async def alert_episode(session: AsyncSession, episode: Episode, now: datetime) -> bool:
+    """Insert the alerts of an episode. False if it is over, or has them already."""
+    began_at = func.coalesce(SOURCES.c.problem_since, SOURCES.c.silent_since)
+    is_it = (
+        SOURCES.c.id == episode.source_id,
+        SOURCES.c.alerted_at.is_(None),
+        began_at == to_unix_ms(episode.began_at),
+    )
+    alerted = update(SOURCES).where(*is_it).values(alerted_at=now).returning(SOURCES.c.id)
+    if (await session.execute(alerted)).first() is None:
+        return False
+    st = SessionStatements(session)
+    await insert_source_alerts(st, episode.project_id, episode.source_id, episode.began_at, now)
+    return True
 
 
 async def insert_source_alerts(
