@@ -89,18 +89,27 @@ def build_dependencies(settings: Settings) -> WorkerDependencies:
     """
     direct_url = settings.database_direct_url
     timeout_seconds = min(settings.callback_timeout_seconds, LONGEST_CALLBACK_SECONDS)
-    guarded = {
-        "allow": settings.egress_allow,
-        "allow_test": settings.egress_allow_test,
-        "ssl_context": bundled_authorities(),
-    }
+    authorities = bundled_authorities()
     return WorkerDependencies(
         database=Database.open(settings.database_url_or_default, writes_on_loop=True),
         sealer=Sealer(settings.read_secret_key(), settings.read_previous_secret_key()),
         channels=alert_channels(settings),
-        transport=partial(exchange, timeout_seconds=timeout_seconds, **guarded),
-        get_page=partial(get_page, **guarded),
-        provider_urls=ProviderUrls(settings.stripe_api_url, settings.shopify_api_url),
+        transport=partial(
+            exchange,
+            allow=settings.egress_allow,
+            allow_test=settings.egress_allow_test,
+            timeout_seconds=timeout_seconds,
+            ssl_context=authorities,
+        ),
+        get_page=partial(
+            get_page,
+            allow=settings.egress_allow,
+            allow_test=settings.egress_allow_test,
+            ssl_context=authorities,
+        ),
+        provider_urls=ProviderUrls.given(
+            stripe=settings.stripe_api_url, shopify=settings.shopify_api_url
+        ),
         rules=CallbackRules(
             schedule=settings.callback_schedule_seconds, jitter=settings.callback_jitter
         ),
