@@ -104,6 +104,7 @@ CHECKS = {
     "engine": "Temporal",
     "migrations": "Migrations",
     "runs": "Workflows",
+    "sources": "Sources",
     "store": "Database",
     "worker": "Worker",
 }

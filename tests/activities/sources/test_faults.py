@@ -58,7 +58,7 @@ async def problem_of(listings: Listings) -> tuple[object, str | None]:
 async def test_answer_without_a_page_is_a_problem_and_ends_the_run(
     listings: Listings, answers: list[Answer | None], problem: str
 ) -> None:
-    listings.provider.faults.answers = answers
+    listings.provider.faults.answers = list(answers)
 
     found, detail = await problem_of(listings)
 
