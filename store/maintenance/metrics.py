@@ -33,7 +33,7 @@ from store.schema.tables import (
 from store.status.heartbeats import ALERT_SENT_FACT, read_fact
 
 IS_UNDECIDED = text(tables.RECEIPT_IS_UNDECIDED)
-IS_UNWELL = text(tables.SOURCE_IS_UNWELL)
+IS_UNWELL = text(f"({tables.SOURCE_IS_UNWELL})")
 FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
 # The limit of counts in messages: an exact number beyond it is of no use.
 COUNTED = 1_000

@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from temporalio.client import ScheduleDescription, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
@@ -18,7 +19,7 @@ from domain.sources.changes import SourceChanges
 from domain.sources.source import Source, SourceKind
 from egress.provider_api import ProviderUrls
 from store.crypto.encryption import Sealer
-from store.schema.tables import RECEIPTS
+from store.schema.tables import RECEIPTS, SOURCES
 from store.sources.sources import (
     add_source,
     change_source,
@@ -26,9 +27,12 @@ from store.sources.sources import (
     remove_source,
     request_check,
 )
-from tests.support.provider import STRIPE_KEY, Provider, providing
+from store.status.heartbeats import read_fact
+from tests.support.provider import STRIPE_KEY, Provider, providing, stripe_event
 from tests.support.sources import new_source
 from tests.workflows.world import World, world_on
+from worker.loops.source_schedules import NAMESPACE_FACT
+from worker.temporal.connect import read_namespace_id
 from workflows.source_listing import SOURCE_LISTING, SOURCE_TASK_QUEUE, schedule_id
 
 PACE = ListingPace(request_seconds=0.0, retry_seconds=(0.01,), patience_seconds=0.05)
@@ -42,14 +46,26 @@ class SourceWorld:
         self.provider = provider
         self._sealer = sealer
 
-    async def add(self, **changes: Any) -> Source:
+    async def add(self, *, has_schedule: bool = True, **changes: Any) -> Source:
         """A source of Stripe's events that is added now."""
         new = new_source(SourceKind.STRIPE_API, **{"secret": STRIPE_KEY} | changes)
         async with self.world.database.transaction() as session:
             now = await self.world.database.now(session)
-            return await add_source(
+            source = await add_source(
                 session, self._sealer, project_id=self.world.project.id, new=new, now=now
             )
+            if not has_schedule:
+                await session.execute(update(SOURCES).values(scheduled_version=SOURCES.c.version))
+        return source
+
+    async def happen(self, count: int) -> list[str]:
+        """Events at Stripe in the minute that passes now; returns their ids, sorted."""
+        async with self.world.database.reading() as session:
+            at = await self.world.database.now(session) + timedelta(seconds=30)
+        events = [stripe_event(number, at) for number in range(count)]
+        self.provider.add_events(*events)
+        self.world.database.clock.skew += timedelta(minutes=1)
+        return [event["id"] for event in events]
 
     async def change(self, source: Source, **changes: Any) -> None:
         async with self.world.database.transaction() as session:
@@ -92,6 +108,12 @@ class SourceWorld:
             task_queue=SOURCE_TASK_QUEUE,
         )
 
+    async def follows_namespace(self) -> bool:
+        """Whether all Schedules of this Temporal database are known."""
+        async with self.world.database.reading() as session:
+            fact = await read_fact(session, NAMESPACE_FACT)
+        return fact == await read_namespace_id(self.world.client)
+
     async def schedule(self, source: Source) -> ScheduleDescription | None:
         """The source's Schedule; None if there is none."""
         try:
@@ -105,9 +127,9 @@ class SourceWorld:
 
 @asynccontextmanager
 async def source_world_on(
-    temporal: WorkflowEnvironment, database_url: str, sealer: Sealer
+    temporal: WorkflowEnvironment, database_url: str, sealer: Sealer, **changes: Any
 ) -> AsyncIterator[SourceWorld]:
-    """A system on a migrated store, and its provider."""
+    """A system on a migrated store, and its provider. `changes` replace parts of the worker."""
     get = partial(get_page, allow=(ip_network("127.0.0.0/8"),))
     with providing() as provider:
         parts = {
@@ -115,5 +137,9 @@ async def source_world_on(
             "provider_urls": ProviderUrls(provider.url, provider.url),
             "listing_pace": PACE,
         }
+        parts |= changes
         async with world_on(temporal, database_url, sealer, **parts) as world:
-            yield SourceWorld(world, sealer, provider)
+            made = SourceWorld(world, sealer, provider)
+            # Until then, every source is scheduled again.
+            await world.eventually(made.follows_namespace, "the namespace is known")
+            yield made

@@ -5,22 +5,20 @@ Each scenario returns the listing, ended.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from temporalio.client import WorkflowHandle
 
-from tests.support.provider import stripe_event, throttled
+from tests.support.provider import throttled
 from tests.workflows.sources import PACE, SourceWorld
 
 Scenario = Callable[[SourceWorld], Awaitable[WorkflowHandle[Any, Any]]]
-NO_SCHEDULES = {"reconcile_seconds": 3_600.0}
 ONE_PAGE = replace(PACE, part_seconds=0.0)
 
 
 async def listed(world: SourceWorld) -> WorkflowHandle[Any, Any]:
-    source = await world.add()
-    _add_events(world, 3)
+    source = await world.add(has_schedule=False)
+    await world.happen(3)
     handle = await world.start(source)
     await handle.result()
     return handle
@@ -37,7 +35,7 @@ async def waited(world: SourceWorld) -> WorkflowHandle[Any, Any]:
 
 
 async def nothing_to_list(world: SourceWorld) -> WorkflowHandle[Any, Any]:
-    source = await world.add()
+    source = await world.add(has_schedule=False)
     await world.change(source, is_paused=True)
     handle = await world.start(source)
     await handle.result()
@@ -47,8 +45,6 @@ async def nothing_to_list(world: SourceWorld) -> WorkflowHandle[Any, Any]:
 SCENARIOS: tuple[Scenario, ...] = (listed, listed_in_parts, waited, nothing_to_list)
 
 
-def _add_events(world: SourceWorld, count: int) -> None:
-    now = datetime.now(UTC)
-    world.provider.add_events(
-        *(stripe_event(number, now + timedelta(seconds=1)) for number in range(count))
-    )
+def changes_of(scenario: Scenario) -> dict[str, Any]:
+    """The parts of the worker that the scenario needs otherwise."""
+    return {"listing_pace": ONE_PAGE} if scenario is listed_in_parts else {}
