@@ -83,6 +83,7 @@ ALERTS: Mapping[str, str] = {
     AlertKind.REPAIR_FAILED: "Repair failed",
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
     AlertKind.DESTINATION_FAILING: "Alerts to another address are failing",
+    AlertKind.SOURCE_SILENT: "A source is failing or silent",
 }
 ALERT_ENDS: Mapping[str, str] = {
     AlertEnd.REFUSED: "The mail server rejected it permanently.",
@@ -104,6 +105,7 @@ CHECKS = {
     "engine": "Temporal",
     "migrations": "Migrations",
     "runs": "Workflows",
+    "sources": "Sources",
     "store": "Database",
     "worker": "Worker",
 }
