@@ -107,7 +107,8 @@ class Source:
     (Stripe Connect); None: the key's own.
     `last_event_at`: when it last heard of an event or listed one. `last_listed_at`: when its last
     listing ended well. `listed_until`: all events up to then are stored. `problem` and
-    `problem_since`: since when it is failing, None if it is not.
+    `problem_since`: since when it is failing, None if it is not. `resumed_at`: when its last pause
+    ended; silence counts from then on.
     """
 
     id: SourceId
@@ -129,6 +130,7 @@ class Source:
     problem: SourceProblem | str | None
     problem_detail: str | None
     problem_since: datetime | None
+    resumed_at: datetime | None = None
 
     @property
     def state(self) -> SourceState:

@@ -92,6 +92,7 @@ ALERT_IS_RETRIED = "sent_at IS NULL AND ended_at IS NULL AND tries > 0"
 RECEIPT_IS_UNDECIDED = "state IN ('expected', 'waiting')"
 RECEIPT_IS_UNENDED = "state IN ('expected', 'waiting', 'incident')"
 SOURCE_IS_TO_SCHEDULE = "scheduled_version < version"
+SOURCE_IS_REMOVED = "deleted_at IS NOT NULL"
 INCIDENT_IS_REPAIRED = "resolution <> 'manual'"
 
 
@@ -372,6 +373,7 @@ class Source(SQLModel, table=True):
     __table_args__ = (
         Index("sources_by_project", "project_id", "id"),
         _partial_index("sources_to_schedule", "id", where=SOURCE_IS_TO_SCHEDULE),
+        _partial_index("sources_removed", "id", where=SOURCE_IS_REMOVED),
     )
 
     id: str = _text(primary_key=True)
@@ -388,6 +390,7 @@ class Source(SQLModel, table=True):
     identity: str = _text()
     created_at: datetime = _instant()
     paused_at: datetime | None = _instant(nullable=True)
+    resumed_at: datetime | None = _instant(nullable=True)  # silence counts from then on
     deleted_at: datetime | None = _instant(nullable=True)
     # Each change counts one up. The worker makes the Temporal Schedule of `scheduled_version`.
     version: int = Field(default=1)
@@ -439,7 +442,10 @@ class SourceGap(SQLModel, table=True):
     """A span of time whose events the provider does not list any more."""
 
     __tablename__: ClassVar[str] = "source_gaps"
-    __table_args__ = (Index("source_gaps_by_source", "source_id", "id"),)
+    __table_args__ = (
+        Index("source_gaps_by_source", "source_id", "id"),
+        Index("source_gaps_by_age", "found_at", "id"),
+    )
 
     id: int | None = _sequence()
     source_id: str = _text()

@@ -40,6 +40,7 @@ def upgrade() -> None:
         *_columns(sa.BigInteger(), "from_at", "until_at", "found_at"),
     )
     op.create_index("source_gaps_by_source", "source_gaps", ["source_id", "id"])
+    op.create_index("source_gaps_by_age", "source_gaps", ["found_at", "id"])
 
 
 def downgrade() -> None:
@@ -51,9 +52,9 @@ def downgrade() -> None:
 def _create_sources() -> None:
     texts = ("shop_domain", "account", "listing_cursor", "problem", "problem_detail")
     instants = (
-        *("paused_at", "deleted_at", "check_requested_at", "last_event_at", "last_listed_at"),
-        *("listed_until", "listing_from", "listing_until", "silent_since", "problem_since"),
-        "alerted_at",
+        *("paused_at", "resumed_at", "deleted_at", "check_requested_at", "last_event_at"),
+        *("last_listed_at", "listed_until", "listing_from", "listing_until"),
+        *("silent_since", "problem_since", "alerted_at"),
     )
     op.create_table(
         "sources",
@@ -67,14 +68,13 @@ def _create_sources() -> None:
         *_columns(sa.Integer(), "version", "scheduled_version"),
     )
     op.create_index("sources_by_project", "sources", ["project_id", "id"])
-    is_to_schedule = sa.text("scheduled_version < version")
-    op.create_index(
-        "sources_to_schedule",
-        "sources",
-        ["id"],
-        sqlite_where=is_to_schedule,
-        postgresql_where=is_to_schedule,
-    )
+    partial = {
+        "sources_to_schedule": "scheduled_version < version",
+        "sources_removed": "deleted_at IS NOT NULL",
+    }
+    for name, condition in partial.items():
+        where = sa.text(condition)
+        op.create_index(name, "sources", ["id"], sqlite_where=where, postgresql_where=where)
 
 
 def _columns(kind: Any, *names: str, nullable: bool = False) -> list[Any]:
