@@ -15,6 +15,7 @@ from domain.incidents import (
 )
 from domain.receipts import Flag, ReceiptState
 from domain.retries import ErrorClass
+from domain.sources.source import SourceState
 from domain.values.timestamps import to_iso
 
 STATE_LABELS: Mapping[str, str] = {
@@ -31,6 +32,11 @@ STATE_LABELS: Mapping[str, str] = {
     RepairState.AWAITING_RESULT: "Awaiting result",
     RepairState.SUCCEEDED: "Succeeded",
     RepairState.FAILED: "Failed",
+    SourceState.NEW: "New",
+    SourceState.HEALTHY: "Working",
+    SourceState.SILENT: "Silent",
+    SourceState.FAILING: "Failing",
+    SourceState.PAUSED: "Paused",
 }
 # The tone decides colour and shape of a chip. The text is always shown too.
 STATE_TONES: Mapping[str, str] = {
@@ -47,6 +53,11 @@ STATE_TONES: Mapping[str, str] = {
     RepairState.AWAITING_RESULT: "busy",
     RepairState.SUCCEEDED: "good",
     RepairState.FAILED: "bad",
+    SourceState.NEW: "wait",
+    SourceState.HEALTHY: "good",
+    SourceState.SILENT: "bad",
+    SourceState.FAILING: "bad",
+    SourceState.PAUSED: "quiet",
 }
 REASONS: Mapping[str, str] = {
     Reason.MISSING_RESULT: "No result before the deadline",

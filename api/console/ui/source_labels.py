@@ -1,4 +1,4 @@
-"""Labels of sources: kinds, states, and problems with what to do about each. Pure.
+"""Labels of sources: kinds, and problems with what to do about each. Pure.
 
 A value that a later version stored has no label here. It is shown as words.
 """
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from api.console.ui import labels
-from domain.sources.source import ShopifyIdentity, Source, SourceKind, SourceProblem, SourceState
+from domain.sources.source import ShopifyIdentity, Source, SourceKind, SourceProblem
 
 KIND_LABELS: Mapping[str, str] = {
     SourceKind.STRIPE_API: "Stripe events, listed",
@@ -25,20 +25,6 @@ KIND_DETAILS: Mapping[str, str] = {
     "Finds orders even if Shopify removed your webhook.",
     SourceKind.SHOPIFY_WEBHOOK: "A second webhook of the shop, beside your app's. "
     "Sees an order within seconds.",
-}
-STATE_LABELS: Mapping[str, str] = {
-    SourceState.NEW: "New",
-    SourceState.HEALTHY: "Working",
-    SourceState.SILENT: "Silent",
-    SourceState.FAILING: "Failing",
-    SourceState.PAUSED: "Paused",
-}
-STATE_TONES: Mapping[str, str] = {
-    SourceState.NEW: "wait",
-    SourceState.HEALTHY: "good",
-    SourceState.SILENT: "bad",
-    SourceState.FAILING: "bad",
-    SourceState.PAUSED: "quiet",
 }
 # What is wrong, and what to do next.
 PROBLEMS: Mapping[str, tuple[str, str]] = {
@@ -71,6 +57,17 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
         "The stored secret cannot be decrypted.",
         "Restore the root secret of this installation, or save the secret again below.",
     ),
+}
+SECRETS: Mapping[str, str] = {
+    SourceKind.STRIPE_API: "Restricted key",
+    SourceKind.STRIPE_WEBHOOK: "Signing secret",
+    SourceKind.SHOPIFY_API: "Admin API access token",
+    SourceKind.SHOPIFY_WEBHOOK: "Signing key",
+}
+SECRET_EXAMPLES: Mapping[str, str] = {
+    SourceKind.STRIPE_API: "rk_…",
+    SourceKind.STRIPE_WEBHOOK: "whsec_…",
+    SourceKind.SHOPIFY_API: "shpat_…",
 }
 IDENTITIES: Mapping[str, str] = {
     ShopifyIdentity.OBJECT_ID: "The order's id",
