@@ -8,6 +8,10 @@ from domain.receipts import ExpectedReceipt, Provider
 from domain.sources.source import Expects, Source
 
 
+class NotAnEvent(ValueError):
+    """The provider's JSON is no event that a source can keep. The message never quotes it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderEvent:
     """An event at the provider, the same from a webhook as from a listing.
