@@ -1,7 +1,7 @@
 """Labels of states, reasons and causes; formats of durations, instants and ids. Pure."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from domain.incidents import (
     UNREACHED_ENDS,
@@ -197,6 +197,11 @@ def exact_duration(seconds: float) -> str:
 def format_date(at: datetime) -> str:
     """The date in UTC, as in `23 Nov 2026`."""
     return f"{at.astimezone(UTC):%-d %b %Y}"
+
+
+def format_day(day: date) -> str:
+    """A day, as in `23 Nov 2026`."""
+    return f"{day:%-d %b %Y}"
 
 
 def format_time(at: datetime) -> str:

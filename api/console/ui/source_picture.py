@@ -1,12 +1,13 @@
 """The picture of a source's report: one column for each day, drawn as SVG rectangles. Pure.
 
-What the app reported is above the line, what is missing below it. So no information is in a colour
-alone. The table beside the picture has the same numbers.
+What came to the app, or may still come in time, is above the line. What is missing is below it. So
+no information is in a colour alone. The table below the picture has the same numbers.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+
+from store.sources.report import DayReport
 
 COLUMN, GAP = 20, 6
 ABOVE, BELOW = 84, 36
@@ -15,17 +16,8 @@ LEAST = 3
 
 
 @dataclass(frozen=True, slots=True)
-class DayCounts:
-    """Events at the provider on one day (UTC): how many came to the app, and how many did not."""
-
-    day: date
-    reported: int
-    missing: int
-
-
-@dataclass(frozen=True, slots=True)
 class Bar:
-    """One rectangle, in units of the picture."""
+    """One rectangle, in units of the picture. `tone`: received, awaited or missing."""
 
     tone: str
     x: int
@@ -44,31 +36,44 @@ class Picture:
     label: str
 
 
-def draw_days(days: Sequence[DayCounts]) -> Picture:
-    """Draw the days from left to right. Each part has a scale of its own."""
-    most_reported = max((one.reported for one in days), default=0)
-    most_missing = max((one.missing for one in days), default=0)
-    bars = []
-    for index, one in enumerate(days):
-        x = index * (COLUMN + GAP)
-        if one.reported:
-            height = _height(one.reported, most_reported, ABOVE)
-            bars.append(Bar("reported", x, ABOVE - height, height))
-        if one.missing:
-            bars.append(Bar("missing", x, ABOVE + 1, _height(one.missing, most_missing, BELOW)))
+def draw_days(days: Sequence[DayReport]) -> Picture:
+    """Draw the days from left to right. The parts above and below the line are scaled apart."""
+    most_above = max((one.receipts + one.awaited_receipts for one in days), default=0)
+    most_below = max((one.missing_receipts for one in days), default=0)
+    columns = (
+        _column(index * (COLUMN + GAP), one, most_above, most_below)
+        for index, one in enumerate(days)
+    )
     return Picture(
         width=max(len(days) * (COLUMN + GAP) - GAP, 1),
         height=ABOVE + 1 + BELOW,
         axis=ABOVE,
-        bars=tuple(bars),
+        bars=tuple(bar for column in columns for bar in column),
         label=_label(days),
     )
+
+
+def _column(x: int, one: DayReport, most_above: int, most_below: int) -> list[Bar]:
+    bars = []
+    if both := one.receipts + one.awaited_receipts:
+        whole = _height(both, most_above, ABOVE)
+        awaited = whole if not one.receipts else whole * one.awaited_receipts // both
+        if awaited:
+            bars.append(Bar("awaited", x, ABOVE - whole, awaited))
+        if whole > awaited:
+            bars.append(Bar("received", x, ABOVE - whole + awaited, whole - awaited))
+    if one.missing_receipts:
+        height = _height(one.missing_receipts, most_below, BELOW)
+        bars.append(Bar("missing", x, ABOVE + 1, height))
+    return bars
 
 
 def _height(count: int, most: int, highest: int) -> int:
     return max(LEAST, round(highest * count / most))
 
 
-def _label(days: Sequence[DayCounts]) -> str:
-    reported, missing = sum(one.reported for one in days), sum(one.missing for one in days)
-    return f"{len(days)} days: {reported} events reported by the app, {missing} missing."
+def _label(days: Sequence[DayReport]) -> str:
+    received, awaited = sum(one.receipts for one in days), sum(one.awaited_receipts for one in days)
+    missing = sum(one.missing_receipts for one in days)
+    still = f", {awaited} still in time" if awaited else ""
+    return f"{len(days)} days: receipts of {received} events{still}, {missing} without a receipt."

@@ -37,6 +37,10 @@ ORDINARY = {
     "/events/{event_id}/expire",
     "/events/{event_id}/restart",
     "/projects/{project_id}/keys/{key_id}/revoke",
+    "/projects/{project_id}/sources/{source_id}/check",
+    "/projects/{project_id}/sources/{source_id}/pause",
+    "/projects/{project_id}/sources/{source_id}/resume",
+    "/projects/{project_id}/sources/{source_id}/remove",
     "/projects/{project_id}/members/{user_id}/remove",
     "/projects/{project_id}/invitations/{invitation_id}/withdraw",
     "/account/sessions/end-others",
@@ -53,6 +57,7 @@ CHANGED_TABLES = (
         "recovery_codes",
         "members",
         "invitations",
+        "sources",
     ),
     "audit_log",
 )
