@@ -62,10 +62,11 @@ class DemoStripe:
 
 
 @contextmanager
-def demo_stripe(port: int) -> Iterator[DemoStripe]:
-    """Serve on this port of loopback during the block."""
-    stripe = DemoStripe(f"http://127.0.0.1:{port}")
-    server = ThreadingHTTPServer(("127.0.0.1", port), _handler_of(stripe))
+def demo_stripe() -> Iterator[DemoStripe]:
+    """Serve on a free port of loopback during the block."""
+    stripe = DemoStripe()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(stripe))
+    stripe.url = f"http://127.0.0.1:{server.server_port}"
     server.daemon_threads = True
     serving = threading.Thread(target=server.serve_forever, name="demo-stripe", daemon=True)
     serving.start()

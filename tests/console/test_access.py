@@ -95,16 +95,18 @@ POST = {
 ROWS = [("GET", path, needs) for path, needs in GET.items()] + [
     ("POST", path, needs) for path, needs in POST.items()
 ]
-# Allowed, but not found: there is no identity provider, and no authenticator app is being set up.
+# Allowed, but not found: there is no identity provider, no authenticator app is being set up, and
+# the source is an unknown one.
 NOTHING_THERE = {
     ("GET", path)
     for path in ("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg")
-}
+} | {(method, "/projects/{project_id}/sources/{source_id}") for method in ("GET", "POST")}
 ROLES = ("viewer", "operator", "owner")
 UNKNOWN = {
     "key_id": "key_none",
     "user_id": "usr_none",
     "invitation_id": "inv_none",
+    "source_id": "src_none",
     "session_id": "0" * 16,
     "project_id": "prj_none",
     "event_id": "evt_none",

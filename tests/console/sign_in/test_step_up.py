@@ -23,6 +23,7 @@ from store.people import second_factor as factors
 from store.people.users import list_users
 from tests.console.conftest import EMAIL, PASSWORD, Visitor
 from tests.console.people import ConsoleWorld
+from tests.support.sources import stored_source
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -122,7 +123,7 @@ async def test_every_sensitive_form_asks_first_and_changes_nothing(
         "late_result": "note",
     }
 
-    named = {"project_id": project.project.id, "user_id": "usr_none"}
+    named = {"project_id": project.project.id, "user_id": "usr_none", "source_id": "src_none"}
     answers = {
         path: await send(stale, path.format(**named), **fields) for path in SENSITIVE_ACTIONS
     }
@@ -146,11 +147,11 @@ async def everything(database: Database) -> list[object]:
 
 
 async def test_every_sensitive_form_names_a_page_that_exists(
-    stale: Visitor, project: CreatedProject
+    stale: Visitor, project: CreatedProject, database: Database, sealer: Sealer
 ) -> None:
-    pages = {
-        one.page.format(project_id=project.project.id) for one in SENSITIVE_ACTIONS.values()
-    } - {"/account/totp"}
+    source = await stored_source(database, sealer, project.project.id)
+    named = {"project_id": project.project.id, "source_id": source.id}
+    pages = {one.page.format(**named) for one in SENSITIVE_ACTIONS.values()} - {"/account/totp"}
 
     assert [page for page in pages if (await stale.open(page)).status_code != 200] == []
 

@@ -1,6 +1,6 @@
 """Forms of sources: validated as in the REST API, and no secret is ever shown again."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_network
 
@@ -20,7 +20,6 @@ from store.db.database import Database
 from store.schema.tables import SOURCES
 from store.sources.sources import list_sources, read_secret
 from tests.console.conftest import Visitor, accept_any_url
-from tests.support.processes import free_ports
 
 KEY = "rk_test_51Nothing0Else0May0Be0Read"
 LINES = (
@@ -29,8 +28,8 @@ LINES = (
 
 
 @pytest.fixture
-def stripe() -> AsyncIterator[DemoStripe]:
-    with demo_stripe(free_ports(1)[0]) as provider:
+def stripe() -> Iterator[DemoStripe]:
+    with demo_stripe() as provider:
         yield provider
 
 
