@@ -18,6 +18,8 @@ ATTEMPT_FAILED = "attempt_failed"
 # Temporal gives up a run of the callback activity that sends no heartbeat for so long, and starts
 # another.
 CALLBACK_HEARTBEAT = timedelta(seconds=5)
+# The same of a listing, which then goes on after its last stored page.
+LISTING_HEARTBEAT = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +124,28 @@ class AlertsSent:
 class SendCallback:
     event_id: str
     replay_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListSource:
+    """List a part of what happened at the provider.
+
+    `complaint` is a flaw that an earlier part of this run found: a `Complaint`, or None.
+    """
+
+    source_id: str
+    complaint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListingPart:
+    """A part of a listing. `has_more`: the next part follows, after `wait_seconds`.
+
+    `pages` were stored, with `new` events that were not known before.
+    """
+
+    has_more: bool
+    wait_seconds: int = 0
+    complaint: str | None = None
+    pages: int = 0
+    new: int = 0

@@ -88,6 +88,7 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
         sealer=parts.sealer,
         judge_repair_url=parts.judge_repair_url,
         on_project_change=key_cache.forget,
+        provider_check=parts.provider_check,
     )
     health = Health(database=parts.database)
     heartbeat = ApiHeartbeat(

@@ -8,6 +8,7 @@ import httpx
 from api.console.sign_in.oidc_provider import OidcClient
 from api.http.client_address import Network
 from operations.inputs import JudgeRepairUrl
+from operations.sources.check import ProviderCheck
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.ingest.group_commit import Committer
@@ -36,7 +37,7 @@ class AppDependencies:
     """The opened dependencies.
 
     `issuer_transport` checks the addresses of requests to the identity provider. It is needed only
-    with `oidc`. `create_app` starts and stops the committer, and closes nothing else.
+    with `oidc`. `provider_check` None: the providers' own addresses are asked. `create_app` starts and stops the committer, and closes nothing else.
     """
 
     database: Database
@@ -45,3 +46,4 @@ class AppDependencies:
     judge_repair_url: JudgeRepairUrl
     settings: AppSettings
     issuer_transport: httpx.AsyncBaseTransport | None = None
+    provider_check: ProviderCheck | None = None

@@ -22,8 +22,10 @@ from api.http.server_protocol import BoundedProtocol
 from config.logging import configure_logging
 from config.settings import Settings
 from domain.garbage_collection import tune_garbage_collection
+from egress.provider_api import ProviderUrls
 from egress.transport import GuardedTransport
 from operations.inputs import JudgeRepairUrl
+from operations.sources.check import ProviderCheck
 from store.crypto.encryption import Sealer
 from store.crypto.root_secret import SecretUnknown, refuse_unknown_secret
 from store.db.database import Database
@@ -80,6 +82,7 @@ async def _serve(
         judge_repair_url=judge_repair_url,
         settings=app_settings(settings, secret_key=secret_key, previous_secret_key=previous),
         issuer_transport=issuer_transport(settings),
+        provider_check=provider_check(settings),
     )
     try:
         await refuse_unknown_secret(database, parts.sealer)
@@ -104,6 +107,15 @@ async def _serve(
 def issuer_transport(settings: Settings) -> GuardedTransport | None:
     """The transport of requests to the identity provider; None without a provider."""
     return None if settings.oidc_issuer is None else GuardedTransport(allow=settings.egress_allow)
+
+
+def provider_check(settings: Settings) -> ProviderCheck:
+    """What asks the providers of sources whether their keys work."""
+    return ProviderCheck(
+        urls=ProviderUrls.given(stripe=settings.stripe_api_url, shopify=settings.shopify_api_url),
+        allow_live=settings.egress_of(livemode=True),
+        allow_test=settings.egress_of(livemode=False),
+    )
 
 
 def app_settings(

@@ -31,7 +31,7 @@ from bench.watch import (
     wait_for_first_tasks,
     wait_until,
 )
-from worker.build import MAX_CACHED_WORKFLOWS, STICKY_SECONDS
+from worker.temporal.receipt_worker import MAX_CACHED_WORKFLOWS, STICKY_SECONDS
 from worker.temporal.workflow_client import TASK_SECONDS
 
 CALLS_AT_ONCE = 24  # all slots of the dispatcher

@@ -78,7 +78,9 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
 
     Raises: CommandFailed when there is no root secret.
     """
+    from egress.provider_api import ProviderUrls
     from operations.composition import Operations
+    from operations.sources.check import ProviderCheck
 
     async def judge(url: str, *, livemode: bool) -> str:
         # Imported here: few commands save a URL, and the HTTP library is slow to import.
@@ -86,7 +88,17 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
 
         return await judge_url(url, allow=settings.egress_of(livemode=livemode))
 
-    return Operations.build(database=database, sealer=read_sealer(settings), judge_repair_url=judge)
+    urls = {"stripe": settings.stripe_api_url, "shopify": settings.shopify_api_url}
+    return Operations.build(
+        database=database,
+        sealer=read_sealer(settings),
+        judge_repair_url=judge,
+        provider_check=ProviderCheck(
+            urls=ProviderUrls.given(**urls),
+            allow_live=settings.egress_of(livemode=True),
+            allow_test=settings.egress_of(livemode=False),
+        ),
+    )
 
 
 def cli_actor() -> Actor:

@@ -20,6 +20,7 @@ from cli.commands import (
     results,
     services,
     signatures,
+    sources,
     trigger,
     users,
 )
@@ -68,6 +69,7 @@ for _name, _group in (
     ("secret", secret_key.app),
     ("user", users.app),
     ("incident", incidents.app),
+    ("source", sources.app),
     ("receipt", receipts.app),
     ("result", results.app),
     ("signature", signatures.app),

@@ -97,6 +97,8 @@ class Settings(BaseSettings):
     egress_allow: Networks = ()
     egress_allow_test: Networks = ()  # further ranges, for test projects only
     trusted_proxies: Networks = ()
+    stripe_api_url: WebOrigin | None = None  # None: the provider's own
+    shopify_api_url: WebOrigin | None = None  # None: each source's own shop
     oidc_issuer: IssuerUrl | None = None
     oidc_client_id: str | None = None
     oidc_client_secret: SecretStr | None = None

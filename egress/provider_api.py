@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Self
 
 import httpx
 
@@ -34,6 +35,11 @@ class ProviderUrls:
 
     stripe: str = STRIPE_URL
     shopify: str | None = None
+
+    @classmethod
+    def given(cls, *, stripe: str | None, shopify: str | None) -> Self:
+        """The addresses of the settings; None is the provider's own."""
+        return cls(stripe or STRIPE_URL, shopify)
 
     def of_events(self, source: Source) -> str:
         """The address that lists the events, or the orders, of an API source."""

@@ -10,16 +10,20 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from functools import partial
 
 from temporalio.client import Client
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import Worker
 
 from activities.alerts.channels import Channels
 from activities.alerts.send import AlertActivities
 from activities.callback.send import CallbackActivities, CallbackRules, RuntimeSources, Transport
 from activities.lifecycle import LifecycleActivities
 from activities.slots import CallbackLimits, CallbackSlots
+from activities.sources.listing import LISTING_LIMITS, SourceActivities
+from activities.sources.provider_client import GetPage, ListingPace, ProviderClient
+from activities.sources.transport import get_page
+from egress.provider_api import ProviderUrls
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from worker.loops.alert_retries import alert_retry_loop
@@ -27,29 +31,12 @@ from worker.loops.dispatch import Dispatcher
 from worker.loops.notify_listener import listen_loop
 from worker.loops.overdue import OverdueOpener
 from worker.loops.reconcile import Reconciler
+from worker.loops.source_schedules import SourceSchedules
 from worker.loops.start_rate_limiter import StartRateLimiter
-from worker.temporal.activity_slots import ActivitySlots
+from worker.sources.health import SourceHealth
+from worker.sources.listing_worker import build_listing_worker
+from worker.temporal.receipt_worker import build_receipt_worker
 from worker.temporal.workflow_client import ReceiptWorkflowClient
-from workflows.messages import TASK_QUEUE
-from workflows.receipt import ReceiptWorkflow
-
-# About 130 KiB each. A workflow that is not cached replays its short history at its next task.
-MAX_CACHED_WORKFLOWS = 500
-# More than the slots of all purposes plus the activities that wait for another attempt in flight.
-# The rest is for activities that find no slot and are retried.
-ACTIVITIES_AT_ONCE = 320
-# Each blocks a workflow task, of which a worker has as many.
-LOCAL_ACTIVITIES_AT_ONCE = 100
-# Temporal gives a task to a waiting poll at once. Without one it writes, reads and deletes the task
-# in its database.
-TASK_POLLS = 40
-NEW_RUN_POLLS = 0.4  # share of polls for new runs; the others are for runs that are cached here
-ACTIVITY_POLLS = 20
-STICKY_SECONDS = timedelta(seconds=2)
-# Part of the 10 s of the whole shutdown. The next worker sends an attempt again that is in flight
-# when the process ends.
-GRACE_SECONDS = timedelta(seconds=2)
-HEARTBEAT_THROTTLE = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +60,15 @@ class WorkerDependencies:
     callback_limits: CallbackLimits = field(default_factory=CallbackLimits)
     owns_namespace: bool = False
     direct_database_url: str | None = None
+    get_page: GetPage = field(default=partial(get_page, allow=()))
+    provider_urls: ProviderUrls = field(default_factory=ProviderUrls)
+    listing_pace: ListingPace = field(default_factory=ListingPace)
 
 
 @dataclass(frozen=True, slots=True)
 class StoreServices:
-    """The services that need only the store: the reconciler, late incidents, alert retries.
+    """The services that need only the store: the reconciler, late incidents, alert retries,
+    the health of sources.
 
     `callback` is one of them because its attempts outlive Temporal's worker. `slots` are those of
     callbacks. `workflow_client` is attached to a connection later. Until then its calls fail as
@@ -88,6 +79,7 @@ class StoreServices:
     reconciler: Reconciler
     alerts: AlertActivities
     overdue: OverdueOpener
+    health: SourceHealth
     callback: CallbackActivities
     slots: CallbackSlots
     every_seconds: float
@@ -103,14 +95,16 @@ class StoreServices:
             alert_retry_loop(self.alerts, every_seconds=self.every_seconds)
         )
         opening = asyncio.create_task(self.overdue.overdue_loop(every_seconds=self.every_seconds))
-        whole = asyncio.create_task(_first_failure([reconciling, alerting, opening]))
+        watching = asyncio.create_task(self.health.health_loop(every_seconds=self.every_seconds))
+        endless = [alerting, opening, watching]
+        whole = asyncio.create_task(_first_failure([reconciling, *endless]))
         try:
             yield whole
         finally:
             self.reconciler.stop()
-            alerting.cancel()
-            opening.cancel()
-            await asyncio.gather(reconciling, alerting, opening, whole, return_exceptions=True)
+            for task in endless:
+                task.cancel()
+            await asyncio.gather(reconciling, *endless, whole, return_exceptions=True)
             await self.callback.end()
 
 
@@ -123,6 +117,8 @@ class BuiltWorker:
     """
 
     temporal: Worker
+    listing: Worker
+    schedules: SourceSchedules
     store_services: StoreServices
     dispatcher: Dispatcher
     listened_url: str | None
@@ -158,12 +154,13 @@ class BuiltWorker:
             asyncio.create_task(self.temporal.run()),
             asyncio.create_task(self.dispatcher.run()),
         )
-        listening = []
+        listing = asyncio.create_task(self.listing.run())
+        listening = [asyncio.create_task(self.schedules.run())]
         if self.listened_url is not None:
             listening.append(
                 asyncio.create_task(listen_loop(self.listened_url, self.dispatcher.notify))
             )
-        whole = asyncio.create_task(_first_failure([polling, dispatching, *listening]))
+        whole = asyncio.create_task(_first_failure([polling, listing, dispatching, *listening]))
         try:
             yield whole
         finally:
@@ -171,8 +168,8 @@ class BuiltWorker:
             for endless in listening:
                 endless.cancel()
             await asyncio.gather(dispatching, return_exceptions=True)
-            await self.temporal.shutdown()
-            await asyncio.gather(polling, whole, *listening, return_exceptions=True)
+            await asyncio.gather(self.temporal.shutdown(), self.listing.shutdown())
+            await asyncio.gather(polling, listing, whole, *listening, return_exceptions=True)
 
 
 def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> StoreServices:
@@ -213,6 +210,7 @@ def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> 
         reconciler,
         alerts,
         overdue,
+        SourceHealth(dependencies.database.for_loops()),
         callback,
         slots,
         every_seconds=dependencies.reconcile_seconds,
@@ -235,49 +233,43 @@ def build_worker(
         sealer=dependencies.sealer,
         outage_seconds=dependencies.outage_seconds,
     )
-    temporal = Worker(
+    temporal = build_receipt_worker(
         client,
-        task_queue=TASK_QUEUE,
-        workflows=[ReceiptWorkflow],
-        activities=[
-            lifecycle.load_status,
-            lifecycle.open_incident,
-            lifecycle.sync_state,
-            lifecycle.begin_repair,
-            lifecycle.fail_overdue_repair,
-            lifecycle.note_dropped_request,
-            alerts.send_alerts,
-            store_services.callback.send_callback,
-        ],
-        # The sandbox imports the workflow module for each run and is entered for each payload,
-        # which takes up to half of the process's CPU time. Tests replay all histories in the
-        # sandbox, and ban clocks and random numbers from workflow modules.
-        workflow_runner=UnsandboxedWorkflowRunner(),
-        interceptors=[ActivitySlots(dependencies.database, time.monotonic)],
-        max_cached_workflows=MAX_CACHED_WORKFLOWS,
-        max_concurrent_activities=ACTIVITIES_AT_ONCE,
-        max_concurrent_local_activities=LOCAL_ACTIVITIES_AT_ONCE,
-        max_concurrent_workflow_task_polls=TASK_POLLS,
-        nonsticky_to_sticky_poll_ratio=NEW_RUN_POLLS,
-        max_concurrent_activity_task_polls=ACTIVITY_POLLS,
-        sticky_queue_schedule_to_start_timeout=STICKY_SECONDS,
-        graceful_shutdown_timeout=GRACE_SECONDS,
-        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        dependencies.database,
+        lifecycle=lifecycle,
+        alerts=alerts,
+        callback=store_services.callback,
     )
     database, listened_url = dependencies.database, None
     if database.dialect == "postgresql":
         listened_url = dependencies.direct_database_url or database.url
+    loops_database = dependencies.database.for_loops()
     return BuiltWorker(
         temporal=temporal,
+        listing=build_listing_worker(client, _source_activities(dependencies)),
+        schedules=SourceSchedules(
+            loops_database, client, every_seconds=dependencies.reconcile_seconds
+        ),
         store_services=store_services,
         dispatcher=Dispatcher(
-            dependencies.database.for_loops(),
+            loops_database,
             workflow_client,
             StartRateLimiter(dependencies.dispatch_rate),
             is_notified=listened_url is not None,
         ),
         listened_url=listened_url,
+    )
+
+
+def _source_activities(dependencies: WorkerDependencies) -> SourceActivities:
+    urls, pace = dependencies.provider_urls, dependencies.listing_pace
+    return SourceActivities(
+        dependencies.database.for_loops(),
+        sealer=dependencies.sealer,
+        client=ProviderClient(dependencies.get_page, urls=urls, pace=pace),
+        urls=urls,
+        slots=CallbackSlots(LISTING_LIMITS, time.monotonic),
+        pace=pace,
     )
 
 

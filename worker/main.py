@@ -28,16 +28,18 @@ from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
 from activities.callback.send import CallbackRules, RuntimeSources
 from activities.callback.transport import exchange
 from activities.slots import CallbackLimits
+from activities.sources.transport import get_page
 from config.logging import configure_logging
 from config.secret_files import read_certificate
 from config.settings import Settings
 from domain.alerts import AlertChannel
 from domain.temporal.problems import ProblemKind
+from egress.provider_api import ProviderUrls
 from egress.transport import bundled_authorities
 from store.crypto.encryption import Sealer
 from store.crypto.root_secret import SecretUnknown, refuse_unknown_secret
 from store.db.database import Database
-from worker.build import GRACE_SECONDS, StoreServices, WorkerDependencies, build_store_services
+from worker.build import StoreServices, WorkerDependencies, build_store_services
 from worker.connection_loop import TemporalConnectionLoop, end_soon
 from worker.health.heartbeat import WorkerHeartbeat
 from worker.health.thresholds import DEFAULT_THRESHOLDS, HealthThresholds
@@ -46,6 +48,7 @@ from worker.loops.retention import erasure_loop, retention_loop
 from worker.loops.search_index import search_index_loop
 from worker.temporal.connect import TemporalEndpoint, connect, quiet_runtime
 from worker.temporal.problems import FIXES, Problem, TemporalProblem
+from worker.temporal.receipt_worker import GRACE_SECONDS
 
 COLLECT_SECONDS = 10.0
 # Without this pause, one in ten processes that used the Temporal client crashes while the
@@ -86,6 +89,7 @@ def build_dependencies(settings: Settings) -> WorkerDependencies:
     """
     direct_url = settings.database_direct_url
     timeout_seconds = min(settings.callback_timeout_seconds, LONGEST_CALLBACK_SECONDS)
+    authorities = bundled_authorities()
     return WorkerDependencies(
         database=Database.open(settings.database_url_or_default, writes_on_loop=True),
         sealer=Sealer(settings.read_secret_key(), settings.read_previous_secret_key()),
@@ -95,7 +99,16 @@ def build_dependencies(settings: Settings) -> WorkerDependencies:
             allow=settings.egress_allow,
             allow_test=settings.egress_allow_test,
             timeout_seconds=timeout_seconds,
-            ssl_context=bundled_authorities(),
+            ssl_context=authorities,
+        ),
+        get_page=partial(
+            get_page,
+            allow=settings.egress_allow,
+            allow_test=settings.egress_allow_test,
+            ssl_context=authorities,
+        ),
+        provider_urls=ProviderUrls.given(
+            stripe=settings.stripe_api_url, shopify=settings.shopify_api_url
         ),
         rules=CallbackRules(
             schedule=settings.callback_schedule_seconds, jitter=settings.callback_jitter

@@ -1,0 +1,171 @@
+"""Makes Temporal's Schedules as the table of sources says.
+
+1. A source that was added or changed gets its Schedule, paused if it is, and is listed at once.
+2. A requested check triggers a listing. A removed source loses its Schedule.
+3. In a new Temporal database, every source is scheduled again, a part in each turn.
+4. A Schedule whose source is gone, with its project, is deleted.
+
+Every turn does a bounded part. Two workers may do the same work, which changes nothing. Run by
+`worker.build` while Temporal is available.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import structlog
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from domain.errors import Unavailable
+from domain.ids import SourceId
+from store.db.database import Database
+from store.sources.schedules import (
+    ToSchedule,
+    mark_scheduled,
+    schedule_again,
+    sources_to_schedule,
+    sources_without_schedule,
+)
+from store.status.heartbeats import read_fact, write_fact
+from worker.loops.backoffs import Backoffs
+from worker.temporal.connect import read_namespace_id
+from worker.temporal.schedules import (
+    delete_schedule,
+    put_schedule,
+    scheduled_sources,
+    trigger_schedule,
+)
+
+AT_ONCE = 50
+AGAIN_AT_ONCE = 500
+LISTED_AT_ONCE = 100
+FAILED_IN_A_ROW = 3  # then Temporal is away
+SWEEP_EVERY_SECONDS = 600.0
+# The namespace whose Schedules are complete, or a space and the last source that was begun again.
+NAMESPACE_FACT = "source_schedules_namespace"
+
+log = structlog.get_logger(__name__)
+
+
+class SourceSchedules:
+    """The loop of one worker process, over one connection to Temporal."""
+
+    def __init__(self, database: Database, client: Client, *, every_seconds: float) -> None:
+        self._database = database
+        self._client = client
+        self._every_seconds = every_seconds
+        self._after: SourceId | None = None
+        self._backoffs = Backoffs(first_seconds=5)
+        self._listed: AsyncIterator[str] | None = None
+        self._sweep_at = 0.0
+        self._is_failing = False
+
+    async def run(self) -> None:
+        """Take turns for ever."""
+        while True:
+            try:
+                await self.turn()
+            except (RPCError, Unavailable, TimeoutError) as error:
+                if not self._is_failing:
+                    log.warning("source_schedules_failed", error=type(error).__name__)
+                self._is_failing = True
+            except Exception:
+                # The edge of this loop: it must not end Temporal's worker.
+                log.exception("source_schedules_broken")
+            else:
+                self._is_failing = False
+            await asyncio.sleep(self._every_seconds)
+
+    async def turn(self) -> None:
+        """Do the next part of the work.
+
+        Raises:
+            RPCError: Temporal does not answer.
+            Unavailable.
+        """
+        await self._follow_namespace()
+        await self._schedule_changed()
+        await self._sweep()
+        self._backoffs.forget_old()
+
+    async def _follow_namespace(self) -> None:
+        """Let all sources be scheduled again if the namespace is another one."""
+        namespace_id = await read_namespace_id(self._client)
+        async with self._database.reading() as session:
+            known, _, after = (await read_fact(session, NAMESPACE_FACT) or "").partition(" ")
+        if known == namespace_id and not after:
+            return
+        if known != namespace_id:
+            log.warning("source_schedules_begin_again", namespace_id=namespace_id)
+            after = ""
+        async with self._database.transaction() as session:
+            last = await schedule_again(
+                session, after=SourceId(after) if after else None, limit=AGAIN_AT_ONCE
+            )
+            await write_fact(
+                session, NAMESPACE_FACT, namespace_id if last is None else f"{namespace_id} {last}"
+            )
+
+    async def _schedule_changed(self) -> None:
+        async with self._database.reading() as session:
+            changed = await sources_to_schedule(session, after=self._after, limit=AT_ONCE)
+        self._after = changed[-1].id if len(changed) == AT_ONCE else None
+        failed = 0
+        for source in changed:
+            if not self._backoffs.is_ready(source.id):
+                continue
+            try:
+                await self._schedule(source)
+            except Unavailable:
+                raise
+            except (RPCError, TimeoutError) as error:
+                failed += 1
+                self._backoffs.back_off(source.id)
+                log.warning("source_not_scheduled", source_id=source.id, error=type(error).__name__)
+                if failed == FAILED_IN_A_ROW:
+                    raise
+            except Exception:
+                # The edge of one source: it must not stop the others.
+                self._backoffs.back_off(source.id)
+                log.exception("source_schedule_broken", source_id=source.id)
+            else:
+                failed = 0
+                self._backoffs.forget(source.id)
+
+    async def _schedule(self, source: ToSchedule) -> None:
+        """Make Temporal so, then record it. Doing it twice changes nothing."""
+        if source.is_removed or source.every_minutes is None:
+            await delete_schedule(self._client, source.id)
+        else:
+            await put_schedule(
+                self._client,
+                source.id,
+                every_minutes=source.every_minutes,
+                is_paused=source.is_paused,
+            )
+            if not source.is_paused:
+                await trigger_schedule(self._client, source.id)
+        async with self._database.transaction() as session:
+            await mark_scheduled(session, source)
+        log.info("source_scheduled", source_id=source.id, version=source.version)
+
+    async def _sweep(self) -> None:
+        """Delete Schedules whose source is gone: a part of all in each turn, every ten minutes."""
+        loop = asyncio.get_running_loop()
+        if self._listed is None:
+            if loop.time() < self._sweep_at:
+                return
+            self._listed = scheduled_sources(self._client)
+            self._sweep_at = loop.time() + SWEEP_EVERY_SECONDS
+        listed, self._listed = self._listed, None
+        source_ids = []
+        async for source_id in listed:
+            source_ids.append(source_id)
+            if len(source_ids) == LISTED_AT_ONCE:
+                self._listed = listed
+                break
+        async with self._database.reading() as session:
+            gone = await sources_without_schedule(session, source_ids)
+        for source_id in sorted(gone):
+            await delete_schedule(self._client, source_id)
+            log.info("source_schedule_deleted", source_id=source_id)
