@@ -57,6 +57,9 @@ class AlertKind(StrEnum):
     INCIDENT_RESOLVED = "incident_resolved"
     # Sent to the project's other destinations when one of them never got its alert.
     DESTINATION_FAILING = "destination_failing"
+    # A source is failing or silent, or could not list a span of time. It is about no incident:
+    # `incident_id` and `event_id` of the alert are the source's id.
+    SOURCE_SILENT = "source_silent"
 
 
 class AlertEnd(StrEnum):

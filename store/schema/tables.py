@@ -93,6 +93,7 @@ RECEIPT_IS_UNDECIDED = "state IN ('expected', 'waiting')"
 RECEIPT_IS_UNENDED = "state IN ('expected', 'waiting', 'incident')"
 SOURCE_IS_TO_SCHEDULE = "scheduled_version < version"
 SOURCE_IS_REMOVED = "deleted_at IS NOT NULL"
+SOURCE_IS_UNWELL = "problem IS NOT NULL OR silent_since IS NOT NULL"
 INCIDENT_IS_REPAIRED = "resolution <> 'manual'"
 
 
@@ -374,6 +375,7 @@ class Source(SQLModel, table=True):
         Index("sources_by_project", "project_id", "id"),
         _partial_index("sources_to_schedule", "id", where=SOURCE_IS_TO_SCHEDULE),
         _partial_index("sources_removed", "id", where=SOURCE_IS_REMOVED),
+        _partial_index("sources_unwell", "alerted_at", "id", where=SOURCE_IS_UNWELL),
     )
 
     id: str = _text(primary_key=True)
@@ -403,6 +405,7 @@ class Source(SQLModel, table=True):
     listing_from: datetime | None = _instant(nullable=True)
     listing_until: datetime | None = _instant(nullable=True)
     listing_cursor: str | None = _text(nullable=True)
+    listing_pages: int | None = Field(default=None)  # of that span; None: no page is stored
     silent_since: datetime | None = _instant(nullable=True)
     problem: str | None = _text(nullable=True)
     problem_detail: str | None = _text(nullable=True)

@@ -82,6 +82,7 @@ ALERTS: Mapping[str, str] = {
     AlertKind.REPAIR_FAILED: "Repair failed",
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
     AlertKind.DESTINATION_FAILING: "Alerts to another address are failing",
+    AlertKind.SOURCE_SILENT: "A source is failing or silent",
 }
 ALERT_ENDS: Mapping[str, str] = {
     AlertEnd.REFUSED: "The mail server rejected it permanently.",

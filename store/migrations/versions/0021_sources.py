@@ -61,7 +61,9 @@ def _create_sources() -> None:
         sa.Column("id", sa.Text(), primary_key=True),
         *_columns(sa.Text(), "project_id", "kind", "name", "expects", "identity"),
         sa.Column("sealed_secret", sa.LargeBinary(), nullable=False),
-        *_columns(sa.Integer(), "every_minutes", "silent_after_minutes", nullable=True),
+        *_columns(
+            sa.Integer(), "every_minutes", "silent_after_minutes", "listing_pages", nullable=True
+        ),
         *_columns(sa.Text(), *texts, nullable=True),
         *_columns(sa.BigInteger(), "created_at"),
         *_columns(sa.BigInteger(), *instants, nullable=True),
@@ -75,6 +77,14 @@ def _create_sources() -> None:
     for name, condition in partial.items():
         where = sa.text(condition)
         op.create_index(name, "sources", ["id"], sqlite_where=where, postgresql_where=where)
+    unwell = sa.text("problem IS NOT NULL OR silent_since IS NOT NULL")
+    op.create_index(
+        "sources_unwell",
+        "sources",
+        ["alerted_at", "id"],
+        sqlite_where=unwell,
+        postgresql_where=unwell,
+    )
 
 
 def _columns(kind: Any, *names: str, nullable: bool = False) -> list[Any]:

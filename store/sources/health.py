@@ -1,0 +1,176 @@
+"""The health of sources: their problems, their silence, and the alerts about both.
+
+An episode begins with a problem, a silence or a gap, and has one alert to each destination, however
+often it is recorded. The alert's `incident_id` and `event_id` are the source's id, its `replay_id`
+is the beginning of the episode. `worker.sources.health` calls the functions that look for episodes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import and_, func, or_, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.ids import EventId, IncidentId, ProjectId, SourceId
+from domain.incidents import AlertKind
+from domain.sources.source import Source, SourceProblem
+from domain.values.text import one_line
+from domain.values.timestamps import to_unix_ms
+from store.db.sql import SessionStatements, Statements
+from store.projects.data_keys import NOT_DELETED
+from store.receipts.rows.alerts import insert_alert, read_recipients
+from store.schema import tables
+from store.schema.mappers import source_from
+from store.schema.tables import PROJECTS, SOURCES
+from store.sources.sources import IS_SOURCE
+
+DETAIL_CHARACTERS = 300
+# These pass by themselves more often than not, so people are told when they last.
+PASSING = (SourceProblem.UNREACHABLE, SourceProblem.THROTTLED)
+ALERT_PASSING_AFTER = timedelta(minutes=15)
+_IS_UNWELL = text(tables.SOURCE_IS_UNWELL)
+_WORKS = (
+    *IS_SOURCE,
+    SOURCES.c.paused_at.is_(None),
+    NOT_DELETED,
+    PROJECTS.c.suspended_at.is_(None),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Some sources of all projects, in the order of their ids.
+
+    `silent` are those that should have heard of an event and did not. `last` is the last one that
+    was looked at; None when there are no more.
+    """
+
+    silent: Sequence[Source]
+    last: SourceId | None
+
+
+async def record_problem(
+    session: AsyncSession,
+    source_id: SourceId,
+    problem: SourceProblem,
+    detail: str,
+    now: datetime,
+) -> None:
+    """Record why the source is failing. A problem that follows another one is the same episode.
+
+    `detail` is shown to operators: it must quote neither a secret nor the provider.
+    """
+    shown = one_line(detail, longest=DETAIL_CHARACTERS)
+    is_news = or_(
+        SOURCES.c.problem.is_distinct_from(problem.value),
+        SOURCES.c.problem_detail.is_distinct_from(shown),
+    )
+    values = {
+        "problem": problem.value,
+        "problem_detail": shown,
+        "problem_since": func.coalesce(SOURCES.c.problem_since, to_unix_ms(now)),
+    }
+    is_it = (SOURCES.c.id == source_id, SOURCES.c.deleted_at.is_(None))
+    began = update(SOURCES).where(*is_it, SOURCES.c.problem.is_(None))
+    await session.execute(began.values(alerted_at=None))
+    await session.execute(update(SOURCES).where(*is_it, is_news).values(values))
+
+
+async def clear_problem(session: AsyncSession, source_id: SourceId) -> None:
+    """Record that the source works again. The next problem is another episode."""
+    is_it = (SOURCES.c.id == source_id, SOURCES.c.problem.is_not(None))
+    values = dict.fromkeys(("problem", "problem_detail", "problem_since", "alerted_at"))
+    await session.execute(update(SOURCES).where(*is_it).values(values))
+
+
+async def silent_sources(
+    session: AsyncSession, now: datetime, *, after: SourceId | None, limit: int
+) -> Heard:
+    """The sources that have become silent, among the next `limit` after that id.
+
+    A source with a problem can be silent too. One that is paused cannot.
+    """
+    listed = select(SOURCES).join(PROJECTS, PROJECTS.c.id == SOURCES.c.project_id)
+    listed = listed.where(SOURCES.c.id > (after or ""), *_WORKS)
+    rows = (await session.execute(listed.order_by(SOURCES.c.id).limit(limit))).all()
+    sources = [source_from(row) for row in rows]
+    silent = [source for source in sources if _has_become_silent(source, now)]
+    return Heard(silent, sources[-1].id if len(sources) == limit else None)
+
+
+async def record_silence(session: AsyncSession, source: Source, now: datetime) -> None:
+    """Record that the source is silent, unless it has heard of an event meanwhile."""
+    is_it = (
+        SOURCES.c.id == source.id,
+        SOURCES.c.silent_since.is_(None),
+        SOURCES.c.last_event_at.is_not_distinct_from(source.last_event_at),
+    )
+    began = update(SOURCES).where(*is_it, SOURCES.c.problem.is_(None)).values(alerted_at=None)
+    await session.execute(began)
+    await session.execute(update(SOURCES).where(*is_it).values(silent_since=now))
+
+
+async def alert_unwell(session: AsyncSession, now: datetime, *, limit: int) -> list[SourceId]:
+    """Insert the alerts of up to `limit` episodes that have none; returns their sources.
+
+    They are inserted in the transaction that notes it, so an episode has them once.
+    """
+    lasts = SOURCES.c.problem_since <= now - ALERT_PASSING_AFTER
+    is_passing = SOURCES.c.problem.in_([problem.value for problem in PASSING])
+    is_due = or_(
+        and_(SOURCES.c.problem.is_(None), SOURCES.c.silent_since.is_not(None)),
+        and_(SOURCES.c.problem.is_not(None), or_(~is_passing, lasts)),
+    )
+    columns = (SOURCES.c.id, SOURCES.c.project_id, SOURCES.c.problem_since, SOURCES.c.silent_since)
+    due = (
+        select(*columns)
+        .join(PROJECTS, PROJECTS.c.id == SOURCES.c.project_id)
+        .where(_IS_UNWELL, SOURCES.c.alerted_at.is_(None), is_due, *_WORKS)
+        .order_by(SOURCES.c.id)
+        .limit(limit)
+        .with_for_update(of=SOURCES, skip_locked=True)
+    )
+    rows = (await session.execute(due)).all()
+    for row in rows:
+        await insert_source_alerts(
+            SessionStatements(session),
+            ProjectId(row.project_id),
+            SourceId(row.id),
+            row.problem_since or row.silent_since,
+            now,
+        )
+    alerted = [SourceId(row.id) for row in rows]
+    is_one = SOURCES.c.id.in_(alerted)
+    await session.execute(update(SOURCES).where(is_one).values(alerted_at=now))
+    return alerted
+
+
+async def insert_source_alerts(
+    st: Statements,
+    project_id: ProjectId,
+    source_id: SourceId,
+    began_at: datetime,
+    now: datetime,
+) -> None:
+    """Insert one alert for each of the project's destinations; a second time changes nothing."""
+    for recipient in await read_recipients(st, project_id, AlertKind.SOURCE_SILENT):
+        await insert_alert(
+            st,
+            project_id=project_id,
+            incident_id=IncidentId(source_id),
+            event_id=EventId(source_id),
+            kind=AlertKind.SOURCE_SILENT,
+            about=str(to_unix_ms(began_at)),
+            recipient=recipient,
+            now=now,
+        )
+
+
+def _has_become_silent(source: Source, now: datetime) -> bool:
+    if source.silent_after_minutes is None or source.silent_since is not None:
+        return False
+    heard_at = max(
+        at for at in (source.created_at, source.last_event_at, source.resumed_at) if at is not None
+    )
+    return now - heard_at >= timedelta(minutes=source.silent_after_minutes)
