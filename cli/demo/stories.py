@@ -165,7 +165,8 @@ async def _second_after(stage: Stage, source: Json) -> int:
 async def _show_to_source(stage: Stage, source: Json, event: Json) -> None:
     """Let the source learn of the event: by its next listing, or by a delivery of its own."""
     if stage.stripe is None:
-        hook_url = f"{stage.observer.client.base_url}{source['hook_path']}"
+        base = str(stage.observer.client.base_url).rstrip("/")
+        hook_url = f"{base}{source['hook_path']}"
         status = _deliver(hook_url, stage.merchant.stripe_secret, event)
         _expect(status == 200, f"the source takes the event (it answered {status})")
         return

@@ -5,7 +5,6 @@ from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
-from operations.sources.check import ProviderCheck
 from sqlalchemy import select, text
 
 from api.console.composition import ConsoleDependencies
@@ -15,6 +14,7 @@ from domain.projects import CreatedProject
 from domain.sources.source import SourceKind
 from egress.provider_api import ProviderUrls
 from operations.composition import Operations
+from operations.sources.check import ProviderCheck
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.schema.tables import SOURCES
