@@ -101,14 +101,8 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
         database=parts.database,
         sealer=parts.sealer,
         judge_repair_url=parts.judge_repair_url,
-<<<<<<< HEAD
-        on_project_change=key_cache.forget,
-        provider_check=parts.provider_check,
-||||||| merged common ancestors
-        on_project_change=key_cache.forget,
-=======
         on_project_change=partial(_forget, key_cache, sources),
->>>>>>> srcB
+        provider_check=parts.provider_check,
     )
     health = Health(database=parts.database)
     heartbeat = ApiHeartbeat(

@@ -37,7 +37,8 @@ class AppDependencies:
     """The opened dependencies.
 
     `issuer_transport` checks the addresses of requests to the identity provider. It is needed only
-    with `oidc`. `provider_check` None: the providers' own addresses are asked. `create_app` starts and stops the committer, and closes nothing else.
+    with `oidc`. `provider_check` None: the providers' own addresses are asked. `create_app` starts
+    and stops the committer, and closes nothing else.
     """
 
     database: Database
