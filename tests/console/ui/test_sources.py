@@ -9,19 +9,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.console.ui import labels, source_labels
-from api.console.ui.source_picture import ABOVE, BELOW, COLUMN, DayCounts, draw_days
+from api.console.ui.source_picture import ABOVE, BELOW, COLUMN, draw_days
 from api.console.ui.source_setup import Shows, setup_steps
 from domain.sources.source import ShopifyIdentity, SourceKind, SourceProblem, SourceState
+from store.sources.report import DayReport
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "sources.md").read_text(encoding="utf-8")
 COUNTS = st.integers(min_value=0, max_value=10**9)
 FIRST = date(2026, 10, 31)
 
 
-def days_of(counts: list[tuple[int, int]]) -> list[DayCounts]:
+def days_of(counts: list[tuple[int, int, int]]) -> list[DayReport]:
+    """Days with so many receipts, receipts that may still come, and missing ones."""
     return [
-        DayCounts(FIRST + timedelta(days=index), reported, missing)
-        for index, (reported, missing) in enumerate(counts)
+        DayReport(
+            day=FIRST + timedelta(days=index),
+            events=received + awaited + missing,
+            receipts=received,
+            awaited_receipts=awaited,
+            missing_receipts=missing,
+            results=0,
+            awaited_results=0,
+            missing_results=0,
+            incidents=missing,
+        )
+        for index, (received, awaited, missing) in enumerate(counts)
     ]
 
 
@@ -57,30 +69,38 @@ def sentences(text: str) -> list[str]:
     return re.split(r"(?<=[.:!?]) ", text)
 
 
-@given(st.lists(st.tuples(COUNTS, COUNTS), min_size=1, max_size=40))
-def test_picture_shows_every_count_within_its_frame(counts: list[tuple[int, int]]) -> None:
+@given(st.lists(st.tuples(COUNTS, COUNTS, COUNTS), min_size=1, max_size=40))
+def test_picture_shows_every_day_within_its_frame(counts: list[tuple[int, int, int]]) -> None:
     picture = draw_days(days_of(counts))
 
-    above = [bar for bar in picture.bars if bar.tone == "reported"]
+    above = [bar for bar in picture.bars if bar.tone != "missing"]
     below = [bar for bar in picture.bars if bar.tone == "missing"]
-    assert len(above) == sum(1 for reported, _ in counts if reported)
-    assert len(below) == sum(1 for _, missing in counts if missing)
-    assert all(bar.y + bar.height == picture.axis and bar.y >= 0 for bar in above)
+    columns = {bar.x for bar in above}
+    assert len(columns) == sum(1 for received, awaited, _ in counts if received or awaited)
+    assert len(below) == sum(1 for _, _, missing in counts if missing)
+    assert {max(bar.y + bar.height for bar in above if bar.x == x) for x in columns} <= {
+        picture.axis
+    }
+    assert all(bar.y >= 0 for bar in above)
     assert all(bar.y > picture.axis and bar.y + bar.height <= picture.height for bar in below)
     assert all(0 <= bar.x <= picture.width - COLUMN and bar.height > 0 for bar in picture.bars)
 
 
 def test_heights_follow_the_counts() -> None:
-    picture = draw_days(days_of([(100, 0), (50, 1), (0, 0), (1, 4)]))
+    picture = draw_days(days_of([(100, 0, 0), (25, 25, 1), (0, 0, 0), (1, 0, 4), (0, 1, 0)]))
 
     assert [(bar.tone, bar.height) for bar in picture.bars] == [
-        ("reported", ABOVE),
-        ("reported", ABOVE // 2),
+        ("received", ABOVE),
+        ("awaited", ABOVE // 4),
+        ("received", ABOVE // 4),
         ("missing", BELOW // 4),
-        ("reported", 3),
+        ("received", 3),
         ("missing", BELOW),
+        ("awaited", 3),
     ]
-    assert picture.label == "4 days: 151 events reported by the app, 5 missing."
+    assert picture.label == (
+        "5 days: receipts of 126 events, 26 still in time, 5 without a receipt."
+    )
 
 
 def test_picture_without_days_is_empty() -> None:
