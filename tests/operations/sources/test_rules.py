@@ -113,6 +113,13 @@ def test_every_field_is_taken() -> None:
     assert new.expects == (Expects("invoice.paid", "access_unlock", 0.01, "/data/a~1b/0", False),)
 
 
+@pytest.mark.parametrize("kind", ["stripe_webhook", "shopify_webhook"])
+def test_webhook_is_added_before_its_secret(kind: str) -> None:
+    content = body(kind, signing_secret=REMOVED)
+
+    assert new_source(validated(NewSourceBody, content), project()).secret == ""
+
+
 def test_shop_is_stored_in_lower_case() -> None:
     content = body("shopify_api", shop_domain=" A-Shop.MyShopify.com ")
 
@@ -252,7 +259,7 @@ def test_errors_of_several_fields_come_together() -> None:
         ("shopify_webhook", {"identity": "name"}, ("/identity", "unknown_value")),
         ("stripe_api", {"api_key": REMOVED}, ("/api_key", "required")),
         ("stripe_api", {"api_key": None}, ("/api_key", "required")),
-        ("stripe_webhook", {"signing_secret": REMOVED}, ("/signing_secret", "required")),
+        ("stripe_webhook", {"signing_secret": None}, ("/signing_secret", "required")),
         ("stripe_webhook", {"api_key": "rk_test_secret"}, ("/api_key", "not_allowed")),
         ("stripe_api", {"signing_secret": "whsec_secret"}, ("/signing_secret", "not_allowed")),
         *(
