@@ -1,4 +1,4 @@
-"""A source from its set-up to its report, in a real browser: by keyboard, at 360 px, light and dark.
+"""A source from its set-up to its report, in a real browser: by keyboard, at 360 px, in the dark.
 
 Stripe's deliveries are real ones: signed, to the source's address.
 """

@@ -3,6 +3,7 @@
 import re
 from datetime import datetime, timedelta
 
+import asyncpg
 import pytest
 from sqlalchemy import insert, select, update
 
@@ -240,6 +241,21 @@ async def test_pages_open_with_values_of_a_later_version(
     answer = await operator.open(path_of(webhook))
 
     assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_page_is_shown_without_a_slow_report(
+    operator: Visitor, database: Database, webhook: Source
+) -> None:
+    connection = await asyncpg.connect(database.url)
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE source_events IN ACCESS EXCLUSIVE MODE")
+        page = await operator.open(path_of(webhook))
+    await connection.close()
+
+    assert page.status_code == 200
+    assert "Counting took too long." in page.text
+    assert "<svg viewBox" not in page.text.partition('id="report"')[2].partition("</section>")[0]
 
 
 async def test_unknown_source_is_not_found(operator: Visitor, project: CreatedProject) -> None:
