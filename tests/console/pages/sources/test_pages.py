@@ -17,6 +17,7 @@ from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.schema.tables import RECEIPTS, SOURCE_GAPS, SOURCES
 from store.sources.sightings import record_sightings
+from store.sources.sources import remove_source
 from tests.console.conftest import ConsoleStubs, Visitor
 from tests.console.people import ConsoleWorld
 from tests.support.given import Story
@@ -212,6 +213,35 @@ async def test_day_that_is_none_or_not_kept_is_not_shown(
 
     assert answer.status_code == 200
     assert 'id="day"' not in answer.text
+
+
+async def test_event_says_when_and_by_whom_it_was_seen_at_the_provider(
+    operator: Visitor, database: Database, listing: Source, webhook: Source
+) -> None:
+    event = provider_event(occurred_at=await now_of(database))
+    await see(database, webhook, event)
+    await see(database, listing, event)
+    path = f"/events/{await receipt_of(database, event)}"
+    both = seen_in((await operator.open(path)).text)
+    async with database.transaction() as session:
+        now = await database.now(session)
+        await remove_source(session, webhook.project_id, webhook.id, now)
+
+    one = seen_in((await operator.open(path)).text)
+
+    assert [name for _, name in both] == [webhook.name, listing.name]
+    assert [link for link, _ in both] == [path_of(webhook), path_of(listing)]
+    assert [link for link, _ in one] == ["", path_of(listing)]
+
+
+def seen_in(page: str) -> list[tuple[str, str]]:
+    """The link and the name of each source that saw the event."""
+    rows = re.findall(r"<dd><span><time.*?</time> by (.*?)</span></dd>", page, re.DOTALL)
+    links = [re.match(r'<a href="([^"]*)">', row) for row in rows]
+    names = [re.sub(r"<[^>]*>", "", row).removesuffix(" removed") for row in rows]
+    return [
+        ("" if link is None else link[1], name) for link, name in zip(links, names, strict=True)
+    ]
 
 
 async def test_hostile_names_are_shown_as_text(
