@@ -55,7 +55,7 @@ async def test_source_is_set_up_and_shows_what_it_saw(
     await deliver(address)
     await page.reload()
 
-    await expect(page.get_by_text("Working")).to_be_visible()
+    await expect(page.get_by_text("Working", exact=True)).to_be_visible()
     await expect(page.locator("svg rect.bar-awaited")).to_have_count(1)
     await page.get_by_text("Show as a table").focus()
     await page.keyboard.press("Enter")

@@ -14,7 +14,7 @@ from api.console.ui.source_setup import Shows, setup_steps
 from domain.sources.source import ShopifyIdentity, SourceKind, SourceProblem, SourceState
 from store.sources.report import DayReport
 
-GUIDE = (Path(__file__).parents[3] / "docs" / "sources.md").read_text(encoding="utf-8")
+GUIDE = " ".join((Path(__file__).parents[3] / "docs" / "sources.md").read_text("utf-8").split())
 COUNTS = st.integers(min_value=0, max_value=10**9)
 FIRST = date(2026, 10, 31)
 

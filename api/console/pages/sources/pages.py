@@ -54,7 +54,7 @@ class SourcePages:
             "rows": await source_rows(
                 self._operations.sources, self._console.parts.database, project_id
             ),
-            "kinds": tuple(SourceKind),
+            "kinds": tuple(source_labels.KIND_DETAILS),
         }
         return await self._console.render_page(
             request,

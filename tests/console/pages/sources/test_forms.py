@@ -254,6 +254,25 @@ async def test_unknown_kind_leads_to_the_choice(
     assert shown.headers["location"] == sent.headers["location"] == f"{path}#add"
 
 
+async def test_every_act_is_in_the_audit_log(
+    operator: Visitor, project: CreatedProject, database: Database
+) -> None:
+    _, path, _ = await add(operator, project, "stripe_webhook")
+    for act in ("pause", "resume", "check", "remove"):
+        await operator.post(f"{path}/{act}", page=path)
+
+    async with database.reading() as session:
+        entries = await session.execute(text("SELECT action FROM audit_log ORDER BY sequence"))
+        actions = [action for (action,) in entries if action.startswith("source_")]
+    assert actions == [
+        "source_added",
+        "source_changed",
+        "source_changed",
+        "source_checked",
+        "source_removed",
+    ]
+
+
 async def test_no_secret_is_in_the_database_or_the_audit_log(
     operator: Visitor, project: CreatedProject, database: Database
 ) -> None:
