@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-from operations.sources.rules import secret_field
-from operations.sources.sources import SourceWithGaps
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,6 +18,8 @@ from domain.errors import Refusal
 from domain.projects import Project
 from domain.receipts import EVENT_TYPES_OF, Provider
 from domain.sources.source import DEFAULT_EVERY_MINUTES, ShopifyIdentity, Source, SourceKind
+from operations.sources.rules import secret_field
+from operations.sources.sources import SourceWithGaps
 
 # The values of a form's fields, as typed or as stored.
 Typed = Mapping[str, object]
