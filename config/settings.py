@@ -60,8 +60,7 @@ PAIRS = (
     ("oidc_issuer", "oidc_client_id"),
     ("temporal_tls_client_cert", "temporal_tls_client_key"),
 )
-SECRET_KEY_FILE_NAME = "secret_key"  # noqa: S105 - the name of a file, not a secret
-PREVIOUS_SECRET_KEY_FILE_NAME = "secret_key.previous"  # noqa: S105 - the name of a file too
+SECRET_KEY_FILE_NAME, PREVIOUS_SECRET_KEY_FILE_NAME = "secret_key", "secret_key.previous"
 
 
 def _aliased(*names: str) -> Any:
@@ -97,7 +96,7 @@ class Settings(BaseSettings):
     egress_allow: Networks = ()
     egress_allow_test: Networks = ()  # further ranges, for test projects only
     trusted_proxies: Networks = ()
-    stripe_api_url: WebOrigin | None = None  # None: the provider's own
+    stripe_api_url: WebOrigin | None = None
     shopify_api_url: WebOrigin | None = None  # None: each source's own shop
     oidc_issuer: IssuerUrl | None = None
     oidc_client_id: str | None = None
@@ -189,9 +188,7 @@ class Settings(BaseSettings):
 
     @property
     def uses_temporal_tls(self) -> bool:
-        """Whether to use TLS to Temporal: `TEMPORAL_TLS`, else true if another TLS setting or an
-        API key is given.
-        """
+        """`TEMPORAL_TLS`, else whether another TLS setting or an API key is given."""
         if self.temporal_tls is not None:
             return self.temporal_tls
         hints = (

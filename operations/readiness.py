@@ -4,7 +4,7 @@
 `makegood doctor` call it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -59,6 +59,20 @@ def judge_runs(count: int | None) -> Check:
         detail = f"{count} receipts have a workflow that cannot go on: {RESTART_STUCK}"
         return Check("runs", CheckStatus.FAILED, detail)
     return Check("runs", CheckStatus.OK, "No workflow is known to be stuck.")
+
+
+def judge_sources(unwell: Mapping[str, int] | None) -> Check:
+    """The check `sources`, by the number of sources with each problem; None: not read.
+
+    It never fails: a provider that is down, or one project's key, must not affect the others.
+    """
+    if unwell is None:
+        detail = "Unknown while the store does not answer or its tables are not current."
+        return Check("sources", CheckStatus.UNKNOWN, detail)
+    if not unwell:
+        return Check("sources", CheckStatus.OK, "None is failing or silent.")
+    counted = ", ".join(f"{count} {name}" for name, count in sorted(unwell.items()))
+    return Check("sources", CheckStatus.OK, f"Failing or silent: {counted}.")
 
 
 def judge_workers(heartbeats: Sequence[Heartbeat]) -> tuple[Check, Check]:

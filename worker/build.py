@@ -155,21 +155,24 @@ class BuiltWorker:
             asyncio.create_task(self.dispatcher.run()),
         )
         listing = asyncio.create_task(self.listing.run())
-        listening = [asyncio.create_task(self.schedules.run())]
+        scheduling = asyncio.create_task(self.schedules.run())
+        listening = []
         if self.listened_url is not None:
             listening.append(
                 asyncio.create_task(listen_loop(self.listened_url, self.dispatcher.notify))
             )
-        whole = asyncio.create_task(_first_failure([polling, listing, dispatching, *listening]))
+        parts = [polling, listing, dispatching, scheduling, *listening]
+        whole = asyncio.create_task(_first_failure(parts))
         try:
             yield whole
         finally:
             self.dispatcher.stop()
+            self.schedules.stop()
             for endless in listening:
                 endless.cancel()
-            await asyncio.gather(dispatching, return_exceptions=True)
+            await asyncio.gather(dispatching, scheduling, return_exceptions=True)
             await asyncio.gather(self.temporal.shutdown(), self.listing.shutdown())
-            await asyncio.gather(polling, listing, whole, *listening, return_exceptions=True)
+            await asyncio.gather(*parts, whole, return_exceptions=True)
 
 
 def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> StoreServices:

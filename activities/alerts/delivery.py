@@ -18,12 +18,14 @@ from activities.alerts.channels import (
 )
 from activities.alerts.in_flight import TimedOutDestinations
 from activities.alerts.message import write_message, write_plain_message
+from activities.alerts.source_message import write_source_message
 from domain.alerts import is_destination_id
 from domain.errors import Unavailable
-from domain.incidents import AlertEnd, AlertKind, IncidentState
+from domain.incidents import AlertEnd, AlertKind
 from domain.values.timestamps import to_unix_ms
 from store.alerts.delivery import (
     AlertDue,
+    SourceAlertFacts,
     record_alert_ended,
     record_alert_failed,
     record_alert_sent,
@@ -44,6 +46,9 @@ OVER_AFTER = timedelta(minutes=10)
 # The shortest interval between two records that this process has sent alerts.
 SENT_FACT_SECONDS = 30.0
 
+_OVER_WITH_THEIR_SUBJECT = frozenset(
+    {AlertKind.INCIDENT_OPENED, AlertKind.REPAIR_FAILED, AlertKind.SOURCE_SILENT}
+)
 TIMED_OUT = "TimeoutError"
 # None: sent. A text: the error, without a target; the alert is retried. An end: it is not
 # retried.
@@ -103,11 +108,10 @@ class AlertDelivery:
         """Why the alert must not be sent any more; None if it must be sent."""
         if alert.facts is None:
             return None
-        if not alert.facts.still_wants(alert.channel, alert.destination):
+        if not alert.is_wanted:
             return AlertEnd.ADDRESS_REMOVED
-        is_over = alert.facts.incident.state is IncidentState.RESOLVED
-        is_of_incident = alert.kind in {AlertKind.INCIDENT_OPENED, AlertKind.REPAIR_FAILED}
-        if not is_of_incident or alert.failing_since is None or not is_over:
+        may_be_over = alert.kind in _OVER_WITH_THEIR_SUBJECT
+        if not may_be_over or alert.failing_since is None or not alert.facts.is_over:
             return None
         async with self._database.reading() as session:
             now = await self._database.now(session)
@@ -185,6 +189,8 @@ class AlertDelivery:
     def _full_message(self, alert: AlertDue, at: datetime) -> AlertMessage | None:
         """The full message; None if it cannot be written."""
         try:
+            if isinstance(alert.facts, SourceAlertFacts):
+                return write_source_message(alert, alert.facts, at=at, public_url=self._public_url)
             return write_message(alert, at=at, public_url=self._public_url)
         except Exception:
             # The edge of one message: a value that breaks it must not stop the alert.

@@ -53,7 +53,7 @@ class MailWriter:
 
     def _fields(self, message: AlertMessage, recipient: str) -> tuple[tuple[str, str], ...]:
         opened = self._message_id(message, AlertKind.INCIDENT_OPENED, None)
-        is_first = message.kind == AlertKind.INCIDENT_OPENED
+        is_first = message.kind in {AlertKind.INCIDENT_OPENED, AlertKind.SOURCE_SILENT}
         message_id = self._message_id(message, message.kind, message.subject_id)
         return (
             ("Subject", _subject(message)),

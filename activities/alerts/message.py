@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from activities.alerts.channels import AlertMessage, FactLines
 from domain.effects import IMPACTS
 from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolution
+from domain.sources.source import is_source_id
 from domain.values.text import one_line
 from store.alerts.delivery import AlertDue, AlertFacts
 
@@ -43,6 +44,7 @@ _PLAIN_TITLES: dict[str, str] = {
     AlertKind.REPAIR_FAILED: "Repair failed",
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
     AlertKind.DESTINATION_FAILING: "Alerts to an address are failing",
+    AlertKind.SOURCE_SILENT: "A source needs attention",
 }
 
 
@@ -58,11 +60,11 @@ class Wording:
 
 def write_message(alert: AlertDue, *, at: datetime, public_url: str) -> AlertMessage:
     """The message of an alert, sent at `at`. An alert without facts gets the plain message."""
-    if alert.facts is None:
+    if not isinstance(alert.facts, AlertFacts):
         return write_plain_message(alert, at=at, public_url=public_url)
     wording = _texts(alert.kind, alert.facts)
     mode = "live" if alert.facts.receipt.livemode else "test"
-    return _message(
+    return compose_message(
         alert,
         wording,
         at=at,
@@ -75,18 +77,21 @@ def write_message(alert: AlertDue, *, at: datetime, public_url: str) -> AlertMes
 
 def write_plain_message(alert: AlertDue, *, at: datetime, public_url: str) -> AlertMessage:
     """The plain message: only ids, kind and link. Nothing in it comes from outside."""
+    is_of_source = is_source_id(alert.incident_id)
+    subject = "source" if is_of_source else "event"
     wording = Wording(
         title=_PLAIN_TITLES.get(alert.kind, "Incident update"),
-        sentence="This email could not be sent with its details. Open the event to see them.",
-        link_label="Open the event",
+        sentence=f"This email could not be sent with its details. Open the {subject} to see them.",
+        link_label=f"Open the {subject}",
         color="#c2410c",
     )
     ids = (
-        ("Event ID", alert.event_id),
-        ("Incident ID", alert.incident_id),
+        ("Source ID", alert.incident_id if is_of_source else ""),
+        ("Event ID", "" if is_of_source else alert.event_id),
+        ("Incident ID", "" if is_of_source else alert.incident_id),
         ("Repair ID", alert.replay_id or ""),
     )
-    return _message(
+    return compose_message(
         alert,
         wording,
         at=at,
@@ -96,7 +101,7 @@ def write_plain_message(alert: AlertDue, *, at: datetime, public_url: str) -> Al
     )
 
 
-def _message(
+def compose_message(
     alert: AlertDue,
     wording: Wording,
     *,
@@ -106,6 +111,9 @@ def _message(
     facts: FactLines,
     project: str = "",
 ) -> AlertMessage:
+    """The message with these texts. Without a `project` it is plain."""
+    of_source = f"projects/{alert.project_id}/sources/{alert.incident_id}"
+    path = of_source if is_source_id(alert.incident_id) else f"events/{alert.event_id}"
     return AlertMessage(
         incident_id=alert.incident_id,
         event_id=alert.event_id,
@@ -117,7 +125,7 @@ def _message(
         summary=summary,
         sentence=wording.sentence,
         facts=facts,
-        link=f"{public_url}/events/{alert.event_id}",
+        link=f"{public_url}/{path}",
         link_label=wording.link_label,
         color=wording.color,
         project=project,
@@ -202,10 +210,10 @@ def _facts(alert: AlertDue, facts: AlertFacts) -> FactLines:
         ("Not reached", facts.failing or ""),
         ("Resolution", _resolution(incident) if incident.resolution else ""),
         ("Provider", f"{_words(receipt.provider)} {receipt.provider_event_id}"),
-        ("Occurred", _moment(receipt.occurred_at)),
-        ("Deadline", _moment(receipt.deadline_at)),
-        ("Opened", _moment(incident.opened_at)),
-        ("Resolved", _moment(incident.resolved_at) if incident.resolved_at else ""),
+        ("Occurred", moment(receipt.occurred_at)),
+        ("Deadline", moment(receipt.deadline_at)),
+        ("Opened", moment(incident.opened_at)),
+        ("Resolved", moment(incident.resolved_at) if incident.resolved_at else ""),
         ("Event ID", receipt.event_id),
         ("Incident ID", incident.id),
         ("Repair ID", alert.replay_id or ""),
@@ -222,6 +230,6 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-def _moment(at: datetime) -> str:
+def moment(at: datetime) -> str:
     """Date and time, as in `23 Nov 2026, 11:13:55 UTC`."""
     return f"{at.astimezone(UTC):%-d %b %Y, %H:%M:%S} UTC"

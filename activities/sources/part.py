@@ -60,10 +60,11 @@ class PartRun:
         self._pages = self._new = 0
 
     async def run(self, *, seconds: float) -> ListingPart:
-        """List pages for so long, or until the span or the provider ends it."""
+        """List pages for so long, one at least, or until the span or the provider ends it."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        while loop.time() < until:
+        part: ListingPart | None = None
+        while part is None:
             try:
                 part = await self._list_page()
             except CursorUnknown:
@@ -72,9 +73,9 @@ class PartRun:
                 await self._fail(stopped.problem, stopped.detail)
                 wait = stopped.wait_seconds
                 return self._part(has_more=wait > 0, wait_seconds=wait)
-            if part is not None:
-                return part
-        return self._part(has_more=True)
+            if part is None and loop.time() >= until:
+                return self._part(has_more=True)
+        return part
 
     async def _list_page(self) -> ListingPart | None:
         """List the next page and store it. The result ends the part; None: it goes on."""

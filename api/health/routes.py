@@ -13,6 +13,7 @@ of another failure is `unknown`. Concurrent requests share one run of the checks
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -34,6 +35,7 @@ from operations.readiness import (
     fresh_workers,
     judge_alerts,
     judge_runs,
+    judge_sources,
     judge_workers,
     outage_credit_warning,
     sum_reported,
@@ -51,7 +53,7 @@ from store.status.heartbeats import Heartbeat, read_heartbeats
 CHECK_SECONDS = 4.0
 MEASURE_SECONDS = 4.0
 # The checks that cannot run without the store. `engine` is the check of Temporal.
-NEED_THE_STORE = ("migrations", "engine", "worker", "alerts", "runs")
+NEED_THE_STORE = ("migrations", "engine", "worker", "alerts", "runs", "sources")
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 WORKER_FIGURES = ("callbacks_running", "callbacks_waiting")
 _FORWARDED = ("forwarded", "x-forwarded-for")
@@ -82,7 +84,8 @@ class Health:
             self._migrations(seen.revision),
             *judge_workers(seen.heartbeats),
         )
-        return (*checks, self._alerts(seen), judge_runs(seen.stuck_runs))
+        judged = (judge_runs(seen.stuck_runs), judge_sources(seen.sources))
+        return (*checks, self._alerts(seen), *judged)
 
     async def readiness(self) -> dict[str, CheckStatus]:
         """The checks by name, for the console."""
@@ -117,6 +120,7 @@ class Health:
                 flaws,
                 alerts=None,
                 stuck_runs=None,
+                sources=None,
                 credit_seconds=None,
             )
         return _StoreSnapshot(
@@ -125,6 +129,7 @@ class Health:
             flaws,
             alerts=await self._failing_alerts(),
             stuck_runs=await self._stuck_runs(),
+            sources=await self._unwell_sources(),
             credit_seconds=await self._credit_seconds(),
         )
 
@@ -140,6 +145,13 @@ class Health:
         try:
             async with self._database.watching() as session:
                 return await count_stuck(session)
+        except Unavailable:
+            return None
+
+    async def _unwell_sources(self) -> Mapping[str, int] | None:
+        try:
+            async with self._database.watching() as session:
+                return await gauges.count_unwell_sources(session, limit=gauges.COUNTED)
         except Unavailable:
             return None
 
@@ -205,6 +217,7 @@ class _StoreSnapshot:
     flaws: tuple[Flaw, ...]
     alerts: FailingAlerts | None
     stuck_runs: int | None
+    sources: Mapping[str, int] | None  # unwell ones, by problem
     # Since the end of the oldest outage that is not yet credited to every deadline.
     credit_seconds: float | None
 

@@ -19,6 +19,8 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from store.maintenance.metrics import SOURCE_FIGURE
+
 INGEST_ENDPOINTS = ("receipt", "result")
 # Deliveries of providers to `/hooks/{source_id}`.
 HOOK = "hook"
@@ -202,5 +204,16 @@ def _store_families(gauges: StoreGauges) -> Iterator[Metric]:
         for state, count in counted.items():
             incidents.add_metric((state,), count)
         yield incidents
+    problems = {
+        name.removeprefix(SOURCE_FIGURE): count
+        for name, count in figures.items()
+        if name.startswith(SOURCE_FIGURE)
+    }
+    if problems:
+        text = "Sources that are failing or silent, by problem, at most 1,000,000."
+        unwell = GaugeMetricFamily("makegood_sources_unwell", text, labels=("problem",))
+        for problem, count in problems.items():
+            unwell.add_metric((problem,), count)
+        yield unwell
     text = "Groups of figures that took too long and are omitted."
     yield GaugeMetricFamily("makegood_figures_left_out", text, gauges.left_out)

@@ -21,14 +21,19 @@ from domain.projects import Project
 from domain.temporal.runs import StuckCause, cause_text
 from egress.policy import UnsafeUrl
 from egress.transport import judge_url
-from operations.readiness import CheckStatus, judge_alerts, outage_credit_warning
+from operations.readiness import (
+    CheckStatus,
+    judge_alerts,
+    judge_sources,
+    outage_credit_warning,
+)
 from store.crypto.encryption import Sealer
 from store.crypto.root_secret import SecretUnknown, secret_status
 from store.db.database import Database
 from store.db.durability import Flaw, find_flaws
 from store.db.paging import LISTED_AT_MOST
 from store.db.sql import SessionStatements
-from store.maintenance.metrics import read_failing_alerts
+from store.maintenance.metrics import COUNTED, count_unwell_sources, read_failing_alerts
 from store.projects.projects import list_projects
 from store.receipts.lists.search_index import FIX_SEARCH_INDEX, has_trigrams
 from store.receipts.pending_credit import read_pending_credit
@@ -71,6 +76,7 @@ def store_checks(settings: Settings, database: Database | None) -> tuple[Check, 
             ("Alerts", _check_alerts),
         ),
         *(("Outages", _check_credit), ("Search index", check_search_index)),
+        ("Sources", check_sources),
     )
     return (
         Check("Store", store),
@@ -130,6 +136,15 @@ async def check_search_index(database: Database) -> Finding:
         has_index = await has_trigrams(SessionStatements(session))
     detail = "there is none: searches for rare texts read every row, for 2 s at most"
     return ok("searches use it") if has_index else warn(detail, fix=FIX_SEARCH_INDEX)
+
+
+async def check_sources(database: Database) -> Finding:
+    """Whether sources are failing or silent. Their projects' destinations have been alerted."""
+    async with database.reading() as session:
+        unwell = await count_unwell_sources(session, limit=COUNTED)
+    detail = judge_sources(unwell).detail
+    fix = "see `makegood source list PROJECT` for each project, or the page of its sources"
+    return warn(detail, fix=fix) if unwell else ok(detail)
 
 
 async def _with_store(

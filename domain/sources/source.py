@@ -3,6 +3,7 @@
 Never reads a clock or the store. `store.sources` keeps it.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -16,6 +17,9 @@ DEFAULT_WITHIN_MINUTES = 15.0
 DEFAULT_EVERY_MINUTES = 5
 LISTING_OVERLAP = timedelta(hours=1)
 LISTING_HORIZON = timedelta(days=30)
+
+
+_ID = re.compile(r"src_[0-9a-f]{32}")
 
 
 class SourceKind(StrEnum):
@@ -151,3 +155,10 @@ class Gap:
     from_at: datetime
     until_at: datetime
     found_at: datetime
+
+
+def is_source_id(text: str) -> bool:
+    """Whether the text has the form of a source's id. Alerts name a source where others name an
+    incident.
+    """
+    return _ID.fullmatch(text) is not None

@@ -241,7 +241,7 @@ def _ids_that_fit(candidates: list[_Candidate], limit: int, usage: SlotUsage) ->
 
 
 def _alert_due(row: Row[Any]) -> AlertDue:
-    is_notice = row.kind == AlertKind.DESTINATION_FAILING
+    is_notice = row.kind in {AlertKind.DESTINATION_FAILING, AlertKind.SOURCE_SILENT}
     subject = row.replay_id or None
     return AlertDue(
         alert_id=row.id,

@@ -21,10 +21,12 @@ from domain.incidents import (
     AlertEnd,
     AlertKind,
     Incident,
+    IncidentState,
     RepairCause,
     TimelineKind,
 )
 from domain.receipts import Receipt
+from domain.sources.source import Gap, Source, is_source_id
 from domain.values.text import sanitize
 from store.db.sql import SessionStatements, Statements
 from store.people.email_addresses import same_address
@@ -53,12 +55,27 @@ class AlertFacts:
     cause: RepairCause | str | None
     failing: str | None
 
-    def still_wants(self, channel: str, destination: str) -> bool:
-        """Whether the project still lists this destination."""
-        return any(
-            channel == wanted.channel and same_address(destination, wanted.name)
-            for wanted in self.destinations
-        )
+    @property
+    def is_over(self) -> bool:
+        """Whether the incident has ended."""
+        return self.incident.state is IncidentState.RESOLVED
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAlertFacts:
+    """The same of an alert about a source.
+
+    `gap` is the gap that it is about, None if it is about a problem or a silence. `is_over`: that
+    has ended, or the source was removed.
+    """
+
+    source: Source
+    livemode: bool
+    project_name: str
+    destinations: tuple[AlertDestination, ...]
+    gap: Gap | None
+    failing: str | None
+    is_over: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +84,9 @@ class AlertDue:
 
     `kind` is an `AlertKind` and `channel` an `AlertChannel`, or the texts of a newer version.
     `destination` is the target, or the destination's id if the target is a secret. `replay_id` is
-    the repair that it reports, `about` the digest of the destination that a notice is about; None
-    for other kinds. `facts` is None when they were not read or are unreadable: the alert then has
-    ids only.
+    the repair that it reports, `about` the digest of the destination that a notice is about, or the
+    beginning of a source's episode; None for other kinds. `facts` is None when they were not read
+    or are unreadable: the alert then has ids only.
     """
 
     alert_id: int
@@ -82,8 +99,16 @@ class AlertDue:
     about: str | None
     tries: int
     failing_since: datetime | None
-    facts: AlertFacts | None = None
+    facts: AlertFacts | SourceAlertFacts | None = None
     project_id: str = ""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the project still lists the destination, as far as is known."""
+        return self.facts is None or any(
+            self.channel == wanted.channel and same_address(self.destination, wanted.name)
+            for wanted in self.facts.destinations
+        )
 
 
 async def record_alert_sent(session: AsyncSession, alert_id: int, now: datetime) -> None:
@@ -196,6 +221,8 @@ def _is_pending(alert_id: int) -> tuple[Any, ...]:
 async def _add_timeline(
     session: AsyncSession, row: Row[Any], kind: TimelineKind, now: datetime, **fields: object
 ) -> None:
+    if is_source_id(row.event_id):
+        return  # a source has no timeline
     is_repair = row.kind == AlertKind.REPAIR_FAILED and row.replay_id
     replay = {"replay_id": row.replay_id} if is_repair else {}
     named: dict[str, object] = {

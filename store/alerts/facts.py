@@ -3,24 +3,33 @@
 So an unreadable one does not affect the others.
 """
 
+from collections.abc import Sequence
+from datetime import datetime
+
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.incidents import RepairCause
+from domain.alerts import AlertDestination
+from domain.incidents import AlertKind, RepairCause
+from domain.sources.source import Gap, is_source_id
 from domain.values.enums import member_or_text
-from store.alerts.delivery import AlertDue, AlertFacts, destination_digest
+from domain.values.timestamps import from_unix_ms
+from store.alerts.delivery import AlertDue, AlertFacts, SourceAlertFacts, destination_digest
 from store.alerts.destinations import read_destinations
 from store.receipts.queries import read_incident
-from store.schema.tables import PROJECTS, REPAIRS
+from store.schema.mappers import gap_from, source_from
+from store.schema.tables import PROJECTS, REPAIRS, SOURCE_GAPS, SOURCES
 
 
-async def read_facts(session: AsyncSession, alert: AlertDue) -> AlertFacts:
+async def read_facts(session: AsyncSession, alert: AlertDue) -> AlertFacts | SourceAlertFacts:
     """The facts of an alert.
 
     Raises:
-        LookupError: its incident is not stored.
+        LookupError: its incident, or its source, is not stored.
         OverflowError: a row holds an instant that does not exist.
     """
+    if is_source_id(alert.incident_id):
+        return await _read_source_facts(session, alert)
     found = await read_incident(session, None, alert.incident_id)
     if found is None:
         raise LookupError(
@@ -40,7 +49,47 @@ async def read_facts(session: AsyncSession, alert: AlertDue) -> AlertFacts:
         project_name=name or "",
         destinations=destinations,
         cause=None if cause is None else member_or_text(RepairCause, cause),
-        failing=next(
-            (one.label for one in destinations if destination_digest(one.name) == alert.about), None
-        ),
+        failing=_failing(destinations, alert),
     )
+
+
+async def _read_source_facts(session: AsyncSession, alert: AlertDue) -> SourceAlertFacts:
+    source_id = alert.incident_id
+    row = (await session.execute(select(SOURCES).where(SOURCES.c.id == source_id))).first()
+    if row is None:
+        raise LookupError(f"alert {alert.alert_id} refers to {source_id}, which is not stored")
+    source = source_from(row)
+    of_project = select(PROJECTS.c.name, PROJECTS.c.mode).where(PROJECTS.c.id == source.project_id)
+    project = (await session.execute(of_project)).first()
+    destinations = (await read_destinations(session, [source.project_id]))[source.project_id]
+    began_at = _episode(alert)
+    gap = None if began_at is None else await _read_gap(session, source_id, began_at)
+    lasts = gap is not None or began_at in (None, source.problem_since, source.silent_since)
+    return SourceAlertFacts(
+        source=source,
+        livemode=project is not None and project.mode == "live",
+        project_name="" if project is None else project.name,
+        destinations=destinations,
+        gap=gap,
+        failing=_failing(destinations, alert),
+        is_over=row.deleted_at is not None or not lasts,
+    )
+
+
+def _episode(alert: AlertDue) -> datetime | None:
+    """When the episode began that the alert reports; None for a notice of a destination."""
+    if alert.kind != AlertKind.SOURCE_SILENT or not (alert.about or "").isdecimal():
+        return None
+    return from_unix_ms(int(alert.about or 0))
+
+
+async def _read_gap(session: AsyncSession, source_id: str, found_at: datetime) -> Gap | None:
+    is_it = (SOURCE_GAPS.c.source_id == source_id, SOURCE_GAPS.c.found_at == found_at)
+    row = (await session.execute(select(SOURCE_GAPS).where(*is_it).limit(1))).first()
+    return None if row is None else gap_from(row)
+
+
+def _failing(destinations: Sequence[AlertDestination], alert: AlertDue) -> str | None:
+    """The destination that a notice is about."""
+    is_it = (one.label for one in destinations if destination_digest(one.name) == alert.about)
+    return next(is_it, None)

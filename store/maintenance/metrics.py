@@ -15,18 +15,31 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.incidents import UNREACHED_ENDS, IncidentState
 from domain.receipts import ReceiptState
+from domain.sources.source import SourceProblem
 from domain.values.timestamps import from_unix_ms
 from store.receipts import outbox
 from store.receipts.early_results.lists import count_early_results
 from store.receipts.reconcile.stuck_runs import count_stuck
 from store.schema import tables
-from store.schema.tables import ALERTS, ATTEMPTS, INCIDENTS, OUTBOX, PROJECTS, RECEIPTS
+from store.schema.tables import (
+    ALERTS,
+    ATTEMPTS,
+    INCIDENTS,
+    OUTBOX,
+    PROJECTS,
+    RECEIPTS,
+    SOURCES,
+)
 from store.status.heartbeats import ALERT_SENT_FACT, read_fact
 
 IS_UNDECIDED = text(tables.RECEIPT_IS_UNDECIDED)
+IS_UNWELL = text(f"({tables.SOURCE_IS_UNWELL})")
 FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
 # The limit of counts in messages: an exact number beyond it is of no use.
 COUNTED = 1_000
+# Labels beside the values of `SourceProblem`: no problem but silence, and those of newer versions.
+SILENT, OTHER_PROBLEM = "silent", "other"
+SOURCE_FIGURE = "sources_"
 # A metric with this value means "this many or more". Counting to it takes some tenths of a second.
 AT_MOST = 1_000_000
 ENDED_LATELY = timedelta(minutes=15)
@@ -90,6 +103,27 @@ async def alerts_unsent(session: AsyncSession, now: datetime) -> Figures:
 async def attempts(session: AsyncSession, now: datetime) -> Figures:
     del now
     return {"attempts": await _count(session, select(ATTEMPTS.c.event_id))}
+
+
+async def count_unwell_sources(session: AsyncSession, *, limit: int) -> Mapping[str, int]:
+    """How many sources have each problem or are silent, of `limit` at most; only what there is."""
+    names = (*(problem.value for problem in SourceProblem), SILENT)
+    works = (SOURCES.c.deleted_at.is_(None), SOURCES.c.paused_at.is_(None))
+    problem = func.coalesce(SOURCES.c.problem, SILENT).label("problem")
+    unwell = select(problem).where(IS_UNWELL, *works).limit(limit).subquery()
+    counted = select(unwell.c.problem, func.count()).group_by(unwell.c.problem)
+    found: dict[str, int] = {}
+    for name, count in await session.execute(counted):
+        known = name if name in names else OTHER_PROBLEM
+        found[known] = found.get(known, 0) + count
+    return found
+
+
+async def sources_unwell(session: AsyncSession, now: datetime) -> Figures:
+    del now
+    found = await count_unwell_sources(session, limit=AT_MOST)
+    names = (*(problem.value for problem in SourceProblem), SILENT, OTHER_PROBLEM)
+    return {f"{SOURCE_FIGURE}{name}": found.get(name, 0) for name in names}
 
 
 async def count_stuck_runs(session: AsyncSession, now: datetime) -> Figures:
@@ -190,5 +224,6 @@ MEASURES: tuple[Measure, ...] = (
     alerts_unsent,
     waiting,
     early_results,
+    sources_unwell,
     attempts,
 )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, func, or_, select, text, update
+from sqlalchemy import and_, func, literal, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, IncidentId, ProjectId, SourceId
@@ -29,7 +29,7 @@ DETAIL_CHARACTERS = 300
 # These pass by themselves more often than not, so people are told when they last.
 PASSING = (SourceProblem.UNREACHABLE, SourceProblem.THROTTLED)
 ALERT_PASSING_AFTER = timedelta(minutes=15)
-_IS_UNWELL = text(tables.SOURCE_IS_UNWELL)
+_IS_UNWELL = text(f"({tables.SOURCE_IS_UNWELL})")
 _WORKS = (
     *IS_SOURCE,
     SOURCES.c.paused_at.is_(None),
@@ -78,7 +78,9 @@ async def record_problem(
     values = {
         "problem": problem.value,
         "problem_detail": shown,
-        "problem_since": func.coalesce(SOURCES.c.problem_since, to_unix_ms(now)),
+        "problem_since": func.coalesce(
+            SOURCES.c.problem_since, literal(now, SOURCES.c.problem_since.type)
+        ),
     }
     is_it = (SOURCES.c.id == source_id, SOURCES.c.deleted_at.is_(None))
     began = update(SOURCES).where(*is_it, SOURCES.c.problem.is_(None))
@@ -148,7 +150,7 @@ async def alert_episode(session: AsyncSession, episode: Episode, now: datetime) 
     is_it = (
         SOURCES.c.id == episode.source_id,
         SOURCES.c.alerted_at.is_(None),
-        began_at == to_unix_ms(episode.began_at),
+        began_at == episode.began_at,
     )
     alerted = update(SOURCES).where(*is_it).values(alerted_at=now).returning(SOURCES.c.id)
     if (await session.execute(alerted)).first() is None:

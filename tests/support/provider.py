@@ -60,6 +60,7 @@ class Faults:
     5. `loops`: the page after the last one is the first. `repeats`: a page begins with the last
        event of the page before. `reorders`: the events of a page are in any order.
     6. `ignores_times`, `ignores_types`, `ignores_cursor`: so it does with those parameters.
+       `refuses_cursor`: it answers 400 to its own.
     7. `extra`: these are in the first page, whatever was asked for.
     """
 
@@ -75,6 +76,7 @@ class Faults:
     ignores_times: bool = False
     ignores_types: bool = False
     ignores_cursor: bool = False
+    refuses_cursor: bool = False
     extra: list[Json] = field(default_factory=list)
 
 
@@ -116,7 +118,7 @@ class Provider:
         if asked.headers.get("authorization") != f"Bearer {STRIPE_KEY}":
             return _refusal(401, "Invalid API Key provided")
         after = None if self.faults.ignores_cursor else asked.value("starting_after")
-        if after is not None and after not in self._places:
+        if after is not None and (after not in self._places or self.faults.refuses_cursor):
             return _refusal(400, f"No such event: '{after}'")
         found = self._page_of_events(asked, after)
         page, has_more = found[:-1], len(found) > self._limit(asked, STRIPE_MOST)

@@ -11,6 +11,7 @@ Every turn does a bounded part. Two workers may do the same work, which changes 
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import structlog
 from temporalio.client import Client
@@ -59,10 +60,15 @@ class SourceSchedules:
         self._listed: AsyncIterator[str] | None = None
         self._sweep_at = 0.0
         self._is_failing = False
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Make `run` return after the current source."""
+        self._stopping.set()
 
     async def run(self) -> None:
-        """Take turns for ever."""
-        while True:
+        """Take turns until `stop`."""
+        while not self._stopping.is_set():
             try:
                 await self.turn()
             except (RPCError, Unavailable, TimeoutError) as error:
@@ -74,7 +80,8 @@ class SourceSchedules:
                 log.exception("source_schedules_broken")
             else:
                 self._is_failing = False
-            await asyncio.sleep(self._every_seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._every_seconds)
 
     async def turn(self) -> None:
         """Do the next part of the work.
@@ -112,6 +119,8 @@ class SourceSchedules:
         self._after = changed[-1].id if len(changed) == AT_ONCE else None
         failed = 0
         for source in changed:
+            if self._stopping.is_set():
+                return
             if not self._backoffs.is_ready(source.id):
                 continue
             try:

@@ -115,6 +115,7 @@ CHECKS = {
     "engine": "Temporal",
     "migrations": "Migrations",
     "runs": "Workflows",
+    "sources": "Sources",
     "store": "Database",
     "worker": "Worker",
 }

@@ -36,6 +36,7 @@ NAMES = {
         "Alerts",
         "Outages",
         "Search index",
+        "Sources",
         "API",
         "Temporal",
         "Mail",

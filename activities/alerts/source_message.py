@@ -1,0 +1,110 @@
+"""Writes an alert about a source in words and facts, for every channel.
+
+A source has a problem, is silent, or could not list a span of time. Pure, as
+`activities.alerts.message`. Called by `activities.alerts.delivery`.
+"""
+
+from datetime import datetime
+
+from activities.alerts.channels import AlertMessage, FactLines
+from activities.alerts.message import SUMMARY_CHARACTERS, Wording, compose_message, moment
+from domain.incidents import AlertKind
+from domain.sources.source import Source, SourceKind, SourceProblem
+from domain.values.text import one_line
+from store.alerts.delivery import AlertDue, SourceAlertFacts
+
+_KINDS = {
+    SourceKind.STRIPE_WEBHOOK: "Stripe webhook",
+    SourceKind.STRIPE_API: "Stripe API",
+    SourceKind.SHOPIFY_WEBHOOK: "Shopify webhook",
+    SourceKind.SHOPIFY_API: "Shopify API",
+}
+_PROBLEMS: dict[str, str] = {
+    SourceProblem.KEY_REFUSED: "The provider refuses the key. Nothing is listed until the source"
+    " has one that may read events.",
+    SourceProblem.THROTTLED: "The provider limits the requests of the source and does not stop.",
+    SourceProblem.UNREACHABLE: "The provider does not answer the source.",
+    SourceProblem.BAD_ANSWER: "The provider's answers are not as they should be.",
+    SourceProblem.ENDLESS_PAGES: "The provider's pages repeat, or promise more and give nothing.",
+    SourceProblem.BAD_SIGNATURE: "Deliveries come, and no signature fits the source's secret.",
+    SourceProblem.SECRET_UNREADABLE: "The secret of the source cannot be decrypted.",
+}
+_MISSED = "Events whose receipt never came are not found meanwhile."
+_RED, _GREEN = "#b91c1c", "#15803d"
+
+
+def write_source_message(
+    alert: AlertDue, facts: SourceAlertFacts, *, at: datetime, public_url: str
+) -> AlertMessage:
+    """The message of an alert about a source, sent at `at`."""
+    wording = _wording(alert, facts)
+    mode = "live" if facts.livemode else "test"
+    marked = "" if facts.livemode else "[test] "
+    summary = f"{marked}{wording.title}: {facts.source.name}"
+    return compose_message(
+        alert,
+        wording,
+        at=at,
+        public_url=public_url,
+        summary=one_line(summary, longest=SUMMARY_CHARACTERS),
+        facts=_facts(facts),
+        project=f"{one_line(facts.project_name)} ({mode})",
+    )
+
+
+def _wording(alert: AlertDue, facts: SourceAlertFacts) -> Wording:
+    title, sentence = _texts(alert, facts)
+    color = _GREEN if facts.is_over else _RED
+    return Wording(title, sentence, link_label="Open the source", color=color)
+
+
+def _texts(alert: AlertDue, facts: SourceAlertFacts) -> tuple[str, str]:
+    source = facts.source
+    if alert.kind == AlertKind.DESTINATION_FAILING:
+        place = one_line(facts.failing or "an address")
+        sentence = f"The alert about this source did not reach {place}."
+        return (
+            "Alerts to an address are failing",
+            f"{sentence} Check the address in the project's settings.",
+        )
+    if facts.gap is not None:
+        return (
+            "Events could not be listed",
+            "The provider no longer lists the events of a span of time, which the source had not"
+            " listed. Receipts that are missing in it are not found.",
+        )
+    if facts.is_over:
+        return "Source works again", "The source had a problem, and it has ended."
+    if source.problem is not None:
+        problem = _PROBLEMS.get(source.problem, "The source does not work.")
+        return "Source failing", f"{problem} {_MISSED}"
+    return (
+        "Source silent",
+        f"The source has heard of no event for {source.silent_after_minutes} minutes. {_MISSED}",
+    )
+
+
+def _facts(facts: SourceAlertFacts) -> FactLines:
+    """The facts of the message, without those that have no value."""
+    source, gap = facts.source, facts.gap
+    lines = (
+        ("Source", source.name),
+        ("Kind", _KINDS[source.kind]),
+        ("Problem", source.problem_detail or ""),
+        ("Since", _moment(source.problem_since or source.silent_since)),
+        ("Not listed", "" if gap is None else f"{moment(gap.from_at)} to {moment(gap.until_at)}"),
+        ("Not reached", facts.failing or ""),
+        ("Last event", _moment(source.last_event_at)),
+        ("Last listing", _moment(source.last_listed_at)),
+        ("Account", _account(source)),
+        ("Source ID", source.id),
+    )
+    return tuple((name, one_line(value)) for name, value in lines if value)
+
+
+def _account(source: Source) -> str:
+    return source.shop_domain or source.account or ""
+
+
+def _moment(at: datetime | None) -> str:
+    return "" if at is None else moment(at)
