@@ -28,6 +28,7 @@ from cli.commands import root_secret as secret_key
 from cli.demo import command as demo
 from cli.doctor import command as doctor
 from cli.output import CommandFailed, print_notice
+from cli.sources import command as sources
 from cli.usage_errors import PlainUsageErrors
 
 # Plain tracebacks: the framed ones print local variables, which can be secrets.
@@ -68,6 +69,7 @@ for _name, _group in (
     ("secret", secret_key.app),
     ("user", users.app),
     ("incident", incidents.app),
+    ("source", sources.app),
     ("receipt", receipts.app),
     ("result", results.app),
     ("signature", signatures.app),

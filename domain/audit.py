@@ -68,6 +68,10 @@ class AuditAction(StrEnum):
     INCIDENT_RESOLVED = "incident_resolved"
     RECEIPT_EXPIRED = "receipt_expired"
     RUN_RESTARTED = "run_restarted"
+    SOURCE_ADDED = "source_added"
+    SOURCE_CHANGED = "source_changed"
+    SOURCE_REMOVED = "source_removed"
+    SOURCE_CHECKED = "source_checked"
     SECRET_KEY_ROTATED = "secret_key_rotated"  # noqa: S105 - likewise
     SECRET_KEY_DROPPED = "secret_key_dropped"  # noqa: S105 - likewise
     BACKUP_STARTED = "backup_started"
@@ -85,6 +89,7 @@ class SubjectType(StrEnum):
     INVITATION = "invitation"
     INCIDENT = "incident"
     RECEIPT = "receipt"
+    SOURCE = "source"
     STORE = "store"
 
 

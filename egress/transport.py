@@ -33,8 +33,8 @@ EXCHANGE_SECONDS = 30
 MAXIMUM_ANSWER_BYTES = 65_536
 
 # Other headers are dropped: httpx would build a request from Location, store cookies, and
-# decompress encodings.
-_KEPT_HEADERS = (b"retry-after", b"content-type", b"cache-control")
+# decompress encodings. Shopify names the next page in Link.
+_KEPT_HEADERS = (b"retry-after", b"content-type", b"cache-control", b"link")
 _OWN_HEADERS = ((b"Accept-Encoding", b"identity"), (b"Connection", b"close"))
 
 

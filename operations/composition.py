@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from domain.ids import ProjectId
+from domain.ids import ProjectId, SourceId
 from operations.api_keys import ApiKeyOperations
 from operations.audit import AuditOperations
 from operations.audit_writer import AuditWriter
@@ -14,12 +14,18 @@ from operations.inputs import JudgeRepairUrl
 from operations.projects import ProjectOperations
 from operations.runs import RunOperations
 from operations.signing_secrets import SigningSecretOperations
+from operations.sources.check import ProviderCheck
+from operations.sources.sources import SourceOperations
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 
 
 def _ignore_change(project_id: ProjectId) -> None:
     del project_id
+
+
+def _ignore_source(source_id: SourceId) -> None:
+    del source_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,7 @@ class Operations:
     signing_secrets: SigningSecretOperations
     audit: AuditOperations
     early_results: EarlyResultOperations
+    sources: SourceOperations
 
     @classmethod
     def build(
@@ -43,10 +50,14 @@ class Operations:
         sealer: Sealer,
         judge_repair_url: JudgeRepairUrl,
         on_project_change: Callable[[ProjectId], None] = _ignore_change,
+        on_source_change: Callable[[SourceId], None] = _ignore_source,
+        provider_check: ProviderCheck | None = None,
     ) -> "Operations":
         """Compose the operations on this store.
 
-        `on_project_change` is called after a commit that changed a project or revoked a key.
+        `on_project_change` is called after a commit that changed a project or revoked a key,
+        `on_source_change` after one that changed a source. `provider_check` None: the providers'
+        own addresses are asked.
         """
         writer = AuditWriter(database, sealer)
         return cls(
@@ -64,4 +75,11 @@ class Operations:
             signing_secrets=SigningSecretOperations(database, writer, sealer=sealer),
             audit=AuditOperations(database, writer, sealer=sealer),
             early_results=EarlyResultOperations(database),
+            sources=SourceOperations(
+                database,
+                writer,
+                sealer=sealer,
+                check=provider_check or ProviderCheck(),
+                on_change=on_source_change,
+            ),
         )

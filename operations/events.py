@@ -1,5 +1,7 @@
 """The operations on events: list, read, read the timeline, expire."""
 
+from dataclasses import replace
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Actor, AuditAction, Subject, SubjectType
@@ -15,6 +17,7 @@ from store.db.sql import SessionStatements
 from store.receipts import operator_actions, queries
 from store.receipts.queries import EventFull, EventRow, ListFilters
 from store.receipts.timeline import read_timeline
+from store.sources.seen import seen_by
 
 
 class EventOperations:
@@ -36,14 +39,17 @@ class EventOperations:
             return await queries.list_events(session, checked, limit=limit, cursor=cursor)
 
     async def read_event(self, project_id: str | None, event_id: str) -> EventFull:
-        """The event with its newest repairs and timeline entries. Raises: NotFound."""
+        """The event with its newest repairs and timeline entries, and the sources that saw it.
+
+        Raises: NotFound.
+        """
         async with self._database.reading(project_id or ALL_PROJECTS) as session:
             event = await queries.read_event(
                 session, project_or_none(project_id), EventId(known_id(event_id))
             )
-        if event is None:
-            raise event_not_found()
-        return event
+            if event is None:
+                raise event_not_found()
+            return replace(event, sources=await seen_by(session, event.receipt.event_id))
 
     async def read_timeline(
         self,

@@ -5,18 +5,17 @@ Called by `activities.callback.send`. Imports nothing from the other activities.
 """
 
 import math
-import re
 import ssl
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import httpx
 
 from domain.retries import ErrorClass, ExchangeOutcome
 from egress.policy import Network, UnsafeUrl
 from egress.resolver import Resolver, resolve_name
+from egress.retry_after import read_retry_after
 from egress.transport import (
     EXCHANGE_SECONDS,
     MAXIMUM_ANSWER_BYTES,
@@ -27,10 +26,6 @@ from egress.transport import (
     parse_permitted_url,
 )
 
-# The HTTP date without a zone, which means GMT (RFC 9110, 5.6.7).
-_ASCTIME = re.compile(
-    r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} [0-9]{4}"
-)
 _FIXED_HEADERS = (("User-Agent", "Makegood"), ("Accept", "*/*"))
 
 
@@ -94,23 +89,6 @@ async def exchange(
             response.headers.get("retry-after"), now=datetime.now(UTC)
         ),
     )
-
-
-def read_retry_after(text: str | None, *, now: datetime) -> int | None:
-    """The whole seconds of a Retry-After header: a number or an HTTP date. None for neither."""
-    if text is None:
-        return None
-    digits = text.strip()
-    if re.fullmatch(r"[0-9]+", digits):
-        return int(digits) if len(digits) <= 9 else 10**9
-    try:
-        asked_at = parsedate_to_datetime(text)
-        if _ASCTIME.fullmatch(text):
-            asked_at = asked_at.replace(tzinfo=UTC)
-        # Another date without a zone is no HTTP date: the subtraction raises a TypeError.
-        return max(0, math.ceil((asked_at - now).total_seconds()))
-    except (ValueError, OverflowError, TypeError):
-        return None
 
 
 def _failed(failure: ExchangeFailed, started: float) -> ExchangeOutcome:

@@ -4,13 +4,14 @@ from functools import cache
 
 from fastapi import APIRouter
 
-from api.rest.endpoints import audit, early_results, events, incidents, project
+from api.rest.endpoints import audit, early_results, events, incidents, project, sources
 from api.rest.routing import add_route
 
 ROUTES = (
     *events.ROUTES,
     *incidents.ROUTES,
     *early_results.ROUTES,
+    *sources.ROUTES,
     *project.ROUTES,
     *audit.ROUTES,
 )

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from domain.ids import SourceId
 from domain.receipts import ExpectedReceipt, Provider
-from domain.sources.source import Expects, Source
+from domain.sources.source import Expects, Source, SourceKind
 
 
 class NotAnEvent(ValueError):
@@ -28,6 +29,17 @@ class ProviderEvent:
     references: dict[str | None, str]
     amount: int | None = None
     currency: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeenBy:
+    """A source that saw an event. `occurred_at` is the instant at the provider."""
+
+    source_id: SourceId
+    name: str
+    kind: SourceKind | str
+    occurred_at: datetime
+    seen_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,13 @@
 from datetime import datetime
 from typing import Self
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from domain import incidents
 from domain.incidents import TimelineKind
 from domain.receipts import EffectType, EventType, Flag, Provider, ReceiptState
+from domain.sources.events import SeenBy
+from domain.sources.source import SourceKind
 from domain.values.timestamps import to_iso
 from operations.responses.base import At, EventIdText, OrNewer, Response
 from operations.responses.incidents import Incident, Repair
@@ -99,14 +101,30 @@ class TimelinePage(Response):
         )
 
 
+class SeenBySource(Response):
+    """A source that saw the event at the provider."""
+
+    source_id: str
+    name: str
+    kind: OrNewer[SourceKind]
+    occurred_at: At = Field(description="The instant at the provider.")
+    seen_at: At
+
+    @classmethod
+    def of(cls, seen: SeenBy) -> Self:
+        return cls.from_value(seen)
+
+
 class FullEvent(EventFields):
     """A receipt with its newest 100 repairs and timeline entries, both oldest first.
 
+    `sources` saw the event at the provider, the first one first.
     `GET /events/{event_id}/timeline` has the complete timeline.
     """
 
     repairs: list[Repair]
     timeline: list[TimelineEntry]
+    sources: list[SeenBySource]
 
     @classmethod
     def of(cls, event: EventFull) -> Self:
@@ -114,4 +132,5 @@ class FullEvent(EventFields):
             event,
             repairs=[Repair.of(repair) for repair in event.repairs],
             timeline=[TimelineEntry.of(entry) for entry in event.timeline],
+            sources=[SeenBySource.of(seen) for seen in event.sources],
         )

@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Actor, AuditAction, Subject, SubjectType
+from domain.sources.source import SourceKind
 from store.audit import log as audit
 from store.crypto.encryption import Sealer
 from store.crypto.root_secret import root_in_force
@@ -41,7 +42,7 @@ from store.maintenance.backup_file import (
     fingerprint,
 )
 from store.schema import tables
-from store.schema.tables import ALERTS, OUTBOX, TABLES
+from store.schema.tables import ALERTS, OUTBOX, SOURCES, TABLES
 from store.status.heartbeats import INGEST, NAMESPACE_FACT, read_heartbeats, write_fact
 
 # A closed session or a used link must not become valid again.
@@ -246,12 +247,14 @@ def _row(table: Table, columns: tuple[str, ...], values: Any) -> dict[str, Any]:
 
 async def _make_due(session: AsyncSession) -> None:
     """Clear leases, whose holders are gone, and make unsent alerts due: the mail server may work
-    now.
+    now. Temporal may have no Schedule of a source: the worker makes each again.
     """
     await session.execute(update(OUTBOX).values(claimed_until=None))
     await session.execute(
         update(ALERTS).where(ALERTS.c.sent_at.is_(None)).values(due_at=ALERTS.c.created_at)
     )
+    listing = SOURCES.c.kind.not_in([kind.value for kind in SourceKind if kind.is_webhook])
+    await session.execute(update(SOURCES).where(listing).values(scheduled_version=0))
 
 
 async def _reset_sequences(session: AsyncSession) -> None:

@@ -1,5 +1,5 @@
-"""Deletes expired data: stored responses and early results after 24 h, payloads after 30 days, used
-links, old sessions.
+"""Deletes expired data: stored responses and early results after 24 h, payloads after 30 days, what
+sources saw after 40 days, removed sources, used links, old sessions.
 
 Expired login attempts are deleted too; receipts are kept. Called by the worker's retention loop, in
 batches, so that no transaction holds SQLite's write lock for long.
@@ -25,6 +25,7 @@ from store.schema.tables import (
     SESSIONS,
     THROTTLES,
 )
+from store.sources.removal import purge_source_events, purge_source_gaps, purge_sources
 
 PAYLOAD_RETENTION = timedelta(days=30)
 
@@ -36,6 +37,9 @@ class Purged:
     answers: int
     payloads: int
     early_results: int
+    source_events: int
+    source_gaps: int
+    sources: int
     login_links: int
     invitations: int
     sessions: int
@@ -44,7 +48,8 @@ class Purged:
     @property
     def total(self) -> int:
         of_sign_in = self.login_links + self.invitations + self.sessions + self.throttles
-        return self.answers + self.payloads + self.early_results + of_sign_in
+        of_sources = self.source_events + self.source_gaps + self.sources
+        return self.answers + self.payloads + self.early_results + of_sources + of_sign_in
 
 
 async def purge(session: AsyncSession, now: datetime, *, limit: int = 1_000) -> Purged:
@@ -164,6 +169,9 @@ KINDS: Mapping[str, Callable[[AsyncSession, datetime, int, int], Awaitable[int]]
     "answers": _purge_answers,
     "payloads": _purge_payloads,
     "early_results": _purge_early_results,
+    "source_events": purge_source_events,
+    "source_gaps": purge_source_gaps,
+    "sources": purge_sources,
     "login_links": _purge_login_links,
     "invitations": _purge_invitations,
     "sessions": _purge_sessions,

@@ -25,6 +25,7 @@ from domain.ids import EventId, ProjectId
 from domain.lifecycle import OPEN_STATES, Trigger
 from domain.receipts import ReceiptState
 from store.db.sql import SessionStatements, limit_lock_wait
+from store.projects.source_removal import remove_sources
 from store.receipts.lists.search_index import empty_unusable_index
 from store.receipts.operator_actions import resolve_manually
 from store.receipts.state import load_snapshot, lock_receipt
@@ -89,8 +90,8 @@ async def delete_project(
     ends all of them.
 
     The work does not grow with the number of its receipts and alerts: alerts have no destination
-    from now on, and the loop erases them. The data key, signing secrets, API keys and alert
-    destinations are destroyed here. An earlier backup still has them, sealed.
+    from now on, and the loop erases them. The data key, signing secrets, API keys, alert
+    destinations and secrets of sources are destroyed here. An earlier backup has them, sealed.
 
     Raises:
         NotFound: no such project.
@@ -120,6 +121,7 @@ async def delete_project(
     await session.execute(marked.values(**gone, suspended_at=now, deleted_at=now))
     for table in (API_KEYS, SIGNING_SECRETS, MEMBERS, INVITATIONS, ALERT_DESTINATIONS):
         await session.execute(delete(table).where(table.c.project_id == project_id))
+    await remove_sources(session, project_id, now)
     return open_count
 
 
@@ -264,9 +266,8 @@ def _has_rows() -> ColumnElement[bool]:
     unsent = [
         exists().where(ALERTS.c.project_id == PROJECTS.c.id, text(lane)) for lane in ALERT_LANES
     ]
-    stored = [
-        exists().where(table.c.project_id == PROJECTS.c.id) for table in (RECEIPTS, IDEMPOTENCY)
-    ]
+    of_project = (RECEIPTS, IDEMPOTENCY, tables.SOURCES)
+    stored = [exists().where(table.c.project_id == PROJECTS.c.id) for table in of_project]
     return or_(*stored, *unsent)
 
 

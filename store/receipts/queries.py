@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import Incident, IncidentState, Repair, TimelineEntry
 from domain.receipts import Receipt, ReceiptState
+from domain.sources.events import SeenBy
 from store.db.paging import Page
 from store.db.sql import SessionStatements
 from store.receipts.lists.pages import ListFilters as ListFilters
@@ -66,7 +67,8 @@ class RepairFull:
 class EventFull:
     """A receipt in full: its newest repairs and a page of its timeline, both oldest first.
 
-    `timeline_cursor` continues with older entries; None when there are none.
+    `timeline_cursor` continues with older entries; None when there are none. `sources` are those
+    that saw the event at the provider: `operations.events` adds them.
     """
 
     receipt: Receipt
@@ -74,6 +76,7 @@ class EventFull:
     repairs: tuple[Repair, ...]
     timeline: tuple[TimelineEntry, ...]
     timeline_cursor: str | None
+    sources: tuple[SeenBy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from domain.incidents import (
 from domain.projects import Key, Project, Scope
 from domain.receipts import EffectType, EventType, Flag, Provider, Receipt, ReceiptState
 from domain.results import EarlyResult, EarlyResults, LateResult, Result, ResultFacts, ResultStatus
+from domain.sources.events import SeenBy
 from domain.sources.source import Expects, Gap, ShopifyIdentity, Source, SourceKind, SourceProblem
 from domain.users import User
 from domain.values.enums import member_or_text
@@ -74,6 +75,10 @@ def source_from(row: Row[Any]) -> Source:
         identity=ShopifyIdentity(row.identity),
         problem=None if row.problem is None else member_or_text(SourceProblem, row.problem),
     )
+
+
+def seen_by_from(row: Row[Any]) -> SeenBy:
+    return _from_row(SeenBy, row, kind=member_or_text(SourceKind, row.kind))
 
 
 def gap_from(row: Row[Any]) -> Gap:

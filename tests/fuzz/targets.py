@@ -23,7 +23,6 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.types import Message
 
-from activities.callback.transport import read_retry_after
 from api.console.sign_in.cookies import ConsoleKeys
 from api.console.sign_in.return_path import safe_return_path
 from api.console.sign_in.sessions import FORM_TYPE, FormRejected, parse_form
@@ -46,6 +45,7 @@ from domain.results import LateResult
 from domain.security.api_keys import looks_like_key
 from domain.values.timestamps import from_unix_ms, to_iso, to_unix_ms
 from egress.policy import UnsafeUrl, check_url, parse_allowed_ranges
+from egress.retry_after import read_retry_after
 from egress.transport import parse_permitted_url
 from operations.incidents import ResolveBody
 from operations.inputs import ProjectPatch

@@ -33,6 +33,8 @@ from worker.loops.backoffs import Backoffs
 EVERY_SECONDS = 3600.0
 ERASE_EVERY_SECONDS = 10.0
 BATCH = 1_000
+# Of sources; the row of a source is the last.
+SOURCE_KINDS = ("source_events", "source_gaps", "sources")
 ENDED_AT_ONCE = ERASED_AT_ONCE = 200
 # Of one kind in one pass. With so many rows that cannot be deleted, the table itself is broken.
 MAX_FAILED = 100
@@ -87,6 +89,9 @@ async def erase_all(database: Database, backoffs: Backoffs) -> None:
         kind: await _guarded(kind, _erase_kind(database, kind, backoffs)) or 0
         for kind in ERASED_KINDS
     }
+    # A removed source has rows until then, and no project with rows is marked.
+    for kind in SOURCE_KINDS:
+        await _guarded(kind, _purge_kind(database, kind))
     await _guarded("mark_erased", _mark_erased(database))
     if ended or any(erased.values()):
         log.info("deleted_projects_erased", ended=ended, **erased)

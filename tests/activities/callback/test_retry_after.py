@@ -5,7 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from activities.callback.transport import read_retry_after
+from egress.retry_after import read_retry_after
 
 NOW = datetime(2026, 11, 23, 11, 0, tzinfo=UTC)
 

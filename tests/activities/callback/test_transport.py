@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.callback.transport import OutgoingRequest, exchange, read_retry_after
+from activities.callback.transport import OutgoingRequest, exchange
 from domain.retries import ErrorClass, ExchangeOutcome
 from egress.policy import Address, parse_allowed_ranges
 from egress.resolver import NameNotResolved, Resolver, resolve_name
+from egress.retry_after import read_retry_after
 from egress.transport import bundled_authorities
 
 LOOPBACK = parse_allowed_ranges("127.0.0.0/8")

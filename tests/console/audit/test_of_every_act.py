@@ -66,6 +66,10 @@ CALLS = {
     "POST /api/v1/incidents/{incident_id}/reprocess": "reprocess_requested",
     "POST /api/v1/incidents/{incident_id}/resolve": "incident_resolved",
     "POST /api/v1/incidents/{incident_id}/acknowledge": "incident_acknowledged",
+    "POST /api/v1/sources": "source_added",
+    "PATCH /api/v1/sources/{source_id}": "source_changed",
+    "DELETE /api/v1/sources/{source_id}": "source_removed",
+    "POST /api/v1/sources/{source_id}/check": "source_checked",
     "PATCH /api/v1/project": "project_changed",
 }
 COMMANDS = {
@@ -74,9 +78,11 @@ COMMANDS = {
         ("doctor", "config", "openapi", "version", "signature make", "signature verify"), READS
     ),
     **{
-        f"{what} list": READS for what in ("project", "key", "user", "incident", "receipt", "audit")
+        f"{what} list": READS
+        for what in ("project", "key", "user", "incident", "source", "receipt", "audit")
     },
-    **{f"{what} show": READS for what in ("project", "incident", "receipt")},
+    **{f"{what} show": READS for what in ("project", "incident", "source", "receipt")},
+    "source report": READS,
     "receipt timeline": READS,
     **dict.fromkeys(("user sessions", "secret status"), READS),
     **dict.fromkeys(("trigger", "receipt send", "result send"), ON_THE_TIMELINE),
@@ -107,6 +113,10 @@ COMMANDS = {
     "incident reprocess": "reprocess_requested",
     "incident acknowledge": "incident_acknowledged",
     "incident resolve": "incident_resolved",
+    "source add": "source_added",
+    **dict.fromkeys(("source set", "source pause", "source resume"), "source_changed"),
+    "source check": "source_checked",
+    "source remove": "source_removed",
     "receipt expire": "receipt_expired",
     "receipt restart": "run_restarted",
     "audit export": "audit_exported",

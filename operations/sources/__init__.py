@@ -1,0 +1,1 @@
+"""The operations on sources: their settings, a check of each, and what each saw."""
