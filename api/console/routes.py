@@ -22,11 +22,13 @@ from api.console.pages.oidc import OidcPages
 from api.console.pages.projects import ProjectPages
 from api.console.pages.second_factor import SecondFactorPages
 from api.console.pages.sign_in import SignInPages
+from api.console.pages.sources.forms import SourceForms
+from api.console.pages.sources.pages import SourcePages
 
 PAGES = (
     *(HomePages, SignInPages, SecondFactorPages, OidcPages, AccountPages),
     *(IncidentPages, EventPages, ProjectPages, CredentialPages, MemberPages),
-    *(AuditPages, MailboxPages),
+    *(SourcePages, SourceForms, AuditPages, MailboxPages),
 )
 
 

@@ -39,8 +39,8 @@ async def is_running(url: str) -> bool:
 
 
 @asynccontextmanager
-async def temporary_instance() -> AsyncIterator[Settings]:
-    """Run a new instance during the block; yields its settings.
+async def temporary_instance(*, stripe_api_url: str) -> AsyncIterator[Settings]:
+    """Run a new instance during the block; yields its settings. Its sources list events there.
 
     Raises: CommandFailed when it does not become ready.
     """
@@ -57,6 +57,7 @@ async def temporary_instance() -> AsyncIterator[Settings]:
             "TEMPORAL_PORT": str(temporal),
             "TEMPORAL_UI_PORT": str(temporal_ui),
             "SMTP_PORT": str(smtp),
+            "STRIPE_API_URL": stripe_api_url,
         }
         environment = {
             **_clean_environment(),

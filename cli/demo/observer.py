@@ -94,12 +94,12 @@ class Observer:
         event = await self.event(event_id)
         return event if event["state"] == state else None
 
-    async def post(self, path: str) -> Json:
-        """POST without a body; returns the response.
+    async def post(self, path: str, content: Json | None = None) -> Json:
+        """POST, without a body for None; returns the response.
 
         Raises: CommandFailed when it was refused.
         """
-        answer = await self.client.post(path)
+        answer = await self.client.post(path, json=content)
         if not answer.is_success:
             raise CommandFailed(
                 f"POST {path} was answered {answer.status_code}: {printable(answer.text[:300])}"

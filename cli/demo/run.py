@@ -1,4 +1,4 @@
-"""`makegood demo`: runs four stories with a demo merchant, and prints each step that it observes.
+"""`makegood demo`: runs five stories with a demo merchant, and prints each step that it observes.
 
 It uses the running instance, or a temporary one. It exits 1 when an expected step does not happen.
 It opens no Temporal client, and the store only to create and suspend its project.
@@ -18,6 +18,7 @@ import typer
 from cli.demo.instance import is_running, make_project, retire_project, temporary_instance
 from cli.demo.merchant import demo_merchant, merchant_port
 from cli.demo.observer import Observer
+from cli.demo.provider import DemoStripe, demo_stripe
 from cli.demo.stories import Stage, run_stories
 from cli.output import CommandFailed, print_json
 from config.settings import Settings
@@ -27,7 +28,7 @@ TOTAL_SECONDS = 60
 
 
 def run_demo(settings: Settings, *, is_fresh: bool, as_json: bool) -> None:
-    """Run the four stories and print their steps.
+    """Run the five stories and print their steps.
 
     Raises: CommandFailed when an expected step does not happen.
     """
@@ -48,9 +49,9 @@ async def _demo(settings: Settings, *, began: float, is_fresh: bool, is_quiet: b
     try:
         async with (
             asyncio.timeout(TOTAL_SECONDS),
-            _instance(settings, is_fresh=is_fresh) as (instance, is_temporary),
+            _instance(settings, is_fresh=is_fresh) as (instance, stripe),
         ):
-            return await _run(instance, began=began, is_temporary=is_temporary, is_quiet=is_quiet)
+            return await _run(instance, stripe, began=began, is_quiet=is_quiet)
     except TimeoutError:
         raise CommandFailed(
             f"the demo took longer than {TOTAL_SECONDS} s and was cancelled"
@@ -58,16 +59,25 @@ async def _demo(settings: Settings, *, began: float, is_fresh: bool, is_quiet: b
 
 
 @asynccontextmanager
-async def _instance(settings: Settings, *, is_fresh: bool) -> AsyncIterator[tuple[Settings, bool]]:
-    """Yields the settings of the instance, and whether it is a temporary one."""
+async def _instance(
+    settings: Settings, *, is_fresh: bool
+) -> AsyncIterator[tuple[Settings, DemoStripe | None]]:
+    """Yields the settings of the instance, and the Stripe that a temporary one lists.
+
+    The sources of a running instance list the real Stripe, so none is yielded for it.
+    """
     if not is_fresh and await is_running(settings.public_url_or_default):
-        yield settings, False
+        yield settings, None
         return
-    async with temporary_instance() as own:
-        yield own, True
+    with demo_stripe() as stripe:
+        async with temporary_instance(stripe_api_url=stripe.url) as own:
+            yield own, stripe
 
 
-async def _run(settings: Settings, *, began: float, is_temporary: bool, is_quiet: bool) -> Observer:
+async def _run(
+    settings: Settings, stripe: DemoStripe | None, *, began: float, is_quiet: bool
+) -> Observer:
+    is_temporary = stripe is not None
     url = settings.public_url_or_default
     created = await make_project(settings, name=f"demo-{secrets.token_hex(3)}")
     headers = {"Authorization": f"Bearer {created.api_key}", "Accept": "application/json"}
@@ -79,14 +89,16 @@ async def _run(settings: Settings, *, began: float, is_temporary: bool, is_quiet
             observer.begin_story(
                 f"Makegood at {url}" + (", started for this demo" if is_temporary else "")
             )
-            await _run_with_merchant(observer, url, created)
+            await _run_with_merchant(observer, url, created, stripe)
     finally:
         if not is_temporary:
             await asyncio.shield(retire_project(settings, created.project.id))
     return observer
 
 
-async def _run_with_merchant(observer: Observer, url: str, created: CreatedProject) -> None:
+async def _run_with_merchant(
+    observer: Observer, url: str, created: CreatedProject, stripe: DemoStripe | None
+) -> None:
     with tempfile.TemporaryDirectory(prefix="makegood-merchant-") as directory:
         merchant_process = demo_merchant(
             makegood_url=url,
@@ -100,7 +112,7 @@ async def _run_with_merchant(observer: Observer, url: str, created: CreatedProje
             observer.record_step(
                 f"test project {created.project.name} has the repair URL {merchant.repair_url}"
             )
-            await run_stories(Stage(merchant, observer))
+            await run_stories(Stage(merchant, observer, stripe))
 
 
 async def _save_repair_url(client: httpx.AsyncClient, url: str, repair_url: str) -> None:

@@ -1,8 +1,10 @@
-"""The four stories of `makegood demo`: success, a reported failure, a lost job, and a late result.
+"""The five stories of `makegood demo`: success, a reported failure, a lost job, a late result, and
+an event that never arrived.
 
 Each sends a signed Stripe event to the demo merchant and then observes. Reprocess is a REST call.
 """
 
+import math
 import secrets
 import time
 from dataclasses import dataclass
@@ -12,19 +14,25 @@ from cli.commands.stripe_events import body_of, stripe_event
 from cli.commands.trigger import post_event
 from cli.demo.merchant import Merchant
 from cli.demo.observer import Json, Observer
+from cli.demo.provider import DemoStripe
 from cli.output import CommandFailed
 
 LONG_MINUTES = 0.5
 SHORT_MINUTES = 0.03
 LATE_SECONDS = 4.0
+SEEN_TYPE = "invoice.paid"
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The merchant and the observer of a story."""
+    """The merchant and the observer of a story.
+
+    `stripe` is what the instance's sources list. None: they list the real Stripe.
+    """
 
     merchant: Merchant
     observer: Observer
+    stripe: DemoStripe | None
 
 
 async def run_stories(stage: Stage) -> None:
@@ -36,6 +44,7 @@ async def run_stories(stage: Stage) -> None:
     await _failure(stage)
     await _lost_job(stage)
     await _late_result(stage)
+    await _never_arrived(stage)
 
 
 async def _success(stage: Stage) -> None:
@@ -98,13 +107,85 @@ async def _late_result(stage: Stage) -> None:
     )
 
 
+async def _never_arrived(stage: Stage) -> None:
+    stage.observer.begin_story(
+        "Never arrived: the shop's address moved and answers 307, so no receipt tells of the event"
+    )
+    await stage.merchant.set_faults(fault="none", is_moved=True)
+    source = await _add_source(stage)
+    reference, at = f"order-{secrets.token_hex(4)}", await _second_after(stage, source)
+    event = stripe_event(SEEN_TYPE, reference=reference, at=at)
+    status = _deliver(stage.merchant.webhook_url, stage.merchant.stripe_secret, event)
+    _expect(status == 307, f"the moved endpoint answers 307 (it answered {status})")
+    stage.observer.record_step(
+        f"{SEEN_TYPE} for {reference}: the shop answered {status}, and Stripe follows no redirect"
+    )
+    await _show_to_source(stage, source, event)
+    event_id = await stage.observer.wait_for(
+        lambda: stage.observer.event_of(reference), expected=f"{reference} seen at the provider"
+    )
+    stage.observer.record_step(f"the source saw the event at the provider: {event_id} is expected")
+    seen = await _in_state(stage, event_id, "incident")
+    _expect(seen["incident"]["reason"] == "missing_receipt", "the reason is missing_receipt")
+    _expect(seen["sources"][0]["source_id"] == source["id"], "the event names the source")
+    stage.observer.record_step("no receipt came; the incident opened: missing_receipt")
+    await _expect_mail(stage, seen, "Incident open: ")
+    await _reprocess(stage, seen)
+
+
+async def _add_source(stage: Stage) -> Json:
+    """Add a source that waits for the receipts of one type of event; returns it as REST does."""
+    expects = {
+        "event_type": SEEN_TYPE,
+        "effect_type": "credit_grant",
+        "within_minutes": SHORT_MINUTES,
+        "reference": "/data/object/metadata/reference",
+    }
+    kind: Json = {"kind": "stripe_webhook", "signing_secret": stage.merchant.stripe_secret}
+    if stage.stripe is not None:
+        kind = {"kind": "stripe_api", "api_key": stage.stripe.restricted_key}
+    content = {"name": "Demo", "expects": [expects], **kind}
+    source = await stage.observer.post("/api/v1/sources", content)
+    how = "lists the events" if stage.stripe is not None else "gets a copy of each event"
+    stage.observer.record_step(f"a source of kind {source['kind']} {how} at the provider")
+    return source
+
+
+async def _second_after(stage: Stage, source: Json) -> int:
+    """The first whole second after the source was added: an older event makes nothing."""
+    second = math.ceil(_parse_instant(source["created_at"]).timestamp())
+
+    async def has_begun() -> bool | None:
+        return time.time() >= second or None
+
+    await stage.observer.wait_for(has_begun, expected="the next second")
+    return second
+
+
+async def _show_to_source(stage: Stage, source: Json, event: Json) -> None:
+    """Let the source learn of the event: by its next listing, or by a delivery of its own."""
+    if stage.stripe is None:
+        base = str(stage.observer.client.base_url).rstrip("/")
+        hook_url = f"{base}{source['hook_path']}"
+        status = _deliver(hook_url, stage.merchant.stripe_secret, event)
+        _expect(status == 200, f"the source takes the event (it answered {status})")
+        return
+    stage.stripe.add_event(event)
+    checked = await stage.observer.post(f"/api/v1/sources/{source['id']}/check")
+    _expect(checked["ok"], f"the source reads the provider's events: {checked['detail']}")
+
+
+def _deliver(url: str, secret: str, event: Json) -> int:
+    """Deliver the event as Stripe does; returns the HTTP status."""
+    at = int(time.time())
+    return post_event(url, secret=secret, body=body_of(dict(event)), at=at)
+
+
 async def _pay(stage: Stage, event_type: str) -> str:
     """Send a Stripe event to the merchant; returns the event id of its receipt."""
-    reference, at = f"order-{secrets.token_hex(4)}", int(time.time())
-    body = body_of(stripe_event(event_type, reference=reference, at=at))
-    status = post_event(
-        stage.merchant.webhook_url, secret=stage.merchant.stripe_secret, body=body, at=at
-    )
+    reference = f"order-{secrets.token_hex(4)}"
+    event = stripe_event(event_type, reference=reference, at=int(time.time()))
+    status = _deliver(stage.merchant.webhook_url, stage.merchant.stripe_secret, event)
     _expect(status == 200, f"the merchant accepts Stripe's event (it answered {status})")
     stage.observer.record_step(
         f"{event_type} for {reference}: the merchant verified Stripe's signature and answered"

@@ -36,7 +36,7 @@ T = TypeVar("T")
 @app.command("add")
 def add(
     project: ProjectArgument,
-    kind: Annotated[SourceKind, typer.Argument(metavar="KIND", help=one_of(SourceKind))],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=one_of(SourceKind))],
     name: Annotated[str, typer.Option(help="A name for the source.")],
     expect: Expect = None,
     secret: Secret = None,
@@ -55,7 +55,7 @@ def add(
     from operations.responses.sources import Source
 
     content = {
-        "kind": kind.value,
+        "kind": kind,
         "name": name,
         "expects": read_expectations(expect or ()),
         "shop_domain": shop_domain,

@@ -8,6 +8,7 @@ import typer
 from cli.options import one_of
 from domain.sources.source import ShopifyIdentity, SourceKind
 
+_WEBHOOKS = frozenset(kind.value for kind in SourceKind if kind.is_webhook)
 _EXPECTED_FIELDS = ("event_type", "effect_type", "within_minutes", "reference")
 
 SourceArgument = Annotated[
@@ -49,7 +50,7 @@ Identity = Annotated[
 
 
 def given_fields(
-    kind: SourceKind,
+    kind: str,
     secret: str | None,
     every_minutes: int | None,
     silent_after_minutes: int | None,
@@ -57,7 +58,7 @@ def given_fields(
 ) -> dict[str, Any]:
     """The fields of REST that the options name."""
     fields: Mapping[str, Any] = {
-        "signing_secret" if kind.is_webhook else "api_key": secret,
+        "signing_secret" if kind in _WEBHOOKS else "api_key": secret,
         "every_minutes": every_minutes,
         "silent_after_minutes": silent_after_minutes,
         "identity": identity and identity.value,

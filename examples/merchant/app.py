@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import stripe
 from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import RedirectResponse, Response
 from makegood_client import CallbackVerifier, InvalidCallback, MakegoodError
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,6 +25,7 @@ class Control(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     fault: Fault | None = None
+    is_moved: bool | None = None
     repair_fault: Fault | None = None
     late_seconds: Annotated[float | None, Field(ge=0, le=600)] = None
     timeout_minutes: Annotated[float | None, Field(gt=0)] = None
@@ -52,9 +54,12 @@ def create_app(shop: Shop, *, stripe_secret: str, verifier: CallbackVerifier) ->
 
     app = FastAPI(title="Demo merchant", lifespan=lifespan)
 
-    @app.post("/stripe/webhook")
-    def stripe_webhook(request: Request, body: RawBody) -> dict[str, bool]:
+    @app.post("/stripe/webhook", response_model=None)
+    def stripe_webhook(request: Request, body: RawBody) -> dict[str, bool] | Response:
         """A payment event: verified, kept, its receipt sent, its work owed; then 200."""
+        if shop.switches.is_moved:
+            # As a web server in front does after the domain moved. Stripe follows no redirect.
+            return RedirectResponse("/moved/stripe/webhook", status_code=307)
         try:
             event = stripe.Webhook.construct_event(
                 body, request.headers.get("stripe-signature", ""), stripe_secret
@@ -106,6 +111,7 @@ def create_app(shop: Shop, *, stripe_secret: str, verifier: CallbackVerifier) ->
         now = shop.switches
         return {
             "fault": now.fault,
+            "is_moved": now.is_moved,
             "repair_fault": now.repair_fault,
             "late_seconds": now.late_seconds,
             "timeout_minutes": now.timeout_minutes,

@@ -43,11 +43,12 @@ class Fault(StrEnum):
 class Switches:
     """What the control endpoint sets; it counts for events and repairs that arrive from then on.
 
-    `timeout_minutes` goes into receipts (None: the project's own); `late_seconds` is how long
-    `late` waits.
+    `is_moved`: the webhook answers 307, and events do not arrive. `timeout_minutes` goes into
+    receipts (None: the project's own); `late_seconds` is how long `late` waits.
     """
 
     fault: Fault = Fault.NONE
+    is_moved: bool = False
     repair_fault: Fault = Fault.NONE
     late_seconds: float = 5.0
     timeout_minutes: float | None = None
@@ -93,7 +94,15 @@ class Shop:
     def take_repair(self, callback: dict[str, Any]) -> bool:
         """Owe the repair of a verified callback, once for its replay_id; False for an order that is
         not ours.
+
+        An event that never arrived has no order here: the callback says what was paid for.
         """
+        if callback.get("reason") == "missing_receipt" and callback["event_type"] in EFFECT_OF:
+            self.state.accept_order(
+                callback["provider_event_id"],
+                callback["event_type"],
+                callback["internal_reference"],
+            )
         is_ours = self.state.plan_repair(
             callback["provider_event_id"],
             replay_id=callback["replay_id"],

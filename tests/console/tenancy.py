@@ -65,6 +65,7 @@ class TenantIds:
     session_id: str
     entry_hash: str
     internal_reference: str
+    source_id: str
 
     def cursor(self, identifier: str) -> str:
         """A list's cursor after this object: its time in milliseconds, and its id."""
@@ -124,6 +125,22 @@ def mixed_probes(path: str, **body: str) -> Probes:
     return probes
 
 
+def source_probes(act: str, **body: str) -> Probes:
+    """A source of the other tenant, in its project and in the own one, and an own one in its."""
+    path = f"/projects/{{project_id}}/sources/{{source_id}}{act}"
+
+    def probes(of: TenantIds, own: TenantIds) -> list[Probe]:
+        theirs, ours = asdict(of), asdict(own)
+        named = (
+            theirs,
+            {**theirs, "project_id": own.project_id},
+            {**ours, "project_id": of.project_id},
+        )
+        return [Probe(path.format(**ids), "not found", body=body) for ids in named]
+
+    return probes
+
+
 def list_probes(path: str, identifier: Callable[[TenantIds], str]) -> Probes:
     return lambda of, own: [
         Probe(path, "nothing", {"project": of.project_id}),
@@ -163,6 +180,9 @@ TABLE: dict[str, Probes] = {
         Probe("/projects", "its own", {"project": of.project_id, "q": of.project_id})
     ],
     "GET /projects/{project_id}": path_probes("/projects/{project_id}"),
+    "GET /projects/{project_id}/sources": path_probes("/projects/{project_id}/sources"),
+    "GET /projects/{project_id}/sources/new": path_probes("/projects/{project_id}/sources/new"),
+    "GET /projects/{project_id}/sources/{source_id}": source_probes(""),
     "GET /audit": lambda of, own: [
         Probe("/audit", "not found", {"project": of.project_id}),
         Probe("/audit", "not found", {"project": of.project_id, "cursor": of.entry_hash}),
@@ -205,6 +225,16 @@ TABLE: dict[str, Probes] = {
     "POST /projects/{project_id}/signing-secret/finish": path_probes(
         "/projects/{project_id}/signing-secret/finish"
     ),
+    "POST /projects/{project_id}/sources": path_probes(
+        "/projects/{project_id}/sources", kind="stripe_webhook", name="mine", expects="a b"
+    ),
+    "POST /projects/{project_id}/sources/{source_id}": source_probes("", name="mine"),
+    **{
+        f"POST /projects/{{project_id}}/sources/{{source_id}}/{act}": mixed_probes(
+            f"/projects/{{project_id}}/sources/{{source_id}}/{act}"
+        )
+        for act in ("check", "pause", "resume", "remove")
+    },
     "POST /projects/{project_id}/members": path_probes(
         "/projects/{project_id}/members", email="me@shop.example", role="owner"
     ),

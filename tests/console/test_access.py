@@ -48,6 +48,9 @@ GET = {
     "/events/{event_id}/evidence": "owner",
     "/projects": "user",
     "/projects/{project_id}": "viewer",
+    "/projects/{project_id}/sources": "viewer",
+    "/projects/{project_id}/sources/new": "owner",
+    "/projects/{project_id}/sources/{source_id}": "viewer",
     "/audit": "owner of what is chosen",
     "/mailbox": "administrator",
     "/mailbox/{name}": "administrator",
@@ -78,6 +81,12 @@ POST = {
     "/projects/{project_id}/keys/{key_id}/revoke": "owner",
     "/projects/{project_id}/signing-secret": "owner",
     "/projects/{project_id}/signing-secret/finish": "owner",
+    "/projects/{project_id}/sources": "owner",
+    "/projects/{project_id}/sources/{source_id}": "owner",
+    "/projects/{project_id}/sources/{source_id}/check": "owner",
+    "/projects/{project_id}/sources/{source_id}/pause": "owner",
+    "/projects/{project_id}/sources/{source_id}/resume": "owner",
+    "/projects/{project_id}/sources/{source_id}/remove": "owner",
     "/projects/{project_id}/members": "owner",
     "/projects/{project_id}/members/{user_id}/role": "owner",
     "/projects/{project_id}/members/{user_id}/remove": "owner",
@@ -87,16 +96,18 @@ POST = {
 ROWS = [("GET", path, needs) for path, needs in GET.items()] + [
     ("POST", path, needs) for path, needs in POST.items()
 ]
-# Allowed, but not found: there is no identity provider, and no authenticator app is being set up.
+# Allowed, but not found: there is no identity provider, no authenticator app is being set up, and
+# the source is an unknown one.
 NOTHING_THERE = {
     ("GET", path)
     for path in ("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg")
-}
+} | {(method, "/projects/{project_id}/sources/{source_id}") for method in ("GET", "POST")}
 ROLES = ("viewer", "operator", "owner")
 UNKNOWN = {
     "key_id": "key_none",
     "user_id": "usr_none",
     "invitation_id": "inv_none",
+    "source_id": "src_none",
     "session_id": "0" * 16,
     "project_id": "prj_none",
     "event_id": "evt_none",

@@ -29,6 +29,7 @@ from tests.console.people import ConsoleWorld, Person
 from tests.console.recording import recorded_statements
 from tests.console.tenancy import TABLE, WITHOUT_PROJECT, Probe, TenantIds, unknown_ids
 from tests.support.given import Story
+from tests.support.sources import stored_source
 
 # Both databases are covered by the tests of the store.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -114,6 +115,7 @@ async def populate_project(
         session_id=opened.id,
         entry_hash=entry.hash,
         internal_reference=reference,
+        source_id=(await stored_source(database, parts.sealer, project.id)).id,
     )
 
 

@@ -93,6 +93,8 @@ class EventPages:
             "receipt": event.receipt,
             "incident": event.incident,
             "repairs": event.repairs,
+            "sources": event.sources,
+            "linked_sources": await self._linked_sources(event),
             "timeline_cursor": event.timeline_cursor,
             "is_older_part": cursor is not None,
             "timeline_items": timeline.render(event.timeline, viewer_id=viewer.user_id),
@@ -129,6 +131,13 @@ class EventPages:
         return await self._console.perform(
             viewer, action, success=success, back=f"/events/{quote(event_id)}"
         )
+
+    async def _linked_sources(self, event: EventFull) -> frozenset[str]:
+        """The project's sources if one of them saw the event. A removed one has no page."""
+        if not event.sources:
+            return frozenset()
+        listed = await self._operations.sources.list_sources(event.receipt.project_id)
+        return frozenset(source.id for source in listed)
 
     async def _stuck(self, event_id: str) -> StuckNotice | None:
         """The notice about the workflow. None if it is not stuck."""

@@ -52,6 +52,12 @@ SENSITIVE_ACTIONS: Mapping[str, SensitiveAction] = {
     "/projects/{project_id}/signing-secret/finish": SensitiveAction(
         "stop signing with the old secret", "/projects/{project_id}"
     ),
+    "/projects/{project_id}/sources": SensitiveAction(
+        "add a source and store its secret", "/projects/{project_id}/sources"
+    ),
+    "/projects/{project_id}/sources/{source_id}": SensitiveAction(
+        "change a source or its secret", "/projects/{project_id}/sources/{source_id}"
+    ),
     "/projects/{project_id}/members": SensitiveAction(
         "invite someone to a project", "/projects/{project_id}"
     ),

@@ -1,7 +1,7 @@
 """Labels of states, reasons and causes; formats of durations, instants and ids. Pure."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from domain.incidents import (
     UNREACHED_ENDS,
@@ -15,6 +15,7 @@ from domain.incidents import (
 )
 from domain.receipts import Flag, ReceiptState
 from domain.retries import ErrorClass
+from domain.sources.source import SourceState
 from domain.values.timestamps import to_iso
 
 STATE_LABELS: Mapping[str, str] = {
@@ -31,6 +32,11 @@ STATE_LABELS: Mapping[str, str] = {
     RepairState.AWAITING_RESULT: "Awaiting result",
     RepairState.SUCCEEDED: "Succeeded",
     RepairState.FAILED: "Failed",
+    SourceState.NEW: "New",
+    SourceState.HEALTHY: "Working",
+    SourceState.SILENT: "Silent",
+    SourceState.FAILING: "Failing",
+    SourceState.PAUSED: "Paused",
 }
 # The tone decides colour and shape of a chip. The text is always shown too.
 STATE_TONES: Mapping[str, str] = {
@@ -47,6 +53,11 @@ STATE_TONES: Mapping[str, str] = {
     RepairState.AWAITING_RESULT: "busy",
     RepairState.SUCCEEDED: "good",
     RepairState.FAILED: "bad",
+    SourceState.NEW: "wait",
+    SourceState.HEALTHY: "good",
+    SourceState.SILENT: "bad",
+    SourceState.FAILING: "bad",
+    SourceState.PAUSED: "quiet",
 }
 REASONS: Mapping[str, str] = {
     Reason.MISSING_RESULT: "No result before the deadline",
@@ -189,6 +200,11 @@ def exact_duration(seconds: float) -> str:
 def format_date(at: datetime) -> str:
     """The date in UTC, as in `23 Nov 2026`."""
     return f"{at.astimezone(UTC):%-d %b %Y}"
+
+
+def format_day(day: date) -> str:
+    """A day, as in `23 Nov 2026`."""
+    return f"{day:%-d %b %Y}"
 
 
 def format_time(at: datetime) -> str:

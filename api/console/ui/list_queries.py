@@ -18,6 +18,7 @@ from store.db.database import Database
 from store.db.paging import Page
 from store.receipts import queries
 from store.receipts.queries import EventFull, EventRow, IncidentRow, ListFilters
+from store.sources.seen import seen_by
 
 ROWS = 25
 
@@ -71,7 +72,7 @@ async def incident_matches_elsewhere(
 
 
 async def read_event(database: Database, event_id: str, *, cursor: str | None) -> EventFull:
-    """The event with its repairs and one page of its timeline.
+    """The event with its repairs, one page of its timeline, and the sources that saw it.
 
     Raises:
         NotFound: there is no such event.
@@ -79,9 +80,9 @@ async def read_event(database: Database, event_id: str, *, cursor: str | None) -
     """
     async with database.reading() as session:
         event = await queries.read_event(session, None, EventId(known_id(event_id)), cursor=cursor)
-    if event is None:
-        raise NotFound("There is no such event.")
-    return event
+        if event is None:
+            raise NotFound("There is no such event.")
+        return replace(event, sources=await seen_by(session, event.receipt.event_id))
 
 
 def _elsewhere(address: ListAddress, access: Access, tabs: Sequence[str]) -> ListFilters | None:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from api.console.ui import labels
+from api.console.ui import labels, source_labels
 from domain.effects import IMPACTS
 from domain.values.amounts import format_amount
 from domain.values.text import readable
@@ -69,10 +69,12 @@ class Pages:
             htmx_file=HTMX,
             htmx_integrity=HTMX_INTEGRITY,
             labels=labels,
+            source_labels=source_labels,
             impacts=IMPACTS,
             format_amount=format_amount,
             age_of=lambda at: labels.age(at, now()),
             time_left=lambda until: labels.time_left(until, now()),
+            lag_of=lambda source: source_labels.listing_lag(source, now()),
         )
 
     def page(self, template: str, values: Values, *, status: int = 200) -> Response:

@@ -77,7 +77,7 @@ def _deadline_credited(fields: Fields) -> TimelineText:
 
 def _deadline_passed(fields: Fields) -> TimelineText:
     return TimelineText(
-        "clock", "bad", "Deadline passed", "No result was received.", _facts(fields, "deadline_at")
+        "clock", "bad", "Deadline passed", "Nothing came in time.", _facts(fields, "deadline_at")
     )
 
 

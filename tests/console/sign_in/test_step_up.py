@@ -23,6 +23,7 @@ from store.people import second_factor as factors
 from store.people.users import list_users
 from tests.console.conftest import EMAIL, PASSWORD, Visitor
 from tests.console.people import ConsoleWorld
+from tests.support.sources import stored_source
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -37,6 +38,10 @@ ORDINARY = {
     "/events/{event_id}/expire",
     "/events/{event_id}/restart",
     "/projects/{project_id}/keys/{key_id}/revoke",
+    "/projects/{project_id}/sources/{source_id}/check",
+    "/projects/{project_id}/sources/{source_id}/pause",
+    "/projects/{project_id}/sources/{source_id}/resume",
+    "/projects/{project_id}/sources/{source_id}/remove",
     "/projects/{project_id}/members/{user_id}/remove",
     "/projects/{project_id}/invitations/{invitation_id}/withdraw",
     "/account/sessions/end-others",
@@ -53,6 +58,7 @@ CHANGED_TABLES = (
         "recovery_codes",
         "members",
         "invitations",
+        "sources",
     ),
     "audit_log",
 )
@@ -117,7 +123,7 @@ async def test_every_sensitive_form_asks_first_and_changes_nothing(
         "late_result": "note",
     }
 
-    named = {"project_id": project.project.id, "user_id": "usr_none"}
+    named = {"project_id": project.project.id, "user_id": "usr_none", "source_id": "src_none"}
     answers = {
         path: await send(stale, path.format(**named), **fields) for path in SENSITIVE_ACTIONS
     }
@@ -141,11 +147,11 @@ async def everything(database: Database) -> list[object]:
 
 
 async def test_every_sensitive_form_names_a_page_that_exists(
-    stale: Visitor, project: CreatedProject
+    stale: Visitor, project: CreatedProject, database: Database, sealer: Sealer
 ) -> None:
-    pages = {
-        one.page.format(project_id=project.project.id) for one in SENSITIVE_ACTIONS.values()
-    } - {"/account/totp"}
+    source = await stored_source(database, sealer, project.project.id)
+    named = {"project_id": project.project.id, "source_id": source.id}
+    pages = {one.page.format(**named) for one in SENSITIVE_ACTIONS.values()} - {"/account/totp"}
 
     assert [page for page in pages if (await stale.open(page)).status_code != 200] == []
 

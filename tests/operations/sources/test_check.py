@@ -13,7 +13,7 @@ from domain.sources.source import Source, SourceKind, SourceProblem
 from egress.provider_api import ProviderAnswer, ProviderUrls
 from operations.audit_writer import AuditWriter
 from operations.sources.check import Asked, ProviderCheck, judge
-from operations.sources.sources import UNREADABLE, SourceOperations
+from operations.sources.sources import UNREADABLE, UNSAVED, SourceOperations
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.schema.tables import AUDIT_LOG, SOURCES
@@ -172,6 +172,18 @@ async def test_webhook_says_what_it_heard_last(
     row, log = await stored(database)
     assert (row.check_requested_at, row.version) == (None, 1)
     assert [action for action, _ in log] == ["source_checked"]
+
+
+async def test_webhook_without_a_secret_says_what_is_missing(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
+    added = await stored_source(database, sealer, project.project.id, secret="")
+
+    checked = await operations(database, sealer).check_source(
+        project.project.id, added.id, actor=NADIA
+    )
+
+    assert checked.asked == Asked(False, UNSAVED)
 
 
 async def test_source_that_is_removed_during_its_check_is_not_found(

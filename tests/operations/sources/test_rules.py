@@ -19,7 +19,7 @@ from operations.validation import validated
 from tests.support.given import START
 
 Json = dict[str, Any]
-REMOVED = object()
+REMOVED = ...
 STRIPE_EVENT: Json = {"event_type": "invoice.paid", "effect_type": "access_unlock"}
 SHOPIFY_EVENT: Json = {"event_type": "orders/paid", "effect_type": "access_unlock"}
 WORST = "\ud800\0'\"<&>%s{0}\n" + "😀" * 300
@@ -55,7 +55,7 @@ def project(*, livemode: bool = False) -> Project:
     )
 
 
-def body(kind: str, **changes: Any) -> Json:
+def body(kind: str, /, **changes: Any) -> Json:
     """A valid body of the kind. `REMOVED` leaves a field out."""
     values = {"kind": kind, "name": "Payments", **BODIES[kind], **changes}
     return {name: value for name, value in values.items() if value is not REMOVED}
@@ -113,6 +113,13 @@ def test_every_field_is_taken() -> None:
     assert new.expects == (Expects("invoice.paid", "access_unlock", 0.01, "/data/a~1b/0", False),)
 
 
+@pytest.mark.parametrize("kind", ["stripe_webhook", "shopify_webhook"])
+def test_webhook_is_added_before_its_secret(kind: str) -> None:
+    content = body(kind, signing_secret=REMOVED)
+
+    assert new_source(validated(NewSourceBody, content), project()).secret == ""
+
+
 def test_shop_is_stored_in_lower_case() -> None:
     content = body("shopify_api", shop_domain=" A-Shop.MyShopify.com ")
 
@@ -143,7 +150,7 @@ def test_errors_of_several_fields_come_together() -> None:
     ("kind", "changes", "refused"),
     [
         ("stripe_api", {"kind": "paddle_api"}, ("/kind", "unknown_value")),
-        ("stripe_api", {"kind": WORST}, ("/kind", "unknown_value")),
+        ("stripe_api", {"kind": WORST}, ("/kind", "invalid_value")),
         ("stripe_api", {"kind": REMOVED}, ("/kind", "required")),
         ("stripe_api", {"name": ""}, ("/name", "too_short")),
         ("stripe_api", {"name": " "}, ("/name", "too_short")),
@@ -160,7 +167,7 @@ def test_errors_of_several_fields_come_together() -> None:
         (
             "stripe_api",
             {"expects": [event(event_type=WORST)]},
-            ("/expects/0/event_type", "unknown_value"),
+            ("/expects/0/event_type", "invalid_value"),
         ),
         (
             "shopify_api",
@@ -191,7 +198,12 @@ def test_errors_of_several_fields_come_together() -> None:
                 {"expects": [event(reference=pointer)]},
                 ("/expects/0/reference", "invalid_format"),
             )
-            for pointer in ("", "data", "/a~2", "/a~", "/\0", "/\ud800")
+            for pointer in ("", "data", "/a~2", "/a~", "/\0")
+        ),
+        (
+            "stripe_api",
+            {"expects": [event(reference="/\ud800")]},
+            ("/expects/0/reference", "invalid_value"),
         ),
         (
             "stripe_api",
@@ -252,7 +264,7 @@ def test_errors_of_several_fields_come_together() -> None:
         ("shopify_webhook", {"identity": "name"}, ("/identity", "unknown_value")),
         ("stripe_api", {"api_key": REMOVED}, ("/api_key", "required")),
         ("stripe_api", {"api_key": None}, ("/api_key", "required")),
-        ("stripe_webhook", {"signing_secret": REMOVED}, ("/signing_secret", "required")),
+        ("stripe_webhook", {"signing_secret": None}, ("/signing_secret", "required")),
         ("stripe_webhook", {"api_key": "rk_test_secret"}, ("/api_key", "not_allowed")),
         ("stripe_api", {"signing_secret": "whsec_secret"}, ("/signing_secret", "not_allowed")),
         *(
@@ -263,7 +275,7 @@ def test_errors_of_several_fields_come_together() -> None:
                 ("rk_test_a b", "invalid_format"),
                 ("rk_test_a\r\nX-A: b", "invalid_format"),
                 ("rk_test_é", "invalid_format"),
-                (WORST, "invalid_format"),
+                (WORST, "invalid_value"),
                 ("pk_test_publishable", "invalid_format"),
                 ("whsec_secret", "invalid_format"),
                 ("rk_live_secret", "invalid_format"),

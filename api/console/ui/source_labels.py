@@ -1,0 +1,92 @@
+"""Labels of sources: kinds, and problems with what to do about each. Pure.
+
+A value that a later version stored has no label here. It is shown as words.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from api.console.ui import labels
+from domain.sources.source import ShopifyIdentity, Source, SourceKind, SourceProblem
+
+KIND_LABELS: Mapping[str, str] = {
+    SourceKind.STRIPE_API: "Stripe events, listed",
+    SourceKind.STRIPE_WEBHOOK: "Stripe webhook",
+    SourceKind.SHOPIFY_API: "Shopify orders, listed",
+    SourceKind.SHOPIFY_WEBHOOK: "Shopify webhook",
+}
+# What each kind is for, where a kind is chosen.
+KIND_DETAILS: Mapping[str, str] = {
+    SourceKind.STRIPE_API: "Lists your account's events every few minutes with a restricted key. "
+    "Finds events even if Stripe could deliver them nowhere.",
+    SourceKind.STRIPE_WEBHOOK: "A second endpoint at Stripe, beside your app's. "
+    "Sees an event within seconds.",
+    SourceKind.SHOPIFY_API: "Lists the shop's orders every few minutes with an access token. "
+    "Finds orders even if Shopify removed your webhook.",
+    SourceKind.SHOPIFY_WEBHOOK: "A second webhook of the shop, beside your app's. "
+    "Sees an order within seconds.",
+}
+# What is wrong, and what to do next.
+PROBLEMS: Mapping[str, tuple[str, str]] = {
+    SourceProblem.KEY_REFUSED: (
+        "The provider refuses the key.",
+        "Check that the key was not revoked and that it may read events or orders. "
+        "Then save a new one below.",
+    ),
+    SourceProblem.THROTTLED: (
+        "The provider limits our requests.",
+        "The next listing goes on from here. If it stays, list less often.",
+    ),
+    SourceProblem.UNREACHABLE: (
+        "The provider does not answer.",
+        "The next listing tries again and goes on from here. Nothing is lost for 30 days.",
+    ),
+    SourceProblem.BAD_ANSWER: (
+        "The provider's answer is not a list of events.",
+        "Check the address and the account of this source. The next listing tries again.",
+    ),
+    SourceProblem.ENDLESS_PAGES: (
+        "The provider's pages repeat.",
+        "What it listed is stored. The next listing tries again.",
+    ),
+    SourceProblem.BAD_SIGNATURE: (
+        "Deliveries arrive, and their signature does not fit the stored secret.",
+        "Copy the signing secret of this endpoint from the provider again, and save it below.",
+    ),
+    SourceProblem.SECRET_UNREADABLE: (
+        "The stored secret cannot be decrypted.",
+        "Restore the root secret of this installation, or save the secret again below.",
+    ),
+}
+SECRETS: Mapping[str, str] = {
+    SourceKind.STRIPE_API: "Restricted key",
+    SourceKind.STRIPE_WEBHOOK: "Signing secret",
+    SourceKind.SHOPIFY_API: "Admin API access token",
+    SourceKind.SHOPIFY_WEBHOOK: "Signing key",
+}
+SECRET_EXAMPLES: Mapping[str, str] = {
+    SourceKind.STRIPE_API: "rk_…",
+    SourceKind.STRIPE_WEBHOOK: "whsec_…",
+    SourceKind.SHOPIFY_API: "shpat_…",
+}
+IDENTITIES: Mapping[str, str] = {
+    ShopifyIdentity.OBJECT_ID: "The order's id",
+    ShopifyIdentity.EVENT_ID: "The header X-Shopify-Event-Id",
+    ShopifyIdentity.WEBHOOK_ID: "The header X-Shopify-Webhook-Id",
+}
+
+
+def kind_label(kind: str) -> str:
+    return KIND_LABELS.get(kind, labels.humanize(kind))
+
+
+def problem_text(problem: str) -> tuple[str, str]:
+    """What is wrong, and what to do next."""
+    return PROBLEMS.get(problem, (f"{labels.humanize(problem)}.", "See the detail below."))
+
+
+def listing_lag(source: Source, now: datetime) -> str:
+    """How far its listing is behind the present. Empty for a webhook, or before the first."""
+    if source.listed_until is None:
+        return ""
+    return labels.coarse_duration(max(now - source.listed_until, timedelta()).total_seconds())
