@@ -11,6 +11,7 @@ IMPORTS_LATE = {
     "cli/doctor/command.py": SIGNATURES,
     "cli/demo/command.py": SIGNATURES,
     "cli/evidence/group.py": SIGNATURES,
+    "cli/usage_errors.py": "Pydantic is slow to import, and only a usage error needs it",
     "cli/local_operations.py": "the commands' way to the store, which a declaration imports",
     "cli/settings.py": "the commands' way to the settings, which a declaration imports",
     "cli/output.py": "tables and the limit of lists: most commands print neither",
