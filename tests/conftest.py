@@ -1,7 +1,8 @@
 """Fixtures of every test: an empty, migrated database, the sealer, a project.
 
-A test with `database`, or anything made from it, runs twice: on SQLite and on PostgreSQL. Each
-database is a copy of one that was migrated once a session.
+A test with `database`, or anything made from it, has two runs: on SQLite and on PostgreSQL. Above
+the store, the second is a long test (`tests/support/stores.py`). Each database is a copy of one
+that was migrated once a session.
 """
 
 import os
@@ -24,6 +25,7 @@ from store.db.database import Database
 from store.migrate import migrate
 from tests.support.postgres import TEMPLATE, Postgres, running_postgres
 from tests.support.scheduling import INSTALLATIONS, TIMED, Groups, group_of
+from tests.support.stores import is_repeated_on_another_store
 
 NICENESS = 10
 SECRET_KEY = "the root secret of the tests, long enough"
@@ -58,8 +60,12 @@ def _trust_one_authority(config: pytest.Config) -> None:
     os.environ["SSL_CERT_DIR"] = directory.name
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects long tests
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the group of installations first and the timed tests last."""
+    """Mark repetitions as long; put the group of installations first and the timed tests last."""
+    for item in items:
+        if is_repeated_on_another_store(item):
+            item.add_marker(pytest.mark.long)
     ranks = {INSTALLATIONS: 0, TIMED: 2}
     items.sort(key=lambda item: ranks.get(group_of(item.nodeid), 1))
 
