@@ -5,6 +5,7 @@ the store, the second is a long test (`tests/support/stores.py`). Each database 
 that was migrated once a session.
 """
 
+import asyncio
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 import structlog
 import trustme
+from temporalio.testing import WorkflowEnvironment
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -26,6 +28,7 @@ from store.migrate import migrate
 from tests.support.postgres import TEMPLATE, Postgres, running_postgres
 from tests.support.scheduling import INSTALLATIONS, TIMED, Groups, group_of
 from tests.support.stores import is_repeated_on_another_store
+from tests.support.temporal import start_temporal
 
 NICENESS = 10
 SECRET_KEY = "the root secret of the tests, long enough"
@@ -101,6 +104,15 @@ def postgres() -> Iterator[Postgres]:
         server.create(TEMPLATE)
         migrate(server.url(TEMPLATE))
         yield server
+
+
+@pytest.fixture(scope="session")
+def temporal() -> Iterator[WorkflowEnvironment]:
+    """Temporal's dev server; started only when a test needs it."""
+    with asyncio.Runner() as runner:
+        environment = runner.run(start_temporal())
+        yield environment
+        runner.run(environment.shutdown())
 
 
 @pytest.fixture(scope="session")
