@@ -25,6 +25,7 @@ from domain.projects import CreatedProject, Scope
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.migrate import migrate
+from tests.support.passwords import CHEAP, hash_passwords
 from tests.support.postgres import TEMPLATE, Postgres, running_postgres
 from tests.support.scheduling import INSTALLATIONS, TIMED, Groups, group_of
 from tests.support.stores import is_repeated_on_another_store
@@ -83,6 +84,13 @@ def _short_collections() -> Iterator[None]:
     """After each file, what is left is no longer looked at by collections of garbage."""
     yield
     tune_garbage_collection()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        hash_passwords(patch, CHEAP)
+        yield
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -4,12 +4,11 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
-from argon2 import PasswordHasher
 from fastapi import FastAPI
 from jinja2 import Environment
 from jinja2.bccache import Bucket, BytecodeCache
@@ -144,17 +143,11 @@ async def operator(visitor: Visitor, login_token: str) -> Visitor:
     return visitor
 
 
-@lru_cache
-def hash_of_password() -> str:
-    """Computed once, because hashing is slow."""
-    return PasswordHasher().hash(PASSWORD)
-
-
 @pytest.fixture
 async def member(operator: Visitor, database: Database) -> Visitor:
     """A signed-in visitor with an email address and a password."""
     async with database.transaction() as session:
-        values = {"email": EMAIL, "password_hash": hash_of_password()}
+        values = {"email": EMAIL, "password_hash": users.PasswordHasher().hash(PASSWORD)}
         await session.execute(
             text("UPDATE users SET email = :email, password_hash = :password_hash"), values
         )
