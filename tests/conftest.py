@@ -6,6 +6,7 @@ that was migrated once a session.
 """
 
 import asyncio
+import functools
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 import structlog
 import trustme
+from fastapi.dependencies import utils as dependencies
 from temporalio.testing import WorkflowEnvironment
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -28,6 +30,7 @@ from store.migrate import migrate
 from tests.support.passwords import CHEAP, hash_passwords
 from tests.support.postgres import TEMPLATE, Postgres, running_postgres
 from tests.support.scheduling import INSTALLATIONS, TIMED, Groups, group_of
+from tests.support.spread import left_out
 from tests.support.stores import is_repeated_on_another_store
 from tests.support.temporal import start_temporal
 
@@ -67,9 +70,8 @@ def _trust_one_authority(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects long tests
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark repetitions as long; put the group of installations first and the timed tests last."""
-    for item in items:
-        if is_repeated_on_another_store(item):
-            item.add_marker(pytest.mark.long)
+    for item in [*filter(is_repeated_on_another_store, items), *left_out(items)]:
+        item.add_marker(pytest.mark.long)
     ranks = {INSTALLATIONS: 0, TIMED: 2}
     items.sort(key=lambda item: ranks.get(group_of(item.nodeid), 1))
 
@@ -84,6 +86,15 @@ def _short_collections() -> Iterator[None]:
     """After each file, what is left is no longer looked at by collections of garbage."""
     yield
     tune_garbage_collection()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cached_signatures() -> Iterator[None]:
+    """Applications are built for hundreds of tests, from the same functions."""
+    with pytest.MonkeyPatch.context() as patch:
+        signature_of = functools.cache(dependencies.get_typed_signature)
+        patch.setattr(dependencies, "get_typed_signature", signature_of)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -23,10 +23,10 @@ from operations.composition import Operations
 from operations.readiness import CheckStatus
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from store.people import users
+from store.people import sessions, users
 from store.projects.projects import create_project
 from tests.conftest import SECRET_KEY
-from tests.console.people import ConsoleWorld, open_console
+from tests.console.people import SESSION_COOKIE, ConsoleWorld, open_console
 from tests.support.given import START, Story
 
 
@@ -136,8 +136,21 @@ async def login_token(database: Database) -> str:
 
 
 @pytest.fixture
-async def operator(visitor: Visitor, login_token: str) -> Visitor:
-    """A visitor who signed in with a one-time link."""
+async def operator(visitor: Visitor, database: Database, login_token: str) -> Visitor:
+    """A visitor with the session of a one-time link; `test_sign_in.py` has the form itself."""
+    async with database.transaction() as session:
+        now = await database.now(session)
+        user = await users.redeem_login_link(session, token=login_token, now=now)
+        assert user is not None
+        token = await sessions.open_session(session, user_id=user.user_id, now=now)
+    host = visitor.client.base_url.host
+    visitor.client.cookies.set(SESSION_COOKIE, token, domain=host, path="/")
+    return visitor
+
+
+@pytest.fixture
+async def signed_in_by_form(visitor: Visitor, login_token: str) -> Visitor:
+    """A visitor who signed in with a one-time link, as the audit log says."""
     answer = await visitor.post("/login/link", page=f"/login/link?token={login_token}")
     assert answer.status_code == 303
     return visitor

@@ -312,7 +312,7 @@ async def namespace_with(
     ("others", "missing"),
     [
         ({"MgState": INT}, {"MgState"}),
-        ({"MgIncidentId": INT}, {"MgIncidentId"}),
+        pytest.param({"MgIncidentId": INT}, {"MgIncidentId"}, marks=pytest.mark.long),
         ({f"Other{number}": KEYWORD for number in range(10)}, None),
         (
             {f"Other{number}": KEYWORD for number in range(8)},
