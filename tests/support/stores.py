@@ -6,6 +6,8 @@
 4. A test that names its stores itself, by `parametrize("database_url", ...)`, runs on these.
 """
 
+from collections.abc import Mapping, Set
+
 import pytest
 
 FIRST_STORE = "sqlite"
@@ -18,10 +20,15 @@ ABOVE_THE_STORE = tuple(
 def is_repeated_on_another_store(item: pytest.Item) -> bool:
     """Whether the item repeats, on the second store, a test that needs only one of them."""
     callspec = getattr(item, "callspec", None)
-    if callspec is None or not item.nodeid.startswith(ABOVE_THE_STORE):
-        return False
-    if item.get_closest_marker("both_stores") is not None:
+    if callspec is None or item.get_closest_marker("both_stores") is not None:
         return False
     chosen = {mark.args[0] for mark in item.iter_markers("parametrize")}
-    stores = {name: callspec.params[name] for name in STORE_FIXTURES if name in callspec.params}
-    return any(name not in chosen and store != FIRST_STORE for name, store in stores.items())
+    return is_repetition(item.nodeid, callspec.params, chosen)
+
+
+def is_repetition(nodeid: str, params: Mapping[str, object], chosen: Set[str]) -> bool:
+    """Whether the test has the second store; `chosen` are the parameters that it names itself."""
+    if not nodeid.startswith(ABOVE_THE_STORE):
+        return False
+    stores = [params[name] for name in STORE_FIXTURES if name in params and name not in chosen]
+    return any(store != FIRST_STORE for store in stores)

@@ -8,7 +8,7 @@ from tests.support.spread import is_sampled
 
 
 @pytest.mark.parametrize("sizes", [(1,), (5,), (2, 2), (3, 5), (18, 2), (2, 3, 7), (4, 4, 2)])
-def test_every_value_is_in_the_sample_and_the_longest_dimension_once(
+def test_sample_has_every_value_of_every_dimension(
     sizes: tuple[int, ...],
 ) -> None:
     names = "abc"[: len(sizes)]

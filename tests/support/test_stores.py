@@ -1,39 +1,25 @@
-"""What `make test` runs above the store: SQLite, and both stores where a test asks for them."""
-
-from pathlib import Path
+"""What `make test` runs above the store: SQLite, and the stores that a test names itself."""
 
 import pytest
 
-from tests.support.stores import is_repeated_on_another_store
+from tests.support.stores import is_repetition
 
-AS_PARAMETER = '@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)\n'
+API, STORE = "tests/api/rest/test_routes.py::test_it", "tests/store/people/test_users.py::test_it"
 
 
 @pytest.mark.parametrize(
-    ("folder", "marks", "repeated"),
+    ("nodeid", "params", "chosen", "expected"),
     [
-        ("api", "", ["test_it[postgresql]"]),
-        ("api", "@pytest.mark.both_stores\n", []),
-        ("api", AS_PARAMETER, []),
-        ("store", "", []),
+        (API, {"database_url": "postgresql", "name": "a"}, set(), True),
+        (API, {"database_url": "sqlite", "name": "a"}, set(), False),
+        (API, {"database_url": "postgresql"}, {"database_url"}, False),
+        (API, {"served": "postgresql"}, set(), True),
+        (API, {"name": "postgresql"}, set(), False),
+        (STORE, {"database_url": "postgresql"}, set(), False),
     ],
-    ids=["above the store", "both stores", "named by the test", "store"],
+    ids=["second", "first", "named by the test", "served", "another parameter", "of the store"],
 )
 def test_second_store_is_a_repetition_above_the_store_only(
-    pytester: pytest.Pytester, folder: str, marks: str, repeated: list[str]
+    nodeid: str, params: dict[str, object], chosen: set[str], expected: bool
 ) -> None:
-    pytester.makeconftest(
-        "import pytest\n"
-        "def pytest_configure(config):\n"
-        "    config.addinivalue_line('markers', 'both_stores: ')\n"
-        "@pytest.fixture(params=['sqlite', 'postgresql'])\n"
-        "def database_url(request):\n"
-        "    return request.param\n"
-    )
-    path = pytester.path / "tests" / folder / "test_it.py"
-    path.parent.mkdir(parents=True)
-    path.write_text(f"import pytest\n\n{marks}def test_it(database_url):\n    pass\n")
-
-    items, _ = pytester.inline_genitems(str(path.relative_to(Path(pytester.path))))
-
-    assert [item.name for item in items if is_repeated_on_another_store(item)] == repeated
+    assert is_repetition(nodeid, params, chosen) is expected
