@@ -24,6 +24,8 @@ help:
 up: install
 	@exec $(BIN)/makegood up
 
+# Compiled modules are kept, whatever the environment says: the tests start hundreds of processes.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: install-test
 	@bash tests/install_programs.sh
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder $(ARGS)

@@ -1,9 +1,12 @@
 """Fixtures of every test: an empty, migrated database, the sealer, a project.
 
-A test with `database`, or anything made from it, runs twice: on SQLite and on PostgreSQL. Each
-database is a copy of one that was migrated once a session.
+A test with `database`, or anything made from it, has two runs: on SQLite and on PostgreSQL. Above
+the store, the second is a long test (`tests/support/stores.py`). Each database is a copy of one
+that was migrated once a session.
 """
 
+import asyncio
+import functools
 import os
 import shutil
 import signal
@@ -14,6 +17,8 @@ from pathlib import Path
 import pytest
 import structlog
 import trustme
+from fastapi.dependencies import utils as dependencies
+from temporalio.testing import WorkflowEnvironment
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -22,8 +27,12 @@ from domain.projects import CreatedProject, Scope
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.migrate import migrate
+from tests.support.passwords import CHEAP, hash_passwords
 from tests.support.postgres import TEMPLATE, Postgres, running_postgres
 from tests.support.scheduling import INSTALLATIONS, TIMED, Groups, group_of
+from tests.support.spread import left_out
+from tests.support.stores import is_repeated_on_another_store
+from tests.support.temporal import start_temporal
 
 NICENESS = 10
 SECRET_KEY = "the root secret of the tests, long enough"
@@ -58,8 +67,11 @@ def _trust_one_authority(config: pytest.Config) -> None:
     os.environ["SSL_CERT_DIR"] = directory.name
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects long tests
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the group of installations first and the timed tests last."""
+    """Mark repetitions as long; put the group of installations first and the timed tests last."""
+    for item in [*filter(is_repeated_on_another_store, items), *left_out(items)]:
+        item.add_marker(pytest.mark.long)
     ranks = {INSTALLATIONS: 0, TIMED: 2}
     items.sort(key=lambda item: ranks.get(group_of(item.nodeid), 1))
 
@@ -74,6 +86,22 @@ def _short_collections() -> Iterator[None]:
     """After each file, what is left is no longer looked at by collections of garbage."""
     yield
     tune_garbage_collection()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cached_signatures() -> Iterator[None]:
+    """Applications are built for hundreds of tests, from the same functions."""
+    with pytest.MonkeyPatch.context() as patch:
+        signature_of = functools.cache(dependencies.get_typed_signature)
+        patch.setattr(dependencies, "get_typed_signature", signature_of)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        hash_passwords(patch, CHEAP)
+        yield
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -95,6 +123,15 @@ def postgres() -> Iterator[Postgres]:
         server.create(TEMPLATE)
         migrate(server.url(TEMPLATE))
         yield server
+
+
+@pytest.fixture(scope="session")
+def temporal() -> Iterator[WorkflowEnvironment]:
+    """Temporal's dev server; started only when a test needs it."""
+    with asyncio.Runner() as runner:
+        environment = runner.run(start_temporal())
+        yield environment
+        runner.run(environment.shutdown())
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,9 @@ def count_of_workflows(shop: Product) -> int:
     return int(counted[0]) if counted else 0
 
 
+@pytest.mark.parametrize(
+    "database_url", [pytest.param("sqlite", marks=pytest.mark.long), "postgresql"], indirect=True
+)
 def test_processes_keep_the_promise_through_stops_and_kills(shop: Product) -> None:
     _repairs_what_failed(shop)
     _opens_one_incident_though_the_worker_was_killed(shop)

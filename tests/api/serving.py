@@ -10,19 +10,17 @@ from itertools import count
 from typing import Any
 
 import httpx
-import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from api.composition import AppDependencies, AppSettings
-from api.main import server_config
 from egress.policy import check_url
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.ingest.connection import open_ingest_connection
 from store.ingest.group_commit import Committer
 from tests.conftest import SECRET_KEY
-from tests.support.waiting import wait_until_async
+from tests.support.prompt_server import listening
 
 JSON_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 # Any: JSON objects.
@@ -141,18 +139,14 @@ def is_a_request(task: asyncio.Task[Any] | None) -> bool:
 @asynccontextmanager
 async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application, which uvicorn serves as in production, on this event loop."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
-        server = uvicorn.Server(server_config(app, host="127.0.0.1", port=port))
-        task = asyncio.create_task(server.serve(sockets=[listening]))
-        try:
-            await wait_until_async(lambda: server.started or task.done(), what="the server started")
-            limits = httpx.Limits(max_connections=100)
-            async with httpx.AsyncClient(
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        limits = httpx.Limits(max_connections=100)
+        async with (
+            listening(app, listener),
+            httpx.AsyncClient(
                 base_url=f"http://127.0.0.1:{port}", limits=limits, timeout=20
-            ) as client:
-                yield client
-        finally:
-            server.should_exit = True
-            await task
+            ) as client,
+        ):
+            yield client

@@ -1,5 +1,6 @@
 """Fixtures: `makegood`, the command line on the test's own store, on SQLite and PostgreSQL."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,14 @@ from tests.conftest import SECRET_KEY
 
 @pytest.fixture
 def bare_makegood(tmp_path: Path) -> Makegood:
-    """The command line on a machine without any setup; each call starts a new Python."""
-    return Makegood({"MAKEGOOD_DATA_DIR": str(tmp_path / "data")}, is_forked=False)
+    """The command line on a machine without any setup."""
+    return Makegood({"MAKEGOOD_DATA_DIR": str(tmp_path / "data")})
+
+
+@pytest.fixture
+def started_makegood(bare_makegood: Makegood) -> Makegood:
+    """The same; each call starts a new Python, as for people."""
+    return replace(bare_makegood, is_forked=False)
 
 
 @pytest.fixture

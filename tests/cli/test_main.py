@@ -144,8 +144,8 @@ def test_usage_error_is_exit_code_2(arguments: tuple[str, ...], bare_makegood: M
     assert "Traceback" not in done.err
 
 
-def test_wrong_setting_is_named_on_one_line(bare_makegood: Makegood) -> None:
-    done = bare_makegood("config", MAKEGOOD_PORT="many")
+def test_wrong_setting_is_named_on_one_line(started_makegood: Makegood) -> None:
+    done = started_makegood("config", MAKEGOOD_PORT="many")
 
     assert done.code == 2
     assert done.err.startswith("makegood: invalid settings: MAKEGOOD_PORT: ")
@@ -189,8 +189,8 @@ def test_missing_store_error_names_the_fix(
     assert done.err.count("\n") == 1
 
 
-def test_failure_goes_to_stderr_and_leaves_stdout_empty(bare_makegood: Makegood) -> None:
-    done = bare_makegood("project", "list", "--json")
+def test_failure_goes_to_stderr_and_leaves_stdout_empty(started_makegood: Makegood) -> None:
+    done = started_makegood("project", "list", "--json")
 
     assert done.out == ""
 

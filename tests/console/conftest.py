@@ -4,12 +4,11 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
-from argon2 import PasswordHasher
 from fastapi import FastAPI
 from jinja2 import Environment
 from jinja2.bccache import Bucket, BytecodeCache
@@ -24,10 +23,10 @@ from operations.composition import Operations
 from operations.readiness import CheckStatus
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from store.people import users
+from store.people import sessions, users
 from store.projects.projects import create_project
 from tests.conftest import SECRET_KEY
-from tests.console.people import ConsoleWorld, open_console
+from tests.console.people import SESSION_COOKIE, ConsoleWorld, open_console
 from tests.support.given import START, Story
 
 
@@ -137,24 +136,31 @@ async def login_token(database: Database) -> str:
 
 
 @pytest.fixture
-async def operator(visitor: Visitor, login_token: str) -> Visitor:
-    """A visitor who signed in with a one-time link."""
-    answer = await visitor.post("/login/link", page=f"/login/link?token={login_token}")
-    assert answer.status_code == 303
+async def operator(visitor: Visitor, database: Database, login_token: str) -> Visitor:
+    """A visitor with the session of a one-time link; `test_sign_in.py` has the form itself."""
+    async with database.transaction() as session:
+        now = await database.now(session)
+        user = await users.redeem_login_link(session, token=login_token, now=now)
+        assert user is not None
+        token = await sessions.open_session(session, user_id=user.user_id, now=now)
+    host = visitor.client.base_url.host
+    visitor.client.cookies.set(SESSION_COOKIE, token, domain=host, path="/")
     return visitor
 
 
-@lru_cache
-def hash_of_password() -> str:
-    """Computed once, because hashing is slow."""
-    return PasswordHasher().hash(PASSWORD)
+@pytest.fixture
+async def signed_in_by_form(visitor: Visitor, login_token: str) -> Visitor:
+    """A visitor who signed in with a one-time link, as the audit log says."""
+    answer = await visitor.post("/login/link", page=f"/login/link?token={login_token}")
+    assert answer.status_code == 303
+    return visitor
 
 
 @pytest.fixture
 async def member(operator: Visitor, database: Database) -> Visitor:
     """A signed-in visitor with an email address and a password."""
     async with database.transaction() as session:
-        values = {"email": EMAIL, "password_hash": hash_of_password()}
+        values = {"email": EMAIL, "password_hash": users.PasswordHasher().hash(PASSWORD)}
         await session.execute(
             text("UPDATE users SET email = :email, password_hash = :password_hash"), values
         )

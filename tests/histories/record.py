@@ -20,7 +20,8 @@ from store.migrate import migrate
 from tests.conftest import SECRET_KEY
 from tests.histories.fingerprint import FILE, commands_of
 from tests.histories.scenarios import PACE, SCENARIOS, Scenario
-from tests.workflows.world import ROOT, start_temporal, world_on
+from tests.support.temporal import start_temporal
+from tests.workflows.world import ROOT, world_on
 
 HERE = Path(__file__).parent
 

@@ -1,9 +1,6 @@
-"""One dev server for all lives; for each test a store, the API, the worker, a mail server and a
-repair endpoint.
-"""
+"""For each test a store, the API, the worker, a mail server and a repair endpoint."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from temporalio.testing import WorkflowEnvironment
@@ -12,15 +9,7 @@ from domain.projects import CreatedProject
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from tests.lives.shop import Shop, serving, working
-from tests.workflows.world import World, start_temporal
-
-
-@pytest.fixture(scope="session")
-def temporal() -> Iterator[WorkflowEnvironment]:
-    with asyncio.Runner() as runner:
-        environment = runner.run(start_temporal())
-        yield environment
-        runner.run(environment.shutdown())
+from tests.workflows.world import World
 
 
 @pytest.fixture

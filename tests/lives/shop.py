@@ -5,7 +5,6 @@ The API runs in this process on a free port, on the same store and clock as the 
 can be skipped for both.
 """
 
-import asyncio
 import functools
 import itertools
 import socket
@@ -14,13 +13,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-import uvicorn
 from temporalio.client import Client
 from temporalio.testing import TimeSkipper, TimeSkippingConfig, WorkflowEnvironment
 
 from api.app import create_app
 from api.composition import AppDependencies, AppSettings
-from api.main import server_config
 from domain.ids import EventId
 from domain.projects import CreatedProject, ProjectChanges
 from store.crypto.encryption import Sealer
@@ -30,6 +27,7 @@ from store.ingest.group_commit import Committer
 from store.projects.projects import change_project
 from tests.conftest import SECRET_KEY
 from tests.console.receiver import receiving
+from tests.support.prompt_server import listening
 from tests.support.waiting import wait_until_async
 from tests.workflows.smtp_server import running_mail_server
 from tests.workflows.world import World, worker_parts
@@ -142,18 +140,14 @@ async def serving(database: Database, sealer: Sealer) -> AsyncIterator[httpx.Asy
             rate_burst=10**6,
         ),
     )
-    server = uvicorn.Server(server_config(create_app(parts), host="127.0.0.1", port=0))
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    await wait_until_async(lambda: server.started or task.done(), what="the API to listen")
-    try:
-        async with httpx.AsyncClient(
-            base_url=url, trust_env=False, timeout=20, headers={"Accept": "application/json"}
-        ) as http:
+    with listener:
+        async with (
+            listening(create_app(parts), listener),
+            httpx.AsyncClient(
+                base_url=url, trust_env=False, timeout=20, headers={"Accept": "application/json"}
+            ) as http,
+        ):
             yield http
-    finally:
-        server.should_exit = True
-        await task
-        listener.close()
 
 
 @asynccontextmanager

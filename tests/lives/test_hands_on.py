@@ -20,8 +20,9 @@ from store.people import users
 from tests.console.conftest import Visitor
 from tests.lives.shop import Shop, working
 from tests.lives.test_lives import timed_out
+from tests.support.temporal import TEMPORAL
 from tests.support.waiting import wait_until_async
-from tests.workflows.world import TEMPORAL, World
+from tests.workflows.world import World
 from workflows.messages import workflow_id
 
 MADE_UP = {"result_id": "res_made_up", "status": "success", "replay_id": None}

@@ -86,6 +86,7 @@ def _drip(connection: socket.socket, start: bytes, byte: bytes = b"x") -> None:
         connection.sendall(byte)
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize(
     "answer",
@@ -204,6 +205,7 @@ def test_no_proxy_of_the_environment_is_used_or_quoted(proxy: str, language: str
     assert "PASSWORD" not in str(outcomes)
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("host", ["xn--a", "a.xn--", "makegood.invalid", "a" * 63 + ".invalid"])
 def test_name_that_cannot_be_looked_up_is_a_network_error(host: str, language: str) -> None:

@@ -100,6 +100,7 @@ def test_client_repeats_a_retryable_failure_under_the_same_key(
     assert len({call.headers["idempotency-key"] for call in makegood.calls}) == 1
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("language", SUFFIXES)
 @pytest.mark.parametrize(
     ("status", "answer"),

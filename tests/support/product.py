@@ -19,9 +19,9 @@ from config.settings import Settings
 from tests.cli.makegood import Makegood
 from tests.console.receiver import Receiver, receiving
 from tests.support.processes import Program, free_ports, python
+from tests.support.temporal import TEMPORAL
 from tests.support.waiting import wait_until
 from tests.workflows.smtp_server import MailHandler, running_mail_server
-from tests.workflows.world import TEMPORAL
 
 SECRET_KEY = "a root secret for the product's tests, long enough"
 _numbers = itertools.count(1)

@@ -5,9 +5,9 @@ import pytest
 from domain.projects import CreatedProject
 from store.db.database import Database
 from tests.support.given import Story
-from tests.workflows.conftest import makegood, temporal
+from tests.workflows.conftest import makegood
 
-__all__ = ["makegood", "story", "temporal"]
+__all__ = ["makegood", "story"]
 
 
 @pytest.fixture

@@ -23,8 +23,9 @@ from store.status.heartbeats import read_heartbeats, write_fact
 from store.status.installation import INSTALLATION_FACT, NAMESPACE_ID, installation_id, read_restart
 from tests.support.given import Story
 from tests.support.processes import free_ports, python, running
+from tests.support.temporal import TEMPORAL
 from tests.support.waiting import wait_until_async
-from tests.worker.worker_setup import HEALTHY, TEMPORAL, WorkerSetup, problem_of
+from tests.worker.worker_setup import HEALTHY, WorkerSetup, problem_of
 from worker.membership import CLAIM_ID
 from workflows.messages import TASK_QUEUE, workflow_id
 
@@ -311,7 +312,7 @@ async def namespace_with(
     ("others", "missing"),
     [
         ({"MgState": INT}, {"MgState"}),
-        ({"MgIncidentId": INT}, {"MgIncidentId"}),
+        pytest.param({"MgIncidentId": INT}, {"MgIncidentId"}, marks=pytest.mark.long),
         ({f"Other{number}": KEYWORD for number in range(10)}, None),
         (
             {f"Other{number}": KEYWORD for number in range(8)},

@@ -1,15 +1,14 @@
 """Sets up a worker process for a test: its store, its Temporal server and its environment."""
 
-import sys
 from pathlib import Path
 
 from store.db.database import Database
 from store.status.heartbeats import Heartbeat, read_heartbeats
 from tests.conftest import SECRET_KEY
 from tests.support.processes import free_ports
+from tests.support.temporal import TEMPORAL
 from tests.support.waiting import wait_until_async
 
-TEMPORAL = Path(sys.executable).parent / "temporal"
 # `makegood worker` with short health thresholds.
 IMPATIENT_WORKER = (
     "import contextlib, sys\n"

@@ -1,22 +1,12 @@
-"""One dev server for all tests of this directory, and a system for each test."""
+"""A system for each test, on the session's Temporal server."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from store.crypto.encryption import Sealer
-from tests.workflows.world import World, start_temporal, world_on
-
-
-@pytest.fixture(scope="session")
-def temporal() -> Iterator[WorkflowEnvironment]:
-    """The dev server."""
-    with asyncio.Runner() as runner:
-        environment = runner.run(start_temporal())
-        yield environment
-        runner.run(environment.shutdown())
+from tests.workflows.world import World, world_on
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from workflows.messages import workflow_id
 ALL, NONE = ResetReapplyType.RESET_REAPPLY_TYPE_SIGNAL, ResetReapplyType.RESET_REAPPLY_TYPE_NONE
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("to", ["first", "last"])
 @pytest.mark.parametrize("reapply", [ALL, NONE], ids=["signals_again", "without_signals"])
 async def test_reset_repairs_nothing_again_and_the_next_request_repairs_once(

@@ -16,8 +16,9 @@ from temporalio.service import RPCError
 
 from domain.ids import EventId, ReplayId
 from domain.lifecycle import LifecycleState
+from tests.support.temporal import TEMPORAL
 from tests.workflows.payloads import MEGABYTE, ODD, fields, plain, send
-from tests.workflows.world import TEMPORAL, World
+from tests.workflows.world import World
 from workflows.messages import workflow_id
 
 QUERIES = ("state", "timeline")

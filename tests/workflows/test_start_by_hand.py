@@ -1,23 +1,45 @@
-"""Runs that people start by hand: wrong input fails clearly."""
+"""Runs that people start by hand: wrong input fails clearly.
+
+The tests share one system, since none of them stores anything.
+"""
 
 import asyncio
-from collections.abc import Sequence
+import shutil
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import pytest_asyncio
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionRequest,
 )
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.testing import WorkflowEnvironment
 
 from domain.ids import EventId
+from store.crypto.encryption import Sealer
+from tests.conftest import SECRET_KEY
 from tests.workflows.payloads import ODD, fields, send
-from tests.workflows.world import World
+from tests.workflows.world import World, world_on
 from workflows.messages import TASK_QUEUE
 from workflows.signals import INPUT_UNREADABLE
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def makegood(
+    temporal: WorkflowEnvironment, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    """A system on SQLite for all tests of this file."""
+    path = tmp_path_factory.mktemp("by_hand") / "makegood.db"
+    shutil.copyfile(sqlite_template, path)
+    async with world_on(temporal, f"sqlite:///{path}", Sealer(SECRET_KEY)) as made:
+        yield made
 
 
 @pytest.mark.parametrize("payloads", ODD.values(), ids=list(ODD))

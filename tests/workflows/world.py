@@ -6,7 +6,6 @@ clock and the workflow's together. Also used by `tests/histories/record.py`.
 
 import asyncio
 import functools
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -46,22 +45,8 @@ from worker.temporal.failure_converter import SHORT_FAILURES
 from workflows.messages import workflow_id
 
 ROOT = Path(__file__).parents[2]
-TEMPORAL = Path(sys.executable).parent / "temporal"
-# Temporal suggests continue-as-new after 100 events, so that a test can reach it.
-DYNAMIC = (
-    "frontend.WorkflowTimeSkippingEnabled=true",
-    "limit.historyCount.suggestContinueAsNew=100",
-)
-TEMPORAL_ARGS = [argument for value in DYNAMIC for argument in ("--dynamic-config-value", value)]
 # The workflow's clock moves further than the store's, which must have passed the deadline by then.
 MARGIN = timedelta(milliseconds=500)
-
-
-async def start_temporal() -> WorkflowEnvironment:
-    """Start the dev server, whose time can be skipped."""
-    return await WorkflowEnvironment.start_time_skipping_v2(
-        dev_server_existing_path=str(TEMPORAL), dev_server_extra_args=TEMPORAL_ARGS, ui=False
-    )
 
 
 class World:

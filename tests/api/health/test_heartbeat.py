@@ -24,6 +24,8 @@ from tests.support.waiting import wait_until_async
 from worker.health.heartbeat import WorkerHeartbeat
 from worker.loops.outage_credit import credit_all
 
+pytestmark = pytest.mark.both_stores
+
 
 async def test_api_says_every_two_seconds_that_it_lives(caller: Caller, database: Database) -> None:
     async with database.reading() as session:

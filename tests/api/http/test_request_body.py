@@ -29,6 +29,7 @@ NAMES = [
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 @pytest.mark.parametrize("is_escaped", [True, False], ids=["escaped", "plain"])
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

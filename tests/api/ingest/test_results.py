@@ -149,6 +149,7 @@ async def test_failed_while_waiting_opens_an_incident_with_its_error(caller: Cal
 BOX = "\ufffd"
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize(
     ("raw", "message"),
     [

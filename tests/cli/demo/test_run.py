@@ -25,10 +25,10 @@ def left_behind() -> set[str]:
     }
 
 
-def test_whole_story_is_observed_in_under_a_minute(bare_makegood: Makegood) -> None:
+def test_whole_story_is_observed_in_under_a_minute(started_makegood: Makegood) -> None:
     before = left_behind()
 
-    output = bare_makegood("demo", "--fresh", "--json").json
+    output = started_makegood("demo", "--fresh", "--json").json
 
     assert output["ok"] is True
     assert output["seconds"] < TOTAL_SECONDS <= 60

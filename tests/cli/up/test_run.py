@@ -11,7 +11,6 @@ import socket
 import stat
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,47 +18,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from store.maintenance.mailbox import list_mails
-from tests.support.processes import ROOT, Program, all_gone, free_ports, python, running
+from tests.cli.up.instance import Instance, status
+from tests.support.processes import ROOT, Program, all_gone, python, running
 from tests.support.waiting import wait_until
 
 READY_SECONDS = 10.0
 STOP_SECONDS = 10.0
 UP = python("-m", "cli.main", "up")
-# The same, with shorter liveness limits.
-IMPATIENT_UP = python(
-    "-c",
-    "import sys; from cli.up.child_health import LivenessLimits; from cli.up.run import run_up;"
-    " from config.settings import load_settings; sys.exit(run_up(load_settings(),"
-    " limits=LivenessLimits(interval_seconds=0.5, failing_seconds=1.5, silent_seconds=6)))",
-)
-PARTS = ("temporal", "mailbox", "worker", "api")
-
-
-RECEIPT = {
-    "provider": "stripe",
-    "stripe_event_id": "evt_frozen",
-    "event_type": "invoice.paid",
-    "effect_type": "access_unlock",
-    "internal_reference": "order-1",
-    "occurred_at": "2026-11-23T11:00:00Z",
-    "timeout_minutes": 0.02,
-}
-
-
-class Instance:
-    """The data directory and ports of one instance, and the environment that sets them."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir
-        self.api, self.temporal, self.temporal_ui, self.smtp = free_ports(4)
-        self.environment = {
-            "MAKEGOOD_DATA_DIR": str(data_dir),
-            "MAKEGOOD_PORT": str(self.api),
-            "MAKEGOOD_TEMPORAL_PORT": str(self.temporal),
-            "MAKEGOOD_TEMPORAL_UI_PORT": str(self.temporal_ui),
-            "MAKEGOOD_SMTP_PORT": str(self.smtp),
-        }
 
 
 @pytest.fixture
@@ -106,11 +71,6 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory) -> TwoRuns:
         second.process.send_signal(signal.SIGTERM)
         code = second.ended(seconds=12)
         return TwoRuns(first, below_first, second, below_second, code, time.monotonic() - asked_at)
-
-
-def status(url: str) -> int:
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        return int(answer.status)
 
 
 def test_it_is_ready_within_ten_seconds_and_says_how_long_it_took(
@@ -216,52 +176,6 @@ def test_killed_worker_is_reported_and_restarted(shared: tuple[Instance, Program
 
     program.wait_for("worker was ended by SIGKILL; restarting it in 0.2 s")
     program.wait_for("worker_ready", count=2)
-
-
-def test_frozen_children_are_killed_and_the_next_receipt_is_handled(instance: Instance) -> None:
-    with running(*IMPATIENT_UP, environment=instance.environment) as program:
-        program.wait_for("Ctrl-C stops everything", seconds=30)
-        frozen = [process for process in program.descendants() if not process.children()]
-
-        for process in frozen:
-            process.suspend()
-
-        for part in PARTS:
-            program.wait_for(f"{part} is alive but fails its check", seconds=40)
-            program.wait_for(f"{part} was ended by SIGKILL; restarting it", seconds=20)
-        assert len(frozen) == len(PARTS)
-        assert all_gone(frozen)
-        wait_until(lambda: is_ready(instance), seconds=30, what="all of it is well again")
-        key = re.findall(r"Bearer (\S+)\"", program.output)[0]
-        assert accept(instance, key)
-        wait_until(
-            lambda: list_mails(instance.data_dir / "mailbox"),
-            seconds=30,
-            what="the mail of its incident",
-        )
-
-
-def is_ready(instance: Instance) -> bool:
-    try:
-        return status(f"http://127.0.0.1:{instance.api}/readyz") == 200
-    except OSError:  # an answer of 503 among them
-        return False
-
-
-def accept(instance: Instance, key: str) -> bool:
-    """Whether a receipt was accepted whose deadline comes in a second."""
-    headers = {
-        "Authorization": f"Bearer {key}",
-        "Accept": "application/json",
-        "Content-Type": "application/json",
-    }
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{instance.api}/api/v1/receipt",
-        data=json.dumps(RECEIPT).encode(),
-        headers=headers | {"Idempotency-Key": "the first"},
-    )
-    with urllib.request.urlopen(request, timeout=5) as answer:
-        return bool(json.loads(answer.read())["accepted"])
 
 
 def test_taken_port_is_named_with_its_setting_and_nothing_starts(instance: Instance) -> None:

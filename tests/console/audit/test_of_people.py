@@ -36,6 +36,12 @@ async def invited(owner: Person, project: CreatedProject, *, email: str = ADA) -
     return str(token)
 
 
+@pytest.fixture
+async def operator(signed_in_by_form: Visitor) -> Visitor:
+    """The sign-in has its entry in the audit log."""
+    return signed_in_by_form
+
+
 def acts(entries: list[Json]) -> list[tuple[str, str, Json]]:
     return [(entry["action"], entry["actor"], entry["details"]) for entry in entries]
 

@@ -19,7 +19,13 @@ PREFIX = "/tools/makegood"
 WAIT_MS = 15_000
 
 
-@pytest.fixture(params=[True, False], ids=["kept", "removed"])
+@pytest.fixture(
+    params=[
+        pytest.param(True, id="kept"),
+        # `tests/api/http/test_path_prefix.py` has both, without nginx and a browser.
+        pytest.param(False, id="removed", marks=pytest.mark.long),
+    ]
+)
 def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Installation]:
     browser.find_chromium()
     find_nginx()

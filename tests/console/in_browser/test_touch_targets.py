@@ -1,14 +1,16 @@
 """WCAG 2.2, 2.5.8 at 360 px: links, buttons and fields are 24 px high and wide, or far apart."""
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from tests.cli.api_process import running_api
 from tests.console import browser
 from tests.console.in_browser.installation import Installation
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # A smaller target is allowed in a sentence, or if a circle of 24 px around its centre touches no
 # other target and no circle of another small one (the exceptions "inline" and "spacing").
@@ -38,23 +40,32 @@ TOO_SMALL = """() => {
 PAGES = ("/incidents", "/events", "/projects", "/audit", "/account", "/account/security")
 
 
-@pytest.fixture
-def installation(tmp_path: Path) -> Iterator[Installation]:
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     browser.find_chromium()
-    with running_api(tmp_path / "data", MAKEGOOD_EGRESS_ALLOW="127.0.0.0/8") as makegood:
+    data_dir = tmp_path_factory.mktemp("touch_targets") / "data"
+    with running_api(data_dir, MAKEGOOD_EGRESS_ALLOW="127.0.0.0/8") as makegood:
         yield Installation(makegood, f"http://127.0.0.1:{makegood.settings['MAKEGOOD_PORT']}")
 
 
-@pytest.fixture
-async def page() -> AsyncIterator[Page]:
+@pytest.fixture(scope="module")
+def event_id(installation: Installation) -> str:
+    return installation.open_incident()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def page(installation: Installation, event_id: str) -> AsyncIterator[Page]:
+    """A phone, signed in, after the incident has opened."""
     async with browser.chromium() as chromium:
-        yield await chromium.new_page(viewport={"width": 360, "height": 740})
+        page = await chromium.new_page(viewport={"width": 360, "height": 740})
+        await installation.sign_in_by_link(page)
+        yield page
 
 
 @pytest.mark.timeout(120)
-async def test_targets_are_large_enough_on_a_phone(installation: Installation, page: Page) -> None:
-    await installation.sign_in_by_link(page)
-    event_id = installation.open_incident()
+async def test_targets_are_large_enough_on_a_phone(
+    installation: Installation, page: Page, event_id: str
+) -> None:
     project_id = installation.makegood("project", "list", "--json").json["data"][0]["project_id"]
 
     small = {}
@@ -71,8 +82,6 @@ async def test_targets_are_large_enough_on_a_phone(installation: Installation, p
 async def test_links_of_the_audit_log_are_24_px_high(
     installation: Installation, page: Page
 ) -> None:
-    await installation.sign_in_by_link(page)
-    installation.open_incident()
     await page.goto(f"{installation.url}/audit")
 
     links = page.locator(".audit td a")

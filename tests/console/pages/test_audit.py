@@ -29,6 +29,12 @@ async def log(parts: ConsoleDependencies) -> list[Json]:
     return list(reversed(AuditList.of(page).to_json()["data"]))
 
 
+@pytest.fixture
+async def operator(signed_in_by_form: Visitor) -> Visitor:
+    """The sign-in has its entry in the audit log."""
+    return signed_in_by_form
+
+
 async def test_sign_in_and_sign_out_are_recorded_without_password_and_address(
     operator: Visitor, parts: ConsoleDependencies
 ) -> None:

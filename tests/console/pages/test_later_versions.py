@@ -15,6 +15,7 @@ from tests.support.given import Story
 from tests.support.later_version import OF_RECEIPT, plant
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize(("column", "value"), OF_RECEIPT.items(), ids=list(OF_RECEIPT))
 @pytest.mark.parametrize("state", [LifecycleState.CALLING, LifecycleState.CLOSED])
 async def test_pages_of_a_receipt_open_with_a_value_of_a_later_version(

@@ -67,6 +67,12 @@ async def phone(member: Visitor, database: Database) -> Phone:
     return Phone(member, database, secret, tuple(codes))
 
 
+@pytest.fixture
+async def operator(signed_in_by_form: Visitor) -> Visitor:
+    """The sign-in has its entry in the audit log."""
+    return signed_in_by_form
+
+
 def shown_secrets(page: str) -> list[str]:
     return re.findall(r"<code data-secret=\"[^\"]*\">([^<]*)</code>", page)
 

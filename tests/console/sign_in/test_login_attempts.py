@@ -17,6 +17,7 @@ from store.db.database import Database
 from store.people import login_attempts as throttling
 from tests.console.conftest import EMAIL, PASSWORD, Visitor, visiting
 from tests.console.pages.test_audit import log
+from tests.support.passwords import PRODUCTION, hash_passwords
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -26,6 +27,12 @@ async def owner(member: Visitor) -> Visitor:
     """The owner of the account, in a browser that has not signed in with a password yet."""
     await member.post("/logout", page="/incidents")
     return member
+
+
+@pytest.fixture
+def production_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords are hashed at the cost of production."""
+    hash_passwords(monkeypatch, PRODUCTION)
 
 
 async def guess(
@@ -83,7 +90,7 @@ async def test_known_and_unknown_accounts_are_answered_alike(
 
 
 async def test_known_and_unknown_accounts_cost_the_same_work(
-    owner: Visitor, monkeypatch: pytest.MonkeyPatch
+    production_passwords: None, owner: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, judged = PasswordHasher.verify, list[str]()
 

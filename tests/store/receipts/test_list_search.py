@@ -76,18 +76,14 @@ async def assert_lists_are_complete(database: Database) -> None:
             assert await all_pages(database, asked) == await every_match(database, asked), asked
 
 
-async def test_pages_hold_every_row_that_matches(database: Database) -> None:
-    await fill_lists(database, RECEIPTS)
-
-    async with database.reading() as session:
+async def test_pages_hold_every_row_that_matches(filled_database: Database) -> None:
+    async with filled_database.reading() as session:
         assert await has_trigrams(SessionStatements(session))
-    await assert_lists_are_complete(database)
+    await assert_lists_are_complete(filled_database)
 
 
-async def test_incidents_of_a_text_are_those_of_its_receipts(database: Database) -> None:
-    await fill_lists(database, RECEIPTS)
-
-    async with database.reading() as session:
+async def test_incidents_of_a_text_are_those_of_its_receipts(filled_database: Database) -> None:
+    async with filled_database.reading() as session:
         for q in ("sub_31", "0017", "order-"):
             page = await list_incidents(session, ListFilters(None, q=q), limit=100, cursor=None)
             assert page.rows

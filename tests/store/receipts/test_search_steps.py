@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bench.fill_lists import fill_lists
+from bench.fill_lists import Filled, fill_lists
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.lists.merge import MergedRanges
@@ -22,6 +22,7 @@ from store.receipts.lists.search import Search, SearchSteps, search
 
 EVERYTHING = Bounds(OLDEST_MS, Key(NEWEST_MS, ""))
 FAR = 1_000_000
+RECEIPTS = 3_000
 # By the step that ends the search of a rare text.
 STEPS = {
     "check": SearchSteps(first=10, before_index=FAR, before_scan=FAR, candidates=0),
@@ -51,14 +52,20 @@ async def matches(session: AsyncSession, q: str) -> list[Key]:
 
 async def filled_ranges(database: Database) -> Ranges:
     """A range for each project of a store with 3,000 receipts."""
-    return project_ranges((await fill_lists(database, 3_000)).projects)
+    return project_ranges((await fill_lists(database, RECEIPTS)).projects)
+
+
+@pytest.fixture
+def ranges(filled: Filled) -> Ranges:
+    """A range for each project of the filled store."""
+    return project_ranges(filled.projects)
 
 
 @pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
-async def test_every_step_finds_the_newest_matches(database: Database, steps: SearchSteps) -> None:
-    ranges = await filled_ranges(database)
-
-    async with database.reading() as session:
+async def test_every_step_finds_the_newest_matches(
+    filled_database: Database, ranges: Ranges, steps: SearchSteps
+) -> None:
+    async with filled_database.reading() as session:
         st = SessionStatements(session)
         await prefer_indexes(st)
         for q in TEXTS:
@@ -67,10 +74,10 @@ async def test_every_step_finds_the_newest_matches(database: Database, steps: Se
             assert list(found) == (await matches(session, q))[:15], q
 
 
-async def test_search_below_a_key_finds_older_matches_only(database: Database) -> None:
-    ranges = await filled_ranges(database)
-
-    async with database.reading() as session:
+async def test_search_below_a_key_finds_older_matches_only(
+    filled_database: Database, ranges: Ranges
+) -> None:
+    async with filled_database.reading() as session:
         every = await matches(session, "0017")
         for steps in STEPS.values():
             asked = Search(EVENT_LIST, ranges, Bounds(every[-1].at_ms, every[0]), "0017", steps)
@@ -80,17 +87,16 @@ async def test_search_below_a_key_finds_older_matches_only(database: Database) -
 
 @pytest.mark.parametrize("rows", [1, 40, 700, FAR])
 async def test_ranges_of_different_length_are_read_newest_first(
-    database: Database, rows: int
+    filled_database: Database, ranges: Ranges, rows: int
 ) -> None:
-    ranges = await filled_ranges(database)
     merged, found = MergedRanges(EVENT_LIST, ranges, EVERYTHING), list[Key]()
 
-    async with database.reading() as session:
+    async with filled_database.reading() as session:
         while not merged.is_done:
             found += await merged.read(SessionStatements(session), rows)
         every = await matches(session, "")
 
-    assert len(every) == 3_000
+    assert len(every) == RECEIPTS
     assert found == every
 
 

@@ -20,6 +20,8 @@ from tests.support.given import Story
 from tests.support.waiting import wait_until_async
 from worker.loops import retention
 
+pytestmark = pytest.mark.both_stores
+
 
 @asynccontextmanager
 async def broken(
