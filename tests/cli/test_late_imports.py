@@ -12,6 +12,7 @@ IMPORTS_LATE = {
     "cli/demo/command.py": SIGNATURES,
     "cli/local_operations.py": "the commands' way to the store, which a declaration imports",
     "cli/settings.py": "the commands' way to the settings, which a declaration imports",
+    "cli/usage_errors.py": "Pydantic is slow to import, and only a usage error needs it",
     "cli/output.py": "tables and the limit of lists: most commands print neither",
     "cli/healthcheck.py": "runs every few seconds; the check of an API needs no store",
     "cli/up/bootstrap.py": "`makegood up` starts its children before it needs the store",
