@@ -154,7 +154,7 @@ def _no_such_part(request: Request) -> Response:
     values = {
         "title": "There is no such part of this list",
         "detail": NO_SUCH_PART,
-        "link": f"{request.url.path}?{query}" if query else request.url.path,
+        "back": f"{request.url.path}?{query}" if query else request.url.path,
         "link_text": "Show the newest entries",
     }
     return console_of(request).pages.page("problem.html", values, status=400)

@@ -17,8 +17,8 @@ SLOW_SCHEMA = f"""
 CREATE SCHEMA slow;
 CREATE FUNCTION slow.alike(given text, pattern text) RETURNS boolean LANGUAGE plpgsql VOLATILE AS
   $$ BEGIN PERFORM pg_sleep({SECONDS_A_TEXT});
-  RETURN given OPERATOR(pg_catalog.~~*) pattern; END $$;
-CREATE OPERATOR slow.~~* (LEFTARG = text, RIGHTARG = text, FUNCTION = slow.alike);
+  RETURN given OPERATOR(pg_catalog.~~) pattern; END $$;
+CREATE OPERATOR slow.~~ (LEFTARG = text, RIGHTARG = text, FUNCTION = slow.alike);
 """
 
 
