@@ -228,6 +228,18 @@ async def test_secret_that_cannot_be_read_is_a_503_and_a_problem_of_the_source(
     assert (await reread(database, source)).problem == "secret_unreadable"
 
 
+async def test_source_without_a_secret_takes_no_delivery(
+    client: httpx.AsyncClient, database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
+    source = await stored_source(database, sealer, project.project.id, secret="")
+
+    answers = [await Provider(client, source).deliver(snapshot(), secret="") for _ in range(5)]
+
+    assert {refused(answer) for answer in answers} == {(400, "bad_signature")}
+    assert "no signing secret yet" in answers[0].json()["detail"]
+    assert (await reread(database, source)).state == "new"
+
+
 async def test_rate_of_hooks_is_apart_from_that_of_receipts(
     database: Database, sealer: Sealer, project: CreatedProject
 ) -> None:
