@@ -29,7 +29,7 @@ CALLERS = 16
 LEAST_SHARE = 0.30
 MOST_P99 = 2.0
 NO_TEMPORAL = "127.0.0.1:9"  # the API never calls it
-SECRET = "whsec_of-this-measurement-alone"  # noqa: S105
+SECRET = "whsec_of-this-measurement-alone"
 
 Slice = dict[str, float]
 
