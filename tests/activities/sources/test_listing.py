@@ -126,7 +126,7 @@ async def test_listing_overlaps_by_an_hour(listings: Listings) -> None:
 
     await listings.run(source)
 
-    assert await listings.seen(source) == []
+    assert await listings.seen(source) == [late["id"]]
     listings.provider.add_events(stripe_event(2, listings.clock.at - timedelta(minutes=64)))
     assert (await listings.run(source)).new == 0
     listings.provider.add_events(stripe_event(3, listings.clock.at - timedelta(minutes=59)))
