@@ -20,7 +20,6 @@ from cli.commands import (
     results,
     services,
     signatures,
-    sources,
     trigger,
     users,
 )
@@ -29,6 +28,7 @@ from cli.commands import root_secret as secret_key
 from cli.demo import command as demo
 from cli.doctor import command as doctor
 from cli.output import CommandFailed, print_notice
+from cli.sources import command as sources
 from cli.usage_errors import PlainUsageErrors
 
 # Plain tracebacks: the framed ones print local variables, which can be secrets.

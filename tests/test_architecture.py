@@ -93,6 +93,7 @@ INSIDE = {
     "api/console": {"api/http", "api/auth"},
     "cli/up": set(),
     "cli/commands": {"cli/up"},
+    "cli/sources": set(),
     "cli/doctor": {"cli/up"},
     "cli/demo": {"cli/up", "cli/commands"},
 }

@@ -100,8 +100,8 @@ class SourceSecrets(BaseModel):
 
     signing_secret: _SecretText | None = Field(
         default=None,
-        description="Of a webhook: what signs its deliveries. It is stored encrypted, and never"
-        " shown.",
+        description="Of a webhook: what signs its deliveries. A new source may lack it: until it is"
+        " saved, no delivery is taken. It is stored encrypted, and never shown.",
         repr=False,
     )
     api_key: _SecretText | None = Field(

@@ -37,7 +37,7 @@ def new_source(body: NewSourceBody, project: Project) -> NewSource:
     every = body.every_minutes
     if every is None and not kind.is_webhook:
         every = DEFAULT_EVERY_MINUTES
-    errors += _secret_errors(body, kind, livemode=project.livemode, is_required=True)
+    errors += _secret_errors(body, kind, livemode=project.livemode, is_required=not kind.is_webhook)
     errors += _place_errors(body)
     errors += _expects_errors(body.expects, kind, project)
     errors += _interval_errors(kind, every, body.silent_after_minutes)

@@ -32,6 +32,7 @@ DAYS_SHOWN = 30
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SPELLINGS = {"is_paused": "paused"}
 UNREADABLE = "The stored secret cannot be decrypted: save it again."
+UNSAVED = "No delivery is taken yet: save the signing secret of the provider's page."
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ class SourceOperations:
         async with self._database.reading(project_id) as session:
             project = await _project(session, project_id)
             source = await _read(session, project.id, source_id)
-            secret = None if source.kind.is_webhook else await self._secret(session, source)
+            secret = await self._secret(session, source)
         # The request to the provider runs while no transaction is open.
         with self._limit.lookup(project.id):
             asked = await self._ask(source, secret, livemode=project.livemode)
@@ -185,10 +186,10 @@ class SourceOperations:
             return None
 
     async def _ask(self, source: Source, secret: str | None, *, livemode: bool) -> Asked:
-        if source.kind.is_webhook:
-            return _heard(source)
         if secret is None:
             return Asked(ok=False, detail=UNREADABLE)
+        if source.kind.is_webhook:
+            return _heard(source) if secret else Asked(ok=False, detail=UNSAVED)
         return await self._check.ask(source, secret, livemode=livemode)
 
     async def _record(

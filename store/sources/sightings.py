@@ -6,7 +6,7 @@ sources, identities of receipts, receipts, rows of sources.
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -73,7 +73,7 @@ async def record_sightings(
 
 
 async def record_sightings_of(
-    st: Statements, seen: dict[SourceId, Sequence[Sighting]], now: datetime
+    st: Statements, seen: Mapping[SourceId, Sequence[Sighting]], now: datetime
 ) -> Recorded:
     """Record what several sources saw, as `record_sightings`, in one transaction."""
     held = await _hold(st, [source_id for source_id, sightings in seen.items() if sightings])

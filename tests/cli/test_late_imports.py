@@ -10,6 +10,7 @@ IMPORTS_LATE = {
     **dict.fromkeys(sources("cli/commands"), SIGNATURES),
     "cli/doctor/command.py": SIGNATURES,
     "cli/demo/command.py": SIGNATURES,
+    "cli/sources/command.py": SIGNATURES,
     "cli/local_operations.py": "the commands' way to the store, which a declaration imports",
     "cli/settings.py": "the commands' way to the settings, which a declaration imports",
     "cli/output.py": "tables and the limit of lists: most commands print neither",

@@ -9,7 +9,16 @@ from datetime import UTC, datetime, timedelta
 
 from domain.alerts import AlertChannel, AlertDestination
 from domain.audit import GENESIS, AuditEntry
-from domain.ids import DestinationId, EventId, IncidentId, KeyId, ProjectId, ReplayId, UserId
+from domain.ids import (
+    DestinationId,
+    EventId,
+    IncidentId,
+    KeyId,
+    ProjectId,
+    ReplayId,
+    SourceId,
+    UserId,
+)
 from domain.incidents import (
     Attempt,
     AttemptState,
@@ -26,6 +35,8 @@ from domain.incidents import (
 from domain.projects import CreatedProject, Key, Project, Scope
 from domain.receipts import EffectType, EventType, Flag, Provider, Receipt, ReceiptState
 from domain.results import LateResult
+from domain.sources.events import SeenBy
+from domain.sources.source import SourceKind
 from domain.users import OpenSession, Role, User
 from operations.api_keys import CreatedKey
 from operations.people.accounts import Account, TotpReset
@@ -225,9 +236,14 @@ def test_event_is_serialized() -> None:
     )
 
 
-def test_full_event_has_its_repairs_and_timeline() -> None:
+def test_full_event_has_its_repairs_timeline_and_sources() -> None:
     timeline = (TimelineEntry(AT, TimelineKind.NOTED, {"text": "moved"}),)
-    full = EventFull(RECEIPT, INCIDENT, (REPAIR,), timeline, "older")
+    saw = (
+        SeenBy(SourceId("src_1"), "List", SourceKind.STRIPE_API, AT, LATER),
+        SeenBy(SourceId("src_2"), "Newer", "paddle_api", AT, LATER),
+    )
+    full = EventFull(RECEIPT, INCIDENT, (REPAIR,), timeline, "older", saw)
+    times = {"occurred_at": AT_TEXT, "seen_at": LATER_TEXT}
     attempt = {"number": 1, "at": AT_TEXT, "status": 502, "duration_ms": 31, "error_class": None}
     repair = {
         "replay_id": "rpl_1",
@@ -243,6 +259,10 @@ def test_full_event_has_its_repairs_and_timeline() -> None:
             **EVENT_JSON,
             "repairs": [repair],
             "timeline": [{"at": AT_TEXT, "kind": "noted", "text": "moved"}],
+            "sources": [
+                {"source_id": "src_1", "name": "List", "kind": "stripe_api", **times},
+                {"source_id": "src_2", "name": "Newer", "kind": "paddle_api", **times},
+            ],
         }
     )
 

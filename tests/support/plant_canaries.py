@@ -129,6 +129,43 @@ def plant_in_requests(shop: Product, canaries: Canaries) -> str:
     return kept
 
 
+def plant_in_sources(shop: Product, canaries: Canaries) -> None:
+    """Secrets of sources: stored, replaced, removed, and refused in every way."""
+    expects = [{"event_type": "invoice.paid", "effect_type": "access_unlock"}]
+    webhook = {"kind": "stripe_webhook", "name": "Payments", "expects": expects}
+    listing = webhook | {"kind": "stripe_api"}
+
+    def asked(status: int, method: str, path: str, body: object = None) -> httpx.Response:
+        answer = shop.http.request(
+            method, f"/api/v1/sources{path}", json=body, headers=shop.headers
+        )
+        assert canaries.collect(answer).status_code == status, answer.text
+        return answer
+
+    def signing(what: str) -> dict[str, str]:
+        return {"signing_secret": canaries.plant(what, f"whsec_{canaries.new(f'{what}, bare')}")}
+
+    kept = asked(201, "POST", "", webhook | signing("secret of a source")).json()["id"]
+    asked(200, "PATCH", f"/{kept}", signing("next secret of a source"))
+    asked(200, "POST", f"/{kept}/check")
+    key = canaries.plant("key of a source", f"rk_test_{canaries.new('key of a source, bare')}")
+    removed = asked(201, "POST", "", listing | {"api_key": key}).json()["id"]
+    asked(200, "DELETE", f"/{removed}")
+    live = canaries.plant("live key", f"rk_live_{canaries.new('live key, bare')}")
+    blank = signing("secret with a blank")["signing_secret"]
+    asked(422, "POST", "", listing | {"api_key": live})
+    asked(422, "POST", "", listing | signing("secret in the wrong field"))
+    asked(422, "POST", "", webhook | {"signing_secret": f"{blank} x"})
+    asked(422, "PATCH", f"/{kept}", {"kind": canaries.new("secret as a kind")})
+    asked(422, "POST", "", webhook | {"expects": [{"event_type": canaries.new("as a type")}]})
+    add = ("source", "add", "shop", "stripe_webhook", "--name", "CLI")
+    of_cli = signing("secret on the command line")["signing_secret"]
+    expect = ("--expect", "invoice.paid access_unlock", "--json")
+    done = shop.makegood(*add, *expect, MAKEGOOD_SOURCE_SECRET=of_cli)
+    assert done.code == 0
+    canaries.answers.append(f"{done.out}{done.err}")
+
+
 def plant_in_console(shop: Product, canaries: Canaries) -> httpx.Client:
     """Links, passwords, form tokens and the session of the person who is signed in, as the client
     is returned.

@@ -1,15 +1,20 @@
 """Sources and the events that they see, as valid values: a test changes what it is about."""
 
 import itertools
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+
+from sqlalchemy import insert
 
 from domain.ids import ProjectId
 from domain.sources.changes import NewSource
-from domain.sources.events import ProviderEvent
+from domain.sources.events import ProviderEvent, sightings_of
 from domain.sources.source import Expects, Source, SourceKind
 from store.crypto.encryption import Sealer
 from store.db.database import Database
+from store.db.sql import SessionStatements
+from store.schema.tables import SOURCE_GAPS
+from store.sources.sightings import record_sightings
 from store.sources.sources import add_source
 from tests.support.given import START
 
@@ -77,3 +82,24 @@ def provider_event(**changes: Any) -> ProviderEvent:
         "currency": "USD",
     }
     return ProviderEvent(**(values | changes))
+
+
+async def watched(database: Database, sealer: Sealer, project_id: ProjectId) -> Source:
+    """A source with an event that it saw, and a gap."""
+    source = await stored_source(database, sealer, project_id, silent_after_minutes=60)
+    async with database.transaction() as session:
+        st = SessionStatements(session)
+        await record_sightings(st, source, sightings_of(source, [provider_event()]), START)
+    await add_gap(database, source, START - timedelta(days=2), START - timedelta(days=1))
+    return source
+
+
+async def add_gap(
+    database: Database, source: Source, from_at: datetime, until_at: datetime
+) -> None:
+    """A span that the source could not list, found now."""
+    of = {"source_id": source.id, "project_id": source.project_id, "found_at": START}
+    async with database.transaction() as session:
+        await session.execute(
+            insert(SOURCE_GAPS).values(of | {"from_at": from_at, "until_at": until_at})
+        )

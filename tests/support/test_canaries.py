@@ -23,6 +23,7 @@ from tests.support.plant_canaries import (
     plant_in_projects,
     plant_in_requests,
     plant_in_sign_in,
+    plant_in_sources,
 )
 from tests.support.product import Product, product
 from tests.support.waiting import wait_until
@@ -58,6 +59,8 @@ def shop(canaries: Canaries, data_dir: Path, provider: tuple[str, list[str]]) ->
         "MAKEGOOD_OIDC_ISSUER": provider[0],
         "MAKEGOOD_OIDC_CLIENT_ID": "makegood",
         "MAKEGOOD_OIDC_CLIENT_SECRET": canaries.new("OIDC client secret"),
+        # Nobody listens there either.
+        "MAKEGOOD_STRIPE_API_URL": "http://127.0.0.1:9",
         "MAKEGOOD_LOG_FORMAT": "console",
         "MAKEGOOD_LOG_LEVEL": "debug",
     }
@@ -76,6 +79,7 @@ def test_planted_secrets_are_found_nowhere(
 ) -> None:
     plant_in_projects(shop, canaries)
     kept = plant_in_requests(shop, canaries)
+    plant_in_sources(shop, canaries)
     browser = plant_in_console(shop, canaries)
     halfway = plant_in_sign_in(shop, canaries, browser)
     plant_at_the_provider(shop, canaries, provider[1])

@@ -24,6 +24,7 @@ from store.status import heartbeats
 from store.status.heartbeats import INGEST
 from tests.support.given import Story, new_result
 from tests.support.postgres import Postgres
+from tests.support.sources import watched
 
 REVISION = revisions()[0]
 OPERATOR = Actor("cli:nadia", address="desk")
@@ -52,6 +53,7 @@ async def lived_in(story: Story, sealer: Sealer) -> None:
         await story.reach(state)
     for _ in range(2):
         await story.do(hold_result, new_result(story.project.id, provider_event_id="evt_early"))
+    await watched(story.database, sealer, story.project.id)
     event_id = await story.receipt()
     now = story.at
     later = now + timedelta(seconds=30)

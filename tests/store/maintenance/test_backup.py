@@ -4,9 +4,10 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from domain.projects import CreatedProject
+from domain.sources.source import SourceKind
 from store.audit.verify import verify_audit
 from store.crypto.encryption import Sealer
 from store.crypto.root_secret import SECRET_FACT
@@ -17,6 +18,8 @@ from store.ingest.group_commit import Committer
 from store.maintenance.backup import LEFT_OUT, RESTORED, TABLES
 from store.projects.api_keys import find_key
 from store.receipts.lists.search_index import index_batch, projects_behind
+from store.schema.tables import SOURCES
+from store.sources.sources import read_secret
 from store.status import heartbeats
 from store.status.heartbeats import INGEST
 from tests.store.maintenance.backup_setup import (
@@ -28,6 +31,7 @@ from tests.store.maintenance.backup_setup import (
     without,
 )
 from tests.support.given import Story
+from tests.support.sources import SECRET, stored_source
 from worker.loops.outage_credit import credit_all
 
 
@@ -222,3 +226,25 @@ async def test_time_since_the_backup_is_credited_to_open_deadlines(
     assert 20 * 60_000 <= row["deadline_at"] - row["timeout_at"] < 21 * 60_000
     (row,) = await there.rows("receipts", overdue_then)
     assert row["deadline_at"] == row["timeout_at"]
+
+
+async def test_listings_of_a_restored_store_get_their_schedules_again(
+    story: Story, sealer: Sealer, empty_of_any_kind: Database, file: Path
+) -> None:
+    project_id = story.project.id
+    stored = {
+        kind: await stored_source(story.database, sealer, project_id, kind) for kind in SourceKind
+    }
+    async with story.database.transaction() as session:
+        await session.execute(update(SOURCES).values(scheduled_version=SOURCES.c.version))
+    await backed_up(story.database, sealer, file)
+
+    await restored(empty_of_any_kind, sealer, file)
+
+    async with empty_of_any_kind.reading() as session:
+        rows = await session.execute(select(SOURCES.c.kind, SOURCES.c.scheduled_version))
+        assert dict(row._tuple() for row in rows) == {
+            kind: 1 if kind.is_webhook else 0 for kind in SourceKind
+        }
+        for source in stored.values():
+            assert await read_secret(session, sealer, source) == SECRET

@@ -22,6 +22,7 @@ from store.people import second_factor as factors
 from store.projects import data_keys, projects, signing_secrets
 from store.schema import tables
 from tests.support.given import new_receipt
+from tests.support.sources import stored_source
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 # Bytes that hold no secret: an answer as it was sent.
@@ -31,6 +32,7 @@ SEALED = {
     ("signing_secrets", "sealed"),
     ("receipts", "payload"),
     ("alert_destinations", "sealed_target"),
+    ("sources", "sealed_secret"),
     ("totp_factors", "data_key"),
     ("totp_factors", "sealed"),
 }
@@ -51,7 +53,7 @@ class Sealed:
 
 
 async def make_project(database: Database, sealer: Sealer, name: str) -> ProjectId:
-    """A project with two signing secrets, two payloads and two secret alert destinations, and a
+    """A project with two signing secrets, payloads, secret alert destinations and sources, and a
     user's app, sealed by the real code.
     """
     async with database.transaction() as session:
@@ -90,6 +92,8 @@ async def make_project(database: Database, sealer: Sealer, name: str) -> Project
     await committer.stop()
     async with database.transaction() as session:
         await factors.begin_totp(session, sealer, UserId(f"usr_of_{project_id}"), now=NOW)
+    for _ in range(2):
+        await stored_source(database, sealer, project_id)
     return project_id
 
 
@@ -104,6 +108,7 @@ async def all_sealed(database: Database) -> list[Sealed]:
             ("signing_secrets", "sealed", "id"),
             ("receipts", "payload", "event_id"),
             ("alert_destinations", "sealed_target", "id"),
+            ("sources", "sealed_secret", "id"),
         ):
             rows = await session.execute(
                 text(f"SELECT project_id, {row_id} AS row_id, {column} AS content FROM {table}")
@@ -148,7 +153,7 @@ async def test_ciphertext_opens_only_in_its_own_location(
     found = await all_sealed(database)
 
     assert {(one.table, one.column) for one in found} == SEALED
-    assert len(found) == 2 + 2 * 2 + 2 * 2 + 2 * 2 + 2 * 2
+    assert len(found) == 2 + 2 * 2 + 2 * 2 + 2 * 2 + 2 * 2 + 2 * 2
     assert all(opened(sealer, one, one.content) for one in found)
     for here, there in permutations(found, 2):
         with pytest.raises(SealBroken):

@@ -3,7 +3,7 @@
 A secret is read from the variable, or from an option. No command prints it.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -11,7 +11,17 @@ import typer
 from cli.local_operations import cli_actor, find_project, operate
 from cli.options import JsonFlag, ProjectArgument, one_of
 from cli.output import CommandFailed, print_record, print_rows
-from domain.sources.source import ShopifyIdentity, SourceKind
+from cli.sources.options import (
+    EveryMinutes,
+    Expect,
+    Identity,
+    Secret,
+    SilentAfterMinutes,
+    SourceArgument,
+    given_fields,
+    read_expectations,
+)
+from domain.sources.source import SourceKind
 
 if TYPE_CHECKING:
     from domain.projects import Project
@@ -19,52 +29,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Sources: what watches a payment provider.", no_args_is_help=True)
 COLUMNS = ("id", "kind", "name", "state", "last_event_at", "last_listed_at", "problem")
-_EXPECTED_FIELDS = ("event_type", "effect_type", "within_minutes", "reference")
 
 T = TypeVar("T")
-
-SourceArgument = Annotated[
-    str, typer.Argument(metavar="SOURCE_ID", help="The source's id, from `makegood source list`.")
-]
-Expect = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--expect",
-        metavar="TEXT",
-        help="'EVENT_TYPE EFFECT_TYPE [MINUTES [JSON_POINTER]]'; can be repeated. Minutes for the"
-        " app's receipt: 15 by default.",
-    ),
-]
-Secret = Annotated[
-    str | None,
-    typer.Option(
-        "--secret",
-        envvar="MAKEGOOD_SOURCE_SECRET",
-        show_envvar=True,
-        help="The signing secret of a webhook, or the key of a listing. Prefer the variable:"
-        " options stay in the shell's history.",
-    ),
-]
-EveryMinutes = Annotated[
-    int | None, typer.Option(metavar="INT", help="Of a listing: minutes between two. Default: 5.")
-]
-SilentAfterMinutes = Annotated[
-    int | None,
-    typer.Option(metavar="INT", help="Minutes without any event until an alert goes out."),
-]
-Identity = Annotated[
-    ShopifyIdentity | None,
-    typer.Option(
-        metavar="IDENTITY",
-        help=f"Of Shopify: what receipts name as provider_event_id. {one_of(ShopifyIdentity)}",
-    ),
-]
 
 
 @app.command("add")
 def add(
     project: ProjectArgument,
-    kind: Annotated[SourceKind, typer.Argument(metavar="KIND", help=one_of(SourceKind))],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=one_of(SourceKind))],
     name: Annotated[str, typer.Option(help="A name for the source.")],
     expect: Expect = None,
     secret: Secret = None,
@@ -83,12 +55,12 @@ def add(
     from operations.responses.sources import Source
 
     content = {
-        "kind": kind.value,
+        "kind": kind,
         "name": name,
-        "expects": _expects(expect or ()),
+        "expects": read_expectations(expect or ()),
         "shop_domain": shop_domain,
         "account": account,
-        **_given(kind, secret, every_minutes, silent_after_minutes, identity),
+        **given_fields(kind, secret, every_minutes, silent_after_minutes, identity),
     }
     added = _on_project(
         project,
@@ -141,11 +113,11 @@ def set_fields(
 
     async def act(operations: "Operations", found: "Project") -> Any:
         kind = (await operations.sources.read_source(found.id, source_id)).source.kind
-        changes = _given(kind, secret, every_minutes, silent_after_minutes, identity)
+        changes = given_fields(kind, secret, every_minutes, silent_after_minutes, identity)
         if name is not None:
             changes["name"] = name
         if expect:
-            changes["expects"] = _expects(expect)
+            changes["expects"] = read_expectations(expect)
         if never_silent:
             changes["silent_after_minutes"] = None
         return await operations.sources.change_source(
@@ -240,39 +212,3 @@ def _print_source(source: Any, *, as_json: bool) -> None:
     from operations.responses.sources import Source
 
     print_record(Source.of(source).to_json(), as_json=as_json)
-
-
-def _given(
-    kind: SourceKind,
-    secret: str | None,
-    every_minutes: int | None,
-    silent_after_minutes: int | None,
-    identity: ShopifyIdentity | None,
-) -> dict[str, Any]:
-    """The fields of REST that the options name."""
-    fields: Mapping[str, Any] = {
-        "signing_secret" if kind.is_webhook else "api_key": secret,
-        "every_minutes": every_minutes,
-        "silent_after_minutes": silent_after_minutes,
-        "identity": identity and identity.value,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _expects(texts: Sequence[str]) -> list[dict[str, Any]]:
-    """The expectations as REST has them. Validation names what is wrong with one."""
-    return [
-        {
-            name: _number(value) if name == "within_minutes" else value
-            for name, value in zip(_EXPECTED_FIELDS, text.split(maxsplit=3), strict=False)
-        }
-        for text in texts
-    ]
-
-
-def _number(text: str) -> float | str:
-    """The number; other text stays as it is, for the validation to refuse."""
-    try:
-        return float(text)
-    except ValueError:
-        return text

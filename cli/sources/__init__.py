@@ -1,0 +1,1 @@
+"""`makegood source`: its commands and their options."""

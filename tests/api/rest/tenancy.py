@@ -1,0 +1,187 @@
+"""What a key may ask about objects of another project: for each operation, and what it sees."""
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.api.rest.test_sources import new_source
+from tests.api.serving import Json, receipt
+
+IDS = ("project_id", "event_id", "incident_id", "replay_id", "source_id")
+# The year 2100: later than every object.
+AFTER_ALL_MS = 4_102_444_800_000
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The identifiers of one project's objects."""
+
+    project_id: str
+    event_id: str
+    incident_id: str
+    replay_id: str
+    source_id: str
+    provider_event_id: str
+    internal_reference: str
+    entry_hash: str
+
+    def cursor(self, identifier: str) -> str:
+        """A list's cursor after this object: its time in milliseconds, and its id."""
+        position = f"{AFTER_ALL_MS}:{identifier}"
+        return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request; `sees` is the expected outcome."""
+
+    path: str
+    sees: str  # not_found | refused | unknown_parameter | nothing | its own
+    query: Json | None = None
+    body: Json | None = None
+
+
+def lists(path: str, identifier: Callable[[Named], str]) -> Callable[[Named], list[Asked]]:
+    """Requests of a list with each filter that can name a foreign object, and with a foreign
+    cursor.
+    """
+    return lambda of: [
+        Asked(path, "nothing", {"q": identifier(of)}),
+        Asked(path, "nothing", {"q": of.provider_event_id}),
+        Asked(path, "nothing", {"internal_reference": of.internal_reference}),
+        Asked(path, "its own", {"cursor": of.cursor(identifier(of))}),
+        Asked(path, "unknown_parameter", {"project_id": of.project_id, "project": of.project_id}),
+    ]
+
+
+def results(of: Named) -> list[Asked]:
+    failed = {"status": "failed", "error_code": "boom"}
+    return [
+        Asked("/result", "not_found", body={**failed, **ids})
+        for ids in (
+            {"event_id": of.event_id},
+            {"provider_event_id": of.provider_event_id},
+            {"stripe_event_id": of.provider_event_id, "effect_type": "access_unlock"},
+            {
+                "event_id": of.event_id,
+                "provider_event_id": of.provider_event_id,
+                "replay_id": of.replay_id,
+            },
+            {"provider_event_id": "evt_of_the_asker", "replay_id": of.replay_id},
+            {"event_id": of.event_id, "project_id": of.project_id},
+        )
+    ]
+
+
+TABLE: dict[str, Callable[[Named], list[Asked]]] = {
+    "POST /api/v1/result": results,
+    "GET /api/v1/events": lists("/events", lambda of: of.event_id),
+    "GET /api/v1/events/{event_id}": lambda of: [
+        Asked(f"/events/{of.event_id}", "not_found"),
+        Asked(f"/events/{of.event_id}", "unknown_parameter", {"project_id": of.project_id}),
+    ],
+    "GET /api/v1/events/{event_id}/timeline": lambda of: [
+        Asked(f"/events/{of.event_id}/timeline", "not_found"),
+        Asked(
+            f"/events/{of.event_id}/timeline", "unknown_parameter", {"project_id": of.project_id}
+        ),
+    ],
+    "POST /api/v1/events/{event_id}/expire": lambda of: [
+        Asked(f"/events/{of.event_id}/expire", "not_found")
+    ],
+    "POST /api/v1/events/{event_id}/restart": lambda of: [
+        Asked(f"/events/{of.event_id}/restart", "not_found")
+    ],
+    "GET /api/v1/incidents": lists("/incidents", lambda of: of.incident_id),
+    "GET /api/v1/incidents/{incident_id}": lambda of: [
+        Asked(f"/incidents/{of.incident_id}", "not_found")
+    ],
+    "POST /api/v1/incidents/{incident_id}/reprocess": lambda of: [
+        Asked(
+            f"/incidents/{of.incident_id}/reprocess", "not_found", body={"replay_id": of.replay_id}
+        )
+    ],
+    "POST /api/v1/incidents/{incident_id}/resolve": lambda of: [
+        Asked(
+            f"/incidents/{of.incident_id}/resolve",
+            "not_found",
+            body={"reason": "mine now", "project_id": of.project_id},
+        )
+    ],
+    "POST /api/v1/incidents/{incident_id}/acknowledge": lambda of: [
+        Asked(f"/incidents/{of.incident_id}/acknowledge", "not_found")
+    ],
+    "GET /api/v1/early-results": lambda of: [
+        Asked("/early-results", "nothing"),
+        Asked("/early-results", "refused", {"cursor": of.event_id}),
+        Asked("/early-results", "unknown_parameter", {"project_id": of.project_id}),
+    ],
+    "GET /api/v1/sources": lambda of: [
+        Asked("/sources", "nothing"),
+        Asked("/sources", "unknown_parameter", {"project_id": of.project_id}),
+    ],
+    "GET /api/v1/sources/{source_id}": lambda of: [
+        Asked(f"/sources/{of.source_id}", "not_found"),
+        Asked(f"/sources/{of.source_id}", "unknown_parameter", {"project_id": of.project_id}),
+    ],
+    "PATCH /api/v1/sources/{source_id}": lambda of: [
+        Asked(
+            f"/sources/{of.source_id}",
+            "not_found",
+            body={"name": "mine now", "project_id": of.project_id, "id": of.source_id},
+        )
+    ],
+    "DELETE /api/v1/sources/{source_id}": lambda of: [
+        Asked(f"/sources/{of.source_id}", "not_found")
+    ],
+    "POST /api/v1/sources/{source_id}/check": lambda of: [
+        Asked(f"/sources/{of.source_id}/check", "not_found")
+    ],
+    "GET /api/v1/sources/{source_id}/report": lambda of: [
+        Asked(f"/sources/{of.source_id}/report", "not_found"),
+        Asked(f"/sources/{of.source_id}/report", "not_found", {"day": "2026-11-23"}),
+        Asked(
+            f"/sources/{of.source_id}/report", "unknown_parameter", {"project_id": of.project_id}
+        ),
+    ],
+    # Later, because afterwards the caller has a source.
+    "POST /api/v1/sources": lambda of: [
+        Asked(
+            "/sources",
+            "its own",
+            body=new_source(project_id=of.project_id, id=of.source_id, source_id=of.source_id),
+        )
+    ],
+    "GET /api/v1/project": lambda of: [
+        Asked("/project", "unknown_parameter", {"project_id": of.project_id})
+    ],
+    "PATCH /api/v1/project": lambda of: [
+        Asked(
+            "/project",
+            "unknown_parameter",
+            {"project_id": of.project_id},
+            {"project_id": of.project_id, "late_result": "note"},
+        ),
+        Asked("/project", "its own", body={"project_id": of.project_id, "late_result": "note"}),
+    ],
+    "GET /api/v1/audit": lambda of: [
+        Asked("/audit", "nothing", {"actor": of.event_id}),
+        Asked("/audit", "refused", {"cursor": of.entry_hash}),
+        Asked(
+            "/audit", "unknown_parameter", {"project_id": of.project_id, "project": of.project_id}
+        ),
+    ],
+    # Last, because afterwards the caller has an event with this id too.
+    "POST /api/v1/receipt": lambda of: [
+        Asked(
+            "/receipt",
+            "its own",
+            body=receipt(
+                provider_event_id=of.provider_event_id,
+                internal_reference=of.internal_reference,
+                event_id=of.event_id,
+                project_id=of.project_id,
+            ),
+        )
+    ],
+}

@@ -1,0 +1,246 @@
+"""REST of sources: added, read, changed, checked, reported, removed; and named on their events."""
+
+import json
+from typing import Any
+
+import pytest
+
+from domain.projects import CreatedProject
+from domain.sources.events import sightings_of
+from store.crypto.encryption import Sealer
+from store.db.database import Database
+from store.db.sql import SessionStatements
+from store.projects.api_keys import create_key
+from store.sources.sightings import record_sightings
+from store.sources.sources import read_secret, read_source
+from tests.api.serving import Caller, Json
+from tests.support.sources import provider_event
+
+SECRET = "whsec_a-secret-that-is-never-shown"
+FIELDS = [
+    *("id", "kind", "name", "state", "expects", "every_minutes", "silent_after_minutes"),
+    *("shop_domain", "account", "identity", "hook_path", "created_at", "paused_at"),
+    *("last_event_at", "last_listed_at", "listed_until", "silent_since"),
+    *("problem", "problem_detail", "problem_since"),
+]
+UNKNOWN = "src_019ab01c2d3e7f4a8b5c6d7e8f901234"
+
+
+def new_source(**changes: Any) -> Json:
+    content: Json = {
+        "kind": "stripe_webhook",
+        "name": "Payments",
+        "signing_secret": SECRET,
+        "expects": [{"event_type": "invoice.paid", "effect_type": "access_unlock"}],
+    }
+    return {**content, **changes}
+
+
+async def added(caller: Caller, **changes: Any) -> Json:
+    answer = await caller.ask("POST", "/sources", json=new_source(**changes))
+    assert answer.status_code == 201, answer.text
+    found: Json = answer.json()
+    return found
+
+
+async def test_source_is_added_listed_and_read(caller: Caller) -> None:
+    source = await added(caller, silent_after_minutes=60)
+
+    listed = (await caller.ask("GET", "/sources")).json()
+    read = (await caller.ask("GET", f"/sources/{source['id']}")).json()
+
+    assert list(source) == FIELDS
+    assert source["expects"] == [
+        {
+            "event_type": "invoice.paid",
+            "effect_type": "access_unlock",
+            "within_minutes": 15,
+            "reference": None,
+            "livemode": False,
+        }
+    ]
+    assert (source["state"], source["hook_path"]) == ("new", f"/hooks/{source['id']}")
+    assert listed == {"data": [source], "has_more": False, "next_cursor": None}
+    assert read == source | {"gaps": []}
+
+
+async def test_no_answer_log_or_error_has_the_secret(
+    caller: Caller, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = await added(caller)
+    path = f"/sources/{source['id']}"
+    answers = [
+        await caller.ask("GET", "/sources"),
+        await caller.ask("GET", path),
+        await caller.ask("PATCH", path, json={"signing_secret": f"{SECRET}-next"}),
+        await caller.ask("PATCH", path, json={"signing_secret": f"{SECRET} with blanks"}),
+        await caller.ask("POST", "/sources", json=new_source(kind="stripe_api", api_key=SECRET)),
+        await caller.ask("POST", f"{path}/check"),
+        await caller.ask("GET", f"{path}/report"),
+        await caller.ask("GET", "/audit"),
+        await caller.ask("DELETE", path),
+    ]
+
+    texts = [json.dumps(source), caplog.text, *capfd.readouterr()]
+    texts += [answer.text for answer in answers]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 422, 422, *[200] * 4]
+    assert [text for text in texts if SECRET in text] == []
+
+
+async def test_source_is_changed_paused_and_resumed(caller: Caller) -> None:
+    source = await added(caller)
+    path = f"/sources/{source['id']}"
+
+    changed = (await caller.ask("PATCH", path, json={"name": "Neu", "paused": True})).json()
+    resumed = (await caller.ask("PATCH", path, json={"paused": False})).json()
+
+    assert changed["paused_at"] is not None
+    assert changed == source | {
+        "name": "Neu",
+        "state": "paused",
+        "paused_at": changed["paused_at"],
+    }
+    assert resumed == source | {"name": "Neu"}
+
+
+async def test_changed_secret_is_stored(
+    caller: Caller, database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
+    source = await added(caller)
+
+    await caller.ask("PATCH", f"/sources/{source['id']}", json={"signing_secret": "whsec_next-one"})
+
+    async with database.reading() as session:
+        stored = await read_source(session, project.project.id, source["id"])
+        assert await read_secret(session, sealer, stored) == "whsec_next-one"
+
+
+async def test_bad_fields_are_named(caller: Caller) -> None:
+    answer = await caller.ask(
+        "POST", "/sources", json=new_source(every_minutes=5, expects=[{"event_type": "x"}])
+    )
+    headers = {"Content-Type": "application/json"}
+    unreadable = await caller.ask("POST", "/sources", content=b'{"kind": "str', headers=headers)
+
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == [
+        "/expects/0/event_type",
+        "/expects/0/effect_type",
+    ]
+    assert unreadable.status_code == 422
+    assert (await caller.ask("GET", "/sources")).json()["data"] == []
+
+
+async def test_removed_source_is_gone(caller: Caller) -> None:
+    source = await added(caller)
+    path = f"/sources/{source['id']}"
+
+    removed = await caller.ask("DELETE", path)
+
+    assert (removed.status_code, removed.json()) == (200, {"id": source["id"], "removed": True})
+    assert (await caller.ask("GET", "/sources")).json()["data"] == []
+    for method, where in (
+        ("GET", path),
+        ("PATCH", path),
+        ("DELETE", path),
+        ("POST", f"{path}/check"),
+        ("GET", f"{path}/report"),
+    ):
+        options = {"json": {"name": "x"}} if method == "PATCH" else {}
+        answer = await caller.ask(method, where, **options)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), (method, where)
+
+
+@pytest.mark.parametrize("scope", ["ingest", "read", "operate"])
+async def test_only_admins_use_sources(
+    caller: Caller, database: Database, sealer: Sealer, project: CreatedProject, scope: Any
+) -> None:
+    async with database.transaction() as session:
+        _, api_key = await create_key(
+            session,
+            sealer,
+            project_id=project.project.id,
+            label="other",
+            scopes=frozenset({scope}),
+            now=await database.now(session),
+        )
+    source = await added(caller)
+    path, other = f"/sources/{source['id']}", caller.with_key(api_key)
+
+    answers = [
+        await other.ask("GET", "/sources"),
+        await other.ask("POST", "/sources", json=new_source()),
+        await other.ask("GET", path),
+        await other.ask("PATCH", path, json={"name": "x"}),
+        await other.ask("DELETE", path),
+        await other.ask("POST", f"{path}/check"),
+        await other.ask("GET", f"{path}/report"),
+    ]
+
+    assert [answer.status_code for answer in answers] == [403] * 7
+    assert (await caller.ask("GET", "/sources")).json()["data"] == [source]
+
+
+async def test_report_of_a_day_and_the_event_name_what_the_source_saw(
+    caller: Caller, database: Database, project: CreatedProject
+) -> None:
+    made = await added(caller)
+    async with database.transaction() as session:
+        source = await read_source(session, project.project.id, made["id"])
+        now = await database.now(session)
+        events = [provider_event(occurred_at=now), provider_event(occurred_at=now)]
+        st = SessionStatements(session)
+        await record_sightings(st, source, sightings_of(source, events), now)
+    event_id = await caller.accept(
+        provider_event_id=events[0].id, event_type="invoice.paid", occurred_at="2026-11-23T11:13Z"
+    )
+
+    report = (await caller.ask("GET", f"/sources/{made['id']}/report")).json()
+    event = (await caller.ask("GET", f"/events/{event_id}")).json()
+    unseen = (await caller.ask("GET", f"/events/{await caller.accept()}")).json()
+
+    assert {name: report[name] for name in ("events", "receipts", "awaited_receipts")} == {
+        "events": 2,
+        "receipts": 1,
+        "awaited_receipts": 1,
+    }
+    sums = {"events": 9_800, "missing_receipts": 0, "missing_results": 0}
+    assert report["amounts"] == [{"currency": "USD", **sums}]
+    (seen,) = event["sources"]
+    assert list(seen) == ["source_id", "name", "kind", "occurred_at", "seen_at"]
+    assert (seen["source_id"], seen["name"], seen["kind"]) == (
+        made["id"],
+        "Payments",
+        "stripe_webhook",
+    )
+    assert unseen["sources"] == []
+
+
+@pytest.mark.parametrize(
+    ("day", "code"),
+    [
+        ("", "too_short"),
+        ("yesterday", "invalid_format"),
+        ("2026-02-30", "invalid_format"),
+        ("20261123", "invalid_format"),
+        ("٢٠٢٦-١١-٢٣", "invalid_format"),
+        ("0001-01-01", "out_of_range"),
+        ("9999-12-31", "out_of_range"),
+        ("x" * 300, "too_long"),
+    ],
+)
+async def test_bad_day_is_refused(caller: Caller, day: str, code: str) -> None:
+    source = await added(caller)
+
+    answer = await caller.ask("GET", f"/sources/{source['id']}/report", params={"day": day})
+
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert (error["pointer"], error["code"]) == ("/day", code)
+
+
+@pytest.mark.parametrize("source_id", [UNKNOWN, "x", "%00", "😀", "x" * 300])
+async def test_unknown_source_of_any_shape_is_not_found(caller: Caller, source_id: str) -> None:
+    answer = await caller.ask("GET", f"/sources/{source_id}")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

@@ -1,0 +1,133 @@
+"""`makegood source` on a real store, on SQLite and PostgreSQL. No command prints a secret."""
+
+from typing import Any
+
+import pytest
+
+from tests.cli.makegood import Done, Makegood
+
+SECRET = "whsec_a-secret-that-is-never-printed"
+EXPECT = ("--expect", "invoice.paid access_unlock")
+
+
+def shop(makegood: Makegood) -> None:
+    assert makegood("project", "create", "shop", "--mode", "test").code == 0
+
+
+def add(makegood: Makegood, *arguments: str, secret: str = SECRET, kind: str = "") -> Done:
+    given = ("source", "add", "shop", kind or "stripe_webhook", "--name", "Payments", *arguments)
+    return makegood(*given, "--json", MAKEGOOD_SOURCE_SECRET=secret)
+
+
+def test_source_is_added_listed_changed_and_removed(makegood: Makegood) -> None:
+    shop(makegood)
+
+    added = add(makegood, *EXPECT, "--silent-after-minutes", "60").json
+    on_it = ("shop", added["id"], "--json")
+    expect = ("--expect", "charge.refunded credit_deduction 0.5 /data/object/metadata/my id")
+    changed = makegood("source", "set", *on_it, "--name", "Neu", "--never-silent", *expect).json
+    paused = makegood("source", "pause", *on_it).json
+    resumed = makegood("source", "resume", *on_it).json
+    listed = makegood("source", "list", "shop", "--json").json
+    shown = makegood("source", "show", *on_it).json
+    report = makegood("source", "report", *on_it).json
+    removed = makegood("source", "remove", *on_it).json
+
+    assert (added["kind"], added["silent_after_minutes"]) == ("stripe_webhook", 60)
+    assert (changed["name"], changed["silent_after_minutes"]) == ("Neu", None)
+    assert changed["expects"] == [
+        {
+            "event_type": "charge.refunded",
+            "effect_type": "credit_deduction",
+            "within_minutes": 0.5,
+            "reference": "/data/object/metadata/my id",
+            "livemode": False,
+        }
+    ]
+    assert (paused["state"], resumed["state"]) == ("paused", "new")
+    assert listed["data"] == [resumed]
+    assert shown == resumed | {"gaps": []}
+    assert (report["events"], report["amounts"]) == (0, [])
+    assert removed == {"id": added["id"], "removed": True}
+    assert makegood("source", "list", "shop", "--json").json["data"] == []
+    assert makegood("source", "show", *on_it).code == 3
+
+
+def test_every_option_of_a_listing_is_taken(sqlite_makegood: Makegood) -> None:
+    shop(sqlite_makegood)
+    options: tuple[str, ...] = ("--every-minutes", "10", "--account", "acct_1", *EXPECT)
+
+    stripe = add(sqlite_makegood, *options, kind="stripe_api", secret="rk_test_abc").json
+    shopify = add(
+        sqlite_makegood,
+        *("--shop-domain", "a.myshopify.com", "--identity", "event_id"),
+        *("--expect", "orders/paid access_unlock"),
+        kind="shopify_webhook",
+    ).json
+
+    assert (stripe["every_minutes"], stripe["account"]) == (10, "acct_1")
+    assert (shopify["shop_domain"], shopify["identity"]) == ("a.myshopify.com", "event_id")
+
+
+def test_check_of_a_webhook_that_heard_nothing_exits_1(sqlite_makegood: Makegood) -> None:
+    shop(sqlite_makegood)
+    source_id = add(sqlite_makegood, *EXPECT).json["id"]
+
+    done = sqlite_makegood("source", "check", "shop", source_id)
+
+    assert done.code == 1
+    assert "ok " in done.out
+    assert done.err.startswith("makegood: the check failed: No event has come yet.")
+
+
+def test_no_command_prints_the_secret(sqlite_makegood: Makegood) -> None:
+    shop(sqlite_makegood)
+    added = add(sqlite_makegood, *EXPECT)
+    on_it = ("shop", added.json["id"])
+    wrong: dict[str, Any] = {"MAKEGOOD_SOURCE_SECRET": f"{SECRET} with blanks"}
+
+    done = [
+        added,
+        add(sqlite_makegood, *EXPECT, kind="stripe_api"),
+        sqlite_makegood("source", "set", *on_it, MAKEGOOD_SOURCE_SECRET=f"{SECRET}2"),
+        sqlite_makegood("source", "set", *on_it, **wrong),
+        *(sqlite_makegood("source", name, *on_it) for name in ("show", "check", "remove")),
+        sqlite_makegood("audit", "list"),
+    ]
+
+    assert [one.code for one in done] == [0, 2, 0, 2, 0, 1, 0, 0]
+    assert [one for one in done if SECRET in one.out + one.err] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "expects: "),
+        (("--expect", "invoice.paid"), "expects/0/effect_type: "),
+        (("--expect", "invoice.paid access_unlock soon"), "expects/0/within_minutes: "),
+        (("--expect", "invoice.paid access_unlock 15 data"), "expects/0/reference: "),
+        (("--every-minutes", "5", *EXPECT), "every_minutes: "),
+        (("--shop-domain", "a.myshopify.com", *EXPECT), "shop_domain: "),
+    ],
+)
+def test_refused_value_names_its_field(
+    sqlite_makegood: Makegood, arguments: tuple[str, ...], expected: str
+) -> None:
+    shop(sqlite_makegood)
+
+    done = add(sqlite_makegood, *arguments)
+
+    assert done.code == 2
+    assert done.err.startswith(f"makegood: {expected}")
+    assert done.err.count("\n") == 1
+
+
+def test_unknown_source_and_day_are_said_so(sqlite_makegood: Makegood) -> None:
+    shop(sqlite_makegood)
+    source_id = add(sqlite_makegood, *EXPECT).json["id"]
+
+    unknown = sqlite_makegood("source", "report", "shop", "src_unknown")
+    day = sqlite_makegood("source", "report", "shop", source_id, "--day", "2020-01-01")
+
+    assert (unknown.code, day.code) == (3, 2)
+    assert day.err == "makegood: day: Must be one of the last 40 days (UTC).\n"
