@@ -1,6 +1,6 @@
 """Builds the application from its dependencies: ingest, REST, health, reference and console.
 
-The two POSTs of ingest bypass FastAPI. All other requests pass one middleware
+The two POSTs of ingest and those of hooks bypass FastAPI. All others pass one middleware
 (`api.middleware`). The lifespan starts the committer and the heartbeat before the first request,
 and stops both in reverse order. The committer's start credits an outage to deadlines.
 """
@@ -25,6 +25,10 @@ from api.console.routes import console_router
 from api.console.sign_in.oidc_provider import OidcProvider
 from api.health.heartbeat import ApiHeartbeat
 from api.health.routes import Health, health_router
+from api.hooks.endpoint import PREFIX as HOOKS
+from api.hooks.endpoint import HookEndpoint, HookParts
+from api.hooks.health import HookHealth, health_recorder
+from api.hooks.known_sources import KnownSources, source_finder
 from api.http.compression import CompressionMiddleware
 from api.http.metrics import Counts
 from api.http.path_prefix import prefix_of, without_prefix
@@ -47,10 +51,15 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 class Application(FastAPI):
-    """FastAPI, with the two POSTs of ingest dispatched before the framework."""
+    """FastAPI, with the POSTs of ingest and of hooks dispatched before the framework."""
 
     def __init__(
-        self, *, ingest: dict[str, IngestEndpoint], path_prefix: str, lifespan: Lifespan
+        self,
+        *,
+        ingest: dict[str, IngestEndpoint],
+        hook: HookEndpoint,
+        path_prefix: str,
+        lifespan: Lifespan,
     ) -> None:
         super().__init__(
             openapi_url=None,
@@ -60,6 +69,7 @@ class Application(FastAPI):
             lifespan=lifespan,
         )
         self.ingest = ingest
+        self.hook = hook
         self.path_prefix = path_prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,6 +78,8 @@ class Application(FastAPI):
         is_post = scope["type"] == "http" and scope["method"] == "POST"
         if is_post and (endpoint := self.ingest.get(scope["path"])) is not None:
             await endpoint(scope, receive, send)
+        elif is_post and scope["path"].startswith(HOOKS):
+            await self.hook(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
@@ -83,11 +95,14 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
     )
     limit = RateLimit(rate=settings.rate_limit, burst=settings.rate_burst, clock=clock)
     authenticator = Authenticator(keys=key_cache, limit=limit)
+    sources = KnownSources(find=source_finder(parts.database, parts.sealer), clock=clock)
+    hook_health = HookHealth(record=health_recorder(parts.database), clock=clock)
     operations = Operations.build(
         database=parts.database,
         sealer=parts.sealer,
         judge_repair_url=parts.judge_repair_url,
-        on_project_change=key_cache.forget,
+        on_project_change=partial(_forget, key_cache, sources),
+        on_source_change=sources.forget,
         provider_check=parts.provider_check,
     )
     health = Health(database=parts.database)
@@ -99,10 +114,22 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
         sealer=parts.sealer,
     )
     console = Console(_console_dependencies(parts, operations, health, heartbeat.store_now))
+    hook_parts = HookParts(
+        sources=sources,
+        health=hook_health,
+        # Of its own: a flood of deliveries must not refuse the project's receipts.
+        limit=RateLimit(rate=settings.rate_limit, burst=settings.rate_burst, clock=clock),
+        store=parts.committer.hooks.accept,
+        note_heard=parts.committer.hooks.note_heard,
+        now=heartbeat.store_now,
+    )
     app = Application(
         ingest=_ingest(parts, authenticator, problems, counts),
+        hook=HookEndpoint(
+            hook_parts, problems=problems, counts=counts, always=always(settings.public_url)
+        ),
         path_prefix=prefix_of(settings.public_url),
-        lifespan=_lifespan(parts, heartbeat),
+        lifespan=_lifespan(parts, heartbeat, hook_health),
     )
     app.state.trusted_proxies = parts.settings.trusted_proxies
     app.state.shared = RestContext(operations=operations, authenticator=authenticator)
@@ -127,6 +154,7 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
     app.add_middleware(
         ErrorBoundaryMiddleware,
         ingest_paths=frozenset(app.ingest),
+        hooks=HOOKS,
         problems=problems,
         counts=counts,
         always=always(settings.public_url),
@@ -162,7 +190,12 @@ def _ingest(
     }
 
 
-def _lifespan(parts: AppDependencies, heartbeat: ApiHeartbeat) -> Lifespan:
+def _forget(key_cache: ApiKeyCache, sources: KnownSources, project_id: ProjectId) -> None:
+    key_cache.forget(project_id)
+    sources.forget_project(project_id)
+
+
+def _lifespan(parts: AppDependencies, heartbeat: ApiHeartbeat, hook_health: HookHealth) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await parts.committer.start(outage_seconds=parts.settings.outage_seconds)
@@ -171,6 +204,7 @@ def _lifespan(parts: AppDependencies, heartbeat: ApiHeartbeat) -> Lifespan:
             yield
         finally:
             await heartbeat.stop()
+            await hook_health.stop()
             await parts.committer.stop()
 
     return lifespan

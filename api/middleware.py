@@ -1,4 +1,4 @@
-"""The middleware around all routes except the two POSTs of ingest.
+"""The middleware around all routes except the POSTs of ingest and of hooks.
 
 It has four tasks:
 
@@ -35,19 +35,23 @@ logger = structlog.get_logger(__name__)
 
 
 class ErrorBoundaryMiddleware:
-    """ASGI middleware. It refuses all methods on `ingest_paths`, whose POSTs never reach it."""
+    """ASGI middleware. It refuses all methods on `ingest_paths` and below `hooks`.
+
+    Their POSTs never reach it.
+    """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
         ingest_paths: frozenset[str],
+        hooks: str,
         problems: Problems,
         counts: Counts,
         always: tuple[Header, ...],
         page: RenderPage,
     ) -> None:
-        self._app, self._ingest_paths = app, ingest_paths
+        self._app, self._ingest_paths, self._hooks = app, ingest_paths, hooks
         self._always, self._page = always, page
         self._problems, self._counts = problems, counts
         self._durations = counts.durations.labels(OTHER)
@@ -72,8 +76,10 @@ class ErrorBoundaryMiddleware:
         )
         scope.setdefault("state", {})["request_id"] = response.request_id
         try:
-            if scope["path"] in self._ingest_paths:
+            if scope["path"] in self._ingest_paths or scope["path"].startswith(self._hooks):
                 detail = "This path supports POST only. Send receipts and results by POST."
+                if scope["path"].startswith(self._hooks):
+                    detail = "This path supports POST only. The provider delivers events by POST."
                 await self._refuse(response, Code.METHOD_NOT_ALLOWED, detail, [(b"allow", b"POST")])
             else:
                 check_content_length(head.content_length)

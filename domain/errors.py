@@ -11,6 +11,7 @@
     ├── PayloadTooLarge         payload_too_large
     ├── TooManyFields           too_many_fields
     ├── MissingIdempotencyKey   missing_idempotency_key
+    ├── BadSignature            bad_signature
     ├── IdempotencyConflict     idempotency_conflict
     ├── IdempotencyInProgress   idempotency_in_progress
     ├── ReceiptConflict         receipt_conflict
@@ -46,6 +47,7 @@ class Code(StrEnum):
     PAYLOAD_TOO_LARGE = "payload_too_large"
     TOO_MANY_FIELDS = "too_many_fields"
     MISSING_IDEMPOTENCY_KEY = "missing_idempotency_key"
+    BAD_SIGNATURE = "bad_signature"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     IDEMPOTENCY_IN_PROGRESS = "idempotency_in_progress"
     RECEIPT_CONFLICT = "receipt_conflict"
@@ -151,6 +153,12 @@ class MissingIdempotencyKey(Refusal):
     """The Idempotency-Key header must be 1 to 255 printable characters."""
 
     code = Code.MISSING_IDEMPOTENCY_KEY
+
+
+class BadSignature(Refusal):
+    """No signature of the provider fits this body."""
+
+    code = Code.BAD_SIGNATURE
 
 
 class IdempotencyConflict(Refusal):

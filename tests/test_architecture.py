@@ -88,6 +88,7 @@ INSIDE = {
     "api/http": set(),
     "api/auth": {"api/http"},
     "api/ingest": {"api/http", "api/auth"},
+    "api/hooks": {"api/http", "api/auth", "api/ingest"},
     "api/rest": {"api/http", "api/auth", "api/ingest"},
     "api/health": {"api/http", "api/auth"},
     "api/console": {"api/http", "api/auth"},
@@ -148,6 +149,7 @@ TEMPORAL_CLOCK = {"workflow.now", "workflow.uuid4"}
 # Process edges: what fails there is logged, answered or tried again, and the process goes on.
 CATCHES_EVERYTHING = {
     "store/ingest/group_commit.py": "a request that cannot be stored fails alone",
+    "store/ingest/hooks.py": "a delivery that cannot be stored fails alone",
     "store/ingest/heartbeat.py": "a heartbeat that fails is written later, or is an outage",
     "activities/alerts/send.py": "an alert whose facts cannot be read is sent with its ids only",
     "activities/alerts/delivery.py": (
@@ -173,6 +175,7 @@ CATCHES_EVERYTHING = {
     "worker/loops/retention.py": "what cannot be purged now does not end the worker",
     "api/middleware.py": "a bug is a 500 with a request id",
     "api/ingest/endpoint.py": "a bug in the hot path is a 500 with a request id",
+    "api/hooks/endpoint.py": "a bug in a provider's delivery is a 500 with a request id",
     "api/health/heartbeat.py": "a failed heartbeat does not end the loop",
     "cli/doctor/run.py": (
         "a check that breaks is a failure of its own, and does not stop the others"

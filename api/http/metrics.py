@@ -1,11 +1,13 @@
 """The metrics of this process for Prometheus, as counters and histograms of its client library.
 
-An application has one `Counts`, which `api.ingest.endpoint` and `api.middleware` update. Gauges of
-the store (open incidents, outbox) are read by `api.health.routes` at each scrape, as `StoreGauges`.
+An application has one `Counts`, which the endpoints of ingest and of hooks and `api.middleware`
+update. Gauges of the store (open incidents, outbox) are read by `api.health.routes` at each scrape,
+as `StoreGauges`.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,7 +22,9 @@ from prometheus_client.registry import Collector
 from store.maintenance.metrics import SOURCE_FIGURE
 
 INGEST_ENDPOINTS = ("receipt", "result")
-# All requests but those of ingest.
+# Deliveries of providers to `/hooks/{source_id}`.
+HOOK = "hook"
+# All requests but those of ingest and of hooks.
 OTHER = "other"
 DURATION_BOUNDS_SECONDS = (
     0.001,
@@ -37,6 +41,16 @@ DURATION_BOUNDS_SECONDS = (
     5.0,
     10.0,
 )
+
+
+class HookOutcome(StrEnum):
+    """What a delivery with a good signature made, as a label."""
+
+    STORED = "stored"
+    IGNORED = "ignored"
+    """Nothing expects it: another type, mode or shop."""
+    PAUSED = "paused"
+    UNREADABLE = "unreadable"
 
 
 class Counts:
@@ -71,14 +85,22 @@ class Counts:
             buckets=DURATION_BOUNDS_SECONDS,
             registry=self.registry,
         )
+        self.hooks = Counter(
+            "makegood_hooks",
+            "Deliveries of providers with a good signature, by outcome.",
+            ("outcome",),
+            registry=self.registry,
+        )
         self._show_zeros()
 
     def _show_zeros(self) -> None:
         for endpoint in INGEST_ENDPOINTS:
             self.accepted.labels(endpoint)
             self.replayed.labels(endpoint)
-        for endpoint in (*INGEST_ENDPOINTS, OTHER):
+        for endpoint in (*INGEST_ENDPOINTS, HOOK, OTHER):
             self.durations.labels(endpoint)
+        for outcome in HookOutcome:
+            self.hooks.labels(outcome.value)
 
     @property
     def accepted_total(self) -> int:

@@ -86,7 +86,8 @@ PROBLEM_TYPES: dict[Code, ProblemType] = {
         413,
         "Body too large",
         False,
-        "The body is larger than 64 KiB. A result may have 1 MiB with its error texts.",
+        "The body is larger than 64 KiB. A result may have 1 MiB with its error texts, "
+        "and a provider's delivery to a hook 2 MiB.",
         "Omit or shorten `payload`. No other field comes near this size.",
     ),
     Code.TOO_MANY_FIELDS: ProblemType(
@@ -104,6 +105,15 @@ PROBLEM_TYPES: dict[Code, ProblemType] = {
         "or contains characters that are not printable.",
         "Send a key of 1 to 255 printable characters. "
         "Use the same key for retries of a request, and another key for every other request.",
+    ),
+    Code.BAD_SIGNATURE: ProblemType(
+        400,
+        "Signature does not fit",
+        False,
+        "A delivery to `/hooks/…` has no signature, or none that fits the source's signing secret, "
+        "or one that is older than five minutes.",
+        "Save the signing secret of this endpoint in the source. Check the server's clock, and "
+        "that no proxy changes the body.",
     ),
     Code.IDEMPOTENCY_CONFLICT: ProblemType(
         409,

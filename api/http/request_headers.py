@@ -24,7 +24,7 @@ MAXIMUM_RESULT_BYTES = 1024 * 1024
 MAXIMUM_IDEMPOTENCY_KEY_CHARACTERS = 255
 
 # Their errors are problem documents, even for a browser.
-_PROGRAM_PATHS = ("/api/", "/v1/", "/livez", "/readyz", "/metrics", "/openapi.json")
+_PROGRAM_PATHS = ("/api/", "/v1/", "/hooks/", "/livez", "/readyz", "/metrics", "/openapi.json")
 # Named in a refusal, which never repeats other text that was sent.
 _KNOWN_CODINGS = {b"gzip", b"x-gzip", b"deflate", b"br", b"zstd", b"compress"}
 

@@ -208,19 +208,19 @@ class IngestEndpoint:
 
     def _refused(self, refusal: Refusal, head: RequestHead, request_id: str) -> Reply:
         body = self._problems.body_of(refusal, request_id=request_id)
-        return _problem(refusal.code, headers_of(refusal), body, head)
+        return problem_reply(refusal.code, headers_of(refusal), body, head)
 
     def _failed(self, head: RequestHead, request_id: str) -> Reply:
         detail = "An internal error occurred. Send the same request with the same key again."
         body = self._problems.body(Code.INTERNAL_ERROR, request_id=request_id, detail=detail)
-        return _problem(Code.INTERNAL_ERROR, [], body, head)
+        return problem_reply(Code.INTERNAL_ERROR, [], body, head)
 
 
 def new_request_id() -> str:
     return f"req_{uuid_utils.uuid7().hex}"
 
 
-def _problem(code: Code, extra: list[Header], body: bytes, head: RequestHead) -> Reply:
+def problem_reply(code: Code, extra: list[Header], body: bytes, head: RequestHead) -> Reply:
     type_header = (b"content-type", error_media_type(head.accept))
     length = (b"content-length", str(len(body)).encode())
     return Reply(status_of(code), [type_header, length, *extra], body, code)

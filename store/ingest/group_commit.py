@@ -12,8 +12,8 @@ the next one, so many requests share one sync to disk.
 4. The queue is bounded. If it is full, or the store cannot commit, a request gets `unavailable`.
 
 `store.ingest.batch` writes the rows, and `store.ingest.connection` opens the transactions. Between
-batches the committer writes the ingest heartbeat (`store.ingest.heartbeat`), which the outage
-credit depends on.
+batches the committer writes the ingest heartbeat, which the outage credit depends on, and what
+providers delivered (`store.ingest.hooks`).
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from store.db.database import Clock
 from store.ingest.batch import process_batch, try_fast_insert
 from store.ingest.connection import IngestConnection, LockTimeout, is_store_failure, is_transient
 from store.ingest.heartbeat import IngestHeartbeat
+from store.ingest.hooks import HookQueue
 from store.ingest.in_flight import RETRY_AFTER_SECONDS, InFlight, Pending
 from store.ingest.locked_names import LockedNames, names_of
 from store.ingest.outcomes import IngestOutcomes
@@ -58,7 +59,7 @@ class _Outcome(Enum):
 
 
 class Committer:
-    """The one writer of an API process for receipts and results."""
+    """The one writer of an API process for receipts and results; `hooks` for deliveries."""
 
     def __init__(self, connection: IngestConnection, clock: Clock) -> None:
         self._connection = connection
@@ -74,6 +75,7 @@ class Committer:
         self._heartbeat = IngestHeartbeat(
             connection, clock, self._outcomes, on_due=self._has_work.set
         )
+        self.hooks = HookQueue(connection, clock, on_work=self._has_work.set)
 
     async def start(self, *, outage_seconds: int | None = None) -> None:
         """Begin to commit.
@@ -87,6 +89,7 @@ class Committer:
     async def stop(self) -> None:
         """Commit the pending requests, then close the connection."""
         self._is_stopping = True
+        self.hooks.stop()
         self._has_work.set()
         if self._task is not None:
             await self._task
@@ -121,15 +124,16 @@ class Committer:
         self._outcomes.count_unserved(endpoint)
 
     async def _run(self) -> None:
-        while not (self._is_stopping and not self._queue):
+        while not (self._is_stopping and not self._queue and not self.hooks):
             await self._has_work.wait()
             self._has_work.clear()
             await self._heartbeat.write_if_due()
-            while self._queue:
+            while self._queue or self.hooks:
                 await self._heartbeat.write_if_due()
                 await self._collect()
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_LIMIT))]
                 await self._commit(batch)
+                await self.hooks.write_some()
 
     async def _collect(self) -> None:
         """Let requests that are ready join the batch, without waiting for others."""

@@ -21,6 +21,7 @@ CONTRACT = {
     "payload_too_large",
     "too_many_fields",
     "missing_idempotency_key",
+    "bad_signature",
     "idempotency_conflict",
     "idempotency_in_progress",
     "receipt_conflict",

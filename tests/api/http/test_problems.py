@@ -109,6 +109,7 @@ PROVOKED: dict[Code, Callable[[Caller], Awaitable[httpx.Response]]] = {
 }
 # Codes that need another application or project have a separate test below.
 ELSEWHERE = {
+    Code.BAD_SIGNATURE,  # tests/api/hooks/test_endpoint.py
     Code.FORBIDDEN,
     Code.SUBSCRIPTION_REQUIRED,
     Code.RATE_LIMITED,

@@ -43,7 +43,7 @@ def test_what_the_package_of_stripe_signs_is_genuine(body: str, secret: str) -> 
 @given(
     st.lists(
         st.sampled_from(
-            ["v1=" + "0" * 64, "v0=abc", "v1=", "v1", "t=12", "t=", "t", "", "=", "v1=é", " v1=a"]
+            ["v1=" + "0" * 64, "v0=abc", "v1=", "v2", "t=12", "t=", "", "=", "é=", " v1=a"]
         )
         | st.just(signed().split(",")[0])
         | st.just(signed().split(",")[1])
@@ -54,13 +54,18 @@ def test_every_header_gets_the_verdict_of_the_package_of_stripe(items: list[str]
     try:
         WebhookSignature.verify_header(BODY, header, SECRET)
         is_genuine = True
-    except (SignatureVerificationError, TypeError):  # compare_digest refuses what is not ASCII
+    except SignatureVerificationError:
         is_genuine = False
 
     check = verify_stripe(header, BODY.encode(), [SECRET], NOW)
 
-    is_of_twelve = "t=12" in items and check is SignatureCheck.STALE
-    assert bool(check) is is_genuine or is_of_twelve
+    assert bool(check) is is_genuine
+
+
+@pytest.mark.parametrize("item", ["v1", "v1=é", "v1=a=b"])
+def test_an_odd_signature_beside_a_good_one_changes_nothing(item: str) -> None:
+    """The package of Stripe breaks on the first two, which Stripe never sends."""
+    assert verify_stripe(f"{signed()},{item}", BODY.encode(), [SECRET], NOW)
 
 
 @given(texts, st.binary(), st.lists(texts))
