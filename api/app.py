@@ -103,6 +103,7 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
         judge_repair_url=parts.judge_repair_url,
         on_project_change=partial(_forget, key_cache, sources),
         provider_check=parts.provider_check,
+        on_source_change=sources.forget,
     )
     health = Health(database=parts.database)
     heartbeat = ApiHeartbeat(
@@ -191,7 +192,7 @@ def _ingest(
 
 def _forget(key_cache: ApiKeyCache, sources: KnownSources, project_id: ProjectId) -> None:
     key_cache.forget(project_id)
-    sources.forget(project_id)
+    sources.forget_project(project_id)
 
 
 def _lifespan(parts: AppDependencies, heartbeat: ApiHeartbeat, hook_health: HookHealth) -> Lifespan:

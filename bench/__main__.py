@@ -13,6 +13,7 @@ from tests.support.processes import ROOT, python
 
 PROGRAMS = (
     "ingest",
+    "hooks",
     "syncs",
     "dispatch",
     "lag",

@@ -7,6 +7,8 @@ line.
 
 import argparse
 import asyncio
+import hashlib
+import hmac
 import json
 import secrets
 import time
@@ -30,30 +32,56 @@ def receipt_body(number: str) -> bytes:
     return json.dumps(receipt).encode()
 
 
+def delivery_body(number: str) -> bytes:
+    """The body of a Stripe event with this number, of about the size of an invoice."""
+    item = {"object": "invoice", "id": f"in_{number}", "amount_paid": 1999, "currency": "usd"}
+    event = {
+        "id": f"evt_{number}",
+        "object": "event",
+        "created": int(time.time()),
+        "data": {"object": item | {"lines": ["x" * 100] * 25}},
+        "livemode": True,
+        "type": "invoice.paid",
+    }
+    return json.dumps(event).encode()
+
+
+def _signature(body: bytes, secret: str) -> str:
+    at = int(time.time())
+    digest = hmac.digest(secret.encode(), f"{at}.".encode() + body, hashlib.sha256)
+    return f"t={at},v1={digest.hex()}"
+
+
 async def call(
     host: str,
     port: int,
     path: str,
     key: str,
+    secret: str | None,
     until: float,
     limit: int,
     took_ms: list[float],
     bad: list[int],
 ) -> None:
-    """Send receipts one after another until the time or the request limit is reached."""
+    """Send receipts one after another until the time or the request limit is reached.
+
+    With a `secret` they are a provider's deliveries, signed with it.
+    """
     reader, writer = await asyncio.open_connection(host, port)
-    head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {key}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\n"
     head += "Accept: application/json\r\nContent-Type: application/json\r\n"
     for _ in range(limit):
         started = time.perf_counter()
         if started >= until:
             break
         number = secrets.token_hex(12)
-        body = receipt_body(number)
-        writer.write(
-            f"{head}Idempotency-Key: {number}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-            + body
-        )
+        if secret is None:
+            body = receipt_body(number)
+            own = f"Authorization: Bearer {key}\r\nIdempotency-Key: {number}\r\n"
+        else:
+            body = delivery_body(number)
+            own = f"Stripe-Signature: {_signature(body, secret)}\r\n"
+        writer.write(f"{head}{own}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         response = await reader.readuntil(b"\r\n\r\n")
         status = int(response[9:12])
         lengths = [
@@ -68,7 +96,9 @@ async def call(
     writer.close()
 
 
-async def load(url: str, *, key: str, callers: int, seconds: float, limit: int) -> dict[str, float]:
+async def load(
+    url: str, *, key: str, secret: str | None, callers: int, seconds: float, limit: int
+) -> dict[str, float]:
     """Run one slice of load.
 
     `rate` is per second, the quantiles are in ms, `refused` counts other responses than 200 and
@@ -82,7 +112,10 @@ async def load(url: str, *, key: str, callers: int, seconds: float, limit: int) 
     each = max(1, limit // callers)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     await asyncio.gather(
-        *(call(host, port, parts.path, key, until, each, took_ms, bad) for _ in range(callers))
+        *(
+            call(host, port, parts.path, key, secret, until, each, took_ms, bad)
+            for _ in range(callers)
+        )
     )
     spent = time.perf_counter() - started
     took_ms.sort()
@@ -100,6 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
     parser.add_argument("--key", default="none")
+    parser.add_argument("--signing-secret", help="send a provider's deliveries, signed with it")
     parser.add_argument("--callers", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--limit", type=int, default=1_000_000)
@@ -109,6 +143,7 @@ def main() -> None:
             load(
                 chosen.url,
                 key=chosen.key,
+                secret=chosen.signing_secret,
                 callers=chosen.callers,
                 seconds=chosen.seconds,
                 limit=chosen.limit,

@@ -141,6 +141,8 @@ class HookEndpoint:
             detail = "No root secret of this installation opens the signing secret."
             self._parts.health.failed(source, SourceProblem.SECRET_UNREADABLE, detail)
             raise Unavailable(retry_after_seconds=60)
+        if not called.secret:
+            raise BadSignature("The source has no signing secret yet. Save it in the source.")
         check = check_signature(source, called.secret, delivery, self._parts.now())
         if not check:
             self._parts.health.bad_signature(source, advice_on(check, source))

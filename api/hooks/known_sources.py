@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from domain.errors import Unavailable
-from domain.ids import ProjectId
+from domain.ids import ProjectId, SourceId
 from domain.sources.source import Source
 from store.crypto.encryption import SealBroken, Sealer
 from store.db.database import Database
@@ -27,7 +27,10 @@ _SOURCE_ID = re.compile(r"src_[0-9a-f]{32}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class CalledSource:
-    """A webhook source with its signing secret; None when no root secret opens it."""
+    """A webhook source with its signing secret.
+
+    It is empty until somebody saves it, and None when no root secret opens it.
+    """
 
     source: Source
     is_suspended: bool
@@ -75,15 +78,21 @@ class KnownSources:
             self._look_up(source_id).add_done_callback(_ignore_failure)
         return known.found
 
-    def forget(self, project_id: ProjectId) -> None:
-        """Expire the project's sources, after this process changed the project or a source.
+    def forget_project(self, project_id: ProjectId) -> None:
+        """Expire the project's sources, after this process changed the project."""
+        self._expire(lambda found: found.source.project_id == project_id)
 
-        A look-up that runs meanwhile is not trusted: it may have read what was before.
-        """
+    def forget(self, source_id: SourceId) -> None:
+        """Expire the source, after this process added, changed or removed it."""
+        self._expire(lambda found: found.source.id == source_id)
+
+    def _expire(self, is_changed: Callable[[CalledSource], bool]) -> None:
+        """A look-up that runs meanwhile is not trusted: it may have read what was before."""
         self._changes += 1
+        expired_at = self._clock() - TRUST_SECONDS
         for known in self._known.values():
-            if known.found is None or known.found.source.project_id == project_id:
-                known.asked_at = min(known.asked_at, self._clock() - TRUST_SECONDS)
+            if known.found is None or is_changed(known.found):
+                known.asked_at = min(known.asked_at, expired_at)
 
     def _look_up(self, source_id: str) -> "asyncio.Task[CalledSource | None]":
         """Start a look-up, or join the running one. Raises: Unavailable."""

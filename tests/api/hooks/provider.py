@@ -94,10 +94,15 @@ class Provider:
         return await self.send(body, signature, *named)
 
     async def send(
-        self, body: bytes | AsyncIterable[bytes], *headers: tuple[str, str]
+        self, body: bytes | AsyncIterable[bytes], *headers: tuple[str, str | bytes]
     ) -> httpx.Response:
         given = [("Content-Type", "application/json"), *headers]
-        return await self.client.post(self.path, content=body, headers=given)
+        sent = [(name.encode(), _bytes(value)) for name, value in given]
+        return await self.client.post(self.path, content=body, headers=sent)
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
 
 
 async def seen(database: Database) -> Sequence[Any]:

@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import httpx
@@ -16,6 +17,7 @@ from domain.sources.changes import SourceChanges
 from domain.sources.source import SourceKind
 from store.crypto.encryption import Sealer
 from store.db.database import Database
+from store.db.sql import Statements
 from store.ingest.connection import open_ingest_connection
 from store.ingest.group_commit import Committer
 from store.projects.projects import set_suspended
@@ -35,6 +37,19 @@ from tests.api.serving import Caller, parts_on, serving
 from tests.support.fakes import CountingConnection
 from tests.support.sources import stored_source
 from tests.support.waiting import wait_until_async
+
+
+class FailingConnection(CountingConnection):
+    """Does the work of each transaction, and cannot commit while `is_failing`."""
+
+    is_failing = False
+
+    @asynccontextmanager
+    async def transaction(self, *, short_lock_timeout: bool = False) -> AsyncIterator[Statements]:
+        async with super().transaction(short_lock_timeout=short_lock_timeout) as statements:
+            yield statements
+            if self.is_failing:
+                raise Unavailable
 
 
 def refused(answer: httpx.Response) -> tuple[int, str]:
@@ -72,10 +87,10 @@ async def test_bad_signature_is_refused_before_the_body_is_read(
 ) -> None:
     body = json.dumps(snapshot()).encode()
     good = stripe_signature(body)
-    sent = [
+    sent: list[tuple[bytes, list[tuple[str, str | bytes]]]] = [
         (body, []),
         (body, [("Stripe-Signature", "")]),
-        (body, [("Stripe-Signature", "é")]),
+        (body, [("Stripe-Signature", b"t=1,v1=\xe9\xff")]),
         (body, [("Stripe-Signature", stripe_signature(body, secret="whsec_another"))]),
         (body, [("Stripe-Signature", stripe_signature(body, age_seconds=301))]),
         (body, [("X-Shopify-Hmac-Sha256", shopify_signature(body))]),
@@ -94,7 +109,7 @@ async def test_bad_signature_is_refused_before_the_body_is_read(
 
 async def test_shopify_needs_its_own_signature(shopify: Provider, database: Database) -> None:
     body = json.dumps(order()).encode()
-    sent = [
+    sent: list[list[tuple[str, str | bytes]]] = [
         [],
         [("X-Shopify-Hmac-Sha256", shopify_signature(body, secret="another"))],
         [("X-Shopify-Hmac-Sha256", shopify_signature(body))] * 2,
@@ -199,12 +214,14 @@ async def test_what_cannot_be_stored_is_a_503_and_comes_again(
     database: Database, sealer: Sealer, project: CreatedProject
 ) -> None:
     source = await stored_source(database, sealer, project.project.id)
-    connection = CountingConnection(open_ingest_connection(database.url), Unavailable())
+    connection = FailingConnection(open_ingest_connection(database.url))
     parts = replace(parts_on(database, sealer), committer=Committer(connection, database.clock))
     event = snapshot()
 
     async with serving(create_app(parts)) as client:
+        connection.is_failing = True
         first = await Provider(client, source).deliver(event)
+        connection.is_failing = False
         stored_by_first = await receipts(database)
         again = await Provider(client, source).deliver(event)
 
@@ -226,6 +243,18 @@ async def test_secret_that_cannot_be_read_is_a_503_and_a_problem_of_the_source(
 
     assert refused(answer) == (503, "unavailable")
     assert (await reread(database, source)).problem == "secret_unreadable"
+
+
+async def test_source_without_a_secret_takes_no_delivery(
+    client: httpx.AsyncClient, database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
+    source = await stored_source(database, sealer, project.project.id, secret="")
+
+    answers = [await Provider(client, source).deliver(snapshot(), secret="") for _ in range(5)]
+
+    assert {refused(answer) for answer in answers} == {(400, "bad_signature")}
+    assert "no signing secret yet" in answers[0].json()["detail"]
+    assert (await reread(database, source)).state == "new"
 
 
 async def test_rate_of_hooks_is_apart_from_that_of_receipts(

@@ -84,15 +84,30 @@ async def test_removed_source_is_gone_after_the_trusted_time() -> None:
     assert await store.sources.called(SOURCE_ID) is None
 
 
-async def test_change_in_this_process_counts_at_once() -> None:
+@pytest.mark.parametrize("of", ["source", "project"])
+async def test_change_in_this_process_counts_at_once(of: str) -> None:
     store = Store()
     await store.sources.called(SOURCE_ID)
     changed = replace(CALLED, is_suspended=True)
     store.stored[SOURCE_ID] = changed
 
-    store.sources.forget(ProjectId("prj_1"))
+    if of == "source":
+        store.sources.forget(SourceId(SOURCE_ID))
+    else:
+        store.sources.forget_project(ProjectId("prj_1"))
 
     assert await store.sources.called(SOURCE_ID) is changed
+
+
+async def test_source_that_is_added_after_a_call_is_known_at_once() -> None:
+    store = Store()
+    del store.stored[SOURCE_ID]
+    await store.sources.called(SOURCE_ID)
+    store.stored[SOURCE_ID] = CALLED
+
+    store.sources.forget(SourceId(SOURCE_ID))
+
+    assert await store.sources.called(SOURCE_ID) is CALLED
 
 
 async def test_look_up_that_began_before_a_change_is_not_trusted() -> None:
@@ -102,7 +117,7 @@ async def test_look_up_that_began_before_a_change_is_not_trusted() -> None:
     await wait_until_async(lambda: store.at_once == 1)
     changed = replace(CALLED, is_suspended=True)
     store.stored[SOURCE_ID] = changed
-    store.sources.forget(ProjectId("prj_1"))
+    store.sources.forget(SourceId(SOURCE_ID))
     store.release.set()
     await first
 

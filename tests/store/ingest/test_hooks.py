@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -30,7 +31,7 @@ async def source(database: Database, sealer: Sealer, project: CreatedProject) ->
     return await stored_source(database, sealer, project.project.id)
 
 
-def delivery(source: Source, **changes: object) -> HookDelivery:
+def delivery(source: Source, **changes: Any) -> HookDelivery:
     """A delivery of one event; `changes` are those of what is expected of the app."""
     (sighting,) = sightings_of(source, [provider_event()])
     return HookDelivery(
