@@ -57,6 +57,7 @@ class PartRun:
         self._complaint: str | None = order.complaint
         self._circle = CircleDetector(listing.span.cursor)
         self._said_last = False
+        self._last_ids: frozenset[str] = frozenset()
         self._pages = self._new = 0
 
     async def run(self, *, seconds: float) -> ListingPart:
@@ -82,9 +83,11 @@ class PartRun:
         page = await self._read_page()
         self._complain(page.complaints)
         is_stuck = page.cursor is not None and page.cursor == self._listing.span.cursor
-        if self._said_last and page.cursor is not None and not is_stuck:
+        # Pages in any order may repeat events of the page before.
+        if self._said_last and any(event.id not in self._last_ids for event in page.events):
             self._complain([Complaint.HIDDEN_PAGES])
         self._said_last = not page.says_more
+        self._last_ids = frozenset(event.id for event in page.events)
         if page.cursor is None or page.is_beyond or (is_stuck and not page.says_more):
             if page.cursor is None and page.says_more:
                 self._complain([Complaint.PROMISED_PAGES])

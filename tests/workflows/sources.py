@@ -15,6 +15,7 @@ from temporalio.testing import WorkflowEnvironment
 from activities.messages import ListSource
 from activities.sources.provider_client import ListingPace
 from activities.sources.transport import get_page
+from domain.ids import EventId
 from domain.sources.changes import SourceChanges
 from domain.sources.source import Source, SourceKind
 from egress.provider_api import ProviderUrls
@@ -98,6 +99,12 @@ class SourceWorld:
         ids = select(RECEIPTS.c.provider_event_id).where(RECEIPTS.c.state == "expected")
         async with self.world.database.reading() as session:
             return sorted(await session.scalars(ids))
+
+    async def event_ids(self) -> list[EventId]:
+        """The ids of all receipts."""
+        async with self.world.database.reading() as session:
+            ids = await session.scalars(select(RECEIPTS.c.event_id))
+            return [EventId(event_id) for event_id in ids]
 
     async def start(self, source: Source) -> WorkflowHandle[Any, Any]:
         """Start a listing without its Schedule."""

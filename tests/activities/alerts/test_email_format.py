@@ -140,7 +140,7 @@ def test_plainest_form_has_ids_and_nothing_from_outside(kind: AlertKind) -> None
 
     mail = judge(
         plain_mail_of(alert, at=START),
-        OPENED if kind is AlertKind.INCIDENT_OPENED else ANSWER,
+        OPENED if kind in {AlertKind.INCIDENT_OPENED, AlertKind.SOURCE_SILENT} else ANSWER,
     )
 
     assert mail["Subject"].endswith(": evt_018f")
