@@ -27,6 +27,7 @@ from domain.incidents import (
 )
 from domain.lifecycle import LifecycleState
 from domain.receipts import Flag, ReceiptState
+from domain.sources.source import SourceProblem, SourceState
 from operations.validation import validated
 
 ROOT = Path(__file__).parent.parent
@@ -43,6 +44,8 @@ STATES = (
     RepairCause,
     Flag,
     TimelineKind,
+    SourceState,
+    SourceProblem,
 )
 
 

@@ -79,9 +79,15 @@ def pay(shop: httpx.Client, *, event_id: str = "evt_stripe_1", secret: str = STR
 
 
 def signed(replay_id: str, **changes: Any) -> tuple[bytes, dict[str, str]]:
-    body = json.dumps(
-        {"replay_id": replay_id, "event_id": "evt_ours", "provider_event_id": "evt_stripe_1"}
-    ).encode()
+    return signed_with(replay_id, {}, **changes)
+
+
+def signed_with(
+    replay_id: str, facts: dict[str, str], **changes: Any
+) -> tuple[bytes, dict[str, str]]:
+    """A callback with these further facts."""
+    known = {"replay_id": replay_id, "event_id": "evt_ours", "provider_event_id": "evt_stripe_1"}
+    body = json.dumps({**known, **facts}).encode()
     values: dict[str, Any] = {
         "timestamp": int(time.time()),
         "nonce": secrets.token_hex(16),
@@ -151,6 +157,41 @@ def test_repair_is_done_and_reported_once_however_often_it_is_called(
         ("success", "rpl_2"),
     ]
     assert [grant["granted_by"] for grant in state["grants"]] == ["rpl_1"]
+
+
+def test_moved_shop_answers_307_and_keeps_nothing(makegood: Receiver, open_shop: Open) -> None:
+    with open_shop() as shop:
+        shop.post("/control", json={"is_moved": True})
+
+        assert pay(shop) == 307
+        assert shop.get("/state").json()["orders"] == []
+        shop.post("/control", json={"is_moved": False})
+        assert pay(shop) == 200
+        wait_until(lambda: results(makegood), what="the result was reported")
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"reason": "missing_receipt"}, 202),
+        ({"reason": "missing_result"}, 404),
+        ({"reason": "missing_receipt", "event_type": "payout.paid"}, 404),
+    ],
+    ids=["never arrived", "of another shop", "of a type that it does not sell"],
+)
+def test_repair_of_an_event_that_never_arrived_is_done_from_the_callback(
+    makegood: Receiver, open_shop: Open, changes: dict[str, str], status: int
+) -> None:
+    facts = {"event_type": "invoice.paid", "internal_reference": "order-1"}
+    with open_shop() as shop:
+        assert repair(shop, *signed_with("rpl_1", {**facts, **changes})) == status
+        if status == 202:
+            wait_until(lambda: results(makegood), what="the repair was reported")
+        grants = shop.get("/state").json()["grants"]
+
+    reported = [(one["stripe_event_id"], one["replay_id"]) for one in results(makegood)]
+    assert reported == ([("evt_stripe_1", "rpl_1")] if status == 202 else [])
+    assert [grant["reference"] for grant in grants] == (["order-1"] if status == 202 else [])
 
 
 def test_callback_that_is_not_genuine_and_fresh_is_refused(

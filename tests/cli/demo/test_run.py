@@ -35,8 +35,15 @@ def test_whole_story_is_observed_in_under_a_minute(started_makegood: Makegood) -
     steps = {step["story"].partition(":")[0]: [] for step in output["steps"]}
     for step in output["steps"]:
         steps[step["story"].partition(":")[0]].append(step["step"])
-    assert {"Success", "Failure", "Lost job", "Late result"} <= set(steps)
-    for story in ("Failure", "Lost job"):
+    assert {"Success", "Failure", "Lost job", "Late result", "Never arrived"} <= set(steps)
+    for observed in (
+        "a source of kind stripe_api lists the events",
+        "the shop answered 307",
+        "the source saw the event at the provider",
+        "the incident opened: missing_receipt",
+    ):
+        assert any(observed in step for step in steps["Never arrived"]), observed
+    for story in ("Failure", "Lost job", "Never arrived"):
         for observed in (
             "e-mail arrived: [test] Incident open",
             "Reprocess was requested",
