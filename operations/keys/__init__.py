@@ -1,0 +1,1 @@
+"""API keys and signing secrets: created, listed, revoked, rotated."""
