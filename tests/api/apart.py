@@ -16,8 +16,10 @@ from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.people import invitations, members, sessions, users
 from store.projects.projects import create_project
+from store.sources.sources import add_source
 from tests.api.serving import Caller, parts_on, routes_of, serving
 from tests.conftest import SECRET_KEY
+from tests.support.sources import new_source
 
 # Generated requests are the same in every run, and have no deadline.
 GENERATED = hypothesis.settings(
@@ -97,6 +99,9 @@ class ServedApart:
                 session, user.user_id, now=now, token=elsewhere
             )
             session_token = await sessions.open_session(session, user_id=user.user_id, now=now)
+            source = await add_source(
+                session, sealer, project_id=made.project.id, new=new_source(), now=now
+            )
         parts = parts_on(database, sealer, rate_limit=100_000, rate_burst=100_000)
         app = create_app(parts)
         async with serving(app) as client:
@@ -105,6 +110,7 @@ class ServedApart:
             ids = {"event_id": event_id, "incident_id": await caller.incident_of(event_id)}
             ids |= {"project_id": made.project.id, "key_id": made.key.id, "name": "base.css"}
             ids |= {"user_id": user_id, "invitation_id": invited.id, "session_id": opened.id}
+            ids |= {"source_id": source.id}
             self._reports.put(
                 Served(str(client.base_url), made.api_key, session_token, ids, routes_of(app))
             )

@@ -18,8 +18,9 @@ from store.migrate import migrate
 from tests.conftest import SECRET_KEY
 from tests.histories.fingerprint import FILE, commands_of
 from tests.histories.sources.scenarios import SCENARIOS, Scenario, changes_of
+from tests.support.temporal import start_temporal
 from tests.workflows.sources import source_world_on
-from tests.workflows.world import ROOT, start_temporal
+from tests.workflows.world import ROOT
 
 HERE = Path(__file__).parent
 
