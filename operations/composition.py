@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from domain.ids import ProjectId, SourceId
+from operations.api_keys import ApiKeyOperations
 from operations.audit import AuditOperations
 from operations.audit_writer import AuditWriter
 from operations.early_results import EarlyResultOperations
@@ -11,10 +12,9 @@ from operations.events import EventOperations
 from operations.evidence import EvidenceOperations
 from operations.incidents import IncidentOperations
 from operations.inputs import JudgeRepairUrl
-from operations.keys.api_keys import ApiKeyOperations
-from operations.keys.signing_secrets import SigningSecretOperations
 from operations.projects import ProjectOperations
 from operations.runs import RunOperations
+from operations.signing_secrets import SigningSecretOperations
 from operations.sources.check import ProviderCheck
 from operations.sources.sources import SourceOperations
 from store.crypto.encryption import Sealer

@@ -1,1 +1,0 @@
-"""API keys and signing secrets: created, listed, revoked, rotated."""
