@@ -28,13 +28,13 @@ from domain.projects import CreatedProject, Key, Project, Scope
 from domain.receipts import EffectType, EventType, Flag, Provider, Receipt, ReceiptState
 from domain.results import LateResult
 from domain.users import OpenSession, Role, User
-from operations.api_keys import CreatedKey
+from operations.credentials.api_keys import CreatedKey
+from operations.credentials.signing_secrets import CreatedSigningSecret
 from operations.people.accounts import Account, TotpReset
 from operations.people.members import Membership
 from operations.people.sessions import EndedSessions
 from operations.projects import DeletedProject
 from operations.responses import audit, events, incidents, people, projects
-from operations.signing_secrets import CreatedSigningSecret
 from store.db.paging import Page
 from store.receipts.queries import EventFull, EventRow, IncidentRow
 
