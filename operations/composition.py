@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from domain.ids import ProjectId, SourceId
-from operations.api_keys import ApiKeyOperations
 from operations.audit import AuditOperations
 from operations.audit_writer import AuditWriter
+from operations.credentials.api_keys import ApiKeyOperations
+from operations.credentials.signing_secrets import SigningSecretOperations
 from operations.early_results import EarlyResultOperations
 from operations.events import EventOperations
 from operations.evidence import EvidenceOperations
@@ -14,7 +15,6 @@ from operations.incidents import IncidentOperations
 from operations.inputs import JudgeRepairUrl
 from operations.projects import ProjectOperations
 from operations.runs import RunOperations
-from operations.signing_secrets import SigningSecretOperations
 from operations.sources.check import ProviderCheck
 from operations.sources.sources import SourceOperations
 from store.crypto.encryption import Sealer

@@ -12,8 +12,8 @@ from domain.projects import Scope
 
 if TYPE_CHECKING:
     from domain.projects import Key
-    from operations.api_keys import CreatedKey
     from operations.composition import Operations
+    from operations.credentials.api_keys import CreatedKey
 
 app = typer.Typer(help="API keys of a project.", no_args_is_help=True)
 COLUMNS = (

@@ -22,9 +22,9 @@ from domain.results import EarlyResults, LateResult
 if TYPE_CHECKING:
     from domain.projects import Project
     from operations.composition import Operations
+    from operations.credentials.signing_secrets import CreatedSigningSecret
     from operations.projects import DeletedProject
     from operations.responses.projects import ProjectInRotation
-    from operations.signing_secrets import CreatedSigningSecret
 
 app = typer.Typer(help="Projects and their settings.", no_args_is_help=True)
 COLUMNS = (

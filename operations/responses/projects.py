@@ -6,10 +6,10 @@ from typing import Literal, Self
 from domain import projects
 from domain.projects import Mode, Scope
 from domain.results import EarlyResults, LateResult
-from operations.api_keys import CreatedKey
+from operations.credentials.api_keys import CreatedKey
+from operations.credentials.signing_secrets import CreatedSigningSecret
 from operations.projects import DeletedProject
 from operations.responses.base import At, OrNewer, Response
-from operations.signing_secrets import CreatedSigningSecret
 
 
 class ProjectFields(Response):

@@ -398,14 +398,14 @@ class EarlyResult(SQLModel, table=True):
     status: str = _text()
     error_code: str | None = _text(nullable=True)
     error_message: str | None = _text(nullable=True)
-    already_applied: bool = Field(
-        default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
-    )
     digest: str = _text()  # of status, error and already_applied
     received_at: datetime = _instant()
     request_id: str = _text()
     repeats: int = Field(default=0)  # equal ones that came later
     repeated_at: datetime | None = _instant(nullable=True)
+    already_applied: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
+    )
 
 
 class Source(SQLModel, table=True):

@@ -15,12 +15,12 @@ from domain import projects
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.ids import ProjectId
 from domain.projects import CreatedProject
-from operations.api_keys import CreatedKey
 from operations.composition import Operations
+from operations.credentials.api_keys import CreatedKey
+from operations.credentials.signing_secrets import CreatedSigningSecret
 from operations.projects import DeletedProject
 from operations.responses import projects as responses
 from operations.responses.audit import AuditList, json_lines
-from operations.signing_secrets import CreatedSigningSecret
 from store.audit.log import AuditFilters, record
 from store.crypto.encryption import Sealer
 from store.db.database import Database

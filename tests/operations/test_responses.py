@@ -39,13 +39,13 @@ from domain.results import LateResult
 from domain.sources.events import SeenBy
 from domain.sources.source import SourceKind
 from domain.users import OpenSession, Role, User
-from operations.api_keys import CreatedKey
+from operations.credentials.api_keys import CreatedKey
+from operations.credentials.signing_secrets import CreatedSigningSecret
 from operations.people.accounts import Account, TotpReset
 from operations.people.members import Membership
 from operations.people.sessions import EndedSessions
 from operations.projects import DeletedProject
 from operations.responses import audit, events, incidents, people, projects
-from operations.signing_secrets import CreatedSigningSecret
 from store.db.paging import Page
 from store.receipts.queries import EventFull, EventRow, IncidentRow
 

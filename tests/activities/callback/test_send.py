@@ -92,7 +92,7 @@ async def test_receipt_that_comes_during_its_repair_changes_no_byte_of_it(
     await failing(story, sealer, endpoint, order, schedule=(0, 0))
 
     await story.accept(event_id, internal_reference="order of the app", **risk)
-    await send(story, sealer, endpoint, order, schedule=(0, 0))
+    await failing(story, sealer, endpoint, order, schedule=(0, 0))
     story.later(hours=1)
     begun = await story.do(request_repair, event_id, requested_by=OPERATOR)
     await send(story, sealer, endpoint, SendCallback(event_id, begun.replay_id))

@@ -1,0 +1,1 @@
+"""The operations on API keys and on signing secrets."""
