@@ -17,7 +17,6 @@ from domain.ids import (
     ProjectId,
     ReplayId,
     SourceId,
-    UserId,
 )
 from domain.incidents import (
     Attempt,
@@ -38,14 +37,10 @@ from domain.receipts import EffectType, EventType, Flag, Provider, Receipt, Rece
 from domain.results import LateResult
 from domain.sources.events import SeenBy
 from domain.sources.source import SourceKind
-from domain.users import OpenSession, Role, User
 from operations.credentials.api_keys import CreatedKey
 from operations.credentials.signing_secrets import CreatedSigningSecret
-from operations.people.accounts import Account, TotpReset
-from operations.people.members import Membership
-from operations.people.sessions import EndedSessions
 from operations.projects import DeletedProject
-from operations.responses import audit, events, incidents, people, projects
+from operations.responses import audit, events, incidents, projects
 from store.db.paging import Page
 from store.receipts.queries import EventFull, EventRow, IncidentRow
 
@@ -227,8 +222,6 @@ ENTRY_JSON = {
     "project_id": "prj_1",
     "details": {"by": "console", "n": 1},
 }
-USER = User(UserId("usr_1"), "ada@shop.example", has_password=True)
-USER_JSON = {"user_id": "usr_1", "email": "ada@shop.example", "has_password": True}
 
 
 def text(value: object) -> str:
@@ -359,47 +352,3 @@ def test_audit_entry_that_was_tampered_with_is_shown_as_it_is() -> None:
     shown = audit.AuditEntry.of(replace(ENTRY, details="{not JSON", hash="?")).to_json()
 
     assert (shown["details"], shown["hash"]) == ({"text": "{not JSON"}, "?")
-
-
-def test_user_is_serialized_with_what_was_done() -> None:
-    account = Account(USER, is_administrator=True, roles={PROJECT_ID: Role.OWNER})
-    created = people.CreatedUser.of(USER, is_administrator=False, url="https://x/login")
-
-    assert text(people.User.of(USER).to_json()) == text(USER_JSON)
-    assert text(people.UserList.of([account]).to_json()) == text(
-        {"data": [{**USER_JSON, "administrator": True, "roles": {"prj_1": "owner"}}]}
-    )
-    assert text(created.to_json()) == text(
-        {**USER_JSON, "administrator": False, "url": "https://x/login"}
-    )
-    assert text(people.UserRights.of(USER, is_administrator=True).to_json()) == text(
-        {**USER_JSON, "administrator": True}
-    )
-    assert text(people.UserInProject.of(Membership(USER, PROJECT_ID, None)).to_json()) == text(
-        {**USER_JSON, "project_id": "prj_1", "role": None}
-    )
-    assert text(people.UserWithoutTotp.of(TotpReset(USER, was_on=True)).to_json()) == text(
-        {**USER_JSON, "totp_removed": True}
-    )
-    assert text(people.SignedOutUser.of(EndedSessions(USER, 3)).to_json()) == text(
-        {**USER_JSON, "ended": 3}
-    )
-
-
-def test_session_is_serialized() -> None:
-    session = OpenSession("ses_1", AT, LATER, "192.0.2.1", "curl/8", is_this=False)
-
-    assert text(people.SessionList.of([session]).to_json()) == text(
-        {
-            "data": [
-                {
-                    "id": "ses_1",
-                    "created_at": AT_TEXT,
-                    "seen_at": LATER_TEXT,
-                    "address": "192.0.2.1",
-                    "user_agent": "curl/8",
-                    "is_this": False,
-                }
-            ]
-        }
-    )
