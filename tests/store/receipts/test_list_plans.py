@@ -118,12 +118,9 @@ async def faults_of_lists(database: Database, filled: Filled) -> dict[str, list[
     return {name: found for name, found in faults.items() if found}
 
 
-async def test_every_list_is_read_by_its_index(filled_database: Database, filled: Filled) -> None:
-    assert await faults_of_lists(filled_database, filled) == {}
-
-
-async def test_every_list_is_read_by_its_index_without_statistics(database: Database) -> None:
-    filled = await fill_lists(database, RECEIPTS, is_analyzed=False)
+@pytest.mark.parametrize("analyzed", [True, False], ids=["with statistics", "without"])
+async def test_every_list_is_read_by_its_index(database: Database, analyzed: bool) -> None:
+    filled = await fill_lists(database, RECEIPTS, is_analyzed=analyzed)
 
     assert await faults_of_lists(database, filled) == {}
 
@@ -138,12 +135,13 @@ SCANNED = {
 
 @pytest.mark.parametrize(("listed", "states"), SCANNED.values(), ids=SCANNED)
 async def test_scan_of_a_frequent_text_reads_its_ranges_by_their_index(
-    filled_database: Database, filled: Filled, listed: ListedTable, states: tuple[str, ...]
+    database: Database, listed: ListedTable, states: tuple[str, ...]
 ) -> None:
+    filled = await fill_lists(database, RECEIPTS)
     ranges = project_ranges(filled.projects)
     steps = SearchSteps(first=10, before_index=20, before_scan=40, candidates=-1)
 
-    async with filled_database.reading() as session:
+    async with database.reading() as session:
         st = SessionStatements(session)
         if states:
             kind = Kind(states, None, None, None)
@@ -191,10 +189,11 @@ async def test_search_index_reads_only_what_it_does_not_hold(database: Database)
     assert faults == []
 
 
-async def test_a_scan_is_a_fault(filled_database: Database) -> None:
+async def test_a_scan_is_a_fault(database: Database) -> None:
+    await fill_lists(database, RECEIPTS)
     statement = "SELECT event_id FROM receipts WHERE lower(request_id) = 'none'"
 
-    async with filled_database.reading() as session:
+    async with database.reading() as session:
         plan = await plan_of(session, statement, ())
 
     assert faults_of(plan, statement)
