@@ -29,7 +29,7 @@ from store.receipts.early_results.hold import (
     holding_projects,
     lock_events,
 )
-from store.receipts.outbox import enqueue_signal, has_unclaimed
+from store.receipts.outbox import enqueue_signal, enqueue_starts, has_unclaimed
 from store.receipts.state import lock_receipt
 from store.receipts.timeline import add_timeline, note
 from store.receipts.transitions import apply_transition
@@ -112,8 +112,8 @@ async def expect_receipts(
     await lock_events(st, [(event.project_id, event.provider_event_id) for event in early])
     rows = json.dumps([_row(event_id, event, now) for event_id, event in given.values()])
     new = [EventId(row[0]) for row in await _fetch(st, _INSERT, rows, to_unix_ms(now))]
-    for event_id in sorted(new):
-        await enqueue_signal(st, event_id, OutboxKind.START, now)
+    if new:
+        await enqueue_starts(st, sorted(new), now)
     for event_id, event in given.values():
         if event_id in new and event.project_id in holding:
             await apply_held(st, event_id, Identity(*_identity(event)), now)

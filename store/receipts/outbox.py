@@ -8,6 +8,7 @@ Transitions and ingest insert the rows.
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -49,6 +50,10 @@ UNREADABLE_FOR = timedelta(minutes=10)
 # A receipt's rows are sent in order: a requested restart waits at most one lease for older rows.
 RESTART_WITHIN = timedelta(seconds=10)
 log = structlog.get_logger(__name__)
+_EACH = {
+    "sqlite": "json_each($1) AS given",
+    "postgresql": "json_array_elements_text(CAST($1 AS json)) AS given(value)",
+}
 _OTHERS = OUTBOX.alias("others")
 _UNCLAIMED = (
     "SELECT id FROM outbox WHERE event_id = $1 AND (claimed_until IS NULL OR claimed_until <= $2)"
@@ -176,6 +181,17 @@ async def enqueue_signal(
         event_id,
         kind.value,
         json.dumps(fields, separators=(",", ":")),
+        to_unix_ms(now),
+    )
+
+
+async def enqueue_starts(st: Statements, event_ids: Sequence[EventId], now: datetime) -> None:
+    """Insert the start of each workflow, in this order, in one statement."""
+    given = _EACH[st.dialect]
+    await st.fetch(
+        "INSERT INTO outbox (event_id, kind, fields, created_at) "  # noqa: S608 - constants only
+        f"SELECT given.value, '{OutboxKind.START.value}', '{{}}', CAST($2 AS BIGINT) FROM {given}",
+        json.dumps(event_ids),
         to_unix_ms(now),
     )
 
