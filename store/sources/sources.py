@@ -20,7 +20,13 @@ from domain.errors import FieldError, NotFound, ValidationFailed
 from domain.ids import ProjectId, SourceId
 from domain.projects import UNSET
 from domain.sources.changes import NewSource, SourceChanges
-from domain.sources.source import MAXIMUM_SOURCES, Expects, Source, SourceKind
+from domain.sources.source import (
+    MAXIMUM_SOURCES,
+    Expects,
+    ShopifyIdentity,
+    Source,
+    SourceKind,
+)
 from domain.values.text import sanitize
 from store.crypto.encryption import Sealer
 from store.crypto.tokens import new_source_id
@@ -28,10 +34,15 @@ from store.projects.data_keys import NOT_DELETED, project_row, read_data_key
 from store.schema.mappers import source_from
 from store.schema.tables import PROJECTS, SOURCES
 
-# A kind that a newer version made is not read here.
+# What a newer version made, of a kind or an identity unknown here, is not read.
+_IDENTITIES = tuple(identity.value for identity in ShopifyIdentity)
 _KINDS = tuple(kind.value for kind in SourceKind)
 _API_KINDS = tuple(kind.value for kind in SourceKind if not kind.is_webhook)
-IS_SOURCE = (SOURCES.c.deleted_at.is_(None), SOURCES.c.kind.in_(_KINDS))
+IS_SOURCE = (
+    SOURCES.c.deleted_at.is_(None),
+    SOURCES.c.kind.in_(_KINDS),
+    SOURCES.c.identity.in_(_IDENTITIES),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ import bisect
 import json
 import random
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,12 +26,11 @@ Json = dict[str, Any]  # Any: JSON
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that the provider got. `at` is by the monotonic clock."""
+    """A request that the provider got."""
 
     path: str
     query: Mapping[str, list[str]]
     headers: Mapping[str, str]  # names in lower case
-    at: float
 
     def value(self, name: str) -> str | None:
         """The first value of a parameter."""
@@ -207,7 +205,7 @@ def providing() -> Iterator[Provider]:
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            asked = Asked(parts.path, parse_qs(parts.query), headers, time.monotonic())
+            asked = Asked(parts.path, parse_qs(parts.query), headers)
             provider.asked.append(asked)
             while provider.faults.hangs.is_set() and not stopping.is_set():
                 stopping.wait(0.02)

@@ -50,24 +50,26 @@ def downgrade() -> None:
 
 
 def _create_sources() -> None:
-    texts = ("shop_domain", "account", "listing_cursor", "problem", "problem_detail")
-    instants = (
-        *("paused_at", "resumed_at", "deleted_at", "check_requested_at", "last_event_at"),
-        *("last_listed_at", "listed_until", "listing_from", "listing_until"),
-        *("silent_since", "problem_since", "alerted_at"),
-    )
+    # In the order of the class, which SQLite keeps.
     op.create_table(
         "sources",
         sa.Column("id", sa.Text(), primary_key=True),
-        *_columns(sa.Text(), "project_id", "kind", "name", "expects", "identity"),
+        *_columns(sa.Text(), "project_id", "kind", "name", "expects"),
         sa.Column("sealed_secret", sa.LargeBinary(), nullable=False),
-        *_columns(
-            sa.Integer(), "every_minutes", "silent_after_minutes", "listing_pages", nullable=True
-        ),
-        *_columns(sa.Text(), *texts, nullable=True),
+        *_columns(sa.Integer(), "every_minutes", "silent_after_minutes", nullable=True),
+        *_columns(sa.Text(), "shop_domain", "account", nullable=True),
+        *_columns(sa.Text(), "identity"),
         *_columns(sa.BigInteger(), "created_at"),
-        *_columns(sa.BigInteger(), *instants, nullable=True),
+        *_columns(sa.BigInteger(), "paused_at", "resumed_at", "deleted_at", nullable=True),
         *_columns(sa.Integer(), "version", "scheduled_version"),
+        *_columns(sa.BigInteger(), "check_requested_at", "last_event_at", nullable=True),
+        *_columns(sa.BigInteger(), "last_listed_at", "listed_until", nullable=True),
+        *_columns(sa.BigInteger(), "listing_from", "listing_until", nullable=True),
+        *_columns(sa.Text(), "listing_cursor", nullable=True),
+        *_columns(sa.Integer(), "listing_pages", nullable=True),
+        *_columns(sa.BigInteger(), "silent_since", nullable=True),
+        *_columns(sa.Text(), "problem", "problem_detail", nullable=True),
+        *_columns(sa.BigInteger(), "problem_since", "alerted_at", nullable=True),
     )
     op.create_index("sources_by_project", "sources", ["project_id", "id"])
     partial = {

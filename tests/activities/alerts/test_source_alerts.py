@@ -30,8 +30,7 @@ async def source(database: Database, sealer: Sealer, project: CreatedProject) ->
         sealer,
         project.project.id,
         SourceKind.STRIPE_API,
-        name="EU\r\nBcc: x@evil.example \u202e<b>account</b>",
-        silent_after_minutes=60,
+        name="EU\r\nBcc: x@evil.example\u202e<b>account</b>",
     )
 
 
@@ -75,7 +74,10 @@ async def test_problem_is_mailed_once_with_its_source_and_no_secret(
     assert "<b>account" not in text_of(mail, "html")
 
 
-async def test_silence_is_mailed_with_how_long_it_lasts(database: Database, source: Source) -> None:
+async def test_silence_is_mailed_with_how_long_it_lasts(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
+    await stored_source(database, sealer, project.project.id, silent_after_minutes=60)
     database.clock.skew = timedelta(days=3_650)  # sources of the tests were added at another time
 
     post, sent = await deliver(database)

@@ -243,7 +243,7 @@ async def test_listings_of_a_restored_store_get_their_schedules_again(
 
     async with empty_of_any_kind.reading() as session:
         rows = await session.execute(select(SOURCES.c.kind, SOURCES.c.scheduled_version))
-        assert dict(row._tuple() for row in rows) == {
+        assert {kind: version for kind, version in rows} == {
             kind: 1 if kind.is_webhook else 0 for kind in SourceKind
         }
         for source in stored.values():

@@ -24,6 +24,7 @@ from store.schema import tables
 from store.status.heartbeats import write_fact, write_heartbeat
 from tests.support.given import START, Story, new_result
 from tests.support.postgres import TEMPLATE, Postgres
+from tests.support.sources import watched
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -63,6 +64,7 @@ async def fill(url: str, sealer: Sealer) -> None:
     early = new_result(story.project.id, provider_event_id="evt_early")
     for _ in range(2):
         await story.do(hold_result, early)
+    await watched(database, sealer, story.project.id)
     async with database.transaction() as session:
         link = await users.create_login_link(session, now=START)
         first = await users.redeem_login_link(session, token=link, now=START)

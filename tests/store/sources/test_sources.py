@@ -280,13 +280,14 @@ async def test_hook_knows_that_the_project_is_suspended(
     assert hook.is_suspended
 
 
-async def test_source_of_a_newer_kind_is_not_read_but_counts(
-    database: Database, sealer: Sealer, project: CreatedProject
+@pytest.mark.parametrize("newer", [{"kind": "paddle_webhook"}, {"identity": "order_name"}])
+async def test_source_of_a_newer_version_is_not_read(
+    database: Database, sealer: Sealer, project: CreatedProject, newer: dict[str, str]
 ) -> None:
     project_id = project.project.id
     added = await stored_source(database, sealer, project_id)
     async with database.transaction() as session:
-        await session.execute(SOURCES.update().values(kind="paddle_webhook"))
+        await session.execute(SOURCES.update().values(newer))
 
     async with database.reading() as session:
         assert await sources.list_sources(session, project_id) == []
