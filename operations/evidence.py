@@ -2,7 +2,7 @@
 
 `domain.security.evidence` describes the file. Making one is a read, except that the first one
 creates the instance's key. Nothing else about the event changes, so an ended event has the same
-entries in every file.
+entries in every file, for as long as its sightings are kept.
 """
 
 import asyncio
@@ -22,13 +22,14 @@ from operations.events import load_event
 from operations.lists import ALL_PROJECTS
 from operations.responses import evidence as responses
 from operations.responses.audit import AuditEntry
-from operations.responses.events import TimelineEntry
+from operations.responses.events import SeenBySource, TimelineEntry
 from operations.responses.incidents import Incident, Repair
 from store.crypto.encryption import SealBroken, Sealer
 from store.db.database import Database
 from store.evidence import keys, records
 from store.evidence.keys import EvidenceKey
 from store.receipts.queries import EventRow
+from store.sources.seen import seen_by
 from store.status.installation import installation_id, read_installation_id
 
 ENTRIES_AT_ONCE = 100
@@ -138,6 +139,8 @@ async def _contents(session: AsyncSession, event: EventRow) -> AsyncIterator[Con
     """Everything about the event, in the order of `EvidenceKind` and then of ids."""
     receipt, incident = event.receipt, event.incident
     yield EvidenceKind.EVENT, responses.EvidenceEvent.of(event).to_json()
+    for seen in await seen_by(session, receipt.event_id):
+        yield EvidenceKind.SIGHTING, SeenBySource.of(seen).to_json()
     if incident is not None:
         yield EvidenceKind.INCIDENT, Incident.of(incident).to_json()
     async for result in records.read_results(session, receipt.event_id):

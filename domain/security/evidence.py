@@ -39,6 +39,7 @@ class EvidenceKind(StrEnum):
     """What an entry holds. The entries of a file are in the order of these kinds."""
 
     EVENT = "event"
+    SIGHTING = "sighting"
     INCIDENT = "incident"
     RESULT = "result"
     REPAIR = "repair"

@@ -24,13 +24,13 @@ NADIA = Actor("usr_nadia", address="192.0.2.7", request_id="req_1")
 NEW: dict[str, Any] = {
     "kind": "shopify_webhook",
     "name": "Nadia's secret shop",
-    "signing_secret": "a-secret-of-nadia",
+    "signing_secret": "whsec_a-secret-of-nadia",
     "shop_domain": "nadia.myshopify.com",
     "expects": [
         {"event_type": "orders/paid", "effect_type": "access_unlock", "reference": "/nadia"}
     ],
 }
-CHANGES = {"name": "Nadia's", "signing_secret": "a-secret-of-nadia", "paused": True}
+CHANGES = {"name": "Nadia's", "signing_secret": "whsec_a-secret-of-nadia", "paused": True}
 
 # Each action on a source that exists, and the details of its entry.
 ACTS: dict[str, tuple[Callable[[Operations, Source], Awaitable[object]], object]] = {

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from domain.projects import CreatedProject, Scope
+from domain.sources.events import sightings_of
 from domain.values.timestamps import to_iso
 from operations.audit import AuditOperations
 from operations.audit_writer import AuditWriter
@@ -20,14 +21,20 @@ from store.evidence.signatures import verify_evidence
 from store.projects.api_keys import create_key
 from store.receipts.deadlines import open_incident
 from store.receipts.expected import expect_receipts
+from store.sources.sightings import record_sightings
 from tests.api.serving import Caller, receipt
-from tests.support.given import expected_receipt
+from tests.support.given import START, expected_receipt
+from tests.support.sources import provider_event, stored_source
 
 Json = dict[str, Any]
-ORDER = ("event", "incident", "result", "repair", "alert", "audit", "timeline")
+ORDER = ("event", "sighting", "incident", "result", "repair", "alert", "audit", "timeline")
 TEXTS = ("plain", "größer, €, \U0001f4b8", 'quotes " and \\ and \n', "\u2028\u202e")
 # Bytes of a file that are changed one at a time; all of them would take minutes.
 SAMPLE = 400
+
+
+# What REST shows of the event that are entries of their own in the file.
+BESIDE = {"repairs", "timeline", "sources"}
 
 
 async def with_a_life(caller: Caller) -> str:
@@ -72,13 +79,14 @@ async def test_file_holds_the_whole_life_as_rest_shows_it(caller: Caller) -> Non
     kinds = [entry["kind"] for entry in document["entries"]]
     assert kinds == sorted(kinds, key=ORDER.index)
     (own,) = contents(file, "event")
-    shared = {name: value for name, value in event.items() if name not in ("repairs", "timeline")}
+    shared = {name: value for name, value in event.items() if name not in BESIDE}
     assert {name: own[name] for name in shared} == shared
     assert own["project_id"] == document["project_id"]
     assert contents(file, "incident") == [event["incident"]]
     assert [one["error_message"] for one in contents(file, "result")] == [*TEXTS]
     assert contents(file, "repair") == event["repairs"]
     assert contents(file, "timeline") == event["timeline"]
+    assert contents(file, "sighting") == event["sources"] == []
     subjects = {event_id, event["incident"]["id"]}
     about = [entry for entry in reversed(audit) if entry["subject_id"] in subjects]
     assert contents(file, "audit") == about
@@ -257,3 +265,20 @@ async def test_unknown_event_creates_no_key(caller: Caller, event_id: str) -> No
 
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     assert (await caller.ask("GET", "/evidence-keys")).json() == {"data": []}
+
+
+async def test_file_names_the_sources_that_saw_the_event(
+    caller: Caller, database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
+    event_id = await caller.accept()
+    event = (await caller.ask("GET", f"/events/{event_id}")).json()
+    source = await stored_source(database, sealer, project.project.id)
+    seen = provider_event(id=event["provider_event_id"])
+    async with database.transaction() as session:
+        st = SessionStatements(session)
+        await record_sightings(st, source, sightings_of(source, [seen]), START)
+
+    event = (await caller.ask("GET", f"/events/{event_id}")).json()
+
+    assert [one["source_id"] for one in event["sources"]] == [source.id]
+    assert contents(await evidence_of(caller, event_id), "sighting") == event["sources"]

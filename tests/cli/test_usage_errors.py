@@ -17,8 +17,8 @@ SEND = (*SEND, "--event-type", "invoice.paid", "--effect-type", "credit_grant")
             "'--state': 'nope' is not one of 'open', 'repairing', 'resolved'.",
         ),
         (
-            ("receipt", "list", "--provider", "nope"),
-            "'--provider': 'nope' is not one of 'stripe', 'shopify'.",
+            ("result", "send", "--status", "nope"),
+            "'--status': 'nope' is not one of 'success', 'failed'.",
         ),
         (
             ("project", "create", "a", "--mode", "nope"),

@@ -149,7 +149,7 @@ async def test_attempt_in_flight_is_sent_once_when_the_temporal_worker_restarts(
     await makegood.reprocess(event_id)
     await makegood.eventually(lambda: _is_called(makegood), "the endpoint is called")
 
-    await makegood.built.temporal.shutdown()
+    await asyncio.gather(makegood.built.temporal.shutdown(), makegood.built.listing.shutdown())
 
     left = [row["state"] for row in await makegood.attempts(event_id)]
     parts = worker_parts(makegood.database, sealer, "smtp://127.0.0.1:1")

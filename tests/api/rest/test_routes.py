@@ -67,7 +67,7 @@ async def test_objects_have_exactly_the_contracts_fields(caller: Caller) -> None
     event = (await caller.ask("GET", f"/events/{event_id}")).json()
     incident = (await caller.ask("GET", f"/incidents/{incident_id}")).json()
 
-    assert list(event) == [*EVENT_FIELDS, "repairs", "timeline"]
+    assert list(event) == [*EVENT_FIELDS, "repairs", "timeline", "sources"]
     assert list(incident) == list(event["incident"]) == INCIDENT_FIELDS
     assert list((await listed(caller, "/events"))[0]) == EVENT_FIELDS
     assert list((await listed(caller, "/incidents"))[0]) == INCIDENT_FIELDS
