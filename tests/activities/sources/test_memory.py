@@ -12,6 +12,8 @@ from tests.support.given import START
 from tests.support.provider import Asked, stripe_event
 
 FEW, MANY = 500, 10_000
+# What the caches of libraries take, such as one of 128 parsed addresses. All events take 20 MB.
+CACHES_BYTES = 500_000
 
 
 class Counted(list[Asked]):
@@ -58,4 +60,4 @@ async def test_memory_does_not_grow_with_the_number_of_events(listings: Listings
         assert asked.count == count // 100 + 1
     assert listings.clock.at > START
 
-    assert peaks[2] < 1.5 * peaks[1]
+    assert peaks[2] < peaks[1] + CACHES_BYTES
