@@ -103,7 +103,8 @@ class SourceSchedules:
         if known == namespace_id and not after:
             return
         if known != namespace_id:
-            log.warning("source_schedules_begin_again", namespace_id=namespace_id)
+            if known:  # else it is a new installation
+                log.warning("source_schedules_begin_again", namespace_id=namespace_id)
             after = ""
         async with self._database.transaction() as session:
             last = await schedule_again(
