@@ -71,7 +71,10 @@ async def process_batch(
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Requests, receipts and verdicts by index. `holding` are projects that hold early results."""
+    """Requests, receipts and verdicts by index.
+
+    `holding` are projects that may have held results.
+    """
 
     requests: list[IngestRequest]
     receipts: dict[int, NewRow]
@@ -139,7 +142,7 @@ async def try_fast_insert(
     receipts = {i: row for i, row in rows if row is not None and row.receipt.payload_note is None}
     if not receipts:
         return {}
-    # A project that holds early results needs a transaction too: its receipts claim them.
+    # A project that may have held results needs a transaction too: its receipts claim them.
     new = list(receipts.values())
     inserted = await insert_receipts(
         st, clock.skew, new, retention=RESPONSE_RETENTION, skips_holding=True

@@ -37,7 +37,8 @@ INSERT INTO outbox (event_id, kind, fields, created_at)
 VALUES ($1, '{OutboxKind.START}', '{{}}', $2)"""  # noqa: S608 - constants only
 
 # It may be an autocommitted statement, so it sets its durability itself, as
-# `store.db.postgres.DURABLE`.
+# `store.db.postgres.DURABLE`. Held results are probed by `early_results_by_project`: in a scalar
+# subquery, because an EXISTS may become a hash of the whole table.
 _POSTGRES = f"""
 WITH at AS MATERIALIZED (
   SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1::bigint AS ms,
@@ -51,8 +52,11 @@ given AS (
   AS t(event_id, project_id, key, fingerprint, livemode, provider, provider_event_id,
     stripe_event_id, event_type, effect_type, internal_reference, shopify_shop_domain, occurred_at,
     timeout_ms, request_id, payload, amount, currency, customer_reference)
-  WHERE NOT $22::boolean OR NOT EXISTS (SELECT 1 FROM projects AS p
-    WHERE p.id = t.project_id AND p.early_results = 'hold')
+  WHERE NOT $22::boolean OR (
+    NOT EXISTS (SELECT 1 FROM projects AS p
+      WHERE p.id = t.project_id AND p.early_results = 'hold')
+    AND (SELECT e.id FROM early_results AS e WHERE e.project_id = t.project_id
+      ORDER BY e.received_at LIMIT 1) IS NULL)
 ), keys AS (
   INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, subject, created_at)
   SELECT project_id, 'receipt', key, fingerprint, 202, event_id, ms FROM given, at
@@ -112,7 +116,7 @@ async def insert_receipts(
     """Insert the receipts. No two of `rows` have the same project and key.
 
     A key older than `retention` counts as free. `skips_holding`, on PostgreSQL only: leave out the
-    receipts of projects that hold early results, with their keys.
+    receipts of projects that hold early results or have some, with their keys.
     """
     match st.dialect:
         case "sqlite":
