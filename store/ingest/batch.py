@@ -108,7 +108,9 @@ async def _process_others(
         elif i in claimed:
             verdicts[i] = await _process_claimed(st, request, events[i], now, holding)
         else:
-            verdicts[i] = await _load_response(st, request, now, holding)
+            stored = await _load_response(st, request)
+            # None: a receipt's key without a response, which nobody got. This is no receipt.
+            verdicts[i] = stored or await _process_claimed(st, request, None, now, holding)
 
 
 def _claim_order(request: IngestRequest) -> tuple[str, str, str]:
@@ -157,7 +159,10 @@ async def try_fast_insert(
 
 
 async def _process_new_receipts(st: Statements, clock: Clock, new: _Batch) -> list[int]:
-    """Insert the receipts. Return those whose key was free but whose identity existed."""
+    """Insert the receipts. Return those without a response, because their identity existed.
+
+    Their key was free, or points to an event that does not exist (`try_fast_insert`).
+    """
     repeated: list[int] = []
     rows = list(new.receipts.values())
     inserted = await insert_receipts(st, clock.skew, rows, retention=RESPONSE_RETENTION)
@@ -171,9 +176,10 @@ async def _process_new_receipts(st: Statements, clock: Clock, new: _Batch) -> li
             new.verdicts[i] = _receipt_response(row.event_id, timeout_at_ms, _effect_key(receipt))
         elif row.event_id in inserted.claimed:
             repeated.append(i)
+        elif (stored := await _load_response(st, new.requests[i])) is not None:
+            new.verdicts[i] = stored
         else:
-            now = await clock.now(st)
-            new.verdicts[i] = await _load_response(st, new.requests[i], now, new.holding)
+            repeated.append(i)
     return repeated
 
 
@@ -245,10 +251,11 @@ async def _process_claimed(
     return StoredResponse(ACCEPTED, body)
 
 
-async def _load_response(
-    st: Statements, request: IngestRequest, now: datetime, holding: frozenset[ProjectId]
-) -> Verdict:
-    """The stored response of a key that was claimed before, or a conflict if the body differs."""
+async def _load_response(st: Statements, request: IngestRequest) -> Verdict | None:
+    """The stored response of a key that was claimed before, or a conflict if the body differs.
+
+    None: the key was claimed for an event that does not exist, and nobody got a response.
+    """
     rows = await st.fetch(
         "SELECT i.fingerprint, i.status, i.body, i.subject, r.timeout_at, r.provider, "
         "r.provider_event_id, r.effect_type FROM idempotency i "
@@ -263,12 +270,8 @@ async def _load_response(
     fingerprint, status, body, event_id, timeout_at_ms, *identity = rows[0]
     if fingerprint != request.fingerprint:
         return IdempotencyConflict()
-    # The key was claimed for an event that does not exist (`try_fast_insert`). Nobody got a
-    # response.
     if body is None and timeout_at_ms is None:
-        if isinstance(request.value, NewReceipt):
-            return await _process_repeated_receipt(st, request, request.value, now, holding)
-        return await _process_claimed(st, request, None, now, holding)
+        return None
     if body is None:
         return _receipt_response(event_id, timeout_at_ms, effect_key(*identity), is_replayed=True)
     return StoredResponse(status, bytes(body), is_replayed=True)
