@@ -13,6 +13,7 @@ from domain.receipts import NewReceipt
 from domain.temporal.outbox import OutboxKind
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import Statements, Value
+from store.receipts.early_results.hold import HAS_HELD
 
 _RECEIPT_COLUMNS = (
     "event_id, project_id, livemode, state, provider, provider_event_id, stripe_event_id, "
@@ -37,8 +38,7 @@ INSERT INTO outbox (event_id, kind, fields, created_at)
 VALUES ($1, '{OutboxKind.START}', '{{}}', $2)"""  # noqa: S608 - constants only
 
 # It may be an autocommitted statement, so it sets its durability itself, as
-# `store.db.postgres.DURABLE`. Held results are probed by `early_results_by_project`: in a scalar
-# subquery, because an EXISTS may become a hash of the whole table.
+# `store.db.postgres.DURABLE`.
 _POSTGRES = f"""
 WITH at AS MATERIALIZED (
   SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1::bigint AS ms,
@@ -55,8 +55,7 @@ given AS (
   WHERE NOT $22::boolean OR (
     NOT EXISTS (SELECT 1 FROM projects AS p
       WHERE p.id = t.project_id AND p.early_results = 'hold')
-    AND (SELECT e.id FROM early_results AS e WHERE e.project_id = t.project_id
-      ORDER BY e.received_at LIMIT 1) IS NULL)
+    AND ({HAS_HELD.format(project_id="t.project_id")}) IS NOT TRUE)
 ), keys AS (
   INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, subject, created_at)
   SELECT project_id, 'receipt', key, fingerprint, 202, event_id, ms FROM given, at

@@ -31,14 +31,19 @@ _GIVEN = {
     "sqlite": "SELECT value FROM json_each($1)",
     "postgresql": "SELECT json_array_elements_text(CAST($1 AS json))",
 }
-# By the index `early_results_by_project`.
-_HOLDING = """
-SELECT p.id FROM projects p WHERE p.id IN ({given}) AND (p.early_results = 'hold'
-  OR EXISTS (SELECT 1 FROM early_results e WHERE e.project_id = p.id))"""
+# One probe of an index: whether the next project that has held results is this one. An equality
+# reads the whole table where the statistics know only projects with many.
+HAS_HELD = """(SELECT e.project_id FROM early_results AS e WHERE e.project_id >= {project_id}
+      ORDER BY e.project_id LIMIT 1) = {project_id}"""
+_HAS_HELD = HAS_HELD.format(project_id="p.id")
+_HOLDING = f"""
+SELECT p.id FROM projects p
+WHERE p.id IN ({{given}}) AND (p.early_results = 'hold' OR {_HAS_HELD})"""  # noqa: S608 - constants only
 _LOCK = """
 SELECT pg_advisory_xact_lock(CAST(value AS BIGINT))
 FROM json_array_elements_text(CAST($1 AS json)) AS value"""
-# `FOR SHARE`: the project cannot change to `refuse` before the held row can be seen.
+# `FOR SHARE`: the project cannot change to `refuse` before the held row can be seen. `+`: the index
+# is that of the event, not that of the project's time.
 _SHARED = {"sqlite": "", "postgresql": " FOR SHARE OF p"}
 _HOLD = f"""
 INSERT INTO early_results (id, project_id, provider, provider_event_id, effect_type, status,
@@ -47,9 +52,9 @@ SELECT $1, p.id, $3, $4, $5, $6, $7, $8, $9, CAST($10 AS BIGINT), $11, $12, 0
 FROM projects p WHERE p.id = $2 AND p.early_results = 'hold' AND (
   EXISTS (SELECT 1 FROM early_results e WHERE e.project_id = $2 AND e.provider_event_id = $4
     AND e.provider = $3 AND e.effect_type = $5 AND e.digest = $9
-    AND e.received_at > CAST($13 AS BIGINT))
+    AND +e.received_at > CAST($13 AS BIGINT))
   OR (SELECT count(*) FROM early_results e WHERE e.project_id = $2 AND e.provider_event_id = $4
-    AND e.received_at > CAST($13 AS BIGINT)) < {HELD_AT_MOST}){{shared}}
+    AND +e.received_at > CAST($13 AS BIGINT)) < {HELD_AT_MOST}){{shared}}
 ON CONFLICT (project_id, provider_event_id, provider, effect_type, digest) DO UPDATE
   SET repeats = early_results.repeats + 1, repeated_at = excluded.received_at,
     received_at = CASE WHEN early_results.received_at <= CAST($13 AS BIGINT)
