@@ -23,7 +23,6 @@ from domain.ids import EventId, ProjectId
 from domain.receipts import NewReceipt, effect_key, states_same_facts
 from domain.results import NewResult
 from domain.values.timestamps import from_unix_ms, to_iso
-from store.crypto.tokens import new_event_id
 from store.db.database import Clock
 from store.db.sql import Statements
 from store.ingest.connection import LockTimeout
@@ -35,7 +34,7 @@ from store.ingest.idempotency_keys import (
     store_refusal,
     store_response,
 )
-from store.ingest.insert_receipts import NewRow, insert_receipts
+from store.ingest.insert_receipts import NewRow, insert_receipts, new_row
 from store.ingest.requests import IngestRequest, PreRejected, StoredResponse, Verdict
 from store.receipts.early_results.hold import hold_result
 from store.receipts.expected import accept_expected, find_lacking
@@ -60,7 +59,7 @@ async def process_batch(
     """
     holding = await lock_holding(st, requests)
     order = sorted(range(len(requests)), key=lambda i: _claim_order(requests[i]))
-    receipts = {i: row for i in order if (row := _new_row(requests[i])) is not None}
+    receipts = {i: row for i in order if (row := new_row(requests[i])) is not None}
     batch = _Batch(requests, receipts, {}, holding)
     repeated = await _process_new_receipts(st, clock, batch) if receipts else []
     others = [i for i in order if i not in receipts]
@@ -140,7 +139,7 @@ async def try_fast_insert(
     """
     # A dropped payload is noted on the timeline. That is a second statement and needs a
     # transaction.
-    rows = ((i, _new_row(request)) for i, request in enumerate(requests))
+    rows = ((i, new_row(request)) for i, request in enumerate(requests))
     receipts = {i: row for i, row in rows if row is not None and row.receipt.payload_note is None}
     if not receipts:
         return {}
@@ -275,18 +274,6 @@ async def _load_response(st: Statements, request: IngestRequest) -> Verdict | No
     if body is None:
         return _receipt_response(event_id, timeout_at_ms, effect_key(*identity), is_replayed=True)
     return StoredResponse(status, bytes(body), is_replayed=True)
-
-
-def _new_row(request: IngestRequest) -> NewRow | None:
-    """The row of a receipt, with its id. None if the request is no receipt."""
-    receipt = request.value
-    if not isinstance(receipt, NewReceipt):
-        return None
-    if request.sealed is None:
-        return NewRow(new_event_id(), request.key, request.fingerprint, receipt, None)
-    return NewRow(
-        request.sealed.event_id, request.key, request.fingerprint, receipt, request.sealed.content
-    )
 
 
 def _effect_key(receipt: NewReceipt) -> str:

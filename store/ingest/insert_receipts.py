@@ -12,7 +12,9 @@ from domain.ids import EventId
 from domain.receipts import NewReceipt
 from domain.temporal.outbox import OutboxKind
 from domain.values.timestamps import to_unix_ms
+from store.crypto.tokens import new_event_id
 from store.db.sql import Statements, Value
+from store.ingest.requests import IngestRequest
 from store.receipts.early_results.hold import HAS_HELD
 
 _RECEIPT_COLUMNS = (
@@ -102,6 +104,18 @@ class InsertOutcome:
 
     claimed: frozenset[str]
     timeout_at_ms: dict[str, int]
+
+
+def new_row(request: IngestRequest) -> NewRow | None:
+    """The row of a receipt, with its id. None if the request is no receipt."""
+    receipt = request.value
+    if not isinstance(receipt, NewReceipt):
+        return None
+    if request.sealed is None:
+        return NewRow(new_event_id(), request.key, request.fingerprint, receipt, None)
+    return NewRow(
+        request.sealed.event_id, request.key, request.fingerprint, receipt, request.sealed.content
+    )
 
 
 async def insert_receipts(
