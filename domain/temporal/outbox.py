@@ -4,7 +4,10 @@ from enum import StrEnum
 
 
 class OutboxKind(StrEnum):
-    """What an outbox row asks of Temporal. A signal has the name of its kind."""
+    """What an outbox row asks of Temporal.
+
+    A signal has the name of its kind, except `ACCEPTED`, which is the signal `expire`.
+    """
 
     START = "start"
     RESULT = "result"
@@ -12,6 +15,7 @@ class OutboxKind(StrEnum):
     RESOLVE = "resolve"
     EXPIRE = "expire"
     RESTART = "restart"
+    ACCEPTED = "accepted"  # the app's receipt of an expected event: the run reads its deadline
 
 
 # Requested by an operator, who waits for it.

@@ -23,7 +23,6 @@ from domain.ids import EventId, ProjectId
 from domain.receipts import NewReceipt, effect_key, states_same_facts
 from domain.results import NewResult
 from domain.values.timestamps import from_unix_ms, to_iso
-from store.crypto.tokens import new_event_id
 from store.db.database import Clock
 from store.db.sql import Statements
 from store.ingest.connection import LockTimeout
@@ -35,7 +34,7 @@ from store.ingest.idempotency_keys import (
     store_refusal,
     store_response,
 )
-from store.ingest.insert_receipts import NewRow, insert_receipts
+from store.ingest.insert_receipts import NewRow, insert_receipts, new_row
 from store.ingest.requests import IngestRequest, PreRejected, StoredResponse, Verdict
 from store.receipts.early_results.hold import hold_result
 from store.receipts.expected import accept_expected, find_lacking
@@ -60,7 +59,7 @@ async def process_batch(
     """
     holding = await lock_holding(st, requests)
     order = sorted(range(len(requests)), key=lambda i: _claim_order(requests[i]))
-    receipts = {i: row for i in order if (row := _new_row(requests[i])) is not None}
+    receipts = {i: row for i in order if (row := new_row(requests[i])) is not None}
     batch = _Batch(requests, receipts, {}, holding)
     repeated = await _process_new_receipts(st, clock, batch) if receipts else []
     others = [i for i in order if i not in receipts]
@@ -71,7 +70,10 @@ async def process_batch(
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Requests, receipts and verdicts by index. `holding` are projects that hold early results."""
+    """Requests, receipts and verdicts by index.
+
+    `holding` are projects that may have held results.
+    """
 
     requests: list[IngestRequest]
     receipts: dict[int, NewRow]
@@ -105,7 +107,9 @@ async def _process_others(
         elif i in claimed:
             verdicts[i] = await _process_claimed(st, request, events[i], now, holding)
         else:
-            verdicts[i] = await _load_response(st, request, now, holding)
+            stored = await _load_response(st, request)
+            # None: a receipt's key without a response, which nobody got. This is no receipt.
+            verdicts[i] = stored or await _process_claimed(st, request, None, now, holding)
 
 
 def _claim_order(request: IngestRequest) -> tuple[str, str, str]:
@@ -135,11 +139,11 @@ async def try_fast_insert(
     """
     # A dropped payload is noted on the timeline. That is a second statement and needs a
     # transaction.
-    rows = ((i, _new_row(request)) for i, request in enumerate(requests))
+    rows = ((i, new_row(request)) for i, request in enumerate(requests))
     receipts = {i: row for i, row in rows if row is not None and row.receipt.payload_note is None}
     if not receipts:
         return {}
-    # A project that holds early results needs a transaction too: its receipts claim them.
+    # A project that may have held results needs a transaction too: its receipts claim them.
     new = list(receipts.values())
     inserted = await insert_receipts(
         st, clock.skew, new, retention=RESPONSE_RETENTION, skips_holding=True
@@ -154,7 +158,10 @@ async def try_fast_insert(
 
 
 async def _process_new_receipts(st: Statements, clock: Clock, new: _Batch) -> list[int]:
-    """Insert the receipts. Return those whose key was free but whose identity existed."""
+    """Insert the receipts. Return those without a response, because their identity existed.
+
+    Their key was free, or points to an event that does not exist (`try_fast_insert`).
+    """
     repeated: list[int] = []
     rows = list(new.receipts.values())
     inserted = await insert_receipts(st, clock.skew, rows, retention=RESPONSE_RETENTION)
@@ -168,9 +175,10 @@ async def _process_new_receipts(st: Statements, clock: Clock, new: _Batch) -> li
             new.verdicts[i] = _receipt_response(row.event_id, timeout_at_ms, _effect_key(receipt))
         elif row.event_id in inserted.claimed:
             repeated.append(i)
+        elif (stored := await _load_response(st, new.requests[i])) is not None:
+            new.verdicts[i] = stored
         else:
-            now = await clock.now(st)
-            new.verdicts[i] = await _load_response(st, new.requests[i], now, new.holding)
+            repeated.append(i)
     return repeated
 
 
@@ -242,10 +250,11 @@ async def _process_claimed(
     return StoredResponse(ACCEPTED, body)
 
 
-async def _load_response(
-    st: Statements, request: IngestRequest, now: datetime, holding: frozenset[ProjectId]
-) -> Verdict:
-    """The stored response of a key that was claimed before, or a conflict if the body differs."""
+async def _load_response(st: Statements, request: IngestRequest) -> Verdict | None:
+    """The stored response of a key that was claimed before, or a conflict if the body differs.
+
+    None: the key was claimed for an event that does not exist, and nobody got a response.
+    """
     rows = await st.fetch(
         "SELECT i.fingerprint, i.status, i.body, i.subject, r.timeout_at, r.provider, "
         "r.provider_event_id, r.effect_type FROM idempotency i "
@@ -260,27 +269,11 @@ async def _load_response(
     fingerprint, status, body, event_id, timeout_at_ms, *identity = rows[0]
     if fingerprint != request.fingerprint:
         return IdempotencyConflict()
-    # The key was claimed for an event that does not exist (`try_fast_insert`). Nobody got a
-    # response.
     if body is None and timeout_at_ms is None:
-        if isinstance(request.value, NewReceipt):
-            return await _process_repeated_receipt(st, request, request.value, now, holding)
-        return await _process_claimed(st, request, None, now, holding)
+        return None
     if body is None:
         return _receipt_response(event_id, timeout_at_ms, effect_key(*identity), is_replayed=True)
     return StoredResponse(status, bytes(body), is_replayed=True)
-
-
-def _new_row(request: IngestRequest) -> NewRow | None:
-    """The row of a receipt, with its id. None if the request is no receipt."""
-    receipt = request.value
-    if not isinstance(receipt, NewReceipt):
-        return None
-    if request.sealed is None:
-        return NewRow(new_event_id(), request.key, request.fingerprint, receipt, None)
-    return NewRow(
-        request.sealed.event_id, request.key, request.fingerprint, receipt, request.sealed.content
-    )
 
 
 def _effect_key(receipt: NewReceipt) -> str:

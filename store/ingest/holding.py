@@ -1,4 +1,4 @@
-"""Early results in a batch: locks the events of projects that hold them, holds and claims results.
+"""Early results in a batch: locks the events of projects that may hold some, and claims them.
 
 See `store.receipts.early_results.hold`. Runs inside the committer's transaction and never commits.
 """
@@ -23,7 +23,10 @@ HELD_BODY = b'{"accepted":true,"event_id":null,"state":"held"}'
 
 
 async def lock_holding(st: Statements, requests: Sequence[IngestRequest]) -> frozenset[ProjectId]:
-    """The projects of the requests that hold early results. Their events are locked."""
+    """The projects of the requests whose receipts may find held results.
+
+    Their events are locked.
+    """
     named = [(request.project_id, name) for request in requests if (name := _event_of(request))]
     if not named:
         return frozenset()

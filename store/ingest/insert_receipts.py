@@ -12,7 +12,10 @@ from domain.ids import EventId
 from domain.receipts import NewReceipt
 from domain.temporal.outbox import OutboxKind
 from domain.values.timestamps import to_unix_ms
+from store.crypto.tokens import new_event_id
 from store.db.sql import Statements, Value
+from store.ingest.requests import IngestRequest
+from store.receipts.early_results.hold import HAS_HELD
 
 _RECEIPT_COLUMNS = (
     "event_id, project_id, livemode, state, provider, provider_event_id, stripe_event_id, "
@@ -51,8 +54,10 @@ given AS (
   AS t(event_id, project_id, key, fingerprint, livemode, provider, provider_event_id,
     stripe_event_id, event_type, effect_type, internal_reference, shopify_shop_domain, occurred_at,
     timeout_ms, request_id, payload, amount, currency, customer_reference)
-  WHERE NOT $22::boolean OR NOT EXISTS (SELECT 1 FROM projects AS p
-    WHERE p.id = t.project_id AND p.early_results = 'hold')
+  WHERE NOT $22::boolean OR (
+    NOT EXISTS (SELECT 1 FROM projects AS p
+      WHERE p.id = t.project_id AND p.early_results = 'hold')
+    AND ({HAS_HELD.format(project_id="t.project_id")}) IS NOT TRUE)
 ), keys AS (
   INSERT INTO idempotency (project_id, endpoint, key, fingerprint, status, subject, created_at)
   SELECT project_id, 'receipt', key, fingerprint, 202, event_id, ms FROM given, at
@@ -101,6 +106,18 @@ class InsertOutcome:
     timeout_at_ms: dict[str, int]
 
 
+def new_row(request: IngestRequest) -> NewRow | None:
+    """The row of a receipt, with its id. None if the request is no receipt."""
+    receipt = request.value
+    if not isinstance(receipt, NewReceipt):
+        return None
+    if request.sealed is None:
+        return NewRow(new_event_id(), request.key, request.fingerprint, receipt, None)
+    return NewRow(
+        request.sealed.event_id, request.key, request.fingerprint, receipt, request.sealed.content
+    )
+
+
 async def insert_receipts(
     st: Statements,
     skew: timedelta,
@@ -112,7 +129,7 @@ async def insert_receipts(
     """Insert the receipts. No two of `rows` have the same project and key.
 
     A key older than `retention` counts as free. `skips_holding`, on PostgreSQL only: leave out the
-    receipts of projects that hold early results, with their keys.
+    receipts of projects that hold early results or have some, with their keys.
     """
     match st.dialect:
         case "sqlite":

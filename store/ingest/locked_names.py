@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
+from domain.receipts import NewReceipt
 from domain.results import NewResult
 from store.ingest.requests import IngestRequest
 
@@ -26,10 +27,16 @@ def names_of(request: IngestRequest) -> Iterator[Name]:
     """The names of what a request may have to lock: its key, and each id of its receipt."""
     yield key_of(request)
     value = request.value
-    if isinstance(value, NewResult):
-        for identifier in (value.event_id, value.provider_event_id, value.stripe_event_id):
-            if identifier is not None:
-                yield (request.project_id, identifier)
+    match value:
+        case NewResult():
+            identifiers = {value.event_id, value.provider_event_id, value.stripe_event_id}
+        case NewReceipt():
+            identifiers = {value.provider_event_id, value.stripe_event_id}
+        case _:
+            identifiers = set()
+    for identifier in identifiers:
+        if identifier is not None:
+            yield (request.project_id, identifier)
 
 
 class LockedNames:

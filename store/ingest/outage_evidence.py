@@ -27,6 +27,7 @@ WRITTEN = (
     "incidents",
     "repairs",
     "alerts",
+    "early_results",
 )
 READ = ("projects", "alert_destinations", "api_keys", "outages")
 _LOCKS = (

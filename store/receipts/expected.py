@@ -165,7 +165,7 @@ async def accept_expected(
         await note(st, event_id, now, text=PAYLOAD_DROPPED)
     is_expected = snapshot.state is LifecycleState.EXPECTED
     if is_expected and not await has_unclaimed(st, event_id, now):
-        await enqueue_signal(st, event_id, OutboxKind.EXPIRE, now)
+        await enqueue_signal(st, event_id, OutboxKind.ACCEPTED, now)
 
 
 async def _note_seen(st: Statements, event_id: EventId, source_id: str, now: datetime) -> None:

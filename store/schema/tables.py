@@ -528,7 +528,7 @@ class Outbox(SQLModel, table=True):
 
     id: int | None = _sequence()
     event_id: str = _text()
-    kind: str = _text()  # start | result | reprocess | resolve | expire | restart
+    kind: str = _text()  # start | result | reprocess | resolve | expire | restart | accepted
     fields: str = _text()  # JSON object
     created_at: datetime = _instant()
     # A lease or a backoff. None: never tried.

@@ -56,8 +56,12 @@ SIGNALS: Mapping[OutboxKind, SignalKind] = {
     OutboxKind.REPROCESS: SignalKind(ReprocessSignal, _read_reprocess),
     OutboxKind.RESOLVE: SignalKind(ResolveSignal, _read_resolve),
     OutboxKind.EXPIRE: SignalKind(ExpireSignal, _read_expire),
+    OutboxKind.ACCEPTED: SignalKind(ExpireSignal, _read_expire),
 }
-_KINDS = {signal.message: kind for kind, signal in SIGNALS.items()}
+# The kind that a signal is named after.
+_KINDS = {
+    signal.message: kind for kind, signal in SIGNALS.items() if kind is not OutboxKind.ACCEPTED
+}
 
 
 def success_at_start(receipt: Receipt, signals: Sequence[Signal]) -> Signal | None:

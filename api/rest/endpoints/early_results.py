@@ -16,7 +16,7 @@ async def list_early_results(
 ) -> EarlyResultList:
     """Held results that no receipt has claimed, newest first. Scope `read`.
 
-    Only a project with `early_results: hold` has any. Each is deleted after 24 hours.
+    Only a project with `early_results: hold` holds more. Each is deleted after 24 hours.
     """
     project_id = caller.project.id
     page = await operations.early_results.list_early_results(project_id, limit, cursor)

@@ -45,6 +45,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """What sources saw is forgotten. The receipts that they expected stay."""
+    # An earlier version knows only `expire`, which is the same signal.
+    op.execute(sa.text("UPDATE outbox SET kind = 'expire' WHERE kind = 'accepted'"))
     for table in ("source_gaps", "source_events", "sources"):
         op.drop_table(table)
 

@@ -1,7 +1,8 @@
 """Holds results that name an event without a receipt, until its receipt claims them.
 
-Only in projects with `early_results: hold`. A result is held for 24 hours. The transaction that
-stores its receipt, expected or accepted, applies it, as if it came just after the receipt.
+Only projects with `early_results: hold` hold results, each for 24 hours. The transaction that
+stores its receipt, expected or accepted, applies it, as if it came just after the receipt. What is
+held is applied after the setting has changed to `refuse` too.
 
 On PostgreSQL a receipt and a result of one event could pass each other in two transactions that do
 not see each other. So both lock the event's name first (`lock_events`), before any row. On SQLite
@@ -26,28 +27,39 @@ HELD_FOR = timedelta(hours=24)
 # Different results of one event. More are refused, so that a receipt claims them in a short time.
 HELD_AT_MOST = 100
 
-_HOLDING = {
-    "sqlite": (
-        "SELECT id FROM projects WHERE early_results = 'hold'"
-        " AND id IN (SELECT value FROM json_each($1))"
-    ),
-    "postgresql": (
-        "SELECT id FROM projects WHERE early_results = 'hold'"
-        " AND id IN (SELECT json_array_elements_text(CAST($1 AS json)))"
-    ),
+_GIVEN = {
+    "sqlite": "SELECT value FROM json_each($1)",
+    "postgresql": "SELECT json_array_elements_text(CAST($1 AS json))",
 }
+# One probe of an index: whether the next project that has held results is this one. An equality
+# reads the whole table where the statistics know only projects with many.
+HAS_HELD = """(SELECT e.project_id FROM early_results AS e WHERE e.project_id >= {project_id}
+      ORDER BY e.project_id LIMIT 1) = {project_id}"""
+_HAS_HELD = HAS_HELD.format(project_id="p.id")
+_HOLDING = f"""
+SELECT p.id FROM projects p
+WHERE p.id IN ({{given}}) AND (p.early_results = 'hold' OR {_HAS_HELD})"""  # noqa: S608 - constants only
 _LOCK = """
 SELECT pg_advisory_xact_lock(CAST(value AS BIGINT))
 FROM json_array_elements_text(CAST($1 AS json)) AS value"""
-_HOLD = """
+# `FOR SHARE`: the project cannot change to `refuse` before the held row can be seen. `+`: the index
+# is that of the event, not that of the project's time.
+_SHARED = {"sqlite": "", "postgresql": " FOR SHARE OF p"}
+_HOLD = f"""
 INSERT INTO early_results (id, project_id, provider, provider_event_id, effect_type, status,
   error_code, error_message, digest, received_at, request_id, already_applied, repeats)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0)
+SELECT $1, p.id, $3, $4, $5, $6, $7, $8, $9, CAST($10 AS BIGINT), $11, $12, 0
+FROM projects p WHERE p.id = $2 AND p.early_results = 'hold' AND (
+  EXISTS (SELECT 1 FROM early_results e WHERE e.project_id = $2 AND e.provider_event_id = $4
+    AND e.provider = $3 AND e.effect_type = $5 AND e.digest = $9
+    AND +e.received_at > CAST($13 AS BIGINT))
+  OR (SELECT count(*) FROM early_results e WHERE e.project_id = $2 AND e.provider_event_id = $4
+    AND +e.received_at > CAST($13 AS BIGINT)) < {HELD_AT_MOST}){{shared}}
 ON CONFLICT (project_id, provider_event_id, provider, effect_type, digest) DO UPDATE
   SET repeats = early_results.repeats + 1, repeated_at = excluded.received_at,
     received_at = CASE WHEN early_results.received_at <= CAST($13 AS BIGINT)
-      THEN excluded.received_at ELSE early_results.received_at END"""
-_COUNT = "SELECT count(*) FROM early_results WHERE project_id = $1 AND provider_event_id = $2"
+      THEN excluded.received_at ELSE early_results.received_at END
+RETURNING 1"""  # noqa: S608 - constants only
 _CLAIM = """
 DELETE FROM early_results WHERE project_id = $1 AND provider_event_id = $2
   AND provider IN ('', $3) AND effect_type IN ('', $4) AND received_at > $5
@@ -69,8 +81,12 @@ class Identity:
 async def holding_projects(
     st: Statements, project_ids: Collection[ProjectId]
 ) -> frozenset[ProjectId]:
-    """The projects among these that hold early results."""
-    rows = await st.fetch(_HOLDING[st.dialect], json.dumps(sorted(project_ids)))
+    """The projects among these whose receipts may find held results.
+
+    They hold early results, or did and still have some.
+    """
+    holding = _HOLDING.format(given=_GIVEN[st.dialect])
+    rows = await st.fetch(holding, json.dumps(sorted(project_ids)))
     return frozenset(ProjectId(project_id) for (project_id,) in rows)
 
 
@@ -82,14 +98,10 @@ async def lock_events(st: Statements, names: Iterable[tuple[ProjectId, str]]) ->
 
 
 async def hold_result(st: Statements, new: NewResult, now: datetime) -> bool:
-    """Hold a result that names no receipt; False if too many results of its event are held.
+    """Hold a result that names no receipt. An equal one that is held already is counted.
 
-    An equal one that is held already is counted.
+    False if the project refuses early results, or too many others of the event are held.
     """
-    named = named_event(new) or ""
-    ((held,),) = await st.fetch(_COUNT, new.project_id, named)
-    if held >= HELD_AT_MOST:
-        return False
     facts = ResultFacts(
         new.status,
         None,
@@ -98,12 +110,12 @@ async def hold_result(st: Statements, new: NewResult, now: datetime) -> bool:
         already_applied=new.already_applied,
     )
     provider = "stripe" if new.stripe_event_id is not None else new.provider
-    await st.fetch(
-        _HOLD,
+    held = await st.fetch(
+        _HOLD.format(shared=_SHARED[st.dialect]),
         new_result_id(),
         new.project_id,
         str(provider or ""),
-        named,
+        named_event(new) or "",
         str(new.effect_type or ""),
         new.status.value,
         new.error_code,
@@ -114,7 +126,7 @@ async def hold_result(st: Statements, new: NewResult, now: datetime) -> bool:
         new.already_applied,
         to_unix_ms(now - HELD_FOR),
     )
-    return True
+    return bool(held)
 
 
 async def apply_held(st: Statements, event_id: EventId, of: Identity, now: datetime) -> int:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from domain.errors import NotFound, ReceiptNotYetKnown
 from domain.ids import EventId, ReplayId
@@ -15,11 +16,12 @@ from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.maintenance.retention import purge_kind
 from store.projects.projects import change_project
-from store.receipts.early_results.hold import HELD_AT_MOST
+from store.receipts.early_results.hold import HELD_AT_MOST, hold_result
 from store.receipts.early_results.lists import count_early_results, list_early_results
 from store.receipts.expected import expect_receipts
 from tests.store.ingest.desk import Desk, body_of, committing, count
 from tests.support.given import expected_receipt, new_result
+from tests.support.waiting import wait_until_async
 
 HELD = {"accepted": True, "event_id": None, "state": "held"}
 
@@ -131,6 +133,42 @@ async def test_project_that_refuses_holds_nothing(
     assert await count(database, "idempotency") == 0
 
 
+async def test_held_result_is_claimed_after_the_project_has_chosen_to_refuse(
+    database: Database, project: CreatedProject, desk: Desk
+) -> None:
+    for name in ("evt_1", "evt_2"):
+        await desk.say(early(desk, provider_event_id=name))
+    await choose(database, project, EarlyResults.REFUSE)
+
+    await desk.stored(provider_event_id="evt_1")
+    async with database.transaction() as session:
+        event = expected_receipt(desk.project_id, provider_event_id="evt_2")
+        st = SessionStatements(session)
+        await expect_receipts(st, [event], await database.now(session))
+    with pytest.raises(ReceiptNotYetKnown):
+        await desk.say(early(desk, provider_event_id="evt_3"))
+
+    assert await count(database, "receipts", "state = 'applied'") == 2
+    assert await count(database, "early_results") == 0
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_change_to_refuse_waits_for_results_that_are_being_held(
+    database: Database, project: CreatedProject, desk: Desk
+) -> None:
+    async with database.transaction() as session:
+        st = SessionStatements(session)
+        assert await hold_result(st, early(desk), await database.now(session))
+        change = asyncio.create_task(choose(database, project, EarlyResults.REFUSE))
+        await wait_until_async(lambda: _waits_for_a_lock(database), what="the change waits")
+    await change
+
+    await desk.stored(provider_event_id="evt_1")
+
+    assert await count(database, "receipts", "state = 'applied'") == 1
+    assert await count(database, "early_results") == 0
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"event_id": EventId("evt_unknown")}, {"replay_id": ReplayId("rpl_unknown")}],
@@ -200,7 +238,26 @@ async def test_number_of_held_results_of_an_event_is_bounded(
     with pytest.raises(ReceiptNotYetKnown):
         await desk.say(early(desk, "failed", error_code="one more"))
 
+    again = await desk.say(early(desk, "failed", error_code="code_7"))
+    assert body_of(again) == HELD
     assert await count(database, "early_results") == HELD_AT_MOST
+    assert await count(database, "early_results", "error_code = 'code_7' AND repeats = 1") == 1
+
+
+async def test_results_that_have_ended_leave_room_for_others(
+    database: Database, desk: Desk
+) -> None:
+    codes = [f"code_{number}" for number in range(HELD_AT_MOST)]
+    await asyncio.gather(*(desk.say(early(desk, "failed", error_code=code)) for code in codes))
+    async with database.transaction() as session:
+        a_day_before = "received_at = received_at - 24 * 60 * 60 * 1000"
+        await session.execute(text(f"UPDATE early_results SET {a_day_before}"))
+
+    answer = await desk.say(early(desk, "failed", error_code="one more"))
+    again = await desk.say(early(desk, "failed", error_code="code_7"))
+
+    assert [body_of(answer), body_of(again)] == [HELD, HELD]
+    assert {one.error_code for one in await held(database)} == {"one more", "code_7"}
 
 
 async def test_expected_event_claims_a_held_result(database: Database, desk: Desk) -> None:
@@ -260,3 +317,7 @@ async def test_receipt_and_result_at_the_same_moment_in_two_processes_never_miss
 
     assert await count(database, "receipts", "state = 'applied'") == 100
     assert await count(database, "early_results") == 0
+
+
+async def _waits_for_a_lock(database: Database) -> bool:
+    return await count(database, "pg_locks", "NOT granted") > 0

@@ -107,6 +107,7 @@ async def test_heartbeat_locks_every_table_that_requests_need(
     await ingest_connection.close()
 
     assert {"receipts", "results", "incidents", "outages", "api_keys", "projects"} <= needed
+    assert "early_results" in needed  # every receipt looks for held results
     assert needed <= locked
 
 

@@ -197,6 +197,25 @@ def test_pending_outage_is_applied_before_a_version_that_knows_none(filled: str)
     assert before
 
 
+def test_signal_of_an_accepted_receipt_is_one_that_an_earlier_version_knows(filled: str) -> None:
+    of_kind = "SELECT count(*) FROM outbox WHERE kind = '{}'"
+    row = (
+        "INSERT INTO outbox (event_id, kind, fields, created_at) "
+        "VALUES ('evt_1', 'accepted', '{}', 1)"
+    )
+
+    def insert(connection: Connection) -> int:
+        connection.execute(text(row))
+        return int(connection.execute(text(of_kind.format("expire"))).scalar_one())
+
+    before = on(filled, insert)
+    on(filled, lambda connection: command.downgrade(alembic_config(HISTORY, connection), "0020"))
+
+    kinds = ("expire", "accepted")
+    after = on(filled, lambda c: [c.execute(text(of_kind.format(kind))).scalar() for kind in kinds])
+    assert after == [before + 1, 0]
+
+
 def test_older_version_touches_nothing_of_a_newer_store(filled: str, later: Path) -> None:
     migrate(filled, history=later)
     rows, shape = rows_of(filled), shape_of(filled)
