@@ -19,9 +19,9 @@ from cli.sources.options import (
     SilentAfterMinutes,
     SourceArgument,
     given_fields,
-    read_expectations,
 )
 from domain.sources.source import SourceKind
+from operations.sources.expectation_lines import read_line
 
 if TYPE_CHECKING:
     from domain.projects import Project
@@ -57,7 +57,7 @@ def add(
     content = {
         "kind": kind,
         "name": name,
-        "expects": read_expectations(expect or ()),
+        "expects": [read_line(text) for text in expect or ()],
         "shop_domain": shop_domain,
         "account": account,
         **given_fields(kind, secret, every_minutes, silent_after_minutes, identity),
@@ -117,7 +117,7 @@ def set_fields(
         if name is not None:
             changes["name"] = name
         if expect:
-            changes["expects"] = read_expectations(expect)
+            changes["expects"] = [read_line(text) for text in expect]
         if never_silent:
             changes["silent_after_minutes"] = None
         return await operations.sources.change_source(

@@ -1,15 +1,12 @@
 """The options of `makegood source`, and the fields of the REST API that they mean."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from cli.options import one_of
-from domain.sources.source import ShopifyIdentity, SourceKind
-
-_WEBHOOKS = frozenset(kind.value for kind in SourceKind if kind.is_webhook)
-_EXPECTED_FIELDS = ("event_type", "effect_type", "within_minutes", "reference")
+from domain.sources.source import WEBHOOK_KINDS, ShopifyIdentity
 
 SourceArgument = Annotated[
     str, typer.Argument(metavar="SOURCE_ID", help="The source's id, from `makegood source list`.")
@@ -58,28 +55,9 @@ def given_fields(
 ) -> dict[str, Any]:
     """The fields of REST that the options name."""
     fields: Mapping[str, Any] = {
-        "signing_secret" if kind in _WEBHOOKS else "api_key": secret,
+        "signing_secret" if kind in WEBHOOK_KINDS else "api_key": secret,
         "every_minutes": every_minutes,
         "silent_after_minutes": silent_after_minutes,
         "identity": identity and identity.value,
     }
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def read_expectations(texts: Sequence[str]) -> list[dict[str, Any]]:
-    """The expectations as REST has them. Validation names what is wrong with one."""
-    return [
-        {
-            name: _number(value) if name == "within_minutes" else value
-            for name, value in zip(_EXPECTED_FIELDS, text.split(maxsplit=3), strict=False)
-        }
-        for text in texts
-    ]
-
-
-def _number(text: str) -> float | str:
-    """The number; other text stays as it is, for the validation to refuse."""
-    try:
-        return float(text)
-    except ValueError:
-        return text

@@ -66,17 +66,9 @@ def sightings_of(source: Source, events: Sequence[ProviderEvent]) -> list[Sighti
     ]
 
 
-def known_amount(amount: int | None, currency: str | None) -> tuple[int | None, str | None]:
-    """Both, or neither: an amount of no currency that we know, or out of range, is no amount."""
-    if amount is None or currency is None or not 0 <= amount <= MAXIMUM_AMOUNT:
-        return None, None
-    is_code = len(currency) == 3 and currency.isascii() and currency.isalpha()
-    return (amount, currency.upper()) if is_code else (None, None)
-
-
 def _expected_receipt(source: Source, expects: Expects, event: ProviderEvent) -> ExpectedReceipt:
     provider = source.kind.provider
-    amount, currency = known_amount(event.amount, event.currency)
+    amount, currency = _known_amount(event.amount, event.currency)
     return ExpectedReceipt(
         project_id=source.project_id,
         livemode=event.livemode,
@@ -93,3 +85,11 @@ def _expected_receipt(source: Source, expects: Expects, event: ProviderEvent) ->
         amount=amount,
         currency=currency,
     )
+
+
+def _known_amount(amount: int | None, currency: str | None) -> tuple[int | None, str | None]:
+    """Both, or neither: an amount of no currency that we know, or out of range, is no amount."""
+    if amount is None or currency is None or not 0 <= amount <= MAXIMUM_AMOUNT:
+        return None, None
+    is_code = len(currency) == 3 and currency.isascii() and currency.isalpha()
+    return (amount, currency.upper()) if is_code else (None, None)

@@ -40,6 +40,10 @@ class SourceKind(StrEnum):
         return self in {SourceKind.STRIPE_WEBHOOK, SourceKind.SHOPIFY_WEBHOOK}
 
 
+WEBHOOK_KINDS = tuple(kind.value for kind in SourceKind if kind.is_webhook)
+API_KINDS = tuple(kind.value for kind in SourceKind if not kind.is_webhook)
+
+
 class SourceState(StrEnum):
     """What an operator sees of a source's health."""
 

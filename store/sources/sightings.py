@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from domain.ids import EventId, SourceId
-from domain.sources.events import Sighting, known_amount
+from domain.sources.events import Sighting
 from domain.sources.source import Source
 from domain.values.text import is_storable
 from domain.values.timestamps import to_unix_ms
@@ -130,7 +130,6 @@ def _is_recordable(sighting: Sighting) -> bool:
 
 def _row(sighting: Sighting, event_id: EventId, now: datetime) -> dict[str, str | int | None]:
     event, receipt = sighting.event, sighting.receipt
-    amount, currency = known_amount(event.amount, event.currency)
     return {
         "source_id": receipt.source_id,
         "project_id": receipt.project_id,
@@ -140,6 +139,6 @@ def _row(sighting: Sighting, event_id: EventId, now: datetime) -> dict[str, str 
         "effect_type": str(receipt.effect_type),
         "occurred_at": to_unix_ms(event.occurred_at),
         "seen_at": to_unix_ms(now),
-        "amount": amount,
-        "currency": currency,
+        "amount": receipt.amount,
+        "currency": receipt.currency,
     }

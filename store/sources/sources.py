@@ -21,6 +21,7 @@ from domain.ids import ProjectId, SourceId
 from domain.projects import UNSET
 from domain.sources.changes import NewSource, SourceChanges
 from domain.sources.source import (
+    API_KINDS,
     MAXIMUM_SOURCES,
     Expects,
     ShopifyIdentity,
@@ -37,7 +38,6 @@ from store.schema.tables import PROJECTS, SOURCES
 # What a newer version made, of a kind or an identity unknown here, is not read.
 _IDENTITIES = tuple(identity.value for identity in ShopifyIdentity)
 _KINDS = tuple(kind.value for kind in SourceKind)
-_API_KINDS = tuple(kind.value for kind in SourceKind if not kind.is_webhook)
 IS_SOURCE = (
     SOURCES.c.deleted_at.is_(None),
     SOURCES.c.kind.in_(_KINDS),
@@ -155,7 +155,7 @@ async def find_hook(session: AsyncSession, source_id: str) -> Hook | None:
         select(SOURCES, *project)
         .join(PROJECTS, PROJECTS.c.id == SOURCES.c.project_id)
         .where(SOURCES.c.id == source_id, NOT_DELETED, *IS_SOURCE)
-        .where(SOURCES.c.kind.not_in(_API_KINDS))
+        .where(SOURCES.c.kind.not_in(API_KINDS))
     )
     row = (await session.execute(called)).first()
     if row is None:
@@ -210,7 +210,7 @@ async def _row(session: AsyncSession, query: Select[Any]) -> Row[Any]:
 async def _write(session: AsyncSession, before: Row[Any], values: dict[str, Any]) -> Source:
     """Write the values as the source's next version."""
     version = before.version + 1
-    scheduled = before.scheduled_version if before.kind in _API_KINDS else version
+    scheduled = before.scheduled_version if before.kind in API_KINDS else version
     numbers = {"version": version, "scheduled_version": scheduled}
     written = update(SOURCES).where(SOURCES.c.id == before.id).values(values | numbers)
     return source_from((await session.execute(written.returning(SOURCES))).one())
