@@ -16,8 +16,8 @@ Expect = Annotated[
     typer.Option(
         "--expect",
         metavar="TEXT",
-        help="'EVENT_TYPE EFFECT_TYPE [MINUTES [JSON_POINTER]]'; can be repeated. Minutes for the"
-        " app's receipt: 15 by default.",
+        help="'EVENT_TYPE EFFECT_TYPE [MINUTES [JSON_POINTER]]'; can be repeated. Types are those"
+        " that the project accepts in receipts. Minutes for the app's receipt: 15 by default.",
     ),
 ]
 Secret = Annotated[
@@ -35,7 +35,11 @@ EveryMinutes = Annotated[
 ]
 SilentAfterMinutes = Annotated[
     int | None,
-    typer.Option(metavar="INT", help="Minutes without any event until an alert goes out."),
+    typer.Option(
+        metavar="INT",
+        help="Minutes without any event until an alert goes out. Of a listing at least twice the"
+        " minutes between two.",
+    ),
 ]
 Identity = Annotated[
     ShopifyIdentity | None,

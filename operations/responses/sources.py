@@ -7,6 +7,7 @@ from pydantic import Field
 
 from domain.sources import source as values
 from domain.sources.source import ShopifyIdentity, SourceKind, SourceProblem, SourceState
+from operations.names import EffectTypeText, EventTypeText
 from operations.responses.base import At, OrNewer, Response
 from operations.responses.projects import int_if_whole
 from operations.sources.sources import CheckedSource, SourceWithGaps
@@ -19,8 +20,8 @@ MinorUnits = Annotated[int, Field(description="In the minor unit of the currency
 class Expectation(Response):
     """A type of event that the app must send a receipt for."""
 
-    event_type: str
-    effect_type: str
+    event_type: EventTypeText
+    effect_type: EffectTypeText
     within_minutes: int | float
     reference: str | None
     livemode: bool

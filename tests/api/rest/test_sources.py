@@ -115,6 +115,24 @@ async def test_changed_secret_is_stored(
         assert await read_secret(session, sealer, stored) == "whsec_next-one"
 
 
+async def test_types_that_the_project_added_are_expected(caller: Caller) -> None:
+    one = {"event_type": "v1.billing.meter.error", "effect_type": "meter_repair"}
+    before = await caller.ask("POST", "/sources", json=new_source(expects=[one]))
+    await caller.ask(
+        "PATCH",
+        "/project",
+        json={"event_types": [one["event_type"]], "effect_types": [one["effect_type"]]},
+    )
+
+    source = await added(caller, expects=[one])
+
+    assert [(error["pointer"], error["code"]) for error in before.json()["errors"]] == [
+        ("/expects/0/event_type", "unknown_value"),
+        ("/expects/0/effect_type", "unknown_value"),
+    ]
+    assert [one.items() <= expected.items() for expected in source["expects"]] == [True]
+
+
 async def test_bad_fields_are_named(caller: Caller) -> None:
     answer = await caller.ask(
         "POST", "/sources", json=new_source(every_minutes=5, expects=[{"event_type": "x"}])
