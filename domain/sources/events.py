@@ -53,16 +53,16 @@ class Sighting:
 def sightings_of(source: Source, events: Sequence[ProviderEvent]) -> list[Sighting]:
     """What the source expects for these events: nothing, or a receipt for each effect.
 
-    An event older than the source, of the other mode, or of a type not expected makes nothing.
-    Providers tell the second of an event, so one in the second of the source's creation counts.
+    An event older than the source, or than what expects it, makes nothing. Neither does one of the
+    other mode, or of a type not expected. Providers tell the second of an event, so one in the
+    second from which on it is expected counts.
     """
-    oldest = source.created_at.replace(microsecond=0)
     return [
         Sighting(event, _expected_receipt(source, expects, event))
         for event in events
-        if event.occurred_at >= oldest
         for expects in source.expects
         if (expects.event_type, expects.livemode) == (event.type, event.livemode)
+        and event.occurred_at >= source.expected_since(expects).replace(microsecond=0)
     ]
 
 

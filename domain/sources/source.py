@@ -96,7 +96,8 @@ class Expects:
 
     `within_minutes`: the time for that. `reference`: a JSON pointer into the event, to the
     `internal_reference` of its incident; None: the type's default. Events of the other mode than
-    `livemode` make nothing.
+    `livemode` make nothing. Neither do events from before `since`, when the pair of types was added
+    to the source; None: it was there when the source was added.
     """
 
     event_type: str
@@ -104,6 +105,7 @@ class Expects:
     within_minutes: float
     reference: str | None
     livemode: bool
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,10 @@ class Source:
     problem_detail: str | None
     problem_since: datetime | None
     resumed_at: datetime | None = None
+
+    def expected_since(self, expects: Expects) -> datetime:
+        """The instant from which on its events are expected."""
+        return expects.since or self.created_at
 
     @property
     def state(self) -> SourceState:

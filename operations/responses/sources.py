@@ -25,10 +25,17 @@ class Expectation(Response):
     within_minutes: int | float
     reference: str | None
     livemode: bool
+    since: At = Field(
+        description="When the pair of types was added to the source. Older events make nothing."
+    )
 
     @classmethod
-    def of(cls, expects: values.Expects) -> Self:
-        return cls.from_value(expects, within_minutes=int_if_whole(expects.within_minutes))
+    def of(cls, source: values.Source, expects: values.Expects) -> Self:
+        return cls.from_value(
+            expects,
+            within_minutes=int_if_whole(expects.within_minutes),
+            since=source.expected_since(expects),
+        )
 
 
 class SourceFields(Response):
@@ -61,7 +68,7 @@ class SourceFields(Response):
     def from_source(cls, source: values.Source, **fields: object) -> Self:
         return cls.from_value(
             source,
-            expects=[Expectation.of(expects) for expects in source.expects],
+            expects=[Expectation.of(source, expects) for expects in source.expects],
             hook_path=f"/hooks/{source.id}" if source.kind.is_webhook else None,
             **fields,
         )
