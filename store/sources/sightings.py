@@ -52,13 +52,12 @@ WHERE id = $1 AND (last_event_at IS NULL OR last_event_at <= $3 OR silent_since 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """How many sightings a call stored, and how many were stored before.
+    """How many sightings a call stored that were not stored before.
 
-    One whose id no receipt can have (empty, over 255 characters, with NUL) is in neither.
+    One whose id no receipt can have (empty, over 255 characters, with NUL) is not stored.
     """
 
     new: int
-    known: int
 
 
 async def record_sightings(
@@ -83,15 +82,15 @@ async def record_sightings_of(
         if _is_recordable(sighting)
     }
     sightings = list(recordable.values())
-    expected = await expect_receipts(st, [sighting.receipt for sighting in sightings], now)
+    event_ids = await expect_receipts(st, [sighting.receipt for sighting in sightings], now)
     rows = [
-        _row(sighting, expectation.event_id, now)
-        for sighting, expectation in zip(sightings, expected, strict=True)
+        _row(sighting, event_id, now)
+        for sighting, event_id in zip(sightings, event_ids, strict=True)
     ]
     inserted = _INSERT.format(given=_GIVEN[st.dialect])
     new = len(await st.fetch(inserted, json.dumps(rows))) if rows else 0
     await record_heard(st, held, now)
-    return Recorded(new=new, known=len(rows) - new)
+    return Recorded(new=new)
 
 
 async def record_heard(

@@ -52,7 +52,6 @@ class Hook:
     """
 
     source: Source
-    livemode: bool
     is_suspended: bool
     sealed_secret: bytes = field(repr=False)
     data_key: bytes = field(repr=False)
@@ -151,7 +150,7 @@ async def remove_source(
 
 async def find_hook(session: AsyncSession, source_id: str) -> Hook | None:
     """The webhook source that a provider calls; None when it is unknown, removed, or an API's."""
-    project = (PROJECTS.c.mode, PROJECTS.c.suspended_at, PROJECTS.c.data_key)
+    project = (PROJECTS.c.suspended_at, PROJECTS.c.data_key)
     called = (
         select(SOURCES, *project)
         .join(PROJECTS, PROJECTS.c.id == SOURCES.c.project_id)
@@ -163,7 +162,6 @@ async def find_hook(session: AsyncSession, source_id: str) -> Hook | None:
         return None
     return Hook(
         source=source_from(row),
-        livemode=row.mode == "live",
         is_suspended=row.suspended_at is not None,
         sealed_secret=row.sealed_secret,
         data_key=row.data_key,

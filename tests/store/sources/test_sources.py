@@ -310,7 +310,7 @@ async def test_only_webhooks_are_found_by_hooks(
     assert unknown is None
     assert (hook is not None) == kind.is_webhook
     if hook is not None:
-        assert (hook.source, hook.livemode, hook.is_suspended) == (added, False, False)
+        assert (hook.source, hook.is_suspended) == (added, False)
 
 
 async def test_hook_knows_that_the_project_is_suspended(
