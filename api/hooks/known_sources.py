@@ -6,14 +6,13 @@ are looked up one at a time. So a flood of made-up ids costs one connection at m
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from domain.errors import Unavailable
 from domain.ids import ProjectId, SourceId
-from domain.sources.source import Source
+from domain.sources.source import Source, is_source_id
 from store.crypto.encryption import SealBroken, Sealer
 from store.db.database import Database
 from store.sources.sources import find_hook, open_secret
@@ -22,7 +21,6 @@ TRUST_SECONDS = 5.0
 REFRESH_SECONDS = 2.5
 MAXIMUM_CACHED = 2_000
 MAXIMUM_WAITING_LOOKUPS = 200
-_SOURCE_ID = re.compile(r"src_[0-9a-f]{32}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ class KnownSources:
 
         Raises: Unavailable when the store does not answer, or too many unknown ids wait.
         """
-        if _SOURCE_ID.fullmatch(source_id) is None:
+        if not is_source_id(source_id):
             return None
         known = self._known.get(source_id)
         age_seconds = TRUST_SECONDS if known is None else self._clock() - known.asked_at

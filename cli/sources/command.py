@@ -1,6 +1,7 @@
 """`makegood source`: adds, checks, changes and removes sources of a project, directly on the store.
 
-A secret is read from the variable, or from an option. No command prints it.
+`add` reads a secret from the variable or an option, `set` only when it is told to. No command
+prints it.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,13 +16,15 @@ from cli.sources.options import (
     EveryMinutes,
     Expect,
     Identity,
+    ReplaceSecret,
     Secret,
     SilentAfterMinutes,
     SourceArgument,
     given_fields,
-    read_expectations,
+    read_new_secret,
 )
 from domain.sources.source import SourceKind
+from operations.sources.expectation_lines import read_line
 
 if TYPE_CHECKING:
     from domain.projects import Project
@@ -57,7 +60,7 @@ def add(
     content = {
         "kind": kind,
         "name": name,
-        "expects": read_expectations(expect or ()),
+        "expects": [read_line(text) for text in expect or ()],
         "shop_domain": shop_domain,
         "account": account,
         **given_fields(kind, secret, every_minutes, silent_after_minutes, identity),
@@ -100,7 +103,7 @@ def set_fields(
     source_id: SourceArgument,
     name: Annotated[str | None, typer.Option(help="The new name.")] = None,
     expect: Expect = None,
-    secret: Secret = None,
+    replace_secret: ReplaceSecret = False,
     every_minutes: EveryMinutes = None,
     silent_after_minutes: SilentAfterMinutes = None,
     never_silent: Annotated[
@@ -110,6 +113,7 @@ def set_fields(
     as_json: JsonFlag = False,
 ) -> None:
     """Change what is named. `--expect` replaces all expectations."""
+    secret = read_new_secret() if replace_secret else None
 
     async def act(operations: "Operations", found: "Project") -> Any:
         kind = (await operations.sources.read_source(found.id, source_id)).source.kind
@@ -117,7 +121,7 @@ def set_fields(
         if name is not None:
             changes["name"] = name
         if expect:
-            changes["expects"] = read_expectations(expect)
+            changes["expects"] = [read_line(text) for text in expect]
         if never_silent:
             changes["silent_after_minutes"] = None
         return await operations.sources.change_source(

@@ -1,15 +1,15 @@
 """The options of `makegood source`, and the fields of the REST API that they mean."""
 
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from cli.options import one_of
-from domain.sources.source import ShopifyIdentity, SourceKind
-
-_WEBHOOKS = frozenset(kind.value for kind in SourceKind if kind.is_webhook)
-_EXPECTED_FIELDS = ("event_type", "effect_type", "within_minutes", "reference")
+from cli.output import CommandFailed, ExitCode
+from domain.sources.source import WEBHOOK_KINDS, ShopifyIdentity
 
 SourceArgument = Annotated[
     str, typer.Argument(metavar="SOURCE_ID", help="The source's id, from `makegood source list`.")
@@ -19,18 +19,28 @@ Expect = Annotated[
     typer.Option(
         "--expect",
         metavar="TEXT",
-        help="'EVENT_TYPE EFFECT_TYPE [MINUTES [JSON_POINTER]]'; can be repeated. Minutes for the"
-        " app's receipt: 15 by default.",
+        help="'EVENT_TYPE EFFECT_TYPE [MINUTES [JSON_POINTER]]'; can be repeated. Types are those"
+        " that the project accepts in receipts. Minutes for the app's receipt: 15 by default.",
     ),
 ]
+_VARIABLE = "MAKEGOOD_SOURCE_SECRET"
 Secret = Annotated[
     str | None,
     typer.Option(
         "--secret",
-        envvar="MAKEGOOD_SOURCE_SECRET",
+        envvar=_VARIABLE,
         show_envvar=True,
         help="The signing secret of a webhook, or the key of a listing. Prefer the variable:"
         " options stay in the shell's history.",
+    ),
+]
+# No option and no variable alone replaces a secret: the variable may be of another source.
+ReplaceSecret = Annotated[
+    bool,
+    typer.Option(
+        "--replace-secret",
+        help=f"Replace the signing secret or the key by {_VARIABLE}, or without it by the first"
+        " line of standard input.",
     ),
 ]
 EveryMinutes = Annotated[
@@ -38,7 +48,11 @@ EveryMinutes = Annotated[
 ]
 SilentAfterMinutes = Annotated[
     int | None,
-    typer.Option(metavar="INT", help="Minutes without any event until an alert goes out."),
+    typer.Option(
+        metavar="INT",
+        help="Minutes without any event until an alert goes out. Of a listing at least twice the"
+        " minutes between two.",
+    ),
 ]
 Identity = Annotated[
     ShopifyIdentity | None,
@@ -47,6 +61,22 @@ Identity = Annotated[
         help=f"Of Shopify: what receipts name as provider_event_id. {one_of(ShopifyIdentity)}",
     ),
 ]
+
+
+def read_new_secret() -> str:
+    """The secret that replaces the stored one. A terminal does not show it.
+
+    Raises: CommandFailed: none is given.
+    """
+    secret = os.environ.get(_VARIABLE, "")
+    if not secret and sys.stdin.isatty():
+        secret = str(typer.prompt("The new secret", hide_input=True, default="", err=True))
+    elif not secret:
+        secret = sys.stdin.readline()
+    if not secret.strip():
+        message = f"--replace-secret needs the new secret in {_VARIABLE} or on standard input."
+        raise CommandFailed(message, ExitCode.USAGE)
+    return secret.strip()
 
 
 def given_fields(
@@ -58,28 +88,9 @@ def given_fields(
 ) -> dict[str, Any]:
     """The fields of REST that the options name."""
     fields: Mapping[str, Any] = {
-        "signing_secret" if kind in _WEBHOOKS else "api_key": secret,
+        "signing_secret" if kind in WEBHOOK_KINDS else "api_key": secret,
         "every_minutes": every_minutes,
         "silent_after_minutes": silent_after_minutes,
         "identity": identity and identity.value,
     }
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def read_expectations(texts: Sequence[str]) -> list[dict[str, Any]]:
-    """The expectations as REST has them. Validation names what is wrong with one."""
-    return [
-        {
-            name: _number(value) if name == "within_minutes" else value
-            for name, value in zip(_EXPECTED_FIELDS, text.split(maxsplit=3), strict=False)
-        }
-        for text in texts
-    ]
-
-
-def _number(text: str) -> float | str:
-    """The number; other text stays as it is, for the validation to refuse."""
-    try:
-        return float(text)
-    except ValueError:
-        return text

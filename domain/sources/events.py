@@ -53,30 +53,22 @@ class Sighting:
 def sightings_of(source: Source, events: Sequence[ProviderEvent]) -> list[Sighting]:
     """What the source expects for these events: nothing, or a receipt for each effect.
 
-    An event older than the source, of the other mode, or of a type not expected makes nothing.
-    Providers tell the second of an event, so one in the second of the source's creation counts.
+    An event older than the source, or than what expects it, makes nothing. Neither does one of the
+    other mode, or of a type not expected. Providers tell the second of an event, so one in the
+    second from which on it is expected counts.
     """
-    oldest = source.created_at.replace(microsecond=0)
     return [
         Sighting(event, _expected_receipt(source, expects, event))
         for event in events
-        if event.occurred_at >= oldest
         for expects in source.expects
         if (expects.event_type, expects.livemode) == (event.type, event.livemode)
+        and event.occurred_at >= source.expected_since(expects).replace(microsecond=0)
     ]
-
-
-def known_amount(amount: int | None, currency: str | None) -> tuple[int | None, str | None]:
-    """Both, or neither: an amount of no currency that we know, or out of range, is no amount."""
-    if amount is None or currency is None or not 0 <= amount <= MAXIMUM_AMOUNT:
-        return None, None
-    is_code = len(currency) == 3 and currency.isascii() and currency.isalpha()
-    return (amount, currency.upper()) if is_code else (None, None)
 
 
 def _expected_receipt(source: Source, expects: Expects, event: ProviderEvent) -> ExpectedReceipt:
     provider = source.kind.provider
-    amount, currency = known_amount(event.amount, event.currency)
+    amount, currency = _known_amount(event.amount, event.currency)
     return ExpectedReceipt(
         project_id=source.project_id,
         livemode=event.livemode,
@@ -93,3 +85,11 @@ def _expected_receipt(source: Source, expects: Expects, event: ProviderEvent) ->
         amount=amount,
         currency=currency,
     )
+
+
+def _known_amount(amount: int | None, currency: str | None) -> tuple[int | None, str | None]:
+    """Both, or neither: an amount of no currency that we know, or out of range, is no amount."""
+    if amount is None or currency is None or not 0 <= amount <= MAXIMUM_AMOUNT:
+        return None, None
+    is_code = len(currency) == 3 and currency.isascii() and currency.isalpha()
+    return (amount, currency.upper()) if is_code else (None, None)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from domain.receipts import MAXIMUM_AMOUNT
 from domain.sources.json_pointer import resolve
 from domain.sources.source import Source
+from domain.values.amounts import MINOR_DIGITS
 from domain.values.text import is_storable, well_formed
 from domain.values.timestamps import EPOCH, parse_instant
 
@@ -19,13 +20,6 @@ _LONGEST_INSTANT = 40
 _LAST_SECOND = int((datetime(9999, 12, 30, tzinfo=UTC) - EPOCH) / timedelta(seconds=1))
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
 _DECIMAL = re.compile(r"([0-9]{1,16})(?:\.([0-9]{1,16}))?")
-# ISO 4217: the digits of the minor unit. All other currencies have two.
-MINOR_DIGITS: Mapping[str, int] = {
-    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF"), 0),
-    **dict.fromkeys(("UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
-    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
-    **dict.fromkeys(("CLF", "UYW"), 4),
-}
 # Where Stripe's smallest unit is not ISO's minor unit. https://docs.stripe.com/currencies: ISK and
 # UGX have no decimals but are sent with two; MGA is sent in whole ariary.
 _STRIPE_DIGITS: Mapping[str, int] = {"ISK": 2, "UGX": 2, "MGA": 0}

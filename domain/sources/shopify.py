@@ -18,8 +18,11 @@ _IDENTITY_HEADERS = {
     ShopifyIdentity.EVENT_ID: "x-shopify-event-id",
     ShopifyIdentity.WEBHOOK_ID: "x-shopify-webhook-id",
 }
+_CREATED = "orders/create"
 _PAID = "orders/paid"
 _FULFILLED = "orders/fulfilled"
+# What a listing of orders can tell.
+LISTED_TOPICS = frozenset({_CREATED, _PAID, _FULFILLED})
 # An order that was paid keeps having been paid when money goes back.
 _PAID_STATUSES = ("paid", "partially_refunded", "refunded")
 
@@ -32,7 +35,7 @@ def order_topics(order: object) -> tuple[str, ...]:
         _PAID: order.get("financial_status") in _PAID_STATUSES,
         _FULFILLED: order.get("fulfillment_status") == "fulfilled",
     }
-    return ("orders/create", *(topic for topic, has_happened in happened.items() if has_happened))
+    return (_CREATED, *(topic for topic, has_happened in happened.items() if has_happened))
 
 
 def is_of_shop(headers: Mapping[str, str], source: Source) -> bool:

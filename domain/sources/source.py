@@ -40,6 +40,10 @@ class SourceKind(StrEnum):
         return self in {SourceKind.STRIPE_WEBHOOK, SourceKind.SHOPIFY_WEBHOOK}
 
 
+WEBHOOK_KINDS = tuple(kind.value for kind in SourceKind if kind.is_webhook)
+API_KINDS = tuple(kind.value for kind in SourceKind if not kind.is_webhook)
+
+
 class SourceState(StrEnum):
     """What an operator sees of a source's health."""
 
@@ -92,7 +96,8 @@ class Expects:
 
     `within_minutes`: the time for that. `reference`: a JSON pointer into the event, to the
     `internal_reference` of its incident; None: the type's default. Events of the other mode than
-    `livemode` make nothing.
+    `livemode` make nothing. Neither do events from before `since`, when the pair of types was added
+    to the source; None: it was there when the source was added.
     """
 
     event_type: str
@@ -100,6 +105,7 @@ class Expects:
     within_minutes: float
     reference: str | None
     livemode: bool
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +141,10 @@ class Source:
     problem_detail: str | None
     problem_since: datetime | None
     resumed_at: datetime | None = None
+
+    def expected_since(self, expects: Expects) -> datetime:
+        """The instant from which on its events are expected."""
+        return expects.since or self.created_at
 
     @property
     def state(self) -> SourceState:

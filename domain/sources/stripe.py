@@ -4,6 +4,7 @@ Hooks and listings use it alike. The identity of an event is its `id`: Stripe's 
 accounts, and neither `account`, API version nor form changes it.
 """
 
+import re
 from collections.abc import Mapping
 
 from domain.sources.events import NotAnEvent, ProviderEvent
@@ -32,6 +33,12 @@ _AMOUNTS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("charge", "dispute", "refund", "payout"), ("amount",)),
 }
 _REFUNDED = "charge.refunded"
+_THIN_TYPE = re.compile(r"v[0-9]+\.")
+
+
+def is_thin(event_type: str) -> bool:
+    """Whether this is the type of thin events, which Stripe delivers and does not list."""
+    return _THIN_TYPE.match(event_type) is not None
 
 
 def parse_stripe_event(json: object, source: Source) -> ProviderEvent:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from domain.sources import source as values
 from domain.sources.source import ShopifyIdentity, SourceKind, SourceProblem, SourceState
+from operations.names import EffectTypeText, EventTypeText
 from operations.responses.base import At, OrNewer, Response
 from operations.responses.projects import int_if_whole
 from operations.sources.sources import CheckedSource, SourceWithGaps
@@ -19,15 +20,22 @@ MinorUnits = Annotated[int, Field(description="In the minor unit of the currency
 class Expectation(Response):
     """A type of event that the app must send a receipt for."""
 
-    event_type: str
-    effect_type: str
+    event_type: EventTypeText
+    effect_type: EffectTypeText
     within_minutes: int | float
     reference: str | None
     livemode: bool
+    since: At = Field(
+        description="When the pair of types was added to the source. Older events make nothing."
+    )
 
     @classmethod
-    def of(cls, expects: values.Expects) -> Self:
-        return cls.from_value(expects, within_minutes=int_if_whole(expects.within_minutes))
+    def of(cls, source: values.Source, expects: values.Expects) -> Self:
+        return cls.from_value(
+            expects,
+            within_minutes=int_if_whole(expects.within_minutes),
+            since=source.expected_since(expects),
+        )
 
 
 class SourceFields(Response):
@@ -60,7 +68,7 @@ class SourceFields(Response):
     def from_source(cls, source: values.Source, **fields: object) -> Self:
         return cls.from_value(
             source,
-            expects=[Expectation.of(expects) for expects in source.expects],
+            expects=[Expectation.of(source, expects) for expects in source.expects],
             hook_path=f"/hooks/{source.id}" if source.kind.is_webhook else None,
             **fields,
         )

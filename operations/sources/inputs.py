@@ -1,6 +1,6 @@
 """The input models of sources, with their limits, for REST, the console and the command line.
 
-What depends on the project's mode or the source's kind is checked in `operations.sources.rules`.
+What depends on the project or the source's kind is checked in `operations.sources.rules`.
 """
 
 from typing import Annotated
@@ -8,12 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from domain.receipts import (
-    MAXIMUM_TIMEOUT_MINUTES,
-    MINIMUM_TIMEOUT_MINUTES,
-    EffectType,
-    EventType,
-)
+from domain.receipts import MAXIMUM_TIMEOUT_MINUTES, MINIMUM_TIMEOUT_MINUTES
 from domain.sources.json_pointer import MAXIMUM_POINTER_CHARACTERS, is_pointer
 from domain.sources.source import (
     DEFAULT_WITHIN_MINUTES,
@@ -23,6 +18,7 @@ from domain.sources.source import (
 )
 from domain.values.text import is_storable
 from operations.inputs import Name
+from operations.names import EffectTypeText, EventTypeText
 from operations.validation import Minutes
 
 SHORTEST_SECRET, LONGEST_SECRET = 8, 500
@@ -71,8 +67,10 @@ class ExpectedEvent(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    event_type: EventType
-    effect_type: EffectType = Field(description="The effect that the app's receipt names.")
+    event_type: EventTypeText = Field(
+        description="The provider's type: one of the contract, or one that the project added."
+    )
+    effect_type: EffectTypeText = Field(description="The effect that the app's receipt names.")
     within_minutes: Minutes = Field(
         default=DEFAULT_WITHIN_MINUTES,
         description="Minutes for the receipt, from the moment when the source sees the event."
@@ -125,7 +123,8 @@ class NewSourceBody(SourceSecrets):
     )
     silent_after_minutes: SilentMinutes | None = Field(
         default=None,
-        description="Minutes without any event until an alert goes out. Null: never.",
+        description="Minutes without any event until an alert goes out, of a listing at least twice"
+        " `every_minutes`. Null: never.",
     )
     shop_domain: ShopDomain | None = Field(
         default=None, description="Of Shopify: the shop, `name.myshopify.com`."

@@ -1,15 +1,16 @@
-"""Turns the input of a source into domain values, by the rules of its kind and its project's mode.
+"""Turns the input of a source into domain values, by the rules of its kind and its project.
 
 Every error names its field. No message repeats a value, and none shows a secret.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from domain.errors import FieldError, ValidationFailed
 from domain.projects import UNSET, Project
-from domain.receipts import EVENT_TYPES_OF, EventType
+from domain.receipts import Provider
 from domain.sources.changes import NewSource, SourceChanges
+from domain.sources.shopify import LISTED_TOPICS
 from domain.sources.source import (
     DEFAULT_EVERY_MINUTES,
     Expects,
@@ -17,18 +18,38 @@ from domain.sources.source import (
     Source,
     SourceKind,
 )
+from domain.sources.stripe import is_thin
+from operations.names import accepted_effect_types, accepted_event_types, one_of
 from operations.sources.inputs import ExpectedEvent, NewSourceBody, SourcePatch, SourceSecrets
 from operations.validation import timeout_errors
 
-# A listing of Shopify sees orders only.
-_ORDER_TYPES = frozenset({EventType.ORDERS_PAID, EventType.ORDERS_FULFILLED})
 _STRIPE_KEY = re.compile(r"(?:rk|sk)_(?:org_)?(?P<mode>test|live)_[\x21-\x7e]+")
+_MERGED = (
+    "With the identity object_id, two event types of one object need different effect types: "
+    "one effect would be one receipt."
+)
 _STRIPE_SIGNING_SECRET = "whsec_"  # noqa: S105 - a prefix, not a secret
 
 
 def secret_field(kind: SourceKind) -> str:
     """The name of the field that takes the secret of this kind."""
     return "signing_secret" if kind.is_webhook else "api_key"
+
+
+def event_types(kind: SourceKind, project: Project) -> tuple[str, ...]:
+    """The event types that a source of this kind may expect, sorted.
+
+    A listing of Shopify sees orders only. One of Stripe lists no thin events.
+    """
+    accepted = accepted_event_types(project, kind.provider)
+    match kind:
+        case SourceKind.SHOPIFY_API:
+            seen = [name for name in accepted if name in LISTED_TOPICS]
+        case SourceKind.STRIPE_API:
+            seen = [name for name in accepted if not is_thin(name)]
+        case _:
+            seen = list(accepted)
+    return tuple(sorted(set(seen)))
 
 
 def new_source(body: NewSourceBody, project: Project) -> NewSource:
@@ -40,6 +61,7 @@ def new_source(body: NewSourceBody, project: Project) -> NewSource:
     errors += _secret_errors(body, kind, livemode=project.livemode, is_required=not kind.is_webhook)
     errors += _place_errors(body)
     errors += _expects_errors(body.expects, kind, project)
+    errors += _merge_errors(body.expects, kind, body.identity or ShopifyIdentity.OBJECT_ID)
     errors += _interval_errors(kind, every, body.silent_after_minutes)
     errors += _identity_errors(kind, body.identity)
     _refuse(errors)
@@ -67,8 +89,12 @@ def source_changes(patch: SourcePatch, source: Source, project: Project) -> Sour
     )
     errors = _fixed_errors(patch, source)
     errors += _secret_errors(patch, kind, livemode=project.livemode, is_required=False)
+    identity = patch.identity if "identity" in given else source.identity
     if "expects" in given:
         errors += _expects_errors(patch.expects, kind, project)
+        errors += _merge_errors(patch.expects, kind, identity)
+    elif "identity" in given and _merge_errors(source.expects, kind, identity):
+        errors.append(_not_allowed("/identity", _MERGED))
     if "identity" in given:
         errors += _identity_errors(kind, patch.identity)
     if given & {"every_minutes", "silent_after_minutes"}:
@@ -149,7 +175,7 @@ def _expects_errors(
     seen: set[tuple[str, str]] = set()
     for index, one in enumerate(expects):
         at = f"/expects/{index}"
-        errors += _type_errors(one, kind, at)
+        errors += _type_errors(one, kind, project, at)
         for error in timeout_errors(one.within_minutes, livemode=project.livemode):
             errors.append(FieldError(f"{at}/within_minutes", error.code, error.message))
         if one.livemode is not None and one.livemode is not project.livemode:
@@ -163,14 +189,32 @@ def _expects_errors(
     return errors
 
 
-def _type_errors(one: ExpectedEvent, kind: SourceKind, at: str) -> list[FieldError]:
-    known = EVENT_TYPES_OF[kind.provider]
-    if kind is SourceKind.SHOPIFY_API:
-        known &= _ORDER_TYPES
-    if one.event_type in known:
+def _type_errors(
+    one: ExpectedEvent, kind: SourceKind, project: Project, at: str
+) -> list[FieldError]:
+    errors, types = [], event_types(kind, project)
+    if one.event_type not in types:
+        message = f"A {kind} source expects {', '.join(types)}."
+        errors.append(FieldError(f"{at}/event_type", "unknown_value", message))
+    effects = accepted_effect_types(project)
+    if one.effect_type not in effects:
+        message = f"Must be {one_of(effects)}."
+        errors.append(FieldError(f"{at}/effect_type", "unknown_value", message))
+    return errors
+
+
+def _merge_errors(
+    expects: Iterable[ExpectedEvent | Expects], kind: SourceKind, identity: ShopifyIdentity
+) -> list[FieldError]:
+    """Two topics of one object with one effect would be one receipt: the second is never missed."""
+    if kind.provider is not Provider.SHOPIFY or identity is not ShopifyIdentity.OBJECT_ID:
         return []
-    message = f"A {kind} source expects {', '.join(sorted(known))}."
-    return [FieldError(f"{at}/event_type", "unknown_value", message)]
+    topics: dict[str, str] = {}
+    return [
+        FieldError(f"/expects/{index}/effect_type", "duplicate", _MERGED)
+        for index, one in enumerate(expects)
+        if topics.setdefault(one.effect_type, one.event_type) != one.event_type
+    ]
 
 
 def _interval_errors(
@@ -181,8 +225,8 @@ def _interval_errors(
             return []
         message = f"A {kind} source lists nothing, so it has no interval."
         return [_not_allowed("/every_minutes", message)]
-    if silent_after is not None and every is not None and silent_after < every:
-        message = "Must not be shorter than every_minutes: between two listings it hears nothing."
+    if silent_after is not None and every is not None and silent_after < 2 * every:
+        message = "Must be at least twice every_minutes: between two listings it hears nothing."
         return [FieldError("/silent_after_minutes", "out_of_range", message)]
     return []
 
@@ -197,8 +241,8 @@ def _identity_errors(kind: SourceKind, identity: ShopifyIdentity | None) -> list
 def _expects(expects: Sequence[ExpectedEvent], project: Project) -> tuple[Expects, ...]:
     return tuple(
         Expects(
-            event_type=one.event_type.value,
-            effect_type=one.effect_type.value,
+            event_type=one.event_type,
+            effect_type=one.effect_type,
             within_minutes=one.within_minutes,
             reference=one.reference,
             livemode=project.livemode,

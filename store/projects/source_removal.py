@@ -6,10 +6,8 @@ from sqlalchemy import case, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import ProjectId
-from domain.sources.source import SourceKind
+from domain.sources.source import WEBHOOK_KINDS
 from store.schema.tables import SOURCES
-
-_WEBHOOKS = tuple(kind.value for kind in SourceKind if kind.is_webhook)
 
 
 async def remove_sources(session: AsyncSession, project_id: ProjectId, now: datetime) -> None:
@@ -22,7 +20,9 @@ async def remove_sources(session: AsyncSession, project_id: ProjectId, now: date
     locked = select(SOURCES.c.id).where(*is_theirs).order_by(SOURCES.c.id).with_for_update()
     await session.execute(locked)
     version = SOURCES.c.version + 1
-    scheduled = case((SOURCES.c.kind.in_(_WEBHOOKS), version), else_=SOURCES.c.scheduled_version)
+    scheduled = case(
+        (SOURCES.c.kind.in_(WEBHOOK_KINDS), version), else_=SOURCES.c.scheduled_version
+    )
     gone = {
         "deleted_at": now,
         "sealed_secret": b"",

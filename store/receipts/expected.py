@@ -10,15 +10,13 @@ Called by sources and by `store.ingest.batch`.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from domain.ids import EventId, ProjectId
 from domain.incidents import TimelineKind
 from domain.lifecycle import LifecycleState, Trigger
-from domain.receipts import ExpectedReceipt, NewReceipt, ReceiptState, timeout_span
+from domain.receipts import ExpectedReceipt, NewReceipt, timeout_span
 from domain.temporal.outbox import OutboxKind
-from domain.values.enums import member_or_text
 from domain.values.text import well_formed
 from domain.values.timestamps import to_iso, to_unix_ms
 from store.crypto.tokens import new_event_id
@@ -72,7 +70,7 @@ ORDER BY project_id, provider, provider_event_id, effect_type
 ON CONFLICT (project_id, provider, provider_event_id, effect_type) DO NOTHING
 RETURNING event_id"""
 _FIND = """
-SELECT given.event_id, r.event_id, r.state, r.source_id FROM {given} AS given{columns}
+SELECT given.event_id, r.event_id, r.source_id FROM {given} AS given{columns}
 JOIN receipts r ON r.project_id = given.project_id AND r.provider = given.provider
   AND r.provider_event_id = given.provider_event_id AND r.effect_type = given.effect_type
 ORDER BY r.event_id"""
@@ -97,18 +95,9 @@ SELECT event_id FROM receipts WHERE project_id = $1 AND provider = $2 AND provid
   AND effect_type = $4 AND lacks_receipt"""
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """The one receipt of an event that a source saw. `is_new`: this call made it."""
-
-    event_id: EventId
-    state: ReceiptState | str
-    is_new: bool
-
-
 async def expect_receipts(
     st: Statements, events: Sequence[ExpectedReceipt], now: datetime
-) -> Sequence[Expectation]:
+) -> Sequence[EventId]:
     """Make an expected receipt of each event that has none; returns the receipt of each event.
 
     The first source that saw the event of an existing receipt is stored and noted.
@@ -126,15 +115,13 @@ async def expect_receipts(
     for event_id, event in given.values():
         if event_id in new and event.project_id in holding:
             await apply_held(st, event_id, Identity(*_identity(event)), now)
-    found: dict[str, Expectation] = {}
+    found: dict[str, EventId] = {}
     sources = {event_id: event.source_id for event_id, event in given.values()}
-    for given_id, stored_id, state, source_id in await _fetch(st, _FIND, rows):
+    for given_id, stored_id, source_id in await _fetch(st, _FIND, rows):
         existing = EventId(stored_id)
         if source_id is None:
             await _note_seen(st, existing, sources[EventId(given_id)], now)
-        found[given_id] = Expectation(
-            existing, member_or_text(ReceiptState, state), existing in new
-        )
+        found[given_id] = existing
     return [found[given[_identity(event)][0]] for event in events]
 
 

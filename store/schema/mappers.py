@@ -6,7 +6,7 @@ function lists only the fields that differ from their column.
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,6 +38,7 @@ from domain.sources.source import Expects, Gap, ShopifyIdentity, Source, SourceK
 from domain.users import User
 from domain.values.enums import member_or_text
 from domain.values.text import well_formed
+from domain.values.timestamps import parse_instant, to_iso_or_none
 from store.schema.tables import RECEIPTS
 
 if TYPE_CHECKING:
@@ -84,13 +85,26 @@ def destination_from(row: Row[Any]) -> AlertDestination:
     return _from_row(AlertDestination, row, events=events)
 
 
+def expects_from(text: str) -> tuple[Expects, ...]:
+    """What a source expects, from its column. A row may lack `since`: then it is None."""
+    return tuple(
+        Expects(**{**one, "since": parse_instant(one.get("since") or "")})
+        for one in json.loads(text)
+    )
+
+
+def expects_text(expects: tuple[Expects, ...]) -> str:
+    """What a source expects, as its column holds it."""
+    return json.dumps([{**asdict(one), "since": to_iso_or_none(one.since)} for one in expects])
+
+
 def source_from(row: Row[Any]) -> Source:
     """A source. One of a kind that a newer version made has no reader here: it is not selected."""
     return _from_row(
         Source,
         row,
         kind=SourceKind(row.kind),
-        expects=tuple(Expects(**expects) for expects in json.loads(row.expects)),
+        expects=expects_from(row.expects),
         identity=ShopifyIdentity(row.identity),
         problem=None if row.problem is None else member_or_text(SourceProblem, row.problem),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from domain.ids import EventId, SourceId
-from domain.sources.events import Sighting, known_amount
+from domain.sources.events import Sighting
 from domain.sources.source import Source
 from domain.values.text import is_storable
 from domain.values.timestamps import to_unix_ms
@@ -52,13 +52,12 @@ WHERE id = $1 AND (last_event_at IS NULL OR last_event_at <= $3 OR silent_since 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """How many sightings a call stored, and how many were stored before.
+    """How many sightings a call stored that were not stored before.
 
-    One whose id no receipt can have (empty, over 255 characters, with NUL) is in neither.
+    One whose id no receipt can have (empty, over 255 characters, with NUL) is not stored.
     """
 
     new: int
-    known: int
 
 
 async def record_sightings(
@@ -83,15 +82,15 @@ async def record_sightings_of(
         if _is_recordable(sighting)
     }
     sightings = list(recordable.values())
-    expected = await expect_receipts(st, [sighting.receipt for sighting in sightings], now)
+    event_ids = await expect_receipts(st, [sighting.receipt for sighting in sightings], now)
     rows = [
-        _row(sighting, expectation.event_id, now)
-        for sighting, expectation in zip(sightings, expected, strict=True)
+        _row(sighting, event_id, now)
+        for sighting, event_id in zip(sightings, event_ids, strict=True)
     ]
     inserted = _INSERT.format(given=_GIVEN[st.dialect])
     new = len(await st.fetch(inserted, json.dumps(rows))) if rows else 0
     await record_heard(st, held, now)
-    return Recorded(new=new, known=len(rows) - new)
+    return Recorded(new=new)
 
 
 async def record_heard(
@@ -130,7 +129,6 @@ def _is_recordable(sighting: Sighting) -> bool:
 
 def _row(sighting: Sighting, event_id: EventId, now: datetime) -> dict[str, str | int | None]:
     event, receipt = sighting.event, sighting.receipt
-    amount, currency = known_amount(event.amount, event.currency)
     return {
         "source_id": receipt.source_id,
         "project_id": receipt.project_id,
@@ -140,6 +138,6 @@ def _row(sighting: Sighting, event_id: EventId, now: datetime) -> dict[str, str 
         "effect_type": str(receipt.effect_type),
         "occurred_at": to_unix_ms(event.occurred_at),
         "seen_at": to_unix_ms(now),
-        "amount": amount,
-        "currency": currency,
+        "amount": receipt.amount,
+        "currency": receipt.currency,
     }

@@ -8,8 +8,7 @@ webhook has no Schedule, so its `scheduled_version` is always its `version`. A r
 its secret at once; `store.sources.removal` erases its rows later.
 """
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +20,7 @@ from domain.ids import ProjectId, SourceId
 from domain.projects import UNSET
 from domain.sources.changes import NewSource, SourceChanges
 from domain.sources.source import (
+    API_KINDS,
     MAXIMUM_SOURCES,
     Expects,
     ShopifyIdentity,
@@ -31,13 +31,12 @@ from domain.values.text import sanitize
 from store.crypto.encryption import Sealer
 from store.crypto.tokens import new_source_id
 from store.projects.data_keys import NOT_DELETED, project_row, read_data_key
-from store.schema.mappers import source_from
+from store.schema.mappers import expects_from, expects_text, source_from
 from store.schema.tables import PROJECTS, SOURCES
 
 # What a newer version made, of a kind or an identity unknown here, is not read.
 _IDENTITIES = tuple(identity.value for identity in ShopifyIdentity)
 _KINDS = tuple(kind.value for kind in SourceKind)
-_API_KINDS = tuple(kind.value for kind in SourceKind if not kind.is_webhook)
 IS_SOURCE = (
     SOURCES.c.deleted_at.is_(None),
     SOURCES.c.kind.in_(_KINDS),
@@ -53,7 +52,6 @@ class Hook:
     """
 
     source: Source
-    livemode: bool
     is_suspended: bool
     sealed_secret: bytes = field(repr=False)
     data_key: bytes = field(repr=False)
@@ -77,7 +75,7 @@ async def add_source(
         "project_id": project_id,
         "kind": new.kind.value,
         "name": sanitize(new.name),
-        "expects": _expects_text(new.expects),
+        "expects": expects_text(new.expects),
         "sealed_secret": await _seal(session, sealer, project_id, source_id, new.secret),
         "every_minutes": new.every_minutes,
         "silent_after_minutes": new.silent_after_minutes,
@@ -115,12 +113,14 @@ async def change_source(
 ) -> Source:
     """Change a source. One that is paused already keeps the time since when it is.
 
+    What it did not expect before is expected from `now` on: its listing reads an hour again.
+
     Raises:
         NotFound: no such source.
         SealBroken: no known root secret opens the project's data key.
     """
     before = await _row(session, _of_project(project_id, source_id).with_for_update())
-    values = _changed_values(changes) | _paused_values(before, changes, now)
+    values = _changed_values(before, changes, now) | _paused_values(before, changes, now)
     if changes.secret is not UNSET:
         values["sealed_secret"] = await _seal(
             session, sealer, project_id, source_id, changes.secret
@@ -150,19 +150,18 @@ async def remove_source(
 
 async def find_hook(session: AsyncSession, source_id: str) -> Hook | None:
     """The webhook source that a provider calls; None when it is unknown, removed, or an API's."""
-    project = (PROJECTS.c.mode, PROJECTS.c.suspended_at, PROJECTS.c.data_key)
+    project = (PROJECTS.c.suspended_at, PROJECTS.c.data_key)
     called = (
         select(SOURCES, *project)
         .join(PROJECTS, PROJECTS.c.id == SOURCES.c.project_id)
         .where(SOURCES.c.id == source_id, NOT_DELETED, *IS_SOURCE)
-        .where(SOURCES.c.kind.not_in(_API_KINDS))
+        .where(SOURCES.c.kind.not_in(API_KINDS))
     )
     row = (await session.execute(called)).first()
     if row is None:
         return None
     return Hook(
         source=source_from(row),
-        livemode=row.mode == "live",
         is_suspended=row.suspended_at is not None,
         sealed_secret=row.sealed_secret,
         data_key=row.data_key,
@@ -210,18 +209,19 @@ async def _row(session: AsyncSession, query: Select[Any]) -> Row[Any]:
 async def _write(session: AsyncSession, before: Row[Any], values: dict[str, Any]) -> Source:
     """Write the values as the source's next version."""
     version = before.version + 1
-    scheduled = before.scheduled_version if before.kind in _API_KINDS else version
+    scheduled = before.scheduled_version if before.kind in API_KINDS else version
     numbers = {"version": version, "scheduled_version": scheduled}
     written = update(SOURCES).where(SOURCES.c.id == before.id).values(values | numbers)
     return source_from((await session.execute(written.returning(SOURCES))).one())
 
 
-def _changed_values(changes: SourceChanges) -> dict[str, Any]:
+def _changed_values(before: Row[Any], changes: SourceChanges, now: datetime) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if changes.name is not UNSET:
         values["name"] = sanitize(changes.name)
     if changes.expects is not UNSET:
-        values["expects"] = _expects_text(changes.expects)
+        expects = _with_since(changes.expects, expects_from(before.expects), now)
+        values["expects"] = expects_text(expects)
     if changes.every_minutes is not UNSET:
         values["every_minutes"] = changes.every_minutes
     if changes.silent_after_minutes is not UNSET:
@@ -242,8 +242,14 @@ def _paused_values(before: Row[Any], changes: SourceChanges, now: datetime) -> d
             return {}
 
 
-def _expects_text(expects: tuple[Expects, ...]) -> str:
-    return json.dumps([asdict(one) for one in expects])
+def _with_since(
+    expects: tuple[Expects, ...], before: tuple[Expects, ...], now: datetime
+) -> tuple[Expects, ...]:
+    """The new expectations: a pair of types that was not there before is expected from now on."""
+    since = {(one.event_type, one.effect_type): one.since for one in before}
+    return tuple(
+        replace(one, since=since.get((one.event_type, one.effect_type), now)) for one in expects
+    )
 
 
 async def _seal(

@@ -144,15 +144,15 @@ async def test_file_holds_the_source_and_what_is_at_risk(
     event = expected_receipt(project.project.id, provider_event_id="evt_1")
     async with database.transaction() as session:
         st, now = SessionStatements(session), await database.now(session)
-        (found,) = await expect_receipts(st, [event], now)
-        await open_incident(st, found.event_id, now + timedelta(minutes=15))
-    before = await evidence_of(caller, found.event_id)
+        (event_id,) = await expect_receipts(st, [event], now)
+        await open_incident(st, event_id, now + timedelta(minutes=15))
+    before = await evidence_of(caller, event_id)
     risk = {"amount": 10**15, "currency": "EUR", "customer_reference": TEXTS[2]}
 
     sent = await caller.send("receipt", receipt(provider_event_id="evt_1", **risk))
 
-    assert sent.json()["event_id"] == found.event_id
-    after = await evidence_of(caller, found.event_id)
+    assert sent.json()["event_id"] == event_id
+    after = await evidence_of(caller, event_id)
     for file in (before, after):
         (own,) = contents(file, "event")
         assert own["source_id"] == event.source_id

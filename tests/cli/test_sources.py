@@ -42,8 +42,10 @@ def test_source_is_added_listed_changed_and_removed(makegood: Makegood) -> None:
             "within_minutes": 0.5,
             "reference": "/data/object/metadata/my id",
             "livemode": False,
+            "since": changed["expects"][0]["since"],
         }
     ]
+    assert changed["expects"][0]["since"] > added["created_at"]
     assert (paused["state"], resumed["state"]) == ("paused", "new")
     assert listed["data"] == [resumed]
     assert shown == resumed | {"gaps": []}
@@ -84,19 +86,44 @@ def test_no_command_prints_the_secret(sqlite_makegood: Makegood) -> None:
     shop(sqlite_makegood)
     added = add(sqlite_makegood, *EXPECT)
     on_it = ("shop", added.json["id"])
+    replace = ("source", "set", *on_it, "--replace-secret")
     wrong: dict[str, Any] = {"MAKEGOOD_SOURCE_SECRET": f"{SECRET} with blanks"}
 
     done = [
         added,
         add(sqlite_makegood, *EXPECT, kind="stripe_api"),
-        sqlite_makegood("source", "set", *on_it, MAKEGOOD_SOURCE_SECRET=f"{SECRET}2"),
-        sqlite_makegood("source", "set", *on_it, **wrong),
+        sqlite_makegood(*replace, MAKEGOOD_SOURCE_SECRET=f"{SECRET}2"),
+        sqlite_makegood(*replace, **wrong),
+        sqlite_makegood(*replace, stdin=f"{SECRET}3\n".encode()),
+        sqlite_makegood(*replace, stdin=f"{SECRET} with blanks\n".encode()),
+        sqlite_makegood(*replace, stdin=b"\n"),
         *(sqlite_makegood("source", name, *on_it) for name in ("show", "check", "remove")),
         sqlite_makegood("audit", "list"),
     ]
 
-    assert [one.code for one in done] == [0, 2, 0, 2, 0, 1, 0, 0]
+    assert [one.code for one in done] == [0, 2, 0, 2, 0, 2, 2, 0, 1, 0, 0]
     assert [one for one in done if SECRET in one.out + one.err] == []
+
+
+def test_secret_is_replaced_only_by_an_option(sqlite_makegood: Makegood) -> None:
+    shop(sqlite_makegood)
+    change = ("source", "set", "shop", add(sqlite_makegood, *EXPECT).json["id"], "--json")
+    other = "rk_test_the-key-of-another-source"
+
+    def fields() -> list[str]:
+        newest = sqlite_makegood("audit", "list", "--json").json["data"][0]
+        found: list[str] = newest["details"]["fields"]
+        return found
+
+    sqlite_makegood(*change, "--name", "Neu", MAKEGOOD_SOURCE_SECRET=other, stdin=other.encode())
+    of_the_variable = fields()
+    refused = sqlite_makegood(*change, "--replace-secret", MAKEGOOD_SOURCE_SECRET=other)
+    replaced = sqlite_makegood(*change, "--replace-secret", stdin=f"{SECRET}2\n".encode())
+
+    assert of_the_variable == ["name"]
+    assert (refused.code, replaced.code) == (2, 0)
+    assert refused.err.startswith("makegood: signing_secret: ")
+    assert fields() == ["secret"]
 
 
 @pytest.mark.parametrize(

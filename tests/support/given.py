@@ -30,7 +30,7 @@ from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.attempts import AttemptBegun, begin_attempt, record_attempt
 from store.receipts.deadlines import Opened, open_incident
-from store.receipts.expected import Expectation, accept_expected, expect_receipts
+from store.receipts.expected import accept_expected, expect_receipts
 from store.receipts.operator_actions import resolve_manually
 from store.receipts.repairs import request_repair
 from store.receipts.results import AppliedResult, apply_result
@@ -146,10 +146,10 @@ class Story:
 
     async def expected(self, **changes: Any) -> EventId:
         """A receipt that a source expects, within 15 minutes."""
-        (expected,) = await self.expect(expected_receipt(self.project.id, **changes))
-        return expected.event_id
+        (event_id,) = await self.expect(expected_receipt(self.project.id, **changes))
+        return event_id
 
-    async def expect(self, *events: ExpectedReceipt) -> Sequence[Expectation]:
+    async def expect(self, *events: ExpectedReceipt) -> Sequence[EventId]:
         """A source sees the events now, in one transaction."""
         return await self.do(expect_receipts, events)
 

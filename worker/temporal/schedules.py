@@ -3,7 +3,6 @@
 A Schedule holds ids only. Overlap is SKIP: while a listing runs, none is started.
 """
 
-import re
 import zlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -24,14 +23,13 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.messages import ListSource
+from domain.sources.source import is_source_id
 from worker.temporal.problems import RPC_SECONDS
 from workflows.source_listing import SOURCE_LISTING, SOURCE_TASK_QUEUE, schedule_id
 
 # Times that were missed while Temporal was down. One listing makes up for all of them.
 CATCH_UP = timedelta(minutes=1)
 TASK_SECONDS = timedelta(seconds=5)
-# Others may have Schedules in the same namespace.
-_OURS = re.compile(re.escape(schedule_id("")) + r"(src_[0-9a-f]{32})")
 
 
 async def put_schedule(
@@ -71,8 +69,10 @@ async def delete_schedule(client: Client, source_id: str) -> None:
 async def scheduled_sources(client: Client) -> AsyncIterator[str]:
     """The ids of the sources that have a Schedule. Raises: RPCError."""
     async for listed in await client.list_schedules(rpc_timeout=RPC_SECONDS):
-        if ours := _OURS.fullmatch(listed.id):
-            yield ours[1]
+        # Others may have Schedules in the same namespace.
+        source_id = listed.id.removeprefix(schedule_id(""))
+        if listed.id == schedule_id(source_id) and is_source_id(source_id):
+            yield source_id
 
 
 def _schedule(source_id: str, every_minutes: int, is_paused: bool) -> Schedule:

@@ -89,19 +89,19 @@ async def test_receipt_of_a_missing_receipt_brings_amount_and_customer(
     event = expected_receipt(project.project.id, provider_event_id="evt_1")
     async with database.transaction() as session:
         st, now = SessionStatements(session), await database.now(session)
-        (found,) = await expect_receipts(st, [event], now)
-        await open_incident(st, found.event_id, now + timedelta(minutes=15))
+        (event_id,) = await expect_receipts(st, [event], now)
+        await open_incident(st, event_id, now + timedelta(minutes=15))
     risk = {"amount": 120_450, "currency": "EUR", "customer_reference": "customer 7"}
 
     answer = await caller.send("receipt", receipt(provider_event_id="evt_1", **risk))
 
-    assert answer.json()["event_id"] == found.event_id
+    assert answer.json()["event_id"] == event_id
     assert answer.json()["effect_key"] == f"stripe:evt_1:{event.effect_type}"
-    shown = (await caller.ask("GET", f"/events/{found.event_id}")).json()
+    shown = (await caller.ask("GET", f"/events/{event_id}")).json()
     for one in (shown, shown["incident"]):
         assert {name: one[name] for name in risk} == risk
     rows = (await caller.ask("GET", "/incidents", params={"q": "customer 7"})).json()["data"]
-    assert [row["event_id"] for row in rows] == [found.event_id]
+    assert [row["event_id"] for row in rows] == [event_id]
 
 
 async def test_list_is_paged(caller: Caller) -> None:
@@ -137,19 +137,19 @@ async def test_expected_event_is_shown_without_an_acceptance(
     event = expected_receipt(project.project.id)
     async with database.transaction() as session:
         st, now = SessionStatements(session), await database.now(session)
-        (found,) = await expect_receipts(st, [event], now)
-        await open_incident(st, found.event_id, now + timedelta(minutes=15))
+        (event_id,) = await expect_receipts(st, [event], now)
+        await open_incident(st, event_id, now + timedelta(minutes=15))
 
-    shown = (await caller.ask("GET", f"/events/{found.event_id}")).json()
+    shown = (await caller.ask("GET", f"/events/{event_id}")).json()
     rows = (await caller.ask("GET", "/events", params={"state": "incident"})).json()["data"]
-    expire = await caller.ask("POST", f"/events/{found.event_id}/expire")
+    expire = await caller.ask("POST", f"/events/{event_id}/expire")
 
     assert (shown["accepted_at"], shown["state"]) == (None, "incident")
     assert shown["expected_at"].endswith("Z")
     assert shown["incident"]["reason"] == "missing_receipt"
     kinds = [entry["kind"] for entry in shown["timeline"]]
     assert kinds == ["noted", "deadline_passed", "incident_opened"]
-    assert [row["event_id"] for row in rows] == [found.event_id]
+    assert [row["event_id"] for row in rows] == [event_id]
     assert (expire.status_code, expire.json()["code"]) == (409, "not_waiting")
 
 
@@ -158,10 +158,10 @@ async def test_expected_event_is_listed_and_cannot_expire(
 ) -> None:
     async with database.transaction() as session:
         st, now = SessionStatements(session), await database.now(session)
-        (found,) = await expect_receipts(st, [expected_receipt(project.project.id)], now)
+        (event_id,) = await expect_receipts(st, [expected_receipt(project.project.id)], now)
 
     rows = (await caller.ask("GET", "/events", params={"state": "expected"})).json()["data"]
-    expire = await caller.ask("POST", f"/events/{found.event_id}/expire")
+    expire = await caller.ask("POST", f"/events/{event_id}/expire")
 
-    assert [(row["event_id"], row["state"]) for row in rows] == [(found.event_id, "expected")]
+    assert [(row["event_id"], row["state"]) for row in rows] == [(event_id, "expected")]
     assert (expire.status_code, expire.json()["code"]) == (409, "not_waiting")

@@ -57,6 +57,7 @@ async def test_source_is_added_listed_and_read(caller: Caller) -> None:
             "within_minutes": 15,
             "reference": None,
             "livemode": False,
+            "since": source["created_at"],
         }
     ]
     assert (source["state"], source["hook_path"]) == ("new", f"/hooks/{source['id']}")
@@ -115,10 +116,30 @@ async def test_changed_secret_is_stored(
         assert await read_secret(session, sealer, stored) == "whsec_next-one"
 
 
-async def test_bad_fields_are_named(caller: Caller) -> None:
-    answer = await caller.ask(
-        "POST", "/sources", json=new_source(every_minutes=5, expects=[{"event_type": "x"}])
+async def test_types_that_the_project_added_are_expected(caller: Caller) -> None:
+    one = {"event_type": "v1.billing.meter.error", "effect_type": "meter_repair"}
+    before = await caller.ask("POST", "/sources", json=new_source(expects=[one]))
+    await caller.ask(
+        "PATCH",
+        "/project",
+        json={"event_types": [one["event_type"]], "effect_types": [one["effect_type"]]},
     )
+
+    source = await added(caller, expects=[one])
+
+    assert [(error["pointer"], error["code"]) for error in before.json()["errors"]] == [
+        ("/expects/0/event_type", "unknown_value"),
+        ("/expects/0/effect_type", "unknown_value"),
+    ]
+    assert [one.items() <= expected.items() for expected in source["expects"]] == [True]
+
+
+async def test_bad_fields_are_named(caller: Caller) -> None:
+    unknown = {"event_type": "x", "effect_type": "y"}
+    answer = await caller.ask(
+        "POST", "/sources", json=new_source(every_minutes=5, expects=[unknown])
+    )
+    missing = await caller.ask("POST", "/sources", json=new_source(expects=[{"event_type": "x"}]))
     headers = {"Content-Type": "application/json"}
     unreadable = await caller.ask("POST", "/sources", content=b'{"kind": "str', headers=headers)
 
@@ -126,6 +147,10 @@ async def test_bad_fields_are_named(caller: Caller) -> None:
     assert [error["pointer"] for error in answer.json()["errors"]] == [
         "/expects/0/event_type",
         "/expects/0/effect_type",
+        "/every_minutes",
+    ]
+    assert [(error["pointer"], error["code"]) for error in missing.json()["errors"]] == [
+        ("/expects/0/effect_type", "required")
     ]
     assert unreadable.status_code == 422
     assert (await caller.ask("GET", "/sources")).json()["data"] == []

@@ -39,8 +39,8 @@ BODIES: dict[str, Json] = {
 }
 
 
-def project(*, livemode: bool = False) -> Project:
-    return Project(
+def project(*, livemode: bool = False, **changes: Any) -> Project:
+    found = Project(
         id=ProjectId("prj_1"),
         name="shop",
         livemode=livemode,
@@ -53,6 +53,7 @@ def project(*, livemode: bool = False) -> Project:
         is_suspended=False,
         created_at=START,
     )
+    return replace(found, **changes)
 
 
 def body(kind: str, /, **changes: Any) -> Json:
@@ -167,7 +168,7 @@ def test_errors_of_several_fields_come_together() -> None:
         (
             "stripe_api",
             {"expects": [event(event_type=WORST)]},
-            ("/expects/0/event_type", "invalid_value"),
+            ("/expects/0/event_type", "unknown_value"),
         ),
         (
             "shopify_api",
@@ -231,6 +232,7 @@ def test_errors_of_several_fields_come_together() -> None:
             for m, c in (
                 (0, "out_of_range"),
                 (4, "out_of_range"),
+                (9, "out_of_range"),
                 (43_201, "out_of_range"),
                 ("60", "wrong_type"),
             )
@@ -370,6 +372,7 @@ def test_given_fields_change() -> None:
         ("stripe_api", {"api_key": "rk_live_secret"}, ("/api_key", "invalid_format")),
         ("stripe_api", {"signing_secret": "whsec_secret"}, ("/signing_secret", "not_allowed")),
         ("stripe_api", {"silent_after_minutes": 4}, ("/silent_after_minutes", "out_of_range")),
+        ("stripe_api", {"silent_after_minutes": 9}, ("/silent_after_minutes", "out_of_range")),
         ("stripe_api", {"every_minutes": None}, ("/every_minutes", "wrong_type")),
         ("stripe_webhook", {"every_minutes": 5}, ("/every_minutes", "not_allowed")),
         ("stripe_api", {"expects": []}, ("/expects", "too_short")),
@@ -384,10 +387,3 @@ def test_bad_change_is_refused_at_its_field(
         changes_of(stored(kind), patch)
 
     assert [(error.pointer, error.code) for error in refusal.value.errors] == [refused]
-
-
-def test_longer_interval_must_fit_the_silence_that_is_stored() -> None:
-    with pytest.raises(ValidationFailed) as refusal:
-        changes_of(stored(silent_after_minutes=10), {"every_minutes": 11})
-
-    assert [error.pointer for error in refusal.value.errors] == ["/silent_after_minutes"]

@@ -32,8 +32,7 @@ async def see(database: Database, desk: Desk, numbers: list[int]) -> list[EventI
     ]
     async with database.transaction() as session:
         now = await database.now(session)
-        found = await expect_receipts(SessionStatements(session), events, now)
-    return [one.event_id for one in found]
+        return list(await expect_receipts(SessionStatements(session), events, now))
 
 
 async def test_receipt_after_the_event_answers_with_the_id_of_the_event(

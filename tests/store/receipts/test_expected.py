@@ -9,7 +9,7 @@ from domain.ids import EventId
 from domain.lifecycle import LifecycleState
 from domain.receipts import EffectType, EventType, ReceiptState
 from store.receipts.deadlines import NotYet, Opened, open_incident
-from store.receipts.expected import SEEN, Expectation
+from store.receipts.expected import SEEN
 from store.receipts.outbox import claim
 from store.receipts.queries import EventFull, read_event
 from store.receipts.results import apply_result
@@ -34,10 +34,10 @@ async def test_expected_event_is_a_receipt_with_one_workflow(story: Story) -> No
     story.later(minutes=1)
     (again,) = await story.expect(event)
 
-    assert first == Expectation(first.event_id, ReceiptState.EXPECTED, is_new=True)
-    assert again == Expectation(first.event_id, ReceiptState.EXPECTED, is_new=False)
-    assert await story.outbox(first.event_id) == [("start", {})]
-    receipt = (await read(story, first.event_id)).receipt
+    assert again == first
+    assert await story.outbox(first) == [("start", {})]
+    receipt = (await read(story, first)).receipt
+    assert receipt.state is ReceiptState.EXPECTED
     assert (receipt.accepted_at, receipt.expected_at) == (None, START)
     assert receipt.deadline_at == receipt.timeout_at == START + timedelta(minutes=15)
     assert receipt.source_id == "src_stripe"
@@ -50,8 +50,9 @@ async def test_event_given_twice_at_once_is_one_receipt(story: Story) -> None:
     found = await story.expect(event, other, replace(event, source_id="src_second"))
 
     assert found[0] == found[2] != found[1]
-    assert [one.is_new for one in found] == [True, True, True]
-    assert (await read(story, found[0].event_id)).receipt.source_id == "src_stripe"
+    for event_id in found:
+        assert await story.outbox(event_id) == [("start", {})]
+    assert (await read(story, found[0])).receipt.source_id == "src_stripe"
 
 
 async def test_two_effects_of_one_event_are_two_receipts(story: Story) -> None:
@@ -59,7 +60,7 @@ async def test_two_effects_of_one_event_are_two_receipts(story: Story) -> None:
 
     found = await story.expect(event, replace(event, effect_type=EffectType.CREDIT_GRANT))
 
-    assert found[0].event_id != found[1].event_id
+    assert found[0] != found[1]
 
 
 async def test_nothing_is_expected_of_no_events(story: Story) -> None:
@@ -245,7 +246,7 @@ async def test_event_after_its_receipt_is_noted_once_and_makes_nothing(story: St
 
     found = [await story.expect(replace(event, source_id=f"src_{n}")) for n in range(3)]
 
-    assert found == [[Expectation(event_id, ReceiptState.WAITING, is_new=False)]] * 3
+    assert found == [[event_id]] * 3
     entries = await story.rows("timeline", event_id)
     assert [row["fields"] for row in entries] == [{"text": SEEN, "source_id": "src_0"}]
     (after,) = await story.rows("receipts", event_id)

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select, update
 
 from domain.projects import CreatedProject
+from domain.sources.changes import SourceChanges
 from domain.sources.events import ProviderEvent, sightings_of
 from domain.sources.source import Source, SourceKind
 from store.crypto.encryption import Sealer
@@ -17,7 +18,7 @@ from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.schema.tables import RECEIPTS, SOURCE_EVENTS, SOURCES
 from store.sources.sightings import Recorded, record_heard, record_sightings, record_sightings_of
-from store.sources.sources import read_source, remove_source
+from store.sources.sources import change_source, read_source, remove_source
 from tests.support.given import START, Story
 from tests.support.sources import EXPECTS_STRIPE, provider_event, stored_source
 
@@ -58,7 +59,7 @@ async def test_event_is_an_expected_receipt_and_a_row_of_the_source(
 
     recorded = await see(database, source, event)
 
-    assert recorded == Recorded(new=1, known=0)
+    assert recorded == Recorded(new=1)
     (receipt,), (row,) = await receipts(database), await seen(database)
     assert (receipt.state, receipt.provider_event_id) == ("expected", event.id)
     assert (row.source_id, row.project_id) == (source.id, source.project_id)
@@ -75,7 +76,7 @@ async def test_event_seen_again_changes_nothing(database: Database, source: Sour
 
     again = await see(database, source, event, other, event, now=START + timedelta(minutes=1))
 
-    assert again == Recorded(new=1, known=1)
+    assert again == Recorded(new=1)
     assert [row.seen_at for row in await seen(database)] == [START, START + timedelta(minutes=1)]
     assert len(await receipts(database)) == 2
 
@@ -88,7 +89,7 @@ async def test_two_sources_see_one_event(
 
     recorded = [await see(database, one, event) for one in (source, second)]
 
-    assert recorded == [Recorded(new=1, known=0)] * 2
+    assert recorded == [Recorded(new=1)] * 2
     (receipt,), rows = await receipts(database), await seen(database)
     assert receipt.source_id == source.id
     assert [(row.source_id, row.event_id) for row in rows] == [
@@ -110,7 +111,7 @@ async def test_sources_of_one_transaction_are_recorded_together(
     async with database.transaction() as session:
         recorded = await record_sightings_of(SessionStatements(session), seen_by, START)
 
-    assert recorded == Recorded(new=3, known=0)
+    assert recorded == Recorded(new=3)
     assert len(await receipts(database)) == 2
     assert sorted(row.source_id for row in await seen(database)) == [source.id, *[second.id] * 2]
 
@@ -123,7 +124,7 @@ async def test_each_effect_of_an_event_is_a_row(
 
     recorded = await see(database, source, provider_event())
 
-    assert recorded == Recorded(new=2, known=0)
+    assert recorded == Recorded(new=2)
     assert [row.effect_type for row in await seen(database)] == ["access_unlock", "credit_grant"]
 
 
@@ -136,6 +137,31 @@ async def test_event_of_a_receipt_is_a_row_beside_it(story: Story, sealer: Seale
 
     assert [row.event_id for row in await seen(story.database)] == [event_id]
     assert [row.state for row in await receipts(story.database)] == ["waiting"]
+
+
+async def test_event_from_before_its_expectation_was_added_makes_nothing_of_it(
+    database: Database, sealer: Sealer, source: Source
+) -> None:
+    added = replace(EXPECTS_STRIPE, effect_type="credit_grant")
+    async with database.transaction() as session:
+        changed = await change_source(
+            session,
+            sealer,
+            project_id=source.project_id,
+            source_id=source.id,
+            changes=SourceChanges(expects=(EXPECTS_STRIPE, added)),
+            now=START,
+        )
+    before = provider_event(occurred_at=START - timedelta(seconds=1))
+    after = provider_event(occurred_at=START)
+
+    await see(database, changed, before, after)
+
+    assert sorted((row.provider_event_id, row.effect_type) for row in await receipts(database)) == [
+        (before.id, "access_unlock"),
+        (after.id, "access_unlock"),
+        (after.id, "credit_grant"),
+    ]
 
 
 async def test_the_same_events_in_many_transactions_at_once_are_stored_once(
@@ -155,7 +181,7 @@ async def test_the_same_events_in_many_transactions_at_once_are_stored_once(
     )
 
     assert sum(one.new for one in recorded) == 40
-    assert sum(one.known for one in recorded) == 280
+    assert len(await seen(database)) == 40
     assert len(await receipts(database)) == 20
 
 
@@ -204,7 +230,7 @@ async def test_last_event_goes_forward_only_and_is_written_seldom(
 
 
 async def test_nothing_seen_is_nothing_heard(database: Database, source: Source) -> None:
-    assert await see(database, source) == Recorded(new=0, known=0)
+    assert await see(database, source) == Recorded(new=0)
     assert (await reread(database, source)).last_event_at is None
 
 
@@ -212,7 +238,7 @@ async def test_removed_source_records_nothing(database: Database, source: Source
     async with database.transaction() as session:
         await remove_source(session, source.project_id, source.id, START)
 
-    assert await see(database, source, provider_event()) == Recorded(new=0, known=0)
+    assert await see(database, source, provider_event()) == Recorded(new=0)
     assert (len(await receipts(database)), len(await seen(database))) == (0, 0)
 
 
@@ -232,7 +258,7 @@ async def test_removal_waits_for_sightings_that_are_being_stored(
     await removal
 
     after = await see(database, source, provider_event())
-    assert (recorded, after) == (Recorded(new=1, known=0), Recorded(new=0, known=0))
+    assert (recorded, after) == (Recorded(new=1), Recorded(new=0))
 
 
 @pytest.mark.parametrize(
@@ -245,7 +271,7 @@ async def test_event_whose_id_no_receipt_can_have_is_left_out(
 
     recorded = await see(database, source, provider_event(id=worst), good)
 
-    assert recorded == Recorded(new=1, known=0)
+    assert recorded == Recorded(new=1)
     assert [row.provider_event_id for row in await seen(database)] == [good.id]
 
 
@@ -286,7 +312,7 @@ async def test_worst_texts_and_instants_of_an_event_are_stored(
         occurred_at=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC),
     )
 
-    assert await see(database, source, event) == Recorded(new=1, known=0)
+    assert await see(database, source, event) == Recorded(new=1)
 
     (receipt,), (row,) = await receipts(database), await seen(database)
     assert row.provider_event_id == receipt.provider_event_id == event.id

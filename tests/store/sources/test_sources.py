@@ -1,7 +1,8 @@
 """Sources of a project: added, read, changed, paused, removed, found by hooks."""
 
+import json
 from dataclasses import asdict, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -164,7 +165,7 @@ async def test_only_given_fields_change(
     assert changed == replace(
         added,
         name="Refunds",
-        expects=expects,
+        expects=(replace(expects[0], since=LATER),),
         every_minutes=60,
         silent_after_minutes=90,
         identity=ShopifyIdentity.EVENT_ID,
@@ -227,6 +228,52 @@ async def test_pause_keeps_its_time_and_resuming_ends_silence(
     assert (resumed.paused_at, resumed.silent_since, resumed.resumed_at) == (None, None, LATER)
 
 
+async def test_new_pair_of_types_is_expected_from_its_change_on(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
+    added = await stored_source(database, sealer, project.project.id)
+    other_effect = replace(EXPECTS_STRIPE, effect_type="credit_grant")
+    other_type = replace(EXPECTS_STRIPE, event_type="charge.refunded")
+    longer = replace(EXPECTS_STRIPE, within_minutes=60.0)
+
+    async def expecting(*expects: Expects, at: datetime) -> list[datetime | None]:
+        """When each was added, after a change at this time."""
+        async with database.transaction() as session:
+            changed = await sources.change_source(
+                session,
+                sealer,
+                project_id=added.project_id,
+                source_id=added.id,
+                changes=SourceChanges(expects=expects),
+                now=at,
+            )
+            read = await sources.read_source(session, added.project_id, added.id)
+        assert read == changed
+        return [one.since for one in read.expects]
+
+    later = LATER + timedelta(hours=1)
+    assert [one.since for one in added.expects] == [None]
+    assert await expecting(longer, other_effect, at=LATER) == [None, LATER]
+    assert await expecting(other_type, other_effect, longer, at=later) == [later, LATER, None]
+    assert await expecting(other_effect, at=later) == [LATER]
+    assert await expecting(longer, at=later) == [later]
+
+
+async def test_row_without_the_time_of_an_expectation_is_read(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
+    added = await stored_source(database, sealer, project.project.id)
+    old = json.dumps([{k: v for k, v in asdict(EXPECTS_STRIPE).items() if k != "since"}])
+    async with database.transaction() as session:
+        await session.execute(SOURCES.update().values(expects=old))
+
+    async with database.reading() as session:
+        read = await sources.read_source(session, added.project_id, added.id)
+
+    assert read == added
+    assert read.expected_since(read.expects[0]) == added.created_at
+
+
 async def test_removed_source_is_gone_and_has_no_secret(
     database: Database, sealer: Sealer, project: CreatedProject
 ) -> None:
@@ -263,7 +310,7 @@ async def test_only_webhooks_are_found_by_hooks(
     assert unknown is None
     assert (hook is not None) == kind.is_webhook
     if hook is not None:
-        assert (hook.source, hook.livemode, hook.is_suspended) == (added, False, False)
+        assert (hook.source, hook.is_suspended) == (added, False)
 
 
 async def test_hook_knows_that_the_project_is_suspended(

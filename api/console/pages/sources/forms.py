@@ -14,13 +14,14 @@ from starlette.responses import Response
 from api.console.access import PROJECT_OWNER, RouteSpec
 from api.console.base import Console, error_message
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
-from api.console.pages.sources.expectations import EXPECTS, read_lines
+from api.console.pages.sources.expectations import EXPECTS
 from api.console.pages.sources.pages import SourcePages, sources_path
 from api.console.sign_in.cookies import Notice
 from api.console.sign_in.sessions import Viewer
 from domain.audit import Actor
 from domain.errors import NotFound, Refusal
 from domain.sources.source import SourceKind
+from operations.sources.expectation_lines import read_lines
 from operations.sources.rules import secret_field
 
 _TEXTS = ("shop_domain", "account", "identity")

@@ -1,6 +1,6 @@
 """The list of a project's sources, the page to add one, and the page of one source."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,9 +16,10 @@ from api.console.ui.source_queries import shown_report, source_rows
 from api.console.ui.source_setup import setup_steps
 from domain.errors import Refusal
 from domain.projects import Project
-from domain.receipts import EVENT_TYPES_OF, Provider
+from domain.receipts import Provider
 from domain.sources.source import DEFAULT_EVERY_MINUTES, ShopifyIdentity, Source, SourceKind
-from operations.sources.rules import secret_field
+from operations.names import accepted_effect_types
+from operations.sources.rules import event_types, secret_field
 from operations.sources.sources import SourceWithGaps
 
 # The values of a form's fields, as typed or as stored.
@@ -95,7 +96,8 @@ class SourcePages:
             "project": project,
             "kind": kind.value,
             "steps": setup_steps(kind),
-            "event_types": sorted(EVENT_TYPES_OF[kind.provider]),
+            "event_types": event_types(kind, project),
+            "accepted": _accepted(kind, project),
             "typed": typed,
             "problems": problems_of(refusal),
             "identities": source_labels.IDENTITIES,
@@ -127,6 +129,7 @@ class SourcePages:
             "hook_url": self._hook_url(source),
             "report": shown,
             "picture": None if shown is None else draw_days(shown.days),
+            "accepted": _accepted(source.kind, project),
             "typed": typed,
             "problems": problems_of(refusal),
             "identities": source_labels.IDENTITIES,
@@ -169,6 +172,14 @@ def problems_of(refusal: Refusal | None) -> dict[str, str]:
         message = line_of(error) if name == EXPECTS else error.message
         found[name] = f"{found[name]} {message}" if name in found else message
     return found or {"": refusal.detail}
+
+
+def _accepted(kind: SourceKind, project: Project) -> Mapping[str, Sequence[str]]:
+    """What the project accepts in a line of the expected events, by what it is."""
+    return {
+        "Event types": event_types(kind, project),
+        "Effect types": accepted_effect_types(project),
+    }
 
 
 def _first_values(kind: SourceKind) -> Typed:

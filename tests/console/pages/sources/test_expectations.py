@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.console.pages.sources.expectations import line_of, read_lines, write_lines
+from api.console.pages.sources.expectations import line_of, write_lines
 from domain.errors import FieldError
 from domain.sources.source import Expects
+from operations.sources.expectation_lines import read_lines
 from tests.domain.values.test_text import ANY_TEXT
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_./-]{0,63}", fullmatch=True)

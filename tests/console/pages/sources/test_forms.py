@@ -5,7 +5,7 @@ from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from api.console.composition import ConsoleDependencies
 from cli.commands.stripe_events import stripe_event
@@ -17,7 +17,7 @@ from operations.composition import Operations
 from operations.sources.check import ProviderCheck
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from store.schema.tables import SOURCES
+from store.schema.tables import PROJECTS, SOURCES
 from store.sources.sources import list_sources, read_secret
 from tests.console.conftest import Visitor, accept_any_url
 
@@ -283,3 +283,26 @@ async def test_no_secret_is_in_the_database_or_the_audit_log(
         entries = (await session.execute(text("SELECT details FROM audit_log"))).all()
     assert KEY not in f"{sources}{entries}"
     assert KEY.encode() not in sources[0].sealed_secret
+
+
+@pytest.mark.parametrize("kind", ["stripe_webhook", "stripe_api"])
+async def test_types_that_the_project_added_are_offered_and_taken(
+    operator: Visitor, project: CreatedProject, database: Database, kind: str
+) -> None:
+    at = f"/projects/{project.project.id}"
+    async with database.transaction() as session:
+        names = {"event_types": "invoice.voided", "effect_types": "tax_report"}
+        await session.execute(update(PROJECTS).values(names))
+
+    offered = (await operator.open(f"{at}/sources/new?kind={kind}")).text
+    status, _, page = await add(operator, project, kind, expects="invoice.voided tax_report")
+
+    async with database.reading() as session:
+        (source,) = await list_sources(session, project.project.id)
+    assert status == 303
+    for name in ("invoice.voided", "invoice.paid", "tax_report", "credit_grant"):
+        assert f"<code>{name}</code>" in offered
+        assert f"<code>{name}</code>" in page
+    assert [(one.event_type, one.effect_type) for one in source.expects] == [
+        ("invoice.voided", "tax_report")
+    ]
