@@ -10,6 +10,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from activities.messages import ListingPart, ListSource
 from activities.sources.page import ListingStopped, Page
@@ -94,8 +95,8 @@ class PartRun:
             return await self._end_span(page)
         is_endless = self._listing.span.pages >= MAXIMUM_PAGES
         if self._circle.is_circle(page.cursor) or is_endless:
-            await self._store(page, page.cursor)
-            return await self._give_up(SourceProblem.ENDLESS_PAGES, CIRCLE)
+            overtaken = await self._store(page, page.cursor)
+            return overtaken or await self._give_up(SourceProblem.ENDLESS_PAGES, CIRCLE)
         return await self._store(page, page.cursor)
 
     async def _read_page(self) -> Page:
@@ -127,20 +128,24 @@ class PartRun:
             self._now = await self._database.now(session)
             st = SessionStatements(session)
             recorded = await record_last_page(st, listing, sightings, self._now)
-            complaint = member_or_text(Complaint, self._complaint) if self._complaint else None
-            match complaint:
-                case None:
-                    await clear_problem(session, listing.source.id)
-                case Complaint():
-                    problem, detail = complaint.problem, complaint.detail
-                    await record_problem(session, listing.source.id, problem, detail, self._now)
-                case _:
-                    pass  # of a newer version, which has recorded it
+            if recorded is not None:
+                await self._record_health(session)
         if recorded is None:
             return self._part(has_more=True)
         self._pages += 1
         self._new += recorded.new
         return self._part(has_more=is_due_again(listing.source, listing.span, self._now))
+
+    async def _record_health(self, session: AsyncSession) -> None:
+        source_id = self._listing.source.id
+        match member_or_text(Complaint, self._complaint) if self._complaint else None:
+            case None:
+                await clear_problem(session, source_id)
+            case Complaint() as complaint:
+                problem, detail = complaint.problem, complaint.detail
+                await record_problem(session, source_id, problem, detail, self._now)
+            case _:
+                pass  # of a newer version, which has recorded it
 
     async def _begin_again(self) -> ListingPart:
         """Begin the span again, because the provider refuses its cursor.
