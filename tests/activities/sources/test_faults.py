@@ -271,6 +271,27 @@ async def test_event_that_cannot_be_read_stops_no_other(
     assert (await listings.read(source)).problem == "bad_answer"
 
 
+@pytest.mark.parametrize("page_events", [1, 2, 100])
+async def test_page_whose_events_cannot_be_read_stops_no_listing(
+    listings: Listings, page_events: int
+) -> None:
+    source = await listings.source()
+    listings.later(minutes=5)
+    events = [stripe_event(n, START + timedelta(seconds=n)) for n in range(1, 8)]
+    for unreadable in (3, 4, 6):
+        del events[unreadable]["type"]
+    listings.provider.add_events(*events)
+    listings.provider.faults.ignores_types = True
+    listings.provider.faults.page_events = page_events
+
+    part = await listings.run(source)
+
+    assert not part.has_more
+    assert await listings.seen(source) == [events[n]["id"] for n in (0, 1, 2, 5)]
+    read = await listings.read(source)
+    assert (read.problem, read.listed_until) == ("bad_answer", listings.clock.at)
+
+
 async def test_cursor_that_expired_begins_the_span_again(listings: Listings) -> None:
     source = await listings.source()
     ids = add_events(listings.provider, 250)
