@@ -111,8 +111,8 @@ class Source:
     (Stripe Connect); None: the key's own.
     `last_event_at`: when it last heard of an event or listed one. `last_listed_at`: when its last
     listing ended well. `listed_until`: all events up to then are stored. `problem` and
-    `problem_since`: since when it is failing, None if it is not. `resumed_at`: when its last pause
-    ended; silence counts from then on.
+    `problem_since`: since when it is failing, None if it is not. `resumed_at`: when its last pause,
+    or the suspension of its project, ended; silence counts from then on.
     """
 
     id: SourceId
