@@ -39,7 +39,7 @@ _WORKS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class SilentPage:
     """Some sources of all projects, in the order of their ids.
 
     `silent` are those that should have heard of an event and did not. `last` is the last one that
@@ -97,7 +97,7 @@ async def clear_problem(session: AsyncSession, source_id: SourceId) -> None:
 
 async def silent_sources(
     session: AsyncSession, now: datetime, *, after: SourceId | None, limit: int
-) -> Heard:
+) -> SilentPage:
     """The sources that have become silent, among the next `limit` after that id.
 
     A source with a problem can be silent too. One that is paused cannot.
@@ -107,7 +107,7 @@ async def silent_sources(
     rows = (await session.execute(listed.order_by(SOURCES.c.id).limit(limit))).all()
     sources = [source_from(row) for row in rows]
     silent = [source for source in sources if _has_become_silent(source, now)]
-    return Heard(silent, sources[-1].id if len(sources) == limit else None)
+    return SilentPage(silent, sources[-1].id if len(sources) == limit else None)
 
 
 async def record_silence(session: AsyncSession, source: Source, now: datetime) -> None:
