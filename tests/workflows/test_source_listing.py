@@ -25,7 +25,7 @@ from tests.histories.lesson import assert_replays, assert_same_commands
 from tests.histories.sources.scenarios import SCENARIOS, Scenario, changes_of
 from tests.support.waiting import wait_until_async
 from tests.workflows.sources import SourceWorld, source_world_on
-from worker.loops.source_schedules import NAMESPACE_FACT
+from worker.loops.source_schedules import SCHEDULES_FACT
 from workflows.source_listing import SOURCE_LISTING, SourceListingWorkflow, schedule_id
 
 HISTORIES = Path(sources.__file__).parent
@@ -137,7 +137,7 @@ async def test_every_source_is_scheduled_again_in_a_new_temporal_database(
         await client.get_schedule_handle(schedule_id(source.id)).delete()
 
     async with world.world.database.transaction() as session:
-        await write_fact(session, NAMESPACE_FACT, "that of the database before")
+        await write_fact(session, SCHEDULES_FACT, "that of the database before")
 
     for source in several:
         await world.world.eventually(lambda s=source: has_schedule(world, s), "scheduled again")

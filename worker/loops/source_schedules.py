@@ -42,8 +42,9 @@ AGAIN_AT_ONCE = 500
 LISTED_AT_ONCE = 100
 FAILED_IN_A_ROW = 3  # then Temporal is away
 SWEEP_EVERY_SECONDS = 600.0
+TURN = "turn"  # among the ids of the sources that are backed off
 # The namespace whose Schedules are complete, or a space and the last source that was begun again.
-NAMESPACE_FACT = "source_schedules_namespace"
+SCHEDULES_FACT = "source_schedules_namespace"
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +70,7 @@ class SourceSchedules:
     async def run(self) -> None:
         """Take turns until `stop`."""
         while not self._stopping.is_set():
+            wait = self._every_seconds
             try:
                 await self.turn()
             except (RPCError, Unavailable, TimeoutError) as error:
@@ -78,10 +80,12 @@ class SourceSchedules:
             except Exception:
                 # The edge of this loop: it must not end Temporal's worker.
                 log.exception("source_schedules_broken")
+                wait = max(wait, self._backoffs.back_off(TURN))
             else:
                 self._is_failing = False
+                self._backoffs.forget(TURN)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), self._every_seconds)
+                await asyncio.wait_for(self._stopping.wait(), wait)
 
     async def turn(self) -> None:
         """Do the next part of the work.
@@ -99,7 +103,7 @@ class SourceSchedules:
         """Let all sources be scheduled again if the namespace is another one."""
         namespace_id = await read_namespace_id(self._client)
         async with self._database.reading() as session:
-            known, _, after = (await read_fact(session, NAMESPACE_FACT) or "").partition(" ")
+            known, _, after = (await read_fact(session, SCHEDULES_FACT) or "").partition(" ")
         if known == namespace_id and not after:
             return
         if known != namespace_id:
@@ -110,7 +114,7 @@ class SourceSchedules:
                 session, after=SourceId(after) if after else None, limit=AGAIN_AT_ONCE
             )
             await write_fact(
-                session, NAMESPACE_FACT, namespace_id if last is None else f"{namespace_id} {last}"
+                session, SCHEDULES_FACT, namespace_id if last is None else f"{namespace_id} {last}"
             )
 
     async def _schedule_changed(self) -> None:
