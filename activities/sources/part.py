@@ -7,6 +7,7 @@ next part goes on after its last page. Running it twice stores nothing twice. Ca
 
 import asyncio
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -56,7 +57,7 @@ class PartRun:
         self._secret = secret
         self._now = now
         self._complaint: str | None = order.complaint
-        self._circle = CircleDetector(listing.span.cursor)
+        self._circle = CircleDetector(listing.span, order.circle)
         self._said_last = False
         self._last_ids: frozenset[str] = frozenset()
         self._pages = self._new = 0
@@ -74,9 +75,9 @@ class PartRun:
             except ListingStopped as stopped:
                 await self._fail(stopped.problem, stopped.detail)
                 wait = stopped.wait_seconds
-                return self._part(has_more=wait > 0, wait_seconds=wait)
+                return self._go_on(wait) if wait > 0 else self._part(has_more=False)
             if part is None and loop.time() >= until:
-                return self._part(has_more=True)
+                return self._go_on()
         return part
 
     async def _list_page(self) -> ListingPart | None:
@@ -181,7 +182,10 @@ class PartRun:
                 source_id = self._listing.source.id
                 log.warning("listing_flawed", source_id=source_id, complaint=complaint.value)
 
-    def _part(self, *, has_more: bool, wait_seconds: int = 0) -> ListingPart:
-        return ListingPart(
-            has_more, wait_seconds, self._complaint, pages=self._pages, new=self._new
-        )
+    def _go_on(self, wait_seconds: int = 0) -> ListingPart:
+        """The next part goes on with the span at its next page."""
+        mark = self._circle.mark_after(self._listing.span.pages)
+        return replace(self._part(has_more=True), wait_seconds=wait_seconds, circle=mark)
+
+    def _part(self, *, has_more: bool) -> ListingPart:
+        return ListingPart(has_more, complaint=self._complaint, pages=self._pages, new=self._new)

@@ -354,3 +354,19 @@ async def test_pages_of_a_shop_that_loop_are_a_problem(listings: Listings) -> No
     assert (await listings.read(source)).problem == "endless_pages"
     assert len(await listings.seen(source)) == 150
     assert len(listings.provider.asked) < 10
+
+
+async def test_pages_that_loop_are_found_over_parts_of_one_page(listings: Listings) -> None:
+    source = await listings.source()
+    add_events(listings.provider, 12)
+    listings.provider.faults.loops = True
+    listings.provider.faults.page_events = 1
+    listings.later(minutes=5)
+    listings.activities = listings.build(replace(PACE, part_seconds=0.0))
+
+    part = await listings.run(source)
+
+    assert not part.has_more
+    assert (await listings.read(source)).problem == "endless_pages"
+    assert len(await listings.seen(source)) == 12
+    assert len(listings.provider.asked) <= 40

@@ -83,23 +83,42 @@ def test_next_span_is_due_when_the_interval_has_passed(
     assert is_due_again(of, span, START + timedelta(minutes=took_minutes)) is is_due
 
 
-@given(st.integers(0, 300), st.integers(1, 300))
-def test_circle_is_found_within_three_times_its_length(before: int, length: int) -> None:
-    detector = CircleDetector(None)
+@given(st.integers(0, 300), st.integers(1, 300), st.integers(1, 50))
+def test_circle_is_found_over_parts_within_three_times_its_length(
+    before: int, length: int, pages_of_a_part: int
+) -> None:
+    span = ListingSpan(START, START)
+    detector = CircleDetector(span)
     found = None
     for step in range(4 * (before + length) + 10):
         place = step if step < before else before + (step - before) % length
         if detector.is_circle(str(place)):
             found = step
             break
+        span = replace(span, cursor=str(place), pages=step + 1)
+        if span.pages % pages_of_a_part == 0:
+            detector = CircleDetector(span, detector.mark_after(span.pages))
 
     assert found is not None
-    assert found <= 3 * max(before, length) + length + 1
+    assert found + 1 <= 2 * max(before + 1, length) + length
+
+
+def test_mark_of_another_place_is_no_circle() -> None:
+    span = ListingSpan(START, START)
+    detector = CircleDetector(span)
+    assert not detector.is_circle("a")
+    mark = detector.mark_after(1)
+
+    begun_again = CircleDetector(span, mark)
+    gone_on = CircleDetector(replace(span, cursor="a", pages=1), mark)
+
+    assert not begun_again.is_circle("a")
+    assert gone_on.is_circle("a")
 
 
 @given(st.lists(st.text(), unique=True, max_size=300))
 def test_cursors_that_differ_are_no_circle(cursors: list[str]) -> None:
-    detector = CircleDetector(None)
+    detector = CircleDetector(ListingSpan(START, START))
 
     assert not any(detector.is_circle(cursor) for cursor in cursors)
 
