@@ -28,6 +28,8 @@ _PROBLEMS: dict[str, str] = {
     SourceProblem.ENDLESS_PAGES: "The provider's pages repeat, or promise more and give nothing.",
     SourceProblem.BAD_SIGNATURE: "Deliveries come, and no signature fits the source's secret.",
     SourceProblem.SECRET_UNREADABLE: "The secret of the source cannot be decrypted.",
+    SourceProblem.NOT_LISTED: "The source is not listed any more. Check that a worker runs and"
+    " reaches Temporal.",
 }
 _WEBHOOK_PROBLEMS: dict[str, str] = {
     SourceProblem.BAD_ANSWER: "A delivery of a type that the source expects could not be read.",

@@ -16,6 +16,8 @@ LONGEST_SPAN = timedelta(days=1)
 MAXIMUM_PAGES = 100_000
 # A span under way moves out of the horizon while it is listed.
 _HORIZON_MARGIN = timedelta(hours=1)
+# A source whose interval is short is not listed for at least so long before that is a problem.
+STOPPED_AFTER = timedelta(hours=1)
 # Events dated later than this after now are of the future.
 CLOCK_TOLERANCE = timedelta(minutes=5)
 
@@ -93,6 +95,19 @@ def is_due_again(source: Source, span: ListingSpan, now: datetime) -> bool:
     """
     interval = timedelta(minutes=source.every_minutes or 0)
     return now - span.until_at >= max(min(interval, LISTING_OVERLAP), timedelta(minutes=1))
+
+
+def stopped_since(source: Source, page_at: datetime | None, now: datetime) -> datetime | None:
+    """Since when no listing of the source makes progress; None if one does, or is not due yet.
+
+    `page_at` is when a page was last stored: a long listing that stores pages has not stopped.
+    """
+    if source.every_minutes is None:
+        return None
+    known = (source.created_at, source.resumed_at, source.last_listed_at, page_at)
+    last = max(at for at in known if at is not None)
+    longest = max(3 * timedelta(minutes=source.every_minutes), STOPPED_AFTER)
+    return last if now - last > longest else None
 
 
 @dataclass(frozen=True, slots=True)

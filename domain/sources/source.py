@@ -70,6 +70,8 @@ class SourceProblem(StrEnum):
     """Deliveries came, and no signature fits the secret."""
     SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - no secret
     """The stored secret cannot be decrypted."""
+    NOT_LISTED = "not_listed"
+    """No listing has ended or stored a page for three intervals, an hour at least."""
 
 
 class ShopifyIdentity(StrEnum):

@@ -6,6 +6,7 @@ A Schedule holds ids only. Overlap is SKIP: while a listing runs, none is starte
 import re
 import zlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio.client import (
@@ -24,6 +25,7 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.messages import ListSource
+from domain.ids import SourceId
 from worker.temporal.problems import RPC_SECONDS
 from workflows.source_listing import SOURCE_LISTING, SOURCE_TASK_QUEUE, schedule_id
 
@@ -32,6 +34,14 @@ CATCH_UP = timedelta(minutes=1)
 TASK_SECONDS = timedelta(seconds=5)
 # Others may have Schedules in the same namespace.
 _OURS = re.compile(re.escape(schedule_id("")) + r"(src_[0-9a-f]{32})")
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledSource:
+    """A source that has a Schedule."""
+
+    source_id: SourceId
+    is_paused: bool
 
 
 async def put_schedule(
@@ -68,11 +78,12 @@ async def delete_schedule(client: Client, source_id: str) -> None:
             raise
 
 
-async def scheduled_sources(client: Client) -> AsyncIterator[str]:
-    """The ids of the sources that have a Schedule. Raises: RPCError."""
+async def scheduled_sources(client: Client) -> AsyncIterator[ScheduledSource]:
+    """The sources that have a Schedule. Raises: RPCError."""
     async for listed in await client.list_schedules(rpc_timeout=RPC_SECONDS):
         if ours := _OURS.fullmatch(listed.id):
-            yield ours[1]
+            is_paused = listed.schedule is not None and listed.schedule.state.paused
+            yield ScheduledSource(SourceId(ours[1]), is_paused)
 
 
 def _schedule(source_id: str, every_minutes: int, is_paused: bool) -> Schedule:

@@ -58,6 +58,11 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
         "The stored secret cannot be decrypted.",
         "Restore the root secret of this installation, or save the secret again below.",
     ),
+    SourceProblem.NOT_LISTED: (
+        "The source is not listed any more.",
+        "Makegood has made its Schedule in Temporal again. If this stays, check that a worker runs "
+        "and reaches Temporal.",
+    ),
 }
 # Where a webhook means something else by a problem than a listing.
 _WEBHOOK_PROBLEMS: Mapping[str, tuple[str, str]] = {

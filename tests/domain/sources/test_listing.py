@@ -15,6 +15,7 @@ from domain.sources.listing import (
     find_gap,
     is_due_again,
     next_span,
+    stopped_since,
 )
 from domain.sources.source import LISTING_HORIZON, LISTING_OVERLAP, Source, SourceKind
 from tests.domain.sources.examples import CREATED_AT as START
@@ -81,6 +82,30 @@ def test_next_span_is_due_when_the_interval_has_passed(
     of = replace(API, every_minutes=every_minutes)
 
     assert is_due_again(of, span, START + timedelta(minutes=took_minutes)) is is_due
+
+
+@pytest.mark.parametrize(
+    ("every_minutes", "last", "is_stopped"),
+    [
+        (5, {"last_listed_at": timedelta(minutes=60)}, False),
+        (5, {"last_listed_at": timedelta(minutes=61)}, True),
+        (60, {"last_listed_at": timedelta(minutes=180)}, False),
+        (60, {"last_listed_at": timedelta(minutes=181)}, True),
+        (5, {}, True),
+        (5, {"resumed_at": timedelta(minutes=60)}, False),
+        (5, {"page_at": timedelta(minutes=60), "last_listed_at": timedelta(days=3)}, False),
+        (None, {}, False),
+    ],
+)
+def test_listing_without_progress_for_three_intervals_has_stopped(
+    every_minutes: int | None, last: dict[str, timedelta], is_stopped: bool
+) -> None:
+    now = API.created_at + timedelta(days=9)
+    at = {name: now - ago for name, ago in last.items()}
+    page_at = at.pop("page_at", None)
+    source = replace(API, every_minutes=every_minutes, **at)  # type: ignore[arg-type]
+
+    assert (stopped_since(source, page_at, now) is not None) is is_stopped
 
 
 @given(st.integers(0, 300), st.integers(1, 300), st.integers(1, 50))
