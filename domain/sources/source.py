@@ -63,7 +63,7 @@ class SourceProblem(StrEnum):
     UNREACHABLE = "unreachable"
     """No answer, or 5xx."""
     BAD_ANSWER = "bad_answer"
-    """The answer is no list of events, or is too large."""
+    """The answer is no list of events, or is too large. Of a webhook: a delivery is no event."""
     ENDLESS_PAGES = "endless_pages"
     """The pages repeat: the provider says that there is more, and gives nothing new."""
     BAD_SIGNATURE = "bad_signature"
