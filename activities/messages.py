@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from domain.lifecycle import LifecycleState
+from domain.sources.listing import CircleMark
 
 # Types of the errors that end a callback series. They live in histories.
 REPAIR_REJECTED = "repair_rejected"
@@ -130,18 +131,21 @@ class SendCallback:
 class ListSource:
     """List a part of what happened at the provider.
 
-    `complaint` is a flaw that an earlier part of this run found: a `Complaint`, or None.
+    `complaint` is a flaw that an earlier part of this run found: a `Complaint`, or None. `circle`
+    is the mark of the part before; None: there is none.
     """
 
     source_id: str
     complaint: str | None = None
+    circle: CircleMark | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ListingPart:
     """A part of a listing. `has_more`: the next part follows, after `wait_seconds`.
 
-    `pages` were stored, with `new` events that were not known before.
+    `pages` were stored, with `new` events that were not known before. `circle` is for the next part
+    of the same span.
     """
 
     has_more: bool
@@ -149,3 +153,4 @@ class ListingPart:
     complaint: str | None = None
     pages: int = 0
     new: int = 0
+    circle: CircleMark | None = None

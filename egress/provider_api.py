@@ -21,7 +21,6 @@ from egress.transport import ExchangeFailed, GuardedTransport
 
 STRIPE_URL = "https://api.stripe.com"
 SHOPIFY_API_VERSION = "2025-10"
-PAGE_BYTES = 16 * 1024 * 1024
 LONGEST_LINK = 8_192
 _FIXED_HEADERS = {"User-Agent": "Makegood", "Accept": "application/json"}
 
@@ -75,7 +74,7 @@ def provider_transport(
     *,
     allow: tuple[Network, ...],
     timeout_seconds: float,
-    maximum_bytes: int = PAGE_BYTES,
+    maximum_bytes: int,
     ssl_context: ssl.SSLContext | None = None,
 ) -> GuardedTransport:
     """A transport for `get_json`. A longer answer, or a slower one, fails."""

@@ -50,7 +50,7 @@ class SourceListingWorkflow:
                 summary="List a part of the provider's events",
             )
             pages, new = pages + part.pages, new + part.new
-            order = replace(order, complaint=part.complaint)
+            order = replace(order, complaint=part.complaint, circle=part.circle)
             if not part.has_more:
                 return replace(part, pages=pages, new=new)
             if part.wait_seconds > 0:

@@ -28,6 +28,11 @@ _PROBLEMS: dict[str, str] = {
     SourceProblem.ENDLESS_PAGES: "The provider's pages repeat, or promise more and give nothing.",
     SourceProblem.BAD_SIGNATURE: "Deliveries come, and no signature fits the source's secret.",
     SourceProblem.SECRET_UNREADABLE: "The secret of the source cannot be decrypted.",
+    SourceProblem.NOT_LISTED: "The source is not listed any more. Check that a worker runs and"
+    " reaches Temporal.",
+}
+_WEBHOOK_PROBLEMS: dict[str, str] = {
+    SourceProblem.BAD_ANSWER: "A delivery of a type that the source expects could not be read.",
 }
 _MISSED = "Events whose receipt never came are not found meanwhile."
 _RED, _GREEN = "#b91c1c", "#15803d"
@@ -76,7 +81,8 @@ def _texts(alert: AlertDue, facts: SourceAlertFacts) -> tuple[str, str]:
     if facts.is_over:
         return "Source works again", "The source had a problem, and it has ended."
     if source.problem is not None:
-        problem = _PROBLEMS.get(source.problem, "The source does not work.")
+        problems = _PROBLEMS | (_WEBHOOK_PROBLEMS if source.kind.is_webhook else {})
+        problem = problems.get(source.problem, "The source does not work.")
         return "Source failing", f"{problem} {_MISSED}"
     return (
         "Source silent",

@@ -92,7 +92,7 @@ class SourceActivities:
                 return await run.run(seconds=self._pace.part_seconds)
         except SlotsExhausted as full:
             wait = math.ceil(full.seconds)
-            return ListingPart(has_more=True, wait_seconds=wait, complaint=order.complaint)
+            return ListingPart(True, wait, order.complaint, circle=order.circle)
 
     def _slot_for(self, source: Source) -> AbstractContextManager[None]:
         host = urlsplit(self._urls.of_events(source)).hostname or ""

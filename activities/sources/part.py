@@ -7,9 +7,11 @@ next part goes on after its last page. Running it twice stores nothing twice. Ca
 
 import asyncio
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from activities.messages import ListingPart, ListSource
 from activities.sources.page import ListingStopped, Page
@@ -55,7 +57,7 @@ class PartRun:
         self._secret = secret
         self._now = now
         self._complaint: str | None = order.complaint
-        self._circle = CircleDetector(listing.span.cursor)
+        self._circle = CircleDetector(listing.span, order.circle)
         self._said_last = False
         self._last_ids: frozenset[str] = frozenset()
         self._pages = self._new = 0
@@ -73,9 +75,9 @@ class PartRun:
             except ListingStopped as stopped:
                 await self._fail(stopped.problem, stopped.detail)
                 wait = stopped.wait_seconds
-                return self._part(has_more=wait > 0, wait_seconds=wait)
+                return self._go_on(wait) if wait > 0 else self._part(has_more=False)
             if part is None and loop.time() >= until:
-                return self._part(has_more=True)
+                return self._go_on()
         return part
 
     async def _list_page(self) -> ListingPart | None:
@@ -94,8 +96,8 @@ class PartRun:
             return await self._end_span(page)
         is_endless = self._listing.span.pages >= MAXIMUM_PAGES
         if self._circle.is_circle(page.cursor) or is_endless:
-            await self._store(page, page.cursor)
-            return await self._give_up(SourceProblem.ENDLESS_PAGES, CIRCLE)
+            overtaken = await self._store(page, page.cursor)
+            return overtaken or await self._give_up(SourceProblem.ENDLESS_PAGES, CIRCLE)
         return await self._store(page, page.cursor)
 
     async def _read_page(self) -> Page:
@@ -127,20 +129,24 @@ class PartRun:
             self._now = await self._database.now(session)
             st = SessionStatements(session)
             recorded = await record_last_page(st, listing, sightings, self._now)
-            complaint = member_or_text(Complaint, self._complaint) if self._complaint else None
-            match complaint:
-                case None:
-                    await clear_problem(session, listing.source.id)
-                case Complaint():
-                    problem, detail = complaint.problem, complaint.detail
-                    await record_problem(session, listing.source.id, problem, detail, self._now)
-                case _:
-                    pass  # of a newer version, which has recorded it
+            if recorded is not None:
+                await self._record_health(session)
         if recorded is None:
             return self._part(has_more=True)
         self._pages += 1
         self._new += recorded.new
         return self._part(has_more=is_due_again(listing.source, listing.span, self._now))
+
+    async def _record_health(self, session: AsyncSession) -> None:
+        source_id = self._listing.source.id
+        match member_or_text(Complaint, self._complaint) if self._complaint else None:
+            case None:
+                await clear_problem(session, source_id)
+            case Complaint() as complaint:
+                problem, detail = complaint.problem, complaint.detail
+                await record_problem(session, source_id, problem, detail, self._now)
+            case _:
+                pass  # of a newer version, which has recorded it
 
     async def _begin_again(self) -> ListingPart:
         """Begin the span again, because the provider refuses its cursor.
@@ -176,7 +182,10 @@ class PartRun:
                 source_id = self._listing.source.id
                 log.warning("listing_flawed", source_id=source_id, complaint=complaint.value)
 
-    def _part(self, *, has_more: bool, wait_seconds: int = 0) -> ListingPart:
-        return ListingPart(
-            has_more, wait_seconds, self._complaint, pages=self._pages, new=self._new
-        )
+    def _go_on(self, wait_seconds: int = 0) -> ListingPart:
+        """The next part goes on with the span at its next page."""
+        mark = self._circle.mark_after(self._listing.span.pages)
+        return replace(self._part(has_more=True), wait_seconds=wait_seconds, circle=mark)
+
+    def _part(self, *, has_more: bool) -> ListingPart:
+        return ListingPart(has_more, complaint=self._complaint, pages=self._pages, new=self._new)

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from activities.sources.page import MOST_EVENTS, Page, not_a_list
 from domain.sources.events import NotAnEvent, ProviderEvent
+from domain.sources.fields import identifier
 from domain.sources.listing import CLOCK_TOLERANCE, Complaint, ListingSpan
 from domain.sources.source import Source
 from domain.sources.stripe import parse_stripe_event
@@ -36,7 +37,9 @@ def stripe_query(source: Source, span: ListingSpan, *, limit: int) -> str:
 def read_stripe_page(json: object, source: Source, span: ListingSpan, now: datetime) -> Page:
     """The page in an answer. Of a page that is longer than it may be, the first part.
 
-    Raises: ListingStopped: the answer is no list, or none of its events can be read.
+    A page whose events cannot be read stops no listing: the next page begins after its last id.
+
+    Raises: ListingStopped: the answer is no list, or none of its items is an event or has an id.
     """
     if not isinstance(json, dict) or not isinstance(json.get("data"), list):
         raise not_a_list()
@@ -45,7 +48,8 @@ def read_stripe_page(json: object, source: Source, span: ListingSpan, now: datet
         raise not_a_list()
     says_more = says_more or len(json["data"]) > MOST_EVENTS
     events = [event for item in items if (event := _read(item, source)) is not None]
-    if items and not events:
+    cursor = _cursor_after(events) or _last_id(items)
+    if items and cursor is None:
         raise not_a_list()
     seen = [event for event in events if event.occurred_at <= now + CLOCK_TOLERANCE]
     is_beyond = bool(events) and all(_is_before(event, span) for event in events)
@@ -55,7 +59,7 @@ def read_stripe_page(json: object, source: Source, span: ListingSpan, now: datet
         Complaint.OTHER_TIMES: any(_is_before(event, span) for event in events),
     }
     complaints = frozenset(complaint for complaint, is_true in found.items() if is_true)
-    return Page(tuple(seen), _cursor_after(events), says_more, is_beyond, complaints)
+    return Page(tuple(seen), cursor, says_more, is_beyond, complaints)
 
 
 def _read(item: object, source: Source) -> ProviderEvent | None:
@@ -67,6 +71,11 @@ def _read(item: object, source: Source) -> ProviderEvent | None:
 
 def _is_before(event: ProviderEvent, span: ListingSpan) -> bool:
     return event.occurred_at < span.from_at.replace(microsecond=0)
+
+
+def _last_id(items: Sequence[object]) -> str | None:
+    ids = (identifier(item.get("id")) for item in reversed(items) if isinstance(item, dict))
+    return next((found for found in ids if found is not None), None)
 
 
 def _cursor_after(events: Sequence[ProviderEvent]) -> str | None:

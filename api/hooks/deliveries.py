@@ -9,8 +9,14 @@ from datetime import datetime
 
 from domain.receipts import Provider
 from domain.sources.events import ProviderEvent, Sighting, sightings_of
+from domain.sources.fields import identifier
 from domain.sources.json_body import read_json
-from domain.sources.shopify import TOPIC_HEADER, is_of_shop, parse_shopify_order
+from domain.sources.shopify import (
+    TOPIC_HEADER,
+    is_of_shop,
+    is_test_delivery,
+    parse_shopify_order,
+)
 from domain.sources.signatures import (
     SHOPIFY_SIGNATURE_HEADER,
     STRIPE_SIGNATURE_HEADER,
@@ -36,7 +42,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ReadDelivery:
     """What a genuine delivery tells a source.
 
     `is_heard`: its source heard of an event of its shop and mode, expected or not.
@@ -83,21 +89,44 @@ def advice_on(check: SignatureCheck, source: Source) -> str:
             )
 
 
-def read_delivery(source: Source, delivery: Delivery) -> Told:
+def read_delivery(source: Source, delivery: Delivery) -> ReadDelivery:
     """What a genuine delivery tells its source.
+
+    Of a type that no `Expects` names, nothing more is read: it may be an object of any form.
 
     Raises: NotAnEvent.
     """
-    if source.kind.provider is Provider.SHOPIFY and not is_of_shop(delivery.headers, source):
-        return Told((), is_heard=False)
-    event = _event(source, delivery)
-    is_heard = event.livemode in {expects.livemode for expects in source.expects}
-    return Told(tuple(sightings_of(source, [event])), is_heard)
-
-
-def _event(source: Source, delivery: Delivery) -> ProviderEvent:
+    if source.kind.provider is Provider.SHOPIFY:
+        return _read_shopify(source, delivery)
     json = read_json(delivery.body)
-    if source.kind.provider is Provider.STRIPE:
-        return parse_stripe_event(json, source)
+    if isinstance(json, dict) and _is_unexpected(source, json.get("type")):
+        livemode = json.get("livemode")
+        is_heard = livemode in _modes(source) if isinstance(livemode, bool) else True
+        return ReadDelivery((), is_heard)
+    return _heard(source, parse_stripe_event(json, source))
+
+
+def _read_shopify(source: Source, delivery: Delivery) -> ReadDelivery:
+    if not is_of_shop(delivery.headers, source):
+        return ReadDelivery((), is_heard=False)
     topic = delivery.headers.get(TOPIC_HEADER, "")
-    return parse_shopify_order(json, topic, delivery.headers, source)
+    if _is_unexpected(source, topic):
+        is_heard = not is_test_delivery(delivery.headers) or False in _modes(source)
+        return ReadDelivery((), is_heard)
+    json = read_json(delivery.body)
+    return _heard(source, parse_shopify_order(json, topic, delivery.headers, source))
+
+
+def _heard(source: Source, event: ProviderEvent) -> ReadDelivery:
+    is_heard = event.livemode in _modes(source)
+    return ReadDelivery(tuple(sightings_of(source, [event])), is_heard)
+
+
+def _is_unexpected(source: Source, event_type: object) -> bool:
+    """Whether it is a type, and one that nobody expects."""
+    named = identifier(event_type)
+    return named is not None and all(named != expects.event_type for expects in source.expects)
+
+
+def _modes(source: Source) -> set[bool]:
+    return {expects.livemode for expects in source.expects}

@@ -26,7 +26,7 @@ from api.auth.rate_limit import RateLimit
 from api.hooks.body_budget import BodyBudget
 from api.hooks.deliveries import (
     Delivery,
-    Told,
+    ReadDelivery,
     advice_on,
     check_signature,
     headers_by_name,
@@ -131,8 +131,8 @@ class HookEndpoint:
             self._parts.limit.take(called.source.project_id)
             if called.source.paused_at is not None:
                 return HookOutcome.PAUSED
-            told = self._read(called.source, delivery)
-        return HookOutcome.UNREADABLE if told is None else await self._store(called.source, told)
+            read = self._read(called.source, delivery)
+        return HookOutcome.UNREADABLE if read is None else await self._store(called.source, read)
 
     def _check(self, called: CalledSource, delivery: Delivery) -> None:
         """Refuse what the provider did not sign with the source's secret."""
@@ -148,22 +148,22 @@ class HookEndpoint:
             self._parts.health.bad_signature(source, advice_on(check, source))
             raise BadSignature(advice_on(check, source))
 
-    def _read(self, source: Source, delivery: Delivery) -> Told | None:
+    def _read(self, source: Source, delivery: Delivery) -> ReadDelivery | None:
         """What the delivery tells. None: it is genuine, but no event that can be kept."""
         try:
-            told = read_delivery(source, delivery)
+            read = read_delivery(source, delivery)
         except NotAnEvent as error:
             logger.warning("delivery is no event", source_id=source.id, reason=str(error))
             self._parts.health.failed(source, SourceProblem.BAD_ANSWER, str(error))
             return None
         self._parts.health.good(source)
-        return told
+        return read
 
-    async def _store(self, source: Source, told: Told) -> HookOutcome:
-        if told.sightings:
-            await self._parts.store(HookDelivery(source.id, told.sightings))
+    async def _store(self, source: Source, read: ReadDelivery) -> HookOutcome:
+        if read.sightings:
+            await self._parts.store(HookDelivery(source.id, read.sightings))
             return HookOutcome.STORED
-        if told.is_heard:
+        if read.is_heard:
             self._parts.note_heard(source.id)
         return HookOutcome.IGNORED
 

@@ -7,6 +7,7 @@ on where it was. `store.sources.listings` keeps the progress; `activities.source
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 
 from domain.sources.source import LISTING_HORIZON, LISTING_OVERLAP, Gap, Source, SourceProblem
 
@@ -15,6 +16,8 @@ LONGEST_SPAN = timedelta(days=1)
 MAXIMUM_PAGES = 100_000
 # A span under way moves out of the horizon while it is listed.
 _HORIZON_MARGIN = timedelta(hours=1)
+# A source whose interval is short is not listed for at least so long before that is a problem.
+STOPPED_AFTER = timedelta(hours=1)
 # Events dated later than this after now are of the future.
 CLOCK_TOLERANCE = timedelta(minutes=5)
 
@@ -94,21 +97,61 @@ def is_due_again(source: Source, span: ListingSpan, now: datetime) -> bool:
     return now - span.until_at >= max(min(interval, LISTING_OVERLAP), timedelta(minutes=1))
 
 
-class CircleDetector:
-    """Finds out that cursors repeat, in constant memory (Brent's algorithm).
+def stopped_since(source: Source, page_at: datetime | None, now: datetime) -> datetime | None:
+    """Since when no listing of the source makes progress; None if one does, or is not due yet.
 
-    A cycle of n cursors is found within 3 n pages after it was entered.
+    `page_at` is when a page was last stored: a long listing that stores pages has not stopped.
+    """
+    if source.every_minutes is None:
+        return None
+    known = (source.created_at, source.resumed_at, source.last_listed_at, page_at)
+    last = max(at for at in known if at is not None)
+    longest = max(3 * timedelta(minutes=source.every_minutes), STOPPED_AFTER)
+    return last if now - last > longest else None
+
+
+@dataclass(frozen=True, slots=True)
+class CircleMark:
+    """What one part of a listing hands to the next one, so that longer circles are found.
+
+    `digest` is that of the cursor that was marked; None: the first page. `steps` is the number of
+    cursors since, `limit` that of the next mark. `pages` is how many pages the span then had.
     """
 
-    def __init__(self, cursor: str | None) -> None:
-        self._marked = cursor
-        self._steps, self._limit = 0, 1
+    digest: str | None = None
+    steps: int = 0
+    limit: int = 1
+    pages: int = 0
+
+
+class CircleDetector:
+    """Finds out that the cursors of a span repeat, in constant memory (Brent's algorithm).
+
+    A circle of n cursors that begins after m of them is found at the 2 max(m + 1, n) + n th at the
+    latest, counted from the page at which the first part of a run began.
+    """
+
+    def __init__(self, span: ListingSpan, mark: CircleMark | None = None) -> None:
+        """Go on from the mark of the part before, if it ended where the span now is."""
+        if mark is None or mark.pages != span.pages:
+            mark = CircleMark(_digest(span.cursor))
+        self._digest, self._steps, self._limit = mark.digest, mark.steps, mark.limit
 
     def is_circle(self, cursor: str) -> bool:
         """Whether this cursor, the next one, was there before."""
-        if cursor == self._marked:
+        digest = _digest(cursor)
+        if digest == self._digest:
             return True
         self._steps += 1
         if self._steps == self._limit:
-            self._marked, self._steps, self._limit = cursor, 0, self._limit * 2
+            self._digest, self._steps, self._limit = digest, 0, self._limit * 2
         return False
+
+    def mark_after(self, pages: int) -> CircleMark:
+        """What the next part needs. `pages`: of the span, all of them stored."""
+        return CircleMark(self._digest, self._steps, self._limit, pages)
+
+
+def _digest(cursor: str | None) -> str | None:
+    """Short, because it lives in histories, and says nothing of the shop."""
+    return None if cursor is None else sha256(cursor.encode()).hexdigest()[:32]

@@ -43,6 +43,11 @@ def is_of_shop(headers: Mapping[str, str], source: Source) -> bool:
     return headers.get(SHOP_HEADER, "").lower() == (source.shop_domain or "").lower()
 
 
+def is_test_delivery(headers: Mapping[str, str]) -> bool:
+    """Whether a delivery says that it is one of test mode."""
+    return headers.get(_TEST_HEADER, "").lower() == "true"
+
+
 def parse_shopify_order(
     json: object, topic: str, headers: Mapping[str, str], source: Source
 ) -> ProviderEvent:
@@ -108,7 +113,7 @@ def _is_live(json: Mapping[str, object], headers: Mapping[str, str], source: Sou
 
     Customers and checkouts do not say: they are of the source's mode.
     """
-    if headers.get(_TEST_HEADER, "").lower() == "true":
+    if is_test_delivery(headers):
         return False
     test = json.get("test")
     if isinstance(test, bool):

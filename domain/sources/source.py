@@ -67,13 +67,15 @@ class SourceProblem(StrEnum):
     UNREACHABLE = "unreachable"
     """No answer, or 5xx."""
     BAD_ANSWER = "bad_answer"
-    """The answer is no list of events, or is too large."""
+    """The answer is no list of events, or is too large. Of a webhook: a delivery is no event."""
     ENDLESS_PAGES = "endless_pages"
     """The pages repeat: the provider says that there is more, and gives nothing new."""
     BAD_SIGNATURE = "bad_signature"
     """Deliveries came, and no signature fits the secret."""
     SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - no secret
     """The stored secret cannot be decrypted."""
+    NOT_LISTED = "not_listed"
+    """No listing has ended or stored a page for three intervals, an hour at least."""
 
 
 class ShopifyIdentity(StrEnum):
@@ -117,8 +119,8 @@ class Source:
     (Stripe Connect); None: the key's own.
     `last_event_at`: when it last heard of an event or listed one. `last_listed_at`: when its last
     listing ended well. `listed_until`: all events up to then are stored. `problem` and
-    `problem_since`: since when it is failing, None if it is not. `resumed_at`: when its last pause
-    ended; silence counts from then on.
+    `problem_since`: since when it is failing, None if it is not. `resumed_at`: when its last pause,
+    or the suspension of its project, ended; silence counts from then on.
     """
 
     id: SourceId

@@ -32,7 +32,7 @@ HOOK_QUEUE_LIMIT = 1_000
 HOOK_BATCH_LIMIT = 32
 LOOP_TURNS = 3
 # A source that hears of what it does not expect is written at most so often.
-HEARD_EVERY = timedelta(seconds=10)
+IGNORED_HEARD_EVERY = timedelta(seconds=10)
 
 log = structlog.get_logger(__name__)
 
@@ -140,6 +140,6 @@ class HookQueue:
         heard, self._heard = self._heard, set()
         try:
             async with self._connection.transaction(short_lock_timeout=True) as st:
-                await record_heard(st, heard, await self._clock.now(st), every=HEARD_EVERY)
+                await record_heard(st, heard, await self._clock.now(st), every=IGNORED_HEARD_EVERY)
         except Exception as error:  # a process edge, as above
             log.info("heard_not_recorded", error=type(error).__name__, sources=len(heard))

@@ -27,7 +27,7 @@ from store.projects.api_keys import create_key
 from store.projects.data_keys import NOT_DELETED, project_row, projects_of
 from store.projects.signing_secrets import add_secret
 from store.schema.mappers import own_names_from, own_names_text
-from store.schema.tables import PROJECTS
+from store.schema.tables import PROJECTS, SOURCES
 
 FIRST_KEY_LABEL = "first key"
 SETS = ("providers", "event_types", "effect_types")
@@ -136,16 +136,30 @@ async def change_project(
 async def set_suspended(
     session: AsyncSession, project_id: ProjectId, *, suspended: bool, now: datetime
 ) -> Project:
-    """Suspend or resume the project; a project that is already suspended keeps its time. Raises:
-    NotFound.
+    """Suspend or resume the project; a project that is already suspended keeps its time.
+
+    The silence of its sources counts from when it is resumed. Raises: NotFound.
     """
     suspension = update(PROJECTS).where(PROJECTS.c.id == project_id, NOT_DELETED)
     if suspended:
         suspension = suspension.where(PROJECTS.c.suspended_at.is_(None)).values(suspended_at=now)
     else:
+        suspension = suspension.where(PROJECTS.c.suspended_at.is_not(None))
         suspension = suspension.values(suspended_at=None)
-    await session.execute(suspension)
+    changed = await session.execute(suspension.returning(PROJECTS.c.id))
+    if changed.first() is not None and not suspended:
+        await _resume_sources(session, project_id, now)
     return await read_project(session, project_id)
+
+
+async def _resume_sources(session: AsyncSession, project_id: ProjectId, now: datetime) -> None:
+    """Record that the sources of a resumed project go on. They heard nothing meanwhile."""
+    kept = select(SOURCES.c.id).where(
+        SOURCES.c.project_id == project_id, SOURCES.c.deleted_at.is_(None)
+    )
+    # In the order in which deliveries write several of them.
+    ids = list(await session.scalars(kept.order_by(SOURCES.c.id).with_for_update(key_share=True)))
+    await session.execute(update(SOURCES).where(SOURCES.c.id.in_(ids)).values(resumed_at=now))
 
 
 async def _project(session: AsyncSession, query: Select[Any]) -> Project:

@@ -8,15 +8,17 @@ is the beginning of the episode. `worker.sources.health` calls the functions tha
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import and_, func, literal, or_, select, text, update
+from sqlalchemy import Row, and_, func, literal, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, IncidentId, ProjectId, SourceId
 from domain.incidents import AlertKind
+from domain.sources.listing import stopped_since
 from domain.sources.source import Source, SourceProblem
 from domain.values.text import one_line
-from domain.values.timestamps import to_unix_ms
+from domain.values.timestamps import to_iso, to_unix_ms
 from store.db.sql import SessionStatements, Statements
 from store.projects.data_keys import NOT_DELETED
 from store.receipts.rows.alerts import insert_alert, read_recipients
@@ -27,7 +29,7 @@ from store.sources.sources import IS_SOURCE
 
 DETAIL_CHARACTERS = 300
 # These pass by themselves more often than not, so people are told when they last.
-PASSING = (SourceProblem.UNREACHABLE, SourceProblem.THROTTLED)
+PASSING = (SourceProblem.UNREACHABLE, SourceProblem.THROTTLED, SourceProblem.NOT_LISTED)
 ALERT_PASSING_AFTER = timedelta(minutes=15)
 _IS_UNWELL = text(f"({tables.SOURCE_IS_UNWELL})")
 _WORKS = (
@@ -39,14 +41,22 @@ _WORKS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class NotListed:
+    """A source whose listing has stopped without a problem."""
+
+    source_id: SourceId
+
+
+@dataclass(frozen=True, slots=True)
+class SilentPage:
     """Some sources of all projects, in the order of their ids.
 
-    `silent` are those that should have heard of an event and did not. `last` is the last one that
-    was looked at; None when there are no more.
+    `silent` are those that should have heard of an event and did not. `not_listed` are those whose
+    listing has stopped. `last` is the last one that was looked at; None when there are no more.
     """
 
     silent: Sequence[Source]
+    not_listed: Sequence[NotListed]
     last: SourceId | None
 
 
@@ -97,7 +107,7 @@ async def clear_problem(session: AsyncSession, source_id: SourceId) -> None:
 
 async def silent_sources(
     session: AsyncSession, now: datetime, *, after: SourceId | None, limit: int
-) -> Heard:
+) -> SilentPage:
     """The sources that have become silent, among the next `limit` after that id.
 
     A source with a problem can be silent too. One that is paused cannot.
@@ -107,7 +117,8 @@ async def silent_sources(
     rows = (await session.execute(listed.order_by(SOURCES.c.id).limit(limit))).all()
     sources = [source_from(row) for row in rows]
     silent = [source for source in sources if _has_become_silent(source, now)]
-    return Heard(silent, sources[-1].id if len(sources) == limit else None)
+    not_listed = [NotListed(SourceId(row.id)) for row in rows if _stopped_since(row, now)]
+    return SilentPage(silent, not_listed, sources[-1].id if len(sources) == limit else None)
 
 
 async def record_silence(session: AsyncSession, source: Source, now: datetime) -> None:
@@ -120,6 +131,23 @@ async def record_silence(session: AsyncSession, source: Source, now: datetime) -
     began = update(SOURCES).where(*is_it, SOURCES.c.problem.is_(None)).values(alerted_at=None)
     await session.execute(began)
     await session.execute(update(SOURCES).where(*is_it).values(silent_since=now))
+
+
+async def record_not_listed(session: AsyncSession, source_id: SourceId, now: datetime) -> None:
+    """Record that the source's listing has stopped, unless it has gone on meanwhile.
+
+    Its Schedule is made again, which lists at once. The problem lasts if that does not help.
+    """
+    found = select(SOURCES).join(PROJECTS, PROJECTS.c.id == SOURCES.c.project_id)
+    found = found.where(SOURCES.c.id == source_id, *_WORKS).with_for_update(of=SOURCES)
+    row = (await session.execute(found)).first()
+    since = None if row is None else _stopped_since(row, now)
+    if since is None:
+        return
+    detail = f"No listing has ended or stored a page since {to_iso(since)}."
+    await record_problem(session, source_id, SourceProblem.NOT_LISTED, detail, now)
+    again = update(SOURCES).where(SOURCES.c.id == source_id).values(scheduled_version=0)
+    await session.execute(again)
 
 
 async def unalerted_sources(session: AsyncSession, now: datetime, *, limit: int) -> list[Episode]:
@@ -179,6 +207,11 @@ async def insert_source_alerts(
             recipient=recipient,
             now=now,
         )
+
+
+def _stopped_since(row: Row[Any], now: datetime) -> datetime | None:
+    """Since when the listing has stopped; None also of a source that has a problem."""
+    return None if row.problem else stopped_since(source_from(row), row.page_at, now)
 
 
 def _has_become_silent(source: Source, now: datetime) -> bool:

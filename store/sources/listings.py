@@ -28,7 +28,9 @@ from store.sources.sources import IS_SOURCE
 
 _SAME_RUN = """WHERE id = $1 AND version = $2 AND listing_from = $3 AND listing_until = $4
   AND COALESCE(listing_cursor, '') = $5 AND deleted_at IS NULL RETURNING id"""
-_STORE_CURSOR = f"UPDATE sources SET listing_cursor = $6, listing_pages = $7 {_SAME_RUN}"  # noqa: S608 - constants only
+_STORE_CURSOR = (
+    f"UPDATE sources SET listing_cursor = $6, listing_pages = $7, page_at = $8 {_SAME_RUN}"  # noqa: S608 - constants only
+)
 _END = f"""
 UPDATE sources SET listed_until = $4, last_listed_at = $6, listing_from = NULL,
   listing_until = NULL, listing_cursor = NULL, listing_pages = NULL {_SAME_RUN}"""  # noqa: S608 - constants only
@@ -95,7 +97,7 @@ async def record_page(
     None: another run has stored this page, or the source was changed: nothing is recorded.
     """
     pages = listing.span.pages + 1
-    if not await st.fetch(_STORE_CURSOR, *_same_run(listing), cursor, pages):
+    if not await st.fetch(_STORE_CURSOR, *_same_run(listing), cursor, pages, to_unix_ms(now)):
         return None
     recorded = await record_sightings(st, listing.source, sightings, now)
     span = replace(listing.span, cursor=cursor, pages=pages)

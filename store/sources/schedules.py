@@ -79,6 +79,33 @@ async def schedule_again(
     return SourceId(ids[-1]) if ids else None
 
 
+async def schedule_stopped(
+    session: AsyncSession,
+    running: Collection[SourceId],
+    *,
+    since: datetime,
+    after: SourceId | None,
+    limit: int,
+) -> SourceId | None:
+    """Let those of the next `limit` sources be scheduled again that are not among the running.
+
+    `since` is when the list of the running began: later sources are not in it. Those that are
+    paused need no running Schedule. Returns as `schedule_again`.
+    """
+    listed = (
+        select(SOURCES.c.id)
+        .join(PROJECTS, PROJECTS.c.id == SOURCES.c.project_id)
+        .where(SOURCES.c.id > (after or ""), SOURCES.c.every_minutes.is_not(None), NOT_DELETED)
+        .where(SOURCES.c.deleted_at.is_(None), SOURCES.c.paused_at.is_(None))
+        .where(SOURCES.c.created_at < since)
+    )
+    ids = list(await session.scalars(listed.order_by(SOURCES.c.id).limit(limit)))
+    stopped = [source_id for source_id in ids if source_id not in running]
+    is_one = (SOURCES.c.id.in_(stopped), SOURCES.c.scheduled_version == SOURCES.c.version)
+    await session.execute(update(SOURCES).where(*is_one).values(scheduled_version=0))
+    return SourceId(ids[-1]) if len(ids) == limit else None
+
+
 async def sources_without_schedule(session: AsyncSession, source_ids: Collection[str]) -> set[str]:
     """Those of these ids that need no Schedule: their source, or its project, is gone."""
     kept = (

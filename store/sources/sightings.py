@@ -38,12 +38,10 @@ INSERT INTO source_events ({", ".join(_NAMES)})
 SELECT {", ".join(_NAMES)} FROM {{given}} WHERE true
 ORDER BY source_id, provider_event_id, effect_type
 ON CONFLICT (source_id, provider_event_id, effect_type) DO NOTHING
-RETURNING id"""  # noqa: S608 - constants only
+RETURNING source_id"""  # noqa: S608 - constants only
 # The lock lets the row be written, and makes the removal of the source wait.
-_HOLD = {
-    "sqlite": "SELECT id FROM sources WHERE id = $1 AND deleted_at IS NULL",
-    "postgresql": "SELECT id FROM sources WHERE id = $1 AND deleted_at IS NULL FOR KEY SHARE",
-}
+_LOCK = "SELECT every_minutes FROM sources WHERE id = $1 AND deleted_at IS NULL"
+_LOCK_SOURCE = {"sqlite": _LOCK, "postgresql": f"{_LOCK} FOR KEY SHARE"}
 _HEARD = """
 UPDATE sources SET last_event_at = $2, silent_since = NULL,
   alerted_at = CASE WHEN problem IS NULL THEN NULL ELSE alerted_at END
@@ -74,10 +72,10 @@ async def record_sightings_of(
     st: Statements, seen: Mapping[SourceId, Sequence[Sighting]], now: datetime
 ) -> Recorded:
     """Record what several sources saw, as `record_sightings`, in one transaction."""
-    held = await _hold(st, [source_id for source_id, sightings in seen.items() if sightings])
+    locked = await _lock_sources(st, [source_id for source_id, one in seen.items() if one])
     recordable = {
         _key(sighting): sighting
-        for source_id in sorted(held)
+        for source_id in locked
         for sighting in reversed(seen[source_id])
         if _is_recordable(sighting)
     }
@@ -88,9 +86,12 @@ async def record_sightings_of(
         for sighting, event_id in zip(sightings, event_ids, strict=True)
     ]
     inserted = _INSERT.format(given=_GIVEN[st.dialect])
-    new = len(await st.fetch(inserted, json.dumps(rows))) if rows else 0
-    await record_heard(st, held, now)
-    return Recorded(new=new)
+    new = await st.fetch(inserted, json.dumps(rows)) if rows else []
+    # A listing shows the events of the last hour again: only those that are new are heard of.
+    with_news = {SourceId(row[0]) for row in new}
+    heard = [one for one, is_listed in locked.items() if one in with_news or not is_listed]
+    await record_heard(st, heard, now)
+    return Recorded(new=len(new))
 
 
 async def record_heard(
@@ -108,13 +109,15 @@ async def record_heard(
         await st.fetch(_HEARD, source_id, to_unix_ms(now), to_unix_ms(now - every))
 
 
-async def _hold(st: Statements, source_ids: Collection[SourceId]) -> list[SourceId]:
-    """Those that are not removed. They stay until the transaction ends."""
-    return [
-        source_id
-        for source_id in sorted(source_ids)
-        if await st.fetch(_HOLD[st.dialect], source_id)
-    ]
+async def _lock_sources(st: Statements, source_ids: Collection[SourceId]) -> dict[SourceId, bool]:
+    """Those that are not removed, by id, and whether each lists. They stay until the transaction
+    ends.
+    """
+    locked = {}
+    for source_id in sorted(source_ids):
+        for row in await st.fetch(_LOCK_SOURCE[st.dialect], source_id):
+            locked[source_id] = row[0] is not None
+    return locked
 
 
 def _key(sighting: Sighting) -> tuple[str, str, str]:

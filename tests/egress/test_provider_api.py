@@ -165,7 +165,9 @@ async def test_address_that_is_not_open_is_refused() -> None:
 
 
 async def test_url_that_httpx_cannot_read_is_refused() -> None:
-    transport = provider_transport(allow=LOOPBACK, timeout_seconds=1, ssl_context=authorities())
+    transport = provider_transport(
+        allow=LOOPBACK, timeout_seconds=1, maximum_bytes=1_024, ssl_context=authorities()
+    )
 
     with pytest.raises(ExchangeFailed) as failed:
         await get_json(transport, "http://[::1/", {})

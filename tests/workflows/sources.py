@@ -32,7 +32,7 @@ from store.status.heartbeats import read_fact
 from tests.support.provider import STRIPE_KEY, Provider, providing, stripe_event
 from tests.support.sources import new_source
 from tests.workflows.world import World, world_on
-from worker.loops.source_schedules import NAMESPACE_FACT
+from worker.loops.source_schedules import SCHEDULES_FACT
 from worker.temporal.connect import read_namespace_id
 from workflows.source_listing import SOURCE_LISTING, SOURCE_TASK_QUEUE, schedule_id
 
@@ -118,7 +118,7 @@ class SourceWorld:
     async def follows_namespace(self) -> bool:
         """Whether all Schedules of this Temporal database are known."""
         async with self.world.database.reading() as session:
-            fact = await read_fact(session, NAMESPACE_FACT)
+            fact = await read_fact(session, SCHEDULES_FACT)
         return fact == await read_namespace_id(self.world.client)
 
     async def schedule(self, source: Source) -> ScheduleDescription | None:

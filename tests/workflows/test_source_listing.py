@@ -25,7 +25,7 @@ from tests.histories.lesson import assert_replays, assert_same_commands
 from tests.histories.sources.scenarios import SCENARIOS, Scenario, changes_of
 from tests.support.waiting import wait_until_async
 from tests.workflows.sources import SourceWorld, source_world_on
-from worker.loops.source_schedules import NAMESPACE_FACT
+from worker.loops.source_schedules import SCHEDULES_FACT, SourceSchedules
 from workflows.source_listing import SOURCE_LISTING, SourceListingWorkflow, schedule_id
 
 HISTORIES = Path(sources.__file__).parent
@@ -137,7 +137,7 @@ async def test_every_source_is_scheduled_again_in_a_new_temporal_database(
         await client.get_schedule_handle(schedule_id(source.id)).delete()
 
     async with world.world.database.transaction() as session:
-        await write_fact(session, NAMESPACE_FACT, "that of the database before")
+        await write_fact(session, SCHEDULES_FACT, "that of the database before")
 
     for source in several:
         await world.world.eventually(lambda s=source: has_schedule(world, s), "scheduled again")
@@ -161,6 +161,27 @@ async def test_schedule_of_a_source_that_is_gone_is_deleted_and_no_other(
         await world.world.eventually(is_swept, "the Schedule is deleted")
         assert await has_schedule(world, source)
     await client.get_schedule_handle("source-of-somebody-else").delete()
+
+
+@pytest.mark.parametrize("fault", ["deleted", "paused"])
+async def test_schedule_that_somebody_stopped_in_temporal_is_made_again(
+    temporal: WorkflowEnvironment, sqlite_url: str, sealer: Sealer, fault: str
+) -> None:
+    async with source_world_on(temporal, sqlite_url, sealer) as world:
+        source = await world.add()
+        await listed(world, source)
+        handle = temporal.client.get_schedule_handle(schedule_id(source.id))
+        await (handle.delete() if fault == "deleted" else handle.pause())
+
+        async def runs() -> bool:
+            # Of a worker that starts now: it sweeps, compares, and schedules.
+            schedules = SourceSchedules(world.world.database, temporal.client, every_seconds=1)
+            for _ in range(3):
+                await schedules.turn()
+            found = await world.schedule(source)
+            return found is not None and not found.schedule.state.paused
+
+        await world.world.eventually(runs, "the Schedule runs again")
 
 
 async def test_provider_that_hangs_takes_nothing_from_receipts(world: SourceWorld) -> None:

@@ -3,7 +3,8 @@
 1. A source that was added or changed gets its Schedule, paused if it is, and is listed at once.
 2. A requested check triggers a listing. A removed source loses its Schedule.
 3. In a new Temporal database, every source is scheduled again, a part in each turn.
-4. A Schedule whose source is gone, with its project, is deleted.
+4. A Schedule whose source is gone, with its project, is deleted. One that somebody deleted or
+   paused in Temporal is made again.
 
 Every turn does a bounded part. Two workers may do the same work, which changes nothing. Run by
 `worker.build` while Temporal is available.
@@ -12,6 +13,7 @@ Every turn does a bounded part. Two workers may do the same work, which changes 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import structlog
 from temporalio.client import Client
@@ -24,6 +26,7 @@ from store.sources.schedules import (
     ToSchedule,
     mark_scheduled,
     schedule_again,
+    schedule_stopped,
     sources_to_schedule,
     sources_without_schedule,
 )
@@ -31,6 +34,7 @@ from store.status.heartbeats import read_fact, write_fact
 from worker.loops.backoffs import Backoffs
 from worker.temporal.connect import read_namespace_id
 from worker.temporal.schedules import (
+    ScheduledSource,
     delete_schedule,
     put_schedule,
     scheduled_sources,
@@ -42,8 +46,10 @@ AGAIN_AT_ONCE = 500
 LISTED_AT_ONCE = 100
 FAILED_IN_A_ROW = 3  # then Temporal is away
 SWEEP_EVERY_SECONDS = 600.0
+NEVER = datetime.min.replace(tzinfo=UTC)
+TURN = "turn"  # among the ids of the sources that are backed off
 # The namespace whose Schedules are complete, or a space and the last source that was begun again.
-NAMESPACE_FACT = "source_schedules_namespace"
+SCHEDULES_FACT = "source_schedules_namespace"
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +63,12 @@ class SourceSchedules:
         self._every_seconds = every_seconds
         self._after: SourceId | None = None
         self._backoffs = Backoffs(first_seconds=5)
-        self._listed: AsyncIterator[str] | None = None
+        # The sweep lists the Schedules, and then compares the sources with those that run.
+        self._listed: AsyncIterator[ScheduledSource] | None = None
+        self._running: set[SourceId] = set()
+        self._swept_since = NEVER
+        self._is_comparing = False
+        self._compared: SourceId | None = None
         self._sweep_at = 0.0
         self._is_failing = False
         self._stopping = asyncio.Event()
@@ -69,6 +80,7 @@ class SourceSchedules:
     async def run(self) -> None:
         """Take turns until `stop`."""
         while not self._stopping.is_set():
+            wait = self._every_seconds
             try:
                 await self.turn()
             except (RPCError, Unavailable, TimeoutError) as error:
@@ -78,10 +90,12 @@ class SourceSchedules:
             except Exception:
                 # The edge of this loop: it must not end Temporal's worker.
                 log.exception("source_schedules_broken")
+                wait = max(wait, self._backoffs.back_off(TURN))
             else:
                 self._is_failing = False
+                self._backoffs.forget(TURN)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), self._every_seconds)
+                await asyncio.wait_for(self._stopping.wait(), wait)
 
     async def turn(self) -> None:
         """Do the next part of the work.
@@ -99,7 +113,7 @@ class SourceSchedules:
         """Let all sources be scheduled again if the namespace is another one."""
         namespace_id = await read_namespace_id(self._client)
         async with self._database.reading() as session:
-            known, _, after = (await read_fact(session, NAMESPACE_FACT) or "").partition(" ")
+            known, _, after = (await read_fact(session, SCHEDULES_FACT) or "").partition(" ")
         if known == namespace_id and not after:
             return
         if known != namespace_id:
@@ -111,7 +125,7 @@ class SourceSchedules:
                 session, after=SourceId(after) if after else None, limit=AGAIN_AT_ONCE
             )
             await write_fact(
-                session, NAMESPACE_FACT, namespace_id if last is None else f"{namespace_id} {last}"
+                session, SCHEDULES_FACT, namespace_id if last is None else f"{namespace_id} {last}"
             )
 
     async def _schedule_changed(self) -> None:
@@ -160,22 +174,47 @@ class SourceSchedules:
         log.info("source_scheduled", source_id=source.id, version=source.version)
 
     async def _sweep(self) -> None:
-        """Delete Schedules whose source is gone: a part of all in each turn, every ten minutes."""
+        """Compare all Schedules with all sources: a part in each turn, every ten minutes."""
         loop = asyncio.get_running_loop()
+        if self._is_comparing:
+            await self._schedule_stopped()
+            return
         if self._listed is None:
             if loop.time() < self._sweep_at:
                 return
-            self._listed = scheduled_sources(self._client)
+            async with self._database.reading() as session:
+                self._swept_since = await self._database.now(session)
+            self._listed, self._running = scheduled_sources(self._client), set()
             self._sweep_at = loop.time() + SWEEP_EVERY_SECONDS
+        await self._delete_unneeded()
+
+    async def _delete_unneeded(self) -> None:
+        """Delete the next Schedules whose source is gone. Remember those that run."""
+        assert self._listed is not None
         listed, self._listed = self._listed, None
-        source_ids = []
-        async for source_id in listed:
-            source_ids.append(source_id)
-            if len(source_ids) == LISTED_AT_ONCE:
+        found: list[ScheduledSource] = []
+        async for scheduled in listed:
+            found.append(scheduled)
+            if len(found) == LISTED_AT_ONCE:
                 self._listed = listed
                 break
+        self._running.update(one.source_id for one in found if not one.is_paused)
+        self._is_comparing, self._compared = self._listed is None, None
         async with self._database.reading() as session:
-            gone = await sources_without_schedule(session, source_ids)
+            gone = await sources_without_schedule(session, [one.source_id for one in found])
         for source_id in sorted(gone):
             await delete_schedule(self._client, source_id)
             log.info("source_schedule_deleted", source_id=source_id)
+
+    async def _schedule_stopped(self) -> None:
+        """Let the next sources be scheduled again whose Schedule somebody deleted or paused."""
+        async with self._database.transaction() as session:
+            self._compared = await schedule_stopped(
+                session,
+                self._running,
+                since=self._swept_since,
+                after=self._compared,
+                limit=AGAIN_AT_ONCE,
+            )
+        if self._compared is None:
+            self._is_comparing, self._running = False, set()

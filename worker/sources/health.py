@@ -1,4 +1,4 @@
-"""Finds sources that have become silent, and alerts people to episodes that have no alert yet.
+"""Finds sources that are silent or not listed any more, and alerts people once.
 
 A turn looks at a bounded number of sources; the next one goes on there. An alert that is inserted
 is delivered as all others are. Needs only the store. Run by `worker.build`.
@@ -14,7 +14,9 @@ from domain.sources.source import Source
 from store.db.database import Database
 from store.sources.health import (
     Episode,
+    NotListed,
     alert_episode,
+    record_not_listed,
     record_silence,
     silent_sources,
     unalerted_sources,
@@ -51,17 +53,19 @@ class SourceHealth:
         """Look at the next sources, then alert."""
         async with self._database.reading() as session:
             now = await self._database.now(session)
-            heard = await silent_sources(session, now, after=self._after, limit=LOOKED_AT)
-        self._after = heard.last
-        for source in heard.silent:
+            page = await silent_sources(session, now, after=self._after, limit=LOOKED_AT)
+        self._after = page.last
+        for source in page.silent:
             await self._guarded(source.id, source)
+        for stopped in page.not_listed:
+            await self._guarded(stopped.source_id, stopped)
         async with self._database.reading() as session:
             episodes = await unalerted_sources(session, now, limit=ALERTED_AT_ONCE)
         for episode in episodes:
             await self._guarded(episode.source_id, episode)
         self._backoffs.forget_old()
 
-    async def _guarded(self, source_id: SourceId, found: Source | Episode) -> None:
+    async def _guarded(self, source_id: SourceId, found: Source | NotListed | Episode) -> None:
         """Record one source. One that fails is tried again later, and does not stop the others."""
         if not self._backoffs.is_ready(source_id):
             return
@@ -71,6 +75,8 @@ class SourceHealth:
                 match found:
                     case Source():
                         await record_silence(session, found, now)
+                    case NotListed():
+                        await record_not_listed(session, source_id, now)
                     case Episode():
                         await alert_episode(session, found, now)
         except Unavailable:

@@ -5,6 +5,7 @@ A Schedule holds ids only. Overlap is SKIP: while a listing runs, none is starte
 
 import zlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio.client import (
@@ -23,6 +24,7 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.messages import ListSource
+from domain.ids import SourceId
 from domain.sources.source import is_source_id
 from worker.temporal.problems import RPC_SECONDS
 from workflows.source_listing import SOURCE_LISTING, SOURCE_TASK_QUEUE, schedule_id
@@ -30,6 +32,14 @@ from workflows.source_listing import SOURCE_LISTING, SOURCE_TASK_QUEUE, schedule
 # Times that were missed while Temporal was down. One listing makes up for all of them.
 CATCH_UP = timedelta(minutes=1)
 TASK_SECONDS = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledSource:
+    """A source that has a Schedule."""
+
+    source_id: SourceId
+    is_paused: bool
 
 
 async def put_schedule(
@@ -66,13 +76,14 @@ async def delete_schedule(client: Client, source_id: str) -> None:
             raise
 
 
-async def scheduled_sources(client: Client) -> AsyncIterator[str]:
-    """The ids of the sources that have a Schedule. Raises: RPCError."""
+async def scheduled_sources(client: Client) -> AsyncIterator[ScheduledSource]:
+    """The sources that have a Schedule. Raises: RPCError."""
     async for listed in await client.list_schedules(rpc_timeout=RPC_SECONDS):
         # Others may have Schedules in the same namespace.
         source_id = listed.id.removeprefix(schedule_id(""))
         if listed.id == schedule_id(source_id) and is_source_id(source_id):
-            yield source_id
+            is_paused = listed.schedule is not None and listed.schedule.state.paused
+            yield ScheduledSource(SourceId(source_id), is_paused)
 
 
 def _schedule(source_id: str, every_minutes: int, is_paused: bool) -> Schedule:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from api.console.ui import labels
 from domain.sources.source import ShopifyIdentity, Source, SourceKind, SourceProblem
 
+_WEBHOOKS = frozenset(kind for kind in SourceKind if kind.is_webhook)
 KIND_LABELS: Mapping[str, str] = {
     SourceKind.STRIPE_API: "Stripe events, listed",
     SourceKind.STRIPE_WEBHOOK: "Stripe webhook",
@@ -57,6 +58,19 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
         "The stored secret cannot be decrypted.",
         "Restore the root secret of this installation, or save the secret again below.",
     ),
+    SourceProblem.NOT_LISTED: (
+        "The source is not listed any more.",
+        "Makegood has made its Schedule in Temporal again. If this stays, check that a worker runs "
+        "and reaches Temporal.",
+    ),
+}
+# Where a webhook means something else by a problem than a listing.
+_WEBHOOK_PROBLEMS: Mapping[str, tuple[str, str]] = {
+    SourceProblem.BAD_ANSWER: (
+        "A delivery of an expected type could not be read.",
+        "Check that the provider sends these events here, in JSON. "
+        "The next good delivery ends this.",
+    ),
 }
 SECRETS: Mapping[str, str] = {
     SourceKind.STRIPE_API: "Restricted key",
@@ -80,8 +94,10 @@ def kind_label(kind: str) -> str:
     return KIND_LABELS.get(kind, labels.humanize(kind))
 
 
-def problem_text(problem: str) -> tuple[str, str]:
-    """What is wrong, and what to do next."""
+def problem_text(problem: str, kind: str) -> tuple[str, str]:
+    """What is wrong with a source of this kind, and what to do next."""
+    if kind in _WEBHOOKS and problem in _WEBHOOK_PROBLEMS:
+        return _WEBHOOK_PROBLEMS[problem]
     return PROBLEMS.get(problem, (f"{labels.humanize(problem)}.", "See the detail below."))
 
 

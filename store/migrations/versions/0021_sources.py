@@ -69,7 +69,7 @@ def _create_sources() -> None:
         *_columns(sa.BigInteger(), "listing_from", "listing_until", nullable=True),
         *_columns(sa.Text(), "listing_cursor", nullable=True),
         *_columns(sa.Integer(), "listing_pages", nullable=True),
-        *_columns(sa.BigInteger(), "silent_since", nullable=True),
+        *_columns(sa.BigInteger(), "page_at", "silent_since", nullable=True),
         *_columns(sa.Text(), "problem", "problem_detail", nullable=True),
         *_columns(sa.BigInteger(), "problem_since", "alerted_at", nullable=True),
     )

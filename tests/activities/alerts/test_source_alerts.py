@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
 from activities.messages import AlertsSent
@@ -12,8 +12,8 @@ from domain.projects import CreatedProject
 from domain.sources.source import Gap, Source, SourceKind, SourceProblem
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from store.schema.tables import ALERTS
-from store.sources.health import clear_problem, record_problem, record_silence
+from store.schema.tables import ALERTS, SOURCES
+from store.sources.health import PASSING, clear_problem, record_problem, record_silence
 from store.sources.listings import record_gap
 from store.sources.sources import remove_source
 from tests.activities.alerts.by_mail import alerts_by_mail
@@ -50,7 +50,7 @@ async def fail(database: Database, source: Source, problem: SourceProblem) -> No
 
 
 @pytest.mark.parametrize(
-    "problem", [problem for problem in SourceProblem if problem not in {"unreachable", "throttled"}]
+    "problem", [problem for problem in SourceProblem if problem not in PASSING]
 )
 async def test_problem_is_mailed_once_with_its_source_and_no_secret(
     database: Database, source: Source, problem: SourceProblem
@@ -149,7 +149,9 @@ async def test_silence_that_was_recorded_by_another_worker_is_alerted_once(
     database: Database, source: Source
 ) -> None:
     async with database.transaction() as session:
-        await record_silence(session, source, await database.now(session))
+        now = await database.now(session)
+        await session.execute(update(SOURCES).values(last_listed_at=now))
+        await record_silence(session, source, now)
 
     for _ in range(3):
         await SourceHealth(database).turn()

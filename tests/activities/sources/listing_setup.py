@@ -100,9 +100,11 @@ class Listings:
                 now=self.clock.at,
             )
 
-    async def part(self, source: Source, complaint: str | None = None) -> ListingPart:
-        """One run of the activity."""
-        order = ListSource(source.id, complaint)
+    async def part(self, source: Source, before: ListingPart | None = None) -> ListingPart:
+        """One run of the activity, after the part `before`."""
+        order = ListSource(source.id)
+        if before is not None:
+            order = replace(order, complaint=before.complaint, circle=before.circle)
         part: ListingPart = await ActivityEnvironment().run(self.activities.list_source, order)
         return part
 
@@ -111,7 +113,7 @@ class Listings:
         part = ListingPart(has_more=True)
         new = pages = 0
         for _ in range(MOST_PARTS):
-            part = await self.part(source, part.complaint)
+            part = await self.part(source, part)
             new, pages = new + part.new, pages + part.pages
             if not part.has_more or part.wait_seconds:
                 return replace(part, new=new, pages=pages)

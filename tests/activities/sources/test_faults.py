@@ -271,6 +271,27 @@ async def test_event_that_cannot_be_read_stops_no_other(
     assert (await listings.read(source)).problem == "bad_answer"
 
 
+@pytest.mark.parametrize("page_events", [1, 2, 100])
+async def test_page_whose_events_cannot_be_read_stops_no_listing(
+    listings: Listings, page_events: int
+) -> None:
+    source = await listings.source()
+    listings.later(minutes=5)
+    events = [stripe_event(n, START + timedelta(seconds=n)) for n in range(1, 8)]
+    for unreadable in (3, 4, 6):
+        del events[unreadable]["type"]
+    listings.provider.add_events(*events)
+    listings.provider.faults.ignores_types = True
+    listings.provider.faults.page_events = page_events
+
+    part = await listings.run(source)
+
+    assert not part.has_more
+    assert await listings.seen(source) == [events[n]["id"] for n in (0, 1, 2, 5)]
+    read = await listings.read(source)
+    assert (read.problem, read.listed_until) == ("bad_answer", listings.clock.at)
+
+
 async def test_cursor_that_expired_begins_the_span_again(listings: Listings) -> None:
     source = await listings.source()
     ids = add_events(listings.provider, 250)
@@ -333,3 +354,19 @@ async def test_pages_of_a_shop_that_loop_are_a_problem(listings: Listings) -> No
     assert (await listings.read(source)).problem == "endless_pages"
     assert len(await listings.seen(source)) == 150
     assert len(listings.provider.asked) < 10
+
+
+async def test_pages_that_loop_are_found_over_parts_of_one_page(listings: Listings) -> None:
+    source = await listings.source()
+    add_events(listings.provider, 12)
+    listings.provider.faults.loops = True
+    listings.provider.faults.page_events = 1
+    listings.later(minutes=5)
+    listings.activities = listings.build(replace(PACE, part_seconds=0.0))
+
+    part = await listings.run(source)
+
+    assert not part.has_more
+    assert (await listings.read(source)).problem == "endless_pages"
+    assert len(await listings.seen(source)) == 12
+    assert len(listings.provider.asked) <= 40

@@ -1,5 +1,6 @@
 """A listing stores every event of its provider once, page by page, span by span."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -8,10 +9,11 @@ import pytest
 from sqlalchemy import update
 
 from domain.sources.changes import SourceChanges
-from domain.sources.source import Source, SourceKind
+from domain.sources.source import Source, SourceKind, SourceProblem
 from store.crypto.encryption import Sealer
 from store.projects.projects import set_suspended
 from store.schema.tables import SOURCES
+from store.sources.health import record_problem
 from store.sources.sources import change_source, remove_source
 from tests.activities.sources.listing_setup import PACE, Listings
 from tests.support.given import START
@@ -24,6 +26,7 @@ from tests.support.provider import (
     stripe_event,
 )
 from tests.support.sources import EXPECTS_SHOPIFY, EXPECTS_STRIPE
+from tests.support.waiting import wait_until_async
 
 ACCOUNT = "acct_connected"
 
@@ -240,6 +243,25 @@ async def test_changed_source_is_read_again_before_its_next_page(
     await listings.run(source)
 
     assert len(await listings.seen(source)) == 150
+
+
+async def test_run_that_was_overtaken_says_nothing_of_the_source(
+    listings: Listings, sealer: Sealer
+) -> None:
+    source = await listings.source()
+    listings.later(minutes=5)
+    listings.provider.faults.hangs.set()
+    run = asyncio.create_task(listings.part(source))
+    await wait_until_async(lambda: len(listings.provider.asked) == 1, what="the page is asked for")
+    async with listings.database.transaction() as session:
+        await change(listings, sealer, source, name="Changed", session=session)
+        await record_problem(session, source.id, SourceProblem.KEY_REFUSED, "why", START)
+    listings.provider.faults.hangs.clear()
+
+    part = await run
+
+    assert (part.has_more, part.pages) == (True, 0)
+    assert (await listings.read(source)).problem == "key_refused"
 
 
 async def test_secret_that_cannot_be_decrypted_is_a_problem(listings: Listings) -> None:

@@ -24,6 +24,7 @@ from store.projects.projects import set_suspended
 from store.sources.sources import change_source, remove_source
 from tests.api.hooks.provider import (
     RECEIVED,
+    SHOP,
     Provider,
     order,
     receipts,
@@ -290,6 +291,38 @@ async def test_genuine_body_that_is_no_event_is_a_problem_of_the_source(
     assert (answer.status_code, answer.json()) == (200, RECEIVED)
     assert await receipts(database) == []
     await wait_until_async(has_problem, what="the source has its problem")
+
+
+@pytest.mark.parametrize("body", [b"{}", b"<order/>", b"", b'{"inventory_item_id": 1}'])
+async def test_topic_that_nobody_expects_is_heard_whatever_its_form(
+    shopify: Provider, database: Database, body: bytes
+) -> None:
+    headers = [
+        ("X-Shopify-Hmac-Sha256", shopify_signature(body)),
+        ("X-Shopify-Topic", "inventory_levels/update"),
+        ("X-Shopify-Shop-Domain", SHOP),
+    ]
+    answer = await shopify.send(body, *headers)
+
+    async def was_heard() -> bool:
+        return (await reread(database, shopify.source)).last_event_at is not None
+
+    assert (answer.status_code, answer.json()) == (200, RECEIVED)
+    await wait_until_async(was_heard, what="the source heard of it")
+    assert (await reread(database, shopify.source)).problem is None
+    assert await receipts(database) == []
+
+
+async def test_type_that_nobody_expects_is_heard_without_an_instant(
+    stripe: Provider, database: Database
+) -> None:
+    await stripe.deliver({"type": "v2.of.another.form", "livemode": False})
+
+    async def was_heard() -> bool:
+        return (await reread(database, stripe.source)).last_event_at is not None
+
+    await wait_until_async(was_heard, what="the source heard of it")
+    assert (await reread(database, stripe.source)).problem is None
 
 
 async def test_metrics_count_deliveries_by_outcome(stripe: Provider) -> None:

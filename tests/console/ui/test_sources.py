@@ -45,9 +45,17 @@ def test_every_state_kind_identity_and_problem_has_its_words() -> None:
     assert set(ShopifyIdentity) == source_labels.IDENTITIES.keys()
 
 
+def test_bad_answer_of_a_webhook_is_a_delivery() -> None:
+    listed = source_labels.problem_text("bad_answer", SourceKind.SHOPIFY_API)[0]
+    called = source_labels.problem_text("bad_answer", SourceKind.SHOPIFY_WEBHOOK)[0]
+
+    assert listed == "The provider's answer is not a list of events."
+    assert called == "A delivery of an expected type could not be read."
+
+
 def test_value_of_a_later_version_is_shown_as_words() -> None:
     assert source_labels.kind_label("paddle_api") == "Paddle api"
-    assert source_labels.problem_text("quota_used_up")[0] == "Quota used up."
+    assert source_labels.problem_text("quota_used_up", "paddle_api")[0] == "Quota used up."
     assert setup_steps("paddle_api") == ()
 
 

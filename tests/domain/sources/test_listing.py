@@ -15,6 +15,7 @@ from domain.sources.listing import (
     find_gap,
     is_due_again,
     next_span,
+    stopped_since,
 )
 from domain.sources.source import LISTING_HORIZON, LISTING_OVERLAP, Source, SourceKind
 from tests.domain.sources.examples import CREATED_AT as START
@@ -83,23 +84,66 @@ def test_next_span_is_due_when_the_interval_has_passed(
     assert is_due_again(of, span, START + timedelta(minutes=took_minutes)) is is_due
 
 
-@given(st.integers(0, 300), st.integers(1, 300))
-def test_circle_is_found_within_three_times_its_length(before: int, length: int) -> None:
-    detector = CircleDetector(None)
+@pytest.mark.parametrize(
+    ("every_minutes", "last", "is_stopped"),
+    [
+        (5, {"last_listed_at": timedelta(minutes=60)}, False),
+        (5, {"last_listed_at": timedelta(minutes=61)}, True),
+        (60, {"last_listed_at": timedelta(minutes=180)}, False),
+        (60, {"last_listed_at": timedelta(minutes=181)}, True),
+        (5, {}, True),
+        (5, {"resumed_at": timedelta(minutes=60)}, False),
+        (5, {"page_at": timedelta(minutes=60), "last_listed_at": timedelta(days=3)}, False),
+        (None, {}, False),
+    ],
+)
+def test_listing_without_progress_for_three_intervals_has_stopped(
+    every_minutes: int | None, last: dict[str, timedelta], is_stopped: bool
+) -> None:
+    now = API.created_at + timedelta(days=9)
+    at = {name: now - ago for name, ago in last.items()}
+    page_at = at.pop("page_at", None)
+    source = replace(API, every_minutes=every_minutes, **at)  # type: ignore[arg-type]
+
+    assert (stopped_since(source, page_at, now) is not None) is is_stopped
+
+
+@given(st.integers(0, 300), st.integers(1, 300), st.integers(1, 50))
+def test_circle_is_found_over_parts_within_three_times_its_length(
+    before: int, length: int, pages_of_a_part: int
+) -> None:
+    span = ListingSpan(START, START)
+    detector = CircleDetector(span)
     found = None
     for step in range(4 * (before + length) + 10):
         place = step if step < before else before + (step - before) % length
         if detector.is_circle(str(place)):
             found = step
             break
+        span = replace(span, cursor=str(place), pages=step + 1)
+        if span.pages % pages_of_a_part == 0:
+            detector = CircleDetector(span, detector.mark_after(span.pages))
 
     assert found is not None
-    assert found <= 3 * max(before, length) + length + 1
+    assert found + 1 <= 2 * max(before + 1, length) + length
+
+
+def test_mark_of_another_place_is_no_circle() -> None:
+    span = ListingSpan(START, START)
+    detector = CircleDetector(span)
+    assert not detector.is_circle("a")
+    mark = detector.mark_after(1)
+
+    begun_again = CircleDetector(span, mark)
+    gone_on = CircleDetector(replace(span, cursor="a", pages=1), mark)
+
+    assert not begun_again.is_circle("a")
+    assert gone_on.is_circle("a")
 
 
 @given(st.lists(st.text(), unique=True, max_size=300))
 def test_cursors_that_differ_are_no_circle(cursors: list[str]) -> None:
-    detector = CircleDetector(None)
+    detector = CircleDetector(ListingSpan(START, START))
 
     assert not any(detector.is_circle(cursor) for cursor in cursors)
 

@@ -218,6 +218,17 @@ async def test_silence_counts_from_the_end_of_a_pause(
     assert len(await find_silent(database, SILENT_AT + 90 * MINUTE)) == 1
 
 
+async def test_silence_counts_from_the_end_of_a_suspension(
+    database: Database, source: Source
+) -> None:
+    for suspended, now in ((True, START), (False, SILENT_AT), (False, SILENT_AT + 89 * MINUTE)):
+        async with database.transaction() as session:
+            await set_suspended(session, source.project_id, suspended=suspended, now=now)
+
+    assert await find_silent(database, SILENT_AT + 89 * MINUTE) == []
+    assert len(await find_silent(database, SILENT_AT + 90 * MINUTE)) == 1
+
+
 async def test_silent_sources_are_looked_at_in_parts(
     database: Database, sealer: Sealer, source: Source
 ) -> None:

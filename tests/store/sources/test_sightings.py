@@ -199,6 +199,26 @@ async def test_source_that_heard_of_an_event_is_not_silent(
         assert (await session.execute(select(*columns))).one() == (None, None, START)
 
 
+async def test_event_that_is_listed_again_is_not_heard_again(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
+    listed, called = [
+        await stored_source(database, sealer, project.project.id, kind)
+        for kind in (SourceKind.STRIPE_API, SourceKind.STRIPE_WEBHOOK)
+    ]
+    old, later = provider_event(), START + timedelta(minutes=30)
+    for source in (listed, called):
+        await see(database, source, old)
+
+    for source in (listed, called):
+        await see(database, source, old, now=later)
+
+    assert (await reread(database, listed)).last_event_at == START
+    assert (await reread(database, called)).last_event_at == later
+    await see(database, listed, old, provider_event(), now=later)
+    assert (await reread(database, listed)).last_event_at == later
+
+
 async def test_alert_about_a_problem_is_not_forgotten_by_an_event(
     database: Database, source: Source
 ) -> None:
