@@ -42,7 +42,8 @@ AGAIN_AT_ONCE = 500
 LISTED_AT_ONCE = 100
 FAILED_IN_A_ROW = 3  # then Temporal is away
 SWEEP_EVERY_SECONDS = 600.0
-# The namespace whose Schedules are complete, or a space and the last source that was begun again.
+# `NAMESPACE [LAST_SOURCE_ID]`: the namespace that has all Schedules. With an id they are still
+# being made again, and this source was the last one.
 NAMESPACE_FACT = "source_schedules_namespace"
 
 log = structlog.get_logger(__name__)
