@@ -9,6 +9,7 @@ from sqlalchemy import select, text
 from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
 from activities.messages import AlertsSent
 from domain.projects import CreatedProject
+from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.early_results.hold import hold_result
@@ -16,7 +17,10 @@ from store.schema.tables import ALERTS
 from tests.activities.alerts.by_mail import alerts_by_mail
 from tests.activities.alerts.test_send import text_of
 from tests.support.given import new_result
+from tests.support.waiting import wait_until_async
 from tests.workflows.smtp_server import MailHandler, running_mail_server
+from tests.workflows.world import worker_parts
+from worker.build import build_store_services
 from worker.sources.early_results import EarlyResultAlerts
 
 
@@ -46,6 +50,15 @@ async def test_two_workers_alert_once_over_two_turns(database: Database) -> None
 
     async with database.reading() as session:
         assert len((await session.execute(select(ALERTS))).all()) == 1
+
+
+async def test_worker_without_temporal_sends_the_alert(database: Database, sealer: Sealer) -> None:
+    with running_mail_server() as (post, url):
+        parts = worker_parts(database, sealer, url)
+        async with build_store_services(parts, identity="worker").running():
+            await wait_until_async(lambda: post.mails, what="the mail")
+
+    assert [mail["Subject"] for mail in post.mails] == ["[test] Results without a receipt: shop"]
 
 
 async def test_mail_says_how_many_since_when_where_and_what_to_do(
