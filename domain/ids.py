@@ -4,6 +4,7 @@ An id is the same text in the API, in the store and in Temporal. `store.crypto.t
 because that needs randomness.
 """
 
+import re
 from typing import NewType
 
 EventId = NewType("EventId", str)
@@ -15,3 +16,12 @@ KeyId = NewType("KeyId", str)
 UserId = NewType("UserId", str)
 DestinationId = NewType("DestinationId", str)
 SourceId = NewType("SourceId", str)
+
+_PROJECT_ID = re.compile(r"prj_[0-9a-f]{32}")
+
+
+def is_project_id(text: str) -> bool:
+    """Whether the text has the form of a project's id. Alerts about a project name it where others
+    name an incident.
+    """
+    return _PROJECT_ID.fullmatch(text) is not None

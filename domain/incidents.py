@@ -61,6 +61,9 @@ class AlertKind(StrEnum):
     # A source is failing or silent, or could not list a span of time. It is about no incident:
     # `incident_id` and `event_id` of the alert are the source's id.
     SOURCE_SILENT = "source_silent"
+    # Results are held, and no receipt has claimed them. Once a day (UTC): `incident_id` and
+    # `event_id` are the project's id, `replay_id` is the day.
+    EARLY_RESULTS_UNCLAIMED = "early_results_unclaimed"
 
 
 class AlertEnd(StrEnum):

@@ -166,6 +166,7 @@ CATCHES_EVERYTHING = {
     "worker/loops/overdue.py": "an incident that cannot be opened does not stop the others",
     "worker/loops/stuck_runs.py": "a run that cannot be checked does not stop the others",
     "worker/loops/source_schedules.py": "a source without Schedule does not stop the others",
+    "worker/sources/early_results.py": "a project that cannot be alerted does not stop the others",
     "worker/sources/health.py": "a source that cannot be recorded does not stop the others",
     "worker/loops/notify_listener.py": "what cannot be listened to is polled",
     "worker/loops/alert_retries.py": "mail that cannot be sent now does not end the worker",

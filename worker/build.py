@@ -33,6 +33,7 @@ from worker.loops.overdue import OverdueOpener
 from worker.loops.reconcile import Reconciler
 from worker.loops.source_schedules import SourceSchedules
 from worker.loops.start_rate_limiter import StartRateLimiter
+from worker.sources.early_results import EarlyResultAlerts
 from worker.sources.health import SourceHealth
 from worker.sources.listing_worker import build_listing_worker
 from worker.temporal.receipt_worker import build_receipt_worker
@@ -68,7 +69,7 @@ class WorkerDependencies:
 @dataclass(frozen=True, slots=True)
 class StoreServices:
     """The services that need only the store: the reconciler, late incidents, alert retries,
-    the health of sources.
+    the health of sources, alerts about early results.
 
     `callback` is one of them because its attempts outlive Temporal's worker. `slots` are those of
     callbacks. `workflow_client` is attached to a connection later. Until then its calls fail as
@@ -80,6 +81,7 @@ class StoreServices:
     alerts: AlertActivities
     overdue: OverdueOpener
     health: SourceHealth
+    early_results: EarlyResultAlerts
     callback: CallbackActivities
     slots: CallbackSlots
     every_seconds: float
@@ -96,7 +98,10 @@ class StoreServices:
         )
         opening = asyncio.create_task(self.overdue.overdue_loop(every_seconds=self.every_seconds))
         watching = asyncio.create_task(self.health.health_loop(every_seconds=self.every_seconds))
-        endless = [alerting, opening, watching]
+        unclaimed = asyncio.create_task(
+            self.early_results.alert_loop(every_seconds=self.every_seconds)
+        )
+        endless = [alerting, opening, watching, unclaimed]
         whole = asyncio.create_task(_first_failure([reconciling, *endless]))
         try:
             yield whole
@@ -214,6 +219,7 @@ def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> 
         alerts,
         overdue,
         SourceHealth(dependencies.database.for_loops()),
+        EarlyResultAlerts(dependencies.database.for_loops()),
         callback,
         slots,
         every_seconds=dependencies.reconcile_seconds,

@@ -19,6 +19,7 @@ from activities.alerts.channels import (
 from activities.alerts.in_flight import TimedOutDestinations
 from activities.alerts.message import write_message, write_plain_message
 from activities.alerts.source_message import write_source_message
+from activities.alerts.unclaimed_message import write_unclaimed_message
 from domain.alerts import is_destination_id
 from domain.errors import Unavailable
 from domain.incidents import AlertEnd, AlertKind
@@ -26,6 +27,7 @@ from domain.values.timestamps import to_unix_ms
 from store.alerts.delivery import (
     AlertDue,
     SourceAlertFacts,
+    UnclaimedFacts,
     record_alert_ended,
     record_alert_failed,
     record_alert_sent,
@@ -47,7 +49,12 @@ OVER_AFTER = timedelta(minutes=10)
 SENT_FACT_SECONDS = 30.0
 
 _OVER_WITH_THEIR_SUBJECT = frozenset(
-    {AlertKind.INCIDENT_OPENED, AlertKind.REPAIR_FAILED, AlertKind.SOURCE_SILENT}
+    {
+        AlertKind.INCIDENT_OPENED,
+        AlertKind.REPAIR_FAILED,
+        AlertKind.SOURCE_SILENT,
+        AlertKind.EARLY_RESULTS_UNCLAIMED,
+    }
 )
 TIMED_OUT = "TimeoutError"
 # None: sent. A text: the error, without a target; the alert is retried. An end: it is not
@@ -189,9 +196,13 @@ class AlertDelivery:
     def _full_message(self, alert: AlertDue, at: datetime) -> AlertMessage | None:
         """The full message; None if it cannot be written."""
         try:
-            if isinstance(alert.facts, SourceAlertFacts):
-                return write_source_message(alert, alert.facts, at=at, public_url=self._public_url)
-            return write_message(alert, at=at, public_url=self._public_url)
+            match alert.facts:
+                case SourceAlertFacts() as facts:
+                    return write_source_message(alert, facts, at=at, public_url=self._public_url)
+                case UnclaimedFacts() as facts:
+                    return write_unclaimed_message(alert, facts, at=at, public_url=self._public_url)
+                case _:
+                    return write_message(alert, at=at, public_url=self._public_url)
         except Exception:
             # The edge of one message: a value that breaks it must not stop the alert.
             log.exception(

@@ -17,6 +17,14 @@ from domain.incidents import AlertKind
 from store.people.email_addresses import canonical_address
 
 TEMPLATES = Path(__file__).parent / "templates"
+# Their mails answer no earlier mail.
+FIRST_OF_THEIR_SUBJECT = frozenset(
+    {
+        AlertKind.INCIDENT_OPENED,
+        AlertKind.SOURCE_SILENT,
+        AlertKind.EARLY_RESULTS_UNCLAIMED,
+    }
+)
 SUBJECT_CHARACTERS = 200  # no summary is longer
 
 
@@ -53,7 +61,7 @@ class MailWriter:
 
     def _fields(self, message: AlertMessage, recipient: str) -> tuple[tuple[str, str], ...]:
         opened = self._message_id(message, AlertKind.INCIDENT_OPENED, None)
-        is_first = message.kind in {AlertKind.INCIDENT_OPENED, AlertKind.SOURCE_SILENT}
+        is_first = message.kind in FIRST_OF_THEIR_SUBJECT
         message_id = self._message_id(message, message.kind, message.subject_id)
         return (
             ("Subject", _subject(message)),

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from activities.alerts.channels import AlertMessage, FactLines
 from domain.effects import IMPACTS
+from domain.ids import is_project_id
 from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolution
 from domain.sources.source import is_source_id
 from domain.values.amounts import format_amount
@@ -47,6 +48,7 @@ _PLAIN_TITLES: dict[str, str] = {
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
     AlertKind.DESTINATION_FAILING: "Alerts to an address are failing",
     AlertKind.SOURCE_SILENT: "A source needs attention",
+    AlertKind.EARLY_RESULTS_UNCLAIMED: "Results without a receipt",
 }
 
 
@@ -79,18 +81,17 @@ def write_message(alert: AlertDue, *, at: datetime, public_url: str) -> AlertMes
 
 def write_plain_message(alert: AlertDue, *, at: datetime, public_url: str) -> AlertMessage:
     """The plain message: only ids, kind and link. Nothing in it comes from outside."""
-    is_of_source = is_source_id(alert.incident_id)
-    subject = "source" if is_of_source else "event"
+    subject = _subject(alert)
     wording = Wording(
         title=_PLAIN_TITLES.get(alert.kind, "Incident update"),
         sentence=f"This email could not be sent with its details. Open the {subject} to see them.",
         link_label=f"Open the {subject}",
         color="#c2410c",
     )
+    is_of_event = subject == "event"
     ids = (
-        ("Source ID", alert.incident_id if is_of_source else ""),
-        ("Event ID", "" if is_of_source else alert.event_id),
-        ("Incident ID", "" if is_of_source else alert.incident_id),
+        (f"{subject.capitalize()} ID", alert.event_id),
+        ("Incident ID", alert.incident_id if is_of_event else ""),
         ("Repair ID", alert.replay_id or ""),
     )
     return compose_message(
@@ -114,8 +115,6 @@ def compose_message(
     project: str = "",
 ) -> AlertMessage:
     """The message with these texts. Without a `project` it is plain."""
-    of_source = f"projects/{alert.project_id}/sources/{alert.incident_id}"
-    path = of_source if is_source_id(alert.incident_id) else f"events/{alert.event_id}"
     return AlertMessage(
         incident_id=alert.incident_id,
         event_id=alert.event_id,
@@ -127,12 +126,30 @@ def compose_message(
         summary=summary,
         sentence=wording.sentence,
         facts=facts,
-        link=f"{public_url}/{path}",
+        link=f"{public_url}/{_path(alert)}",
         link_label=wording.link_label,
         color=wording.color,
         project=project,
         is_plain=not project,
     )
+
+
+def _subject(alert: AlertDue) -> str:
+    """What the alert is about: an event, a source or a project."""
+    if is_source_id(alert.incident_id):
+        return "source"
+    return "project" if is_project_id(alert.incident_id) else "event"
+
+
+def _path(alert: AlertDue) -> str:
+    """The page of what the alert is about."""
+    match _subject(alert):
+        case "source":
+            return f"projects/{alert.project_id}/sources/{alert.incident_id}"
+        case "project":
+            return f"projects/{alert.incident_id}#early-results"
+        case _:
+            return f"events/{alert.event_id}"
 
 
 def _texts(kind: str, facts: AlertFacts) -> Wording:

@@ -152,7 +152,7 @@ class AlertActivities:
             for alert in unsent:
                 in_flight.add(alert)
         try:
-            return [await self._with_facts(alert) for alert in unsent], now
+            return [await self._with_facts(alert, now) for alert in unsent], now
         except BaseException:
             for alert in unsent:
                 in_flight.remove(alert)
@@ -179,10 +179,10 @@ class AlertActivities:
             )
         return due, now
 
-    async def _with_facts(self, alert: AlertDue) -> AlertDue:
+    async def _with_facts(self, alert: AlertDue, now: datetime) -> AlertDue:
         try:
             async with self._database.reading() as session:
-                return replace(alert, facts=await read_facts(session, alert))
+                return replace(alert, facts=await read_facts(session, alert, now))
         except Unavailable:
             raise
         except Exception:

@@ -52,7 +52,8 @@ class ListingPace:
 
     `request_seconds`: the least time between two requests of a Stripe source, 5 a second. Shopify's
     bucket leaks 2 a second. `retry_seconds`: the waits after failures. `patience_seconds`: the
-    longest that an activity waits for one page. `part_seconds`: how long an activity goes on.
+    longest sum of those waits for one page; the requests themselves take longer. `part_seconds`:
+    how long an activity goes on.
     """
 
     request_seconds: float = 0.2

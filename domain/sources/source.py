@@ -170,7 +170,7 @@ class Gap:
 
 
 def is_source_id(text: str) -> bool:
-    """Whether the text has the form of a source's id. Alerts name a source where others name an
-    incident.
+    """Whether the text has the form of a source's id. An alert about a source has that id as its
+    `incident_id` and `event_id`.
     """
     return _ID.fullmatch(text) is not None

@@ -163,7 +163,7 @@ class SourceReport(Response):
     """What the source saw on a day (UTC, by the instant at the provider), and what came of it.
 
     An event with two expected effects counts twice. `awaited`: there is none yet, and there is
-    time. `missing`: there is none, and the time is over.
+    time. `missing`: there is none, and the time is over. A receipt may be awaited after its result.
     """
 
     source_id: SourceIdText

@@ -4,14 +4,15 @@ A secret goes in and never comes out: no answer, audit entry or error has it.
 """
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, date
+from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Actor, AuditAction, Subject, SubjectType
-from domain.errors import FieldError, ValidationFailed
+from domain.errors import FieldError, RateLimited, Unavailable, ValidationFailed
 from domain.ids import ProjectId, SourceId
 from domain.projects import UNSET, Project
 from domain.sources.changes import SourceChanges
@@ -26,9 +27,11 @@ from store.crypto.encryption import SealBroken, Sealer
 from store.db.database import Database
 from store.projects import projects
 from store.sources import report, sources
-from store.sources.report import EVENTS_KEPT, DayReport, SourceReport
+from store.sources.report import EVENTS_KEPT, DayReport, SourceReport, UncountedDay
 
 DAYS_SHOWN = 30
+# For all days of a page.
+COUNTING_SECONDS = 2.0
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SPELLINGS = {"is_paused": "paused"}
 UNREADABLE = "The stored secret cannot be decrypted: save it again."
@@ -166,17 +169,41 @@ class SourceOperations:
         """The report of a day, `2026-11-23`; None: today. Raises: NotFound, ValidationFailed."""
         async with self._database.searching(project_id) as session:
             source = await _read(session, project_id, source_id)
-            today = (await self._database.now(session)).astimezone(UTC).date()
-            return await report.source_report(session, source, _checked_day(day, today))
+            now = await self._database.now(session)
+            checked = _checked_day(day, now.astimezone(UTC).date())
+            return await report.source_report(session, source, checked, now)
 
     async def days(
         self, project_id: str, source_id: str, count: int = DAYS_SHOWN
-    ) -> list[DayReport]:
-        """The report of each of the last days, oldest first. Raises: NotFound."""
+    ) -> list[DayReport | UncountedDay]:
+        """The counts of each of the last days, oldest first. Raises: NotFound.
+
+        The newest days are counted first. Those that are too large, and those for which no time is
+        left, have none.
+        """
         async with self._database.searching(project_id) as session:
             source = await _read(session, project_id, source_id)
-            today = (await self._database.now(session)).astimezone(UTC).date()
-            return await report.days(session, source, today, count)
+            now = await self._database.now(session)
+        ends_at, today = time.monotonic() + COUNTING_SECONDS, now.astimezone(UTC).date()
+        found: list[DayReport | UncountedDay] = []
+        for back in range(count):
+            day = today - timedelta(days=back)
+            is_late = time.monotonic() >= ends_at
+            uncounted = UncountedDay(day, is_too_large=False)
+            found.append(uncounted if is_late else await self._count_day(source, day, now))
+        return found[::-1]
+
+    async def _count_day(
+        self, source: Source, day: date, now: datetime
+    ) -> DayReport | UncountedDay:
+        """The counts of a day, in a session of its own: one that takes too long ends with it."""
+        try:
+            async with self._database.searching(source.project_id) as session:
+                if await report.sees_more(session, source, day, report.COUNTED_AT_MOST):
+                    return UncountedDay(day, is_too_large=True)
+                return await report.count_day(session, source, day, now)
+        except (Unavailable, RateLimited):
+            return UncountedDay(day, is_too_large=False)
 
     async def _secret(self, session: AsyncSession, source: Source) -> str | None:
         """The source's secret; None if it cannot be decrypted."""

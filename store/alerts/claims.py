@@ -44,6 +44,14 @@ FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
 RETRIED_SHARE = 4
 # At most one slot in two is for silent addresses: those that did not answer recently.
 SILENT_SHARE = 2
+# Their subject is no repair.
+_NOTICES = frozenset(
+    {
+        AlertKind.DESTINATION_FAILING,
+        AlertKind.SOURCE_SILENT,
+        AlertKind.EARLY_RESULTS_UNCLAIMED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +249,7 @@ def _ids_that_fit(candidates: list[_Candidate], limit: int, usage: SlotUsage) ->
 
 
 def _alert_due(row: Row[Any]) -> AlertDue:
-    is_notice = row.kind in {AlertKind.DESTINATION_FAILING, AlertKind.SOURCE_SILENT}
+    is_notice = row.kind in _NOTICES
     subject = row.replay_id or None
     return AlertDue(
         alert_id=row.id,

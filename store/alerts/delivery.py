@@ -15,7 +15,7 @@ from sqlalchemy import Row, func, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.alerts import AlertDestination
-from domain.ids import EventId, IncidentId, ProjectId, ReplayId
+from domain.ids import EventId, IncidentId, ProjectId, ReplayId, is_project_id
 from domain.incidents import (
     UNREACHED_ENDS,
     AlertEnd,
@@ -30,6 +30,7 @@ from domain.sources.source import Gap, Source, is_source_id
 from domain.values.text import sanitize
 from store.db.sql import SessionStatements, Statements
 from store.people.email_addresses import same_address
+from store.receipts.early_results.unclaimed import Unclaimed
 from store.receipts.rows.alerts import Recipient, insert_alert, read_recipients
 from store.receipts.timeline import add_timeline
 from store.schema.tables import ALERTS
@@ -79,14 +80,34 @@ class SourceAlertFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class UnclaimedFacts:
+    """The same of an alert about results that no receipt has claimed."""
+
+    project_id: ProjectId
+    livemode: bool
+    project_name: str
+    destinations: tuple[AlertDestination, ...]
+    unclaimed: Unclaimed
+    failing: str | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether receipts claimed all of them meanwhile, or they are deleted."""
+        return self.unclaimed.oldest_at is None
+
+
+AnyFacts = AlertFacts | SourceAlertFacts | UnclaimedFacts
+
+
+@dataclass(frozen=True, slots=True)
 class AlertDue:
     """A leased alert. `tries` counts the failures so far.
 
     `kind` is an `AlertKind` and `channel` an `AlertChannel`, or the texts of a newer version.
     `destination` is the target, or the destination's id if the target is a secret. `replay_id` is
-    the repair that it reports, `about` the digest of the destination that a notice is about, or the
-    beginning of a source's episode; None for other kinds. `facts` is None when they were not read
-    or are unreadable: the alert then has ids only.
+    the repair that it reports, `about` the digest of the destination that a notice is about, the
+    beginning of a source's episode, or the day of unclaimed results; None for other kinds. `facts`
+    is None when they were not read or are unreadable: the alert then has ids only.
     """
 
     alert_id: int
@@ -99,7 +120,7 @@ class AlertDue:
     about: str | None
     tries: int
     failing_since: datetime | None
-    facts: AlertFacts | SourceAlertFacts | None = None
+    facts: AnyFacts | None = None
     project_id: str = ""
 
     @property
@@ -221,8 +242,8 @@ def _is_pending(alert_id: int) -> tuple[Any, ...]:
 async def _add_timeline(
     session: AsyncSession, row: Row[Any], kind: TimelineKind, now: datetime, **fields: object
 ) -> None:
-    if is_source_id(row.event_id):
-        return  # a source has no timeline
+    if is_source_id(row.event_id) or is_project_id(row.event_id):
+        return  # sources and projects have no timeline
     is_repair = row.kind == AlertKind.REPAIR_FAILED and row.replay_id
     replay = {"replay_id": row.replay_id} if is_repair else {}
     named: dict[str, object] = {

@@ -10,26 +10,37 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.alerts import AlertDestination
+from domain.ids import ProjectId, is_project_id
 from domain.incidents import AlertKind, RepairCause
 from domain.sources.source import Gap, is_source_id
 from domain.values.enums import member_or_text
 from domain.values.timestamps import from_unix_ms
-from store.alerts.delivery import AlertDue, AlertFacts, SourceAlertFacts, destination_digest
+from store.alerts.delivery import (
+    AlertDue,
+    AlertFacts,
+    AnyFacts,
+    SourceAlertFacts,
+    UnclaimedFacts,
+    destination_digest,
+)
 from store.alerts.destinations import read_destinations
+from store.receipts.early_results.unclaimed import read_unclaimed
 from store.receipts.queries import read_incident
 from store.schema.mappers import gap_from, source_from
 from store.schema.tables import PROJECTS, REPAIRS, SOURCE_GAPS, SOURCES
 
 
-async def read_facts(session: AsyncSession, alert: AlertDue) -> AlertFacts | SourceAlertFacts:
-    """The facts of an alert.
+async def read_facts(session: AsyncSession, alert: AlertDue, now: datetime) -> AnyFacts:
+    """The facts of an alert at `now`.
 
     Raises:
-        LookupError: its incident, or its source, is not stored.
+        LookupError: its incident, source or project is not stored.
         OverflowError: a row holds an instant that does not exist.
     """
     if is_source_id(alert.incident_id):
         return await _read_source_facts(session, alert)
+    if is_project_id(alert.incident_id):
+        return await _read_unclaimed_facts(session, alert, now)
     found = await read_incident(session, None, alert.incident_id)
     if found is None:
         raise LookupError(
@@ -73,6 +84,25 @@ async def _read_source_facts(session: AsyncSession, alert: AlertDue) -> SourceAl
         gap=gap,
         failing=_failing(destinations, alert),
         is_over=row.deleted_at is not None or not lasts,
+    )
+
+
+async def _read_unclaimed_facts(
+    session: AsyncSession, alert: AlertDue, now: datetime
+) -> UnclaimedFacts:
+    project_id = ProjectId(alert.incident_id)
+    by_id = select(PROJECTS.c.name, PROJECTS.c.mode).where(PROJECTS.c.id == project_id)
+    project = (await session.execute(by_id)).first()
+    if project is None:
+        raise LookupError(f"alert {alert.alert_id} refers to {project_id}, which is not stored")
+    destinations = (await read_destinations(session, [project_id]))[project_id]
+    return UnclaimedFacts(
+        project_id=project_id,
+        livemode=project.mode == "live",
+        project_name=project.name,
+        destinations=destinations,
+        unclaimed=await read_unclaimed(session, project_id, now),
+        failing=_failing(destinations, alert),
     )
 
 

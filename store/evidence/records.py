@@ -1,11 +1,12 @@
 """Reads everything that is stored about one event, each kind in the order of its ids.
 
-All rows are read, a page at a time, so that no statement is long. Ids sort by time of creation, so
+All rows are read, a page at a time, so that no statement is long. Attempts are few for each repair,
+and are read for a page of repairs at once. Ids sort by time of creation, so
 later rows never move earlier ones. Call it in one `Database.reading()`, which is one snapshot.
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -61,14 +62,11 @@ async def read_results(session: AsyncSession, event_id: EventId) -> AsyncIterato
 
 async def read_repairs(session: AsyncSession, event_id: EventId) -> AsyncIterator[Repair]:
     """Every repair with every attempt, oldest first. By `repairs_by_event`, `attempts_by_event`."""
-    attempts: defaultdict[str, list[Attempt]] = defaultdict(list)
-    of_event = select(ATTEMPTS).where(ATTEMPTS.c.event_id == event_id)
-    order = (ATTEMPTS.c.replay_id, ATTEMPTS.c.number)
-    for row in await session.execute(of_event.order_by(*order)):
-        attempts[row.replay_id].append(attempt_from(row))
     query = select(REPAIRS).where(REPAIRS.c.event_id == event_id)
-    async for row in _rows(session, query, REPAIRS.c.replay_id):
-        yield repair_from(row, attempts=attempts[row.replay_id])
+    async for page in _pages(session, query, REPAIRS.c.replay_id):
+        attempts = await _read_attempts(session, event_id, page[0].replay_id, page[-1].replay_id)
+        for row in page:
+            yield repair_from(row, attempts=attempts[row.replay_id])
 
 
 async def read_alerts(session: AsyncSession, event_id: EventId) -> AsyncIterator[AlertRecord]:
@@ -119,16 +117,36 @@ async def read_whole_timeline(session: AsyncSession, receipt: Receipt) -> list[T
     return sorted([*entries, *pending], key=lambda entry: entry.at) if pending else entries
 
 
+async def _read_attempts(
+    session: AsyncSession, event_id: EventId, first: str, last: str
+) -> Mapping[str, list[Attempt]]:
+    """The attempts of the event's repairs from `first` to `last`, in their order."""
+    attempts: defaultdict[str, list[Attempt]] = defaultdict(list)
+    is_of_page = (ATTEMPTS.c.event_id == event_id, ATTEMPTS.c.replay_id.between(first, last))
+    order = (ATTEMPTS.c.replay_id, ATTEMPTS.c.number)
+    for row in await session.execute(select(ATTEMPTS).where(*is_of_page).order_by(*order)):
+        attempts[row.replay_id].append(attempt_from(row))
+    return attempts
+
+
 # Any: the columns of the query, and the type of its key.
 async def _rows(
     session: AsyncSession, query: Select[Any], key: Column[Any]
 ) -> AsyncIterator[Row[Any]]:
     """The rows of the query in the order of their unique `key`, a page at a time."""
+    async for page in _pages(session, query, key):
+        for row in page:
+            yield row
+
+
+async def _pages(
+    session: AsyncSession, query: Select[Any], key: Column[Any]
+) -> AsyncIterator[Sequence[Row[Any]]]:
+    """The same rows as pages. None is empty."""
     page = query.order_by(key).limit(ROWS_AT_ONCE)
     rows = (await session.execute(page)).all()
     while rows:
-        for row in rows:
-            yield row
+        yield rows
         last = getattr(rows[-1], key.key)
         rows = (
             (await session.execute(page.where(key > last))).all()

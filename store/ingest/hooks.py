@@ -3,8 +3,9 @@
 1. A delivery is acknowledged after its commit.
 2. One transaction takes at most `HOOK_BATCH_LIMIT` deliveries, and one runs between two batches. So
    a receipt waits for a bounded number of deliveries, however many there are.
-3. If a transaction fails as a whole, its deliveries are retried one by one, one between two
-   batches. So a bad delivery fails neither its neighbours nor a receipt.
+3. If the store fails, all deliveries of the transaction are answered 503: the provider repeats
+   them. After any other error they are retried one by one, one between two batches. So a bad
+   delivery fails neither its neighbours nor a receipt.
 4. The queue is bounded, apart from that of receipts and results.
 
 Deliveries never share a transaction with receipts and results. Both insert identities and then

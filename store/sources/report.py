@@ -6,14 +6,14 @@ and of their receipts, so a recount gives the same numbers. Sums are per currenc
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import SourceId
 from domain.sources.source import Gap, Source
-from domain.values.timestamps import EPOCH, from_unix_ms
+from domain.values.timestamps import EPOCH, from_unix_ms, to_unix_ms
 from store.db.sql import Row, SessionStatements
 from store.schema.mappers import gap_from
 from store.schema.tables import SOURCE_GAPS
@@ -23,13 +23,20 @@ EVENTS_KEPT = timedelta(days=40)
 GAPS_SHOWN = 100
 _DAY_MS = 86_400_000
 _HALF = 1_000_000
-# By the index `source_events_by_time`. A result is awaited while the receipt may still get one in
-# time; afterwards it is missing.
+# A day with more events is not counted beside others, so that they have time too.
+COUNTED_AT_MOST = 50_000
+_SEES_MORE = """
+SELECT 1 FROM source_events
+WHERE source_id = $1 AND occurred_at >= $2 AND occurred_at < $3
+ORDER BY occurred_at, id LIMIT 1 OFFSET $4"""
+# By the index `source_events_by_time`. A receipt is awaited while there is time, also if the result
+# came before it. A result is awaited while the receipt may still get one in time.
 _SEEN = """
 WITH seen AS (
-  SELECT e.occurred_at / 86400000 AS day, e.provider_event_id, e.amount, e.currency,
+  SELECT e.provider_event_id, e.amount, e.currency,
     CASE WHEN r.lacks_receipt THEN 0 ELSE 1 END AS has_receipt,
-    CASE WHEN r.state = 'expected' THEN 1 ELSE 0 END AS awaits_receipt,
+    CASE WHEN r.state = 'expected' OR (r.lacks_receipt AND r.deadline_at > $4)
+      THEN 1 ELSE 0 END AS awaits_receipt,
     CASE WHEN r.state IN ('expected', 'waiting') THEN 1 ELSE 0 END AS is_undecided,
     CASE WHEN EXISTS (SELECT 1 FROM results x WHERE x.event_id = e.event_id)
       THEN 1 ELSE 0 END AS has_result,
@@ -39,9 +46,9 @@ WITH seen AS (
   FROM source_events e JOIN receipts r ON r.event_id = e.event_id
   WHERE e.source_id = $1 AND e.occurred_at >= $2 AND e.occurred_at < $3)"""
 _COUNT = f"""{_SEEN}
-SELECT day, count(*), sum(has_receipt), sum(awaits_receipt), sum(has_result),
+SELECT count(*), sum(has_receipt), sum(awaits_receipt), sum(has_result),
   sum(CASE WHEN has_result = 0 AND is_undecided = 1 THEN 1 ELSE 0 END), sum(has_incident)
-FROM seen GROUP BY day"""  # noqa: S608 - constants only
+FROM seen"""  # noqa: S608 - constants only
 
 
 def _halves(factor: str) -> str:
@@ -65,8 +72,10 @@ class DayReport:
     """Events at the provider on one day. One with two expected effects counts twice.
 
     - `receipts`, `results`: the app sent one, at any time.
-    - `awaited_receipts`, `awaited_results`: there is none yet, and there is still time.
-    - `missing_receipts`, `missing_results`: there is none, and the time is over.
+    - `awaited_receipts`: there is none yet, and there is still time.
+    - `missing_receipts`: there is none, and the time is over.
+    - `awaited_results`: there is none, and the receipt is expected or waiting.
+    - `missing_results`: there is none, and the time is over.
     - `incidents`: those of reason `missing_receipt`, also if the receipt came later.
     """
 
@@ -79,6 +88,14 @@ class DayReport:
     awaited_results: int
     missing_results: int
     incidents: int
+
+
+@dataclass(frozen=True, slots=True)
+class UncountedDay:
+    """A day without counts: it has more than `COUNTED_AT_MOST` events, or no time was left."""
+
+    day: date
+    is_too_large: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +118,14 @@ class SourceReport:
     gaps: tuple[Gap, ...]
 
 
-async def source_report(session: AsyncSession, source: Source, day: date) -> SourceReport:
-    """The report of one day."""
-    since_ms, until_ms = _span(day, 1)
-    summed = await SessionStatements(session).fetch(_SUM, source.id, since_ms, until_ms)
-    (counts,) = await days(session, source, day, count=1)
+async def source_report(
+    session: AsyncSession, source: Source, day: date, now: datetime
+) -> SourceReport:
+    """The report of one day, as it is at `now`."""
+    since_ms, until_ms = _span(day)
+    span = (source.id, since_ms, until_ms, to_unix_ms(now))
+    summed = await SessionStatements(session).fetch(_SUM, *span)
+    counts = await count_day(session, source, day, now)
     gaps = await list_gaps(session, source, since_ms=since_ms, until_ms=until_ms)
     return SourceReport(
         source_id=source.id,
@@ -115,19 +135,17 @@ async def source_report(session: AsyncSession, source: Source, day: date) -> Sou
     )
 
 
-async def days(
-    session: AsyncSession, source: Source, until: date, count: int = 30
-) -> list[DayReport]:
-    """The report of each of `count` days, the last of which is `until`, oldest first."""
-    first = _number(until) - count + 1
-    since_ms, until_ms = _span(until, count)
-    found = {
-        int(number): [int(value) for value in counts]
-        for number, *counts in await SessionStatements(session).fetch(
-            _COUNT, source.id, since_ms, until_ms
-        )
-    }
-    return [_day(number, found.get(number, [0] * 6)) for number in range(first, first + count)]
+async def count_day(session: AsyncSession, source: Source, day: date, now: datetime) -> DayReport:
+    """The counts of one day, as they are at `now`."""
+    span = (source.id, *_span(day), to_unix_ms(now))
+    (counted,) = await SessionStatements(session).fetch(_COUNT, *span)
+    return _day(day, [int(value or 0) for value in counted])
+
+
+async def sees_more(session: AsyncSession, source: Source, day: date, count: int) -> bool:
+    """Whether the source saw more than `count` events of the day. Reads the index alone."""
+    rows = await SessionStatements(session).fetch(_SEES_MORE, source.id, *_span(day), count)
+    return bool(rows)
 
 
 async def list_gaps(
@@ -150,10 +168,10 @@ async def list_gaps(
     return [gap_from(row) for row in rows]
 
 
-def _day(number: int, counts: Sequence[int]) -> DayReport:
+def _day(day: date, counts: Sequence[int]) -> DayReport:
     events, receipts, awaited_receipts, results, awaited_results, incidents = counts
     return DayReport(
-        day=EPOCH.date() + timedelta(days=number),
+        day=day,
         events=events,
         receipts=receipts,
         awaited_receipts=awaited_receipts,
@@ -171,12 +189,7 @@ def _currency_sum(row: Row) -> CurrencySum:
     return CurrencySum(currency, *(a * _HALF + b for a, b in zip(high, low, strict=True)))
 
 
-def _span(until: date, count: int) -> tuple[int, int]:
-    """The milliseconds from the begin of the first day to the end of the last."""
-    end = (_number(until) + 1) * _DAY_MS
-    return end - count * _DAY_MS, end
-
-
-def _number(day: date) -> int:
-    """The number of days since 1970."""
-    return (day - EPOCH.date()).days
+def _span(day: date) -> tuple[int, int]:
+    """The milliseconds from the begin of the day to its end."""
+    begin = (day - EPOCH.date()).days * _DAY_MS
+    return begin, begin + _DAY_MS

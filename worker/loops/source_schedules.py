@@ -48,7 +48,8 @@ FAILED_IN_A_ROW = 3  # then Temporal is away
 SWEEP_EVERY_SECONDS = 600.0
 NEVER = datetime.min.replace(tzinfo=UTC)
 TURN = "turn"  # among the ids of the sources that are backed off
-# The namespace whose Schedules are complete, or a space and the last source that was begun again.
+# `NAMESPACE [LAST_SOURCE_ID]`: the namespace that has all Schedules. With an id they are still
+# being made again, and this source was the last one.
 SCHEDULES_FACT = "source_schedules_namespace"
 
 log = structlog.get_logger(__name__)

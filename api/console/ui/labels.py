@@ -95,6 +95,7 @@ ALERTS: Mapping[str, str] = {
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
     AlertKind.DESTINATION_FAILING: "Alerts to another address are failing",
     AlertKind.SOURCE_SILENT: "A source is failing or silent",
+    AlertKind.EARLY_RESULTS_UNCLAIMED: "Results have no receipt",
 }
 ALERT_ENDS: Mapping[str, str] = {
     AlertEnd.REFUSED: "The mail server rejected it permanently.",

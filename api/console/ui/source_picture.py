@@ -7,7 +7,7 @@ no information is in a colour alone. The table below the picture has the same nu
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from store.sources.report import DayReport
+from store.sources.report import DayReport, UncountedDay
 
 COLUMN, GAP = 20, 6
 ABOVE, BELOW = 84, 36
@@ -36,20 +36,25 @@ class Picture:
     label: str
 
 
-def draw_days(days: Sequence[DayReport]) -> Picture:
-    """Draw the days from left to right. The parts above and below the line are scaled apart."""
-    most_above = max((one.receipts + one.awaited_receipts for one in days), default=0)
-    most_below = max((one.missing_receipts for one in days), default=0)
+def draw_days(days: Sequence[DayReport | UncountedDay]) -> Picture:
+    """Draw the days from left to right. The parts above and below the line are scaled apart.
+
+    The column of a day that is not counted is empty, and the words say how many there are.
+    """
+    counted = [one for one in days if isinstance(one, DayReport)]
+    most_above = max((one.receipts + one.awaited_receipts for one in counted), default=0)
+    most_below = max((one.missing_receipts for one in counted), default=0)
     columns = (
         _column(index * (COLUMN + GAP), one, most_above, most_below)
         for index, one in enumerate(days)
+        if isinstance(one, DayReport)
     )
     return Picture(
         width=max(len(days) * (COLUMN + GAP) - GAP, 1),
         height=ABOVE + 1 + BELOW,
         axis=ABOVE,
         bars=tuple(bar for column in columns for bar in column),
-        label=_label(days),
+        label=_label(counted, len(days) - len(counted)),
     )
 
 
@@ -72,8 +77,10 @@ def _height(count: int, most: int, highest: int) -> int:
     return max(LEAST, round(highest * count / most))
 
 
-def _label(days: Sequence[DayReport]) -> str:
+def _label(days: Sequence[DayReport], uncounted: int) -> str:
     received, awaited = sum(one.receipts for one in days), sum(one.awaited_receipts for one in days)
     missing = sum(one.missing_receipts for one in days)
     still = f", {awaited} still in time" if awaited else ""
-    return f"{len(days)} days: receipts of {received} events{still}, {missing} without a receipt."
+    others = f" Days that are not counted: {uncounted}." if uncounted else ""
+    counts = f"receipts of {received} events{still}, {missing} without a receipt."
+    return f"{len(days) + uncounted} days: {counts}{others}"

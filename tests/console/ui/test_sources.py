@@ -12,7 +12,7 @@ from api.console.ui import labels, source_labels
 from api.console.ui.source_picture import ABOVE, BELOW, COLUMN, draw_days
 from api.console.ui.source_setup import Shows, setup_steps
 from domain.sources.source import ShopifyIdentity, SourceKind, SourceProblem, SourceState
-from store.sources.report import DayReport
+from store.sources.report import DayReport, UncountedDay
 
 GUIDE = " ".join((Path(__file__).parents[3] / "docs" / "sources.md").read_text("utf-8").split())
 COUNTS = st.integers(min_value=0, max_value=10**9)
@@ -108,6 +108,19 @@ def test_heights_follow_the_counts() -> None:
     ]
     assert picture.label == (
         "5 days: receipts of 126 events, 26 still in time, 5 without a receipt."
+    )
+
+
+def test_day_that_is_not_counted_leaves_its_column_empty() -> None:
+    first, last = days_of([(3, 0, 1), (2, 0, 0)])
+    uncounted = UncountedDay(FIRST, is_too_large=True)
+
+    picture = draw_days([first, uncounted, last])
+
+    assert sorted({bar.x for bar in picture.bars}) == [0, 52]
+    assert picture.width == 72
+    assert picture.label == (
+        "3 days: receipts of 5 events, 1 without a receipt. Days that are not counted: 1."
     )
 
 

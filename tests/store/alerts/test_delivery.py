@@ -22,7 +22,9 @@ async def claim(story: Story, *, now: datetime | None = None, **narrowed: object
 
 async def facts_of(story: Story, alert: AlertDue) -> AlertFacts:
     async with story.database.reading() as session:
-        return await read_facts(session, alert)
+        facts = await read_facts(session, alert, story.at)
+    assert isinstance(facts, AlertFacts)
+    return facts
 
 
 async def fail(story: Story, alert: AlertDue, *, retry_at: datetime) -> None:

@@ -24,8 +24,9 @@ from store.sources.report import (
     CurrencySum,
     DayReport,
     SourceReport,
-    days,
+    count_day,
     list_gaps,
+    sees_more,
     source_report,
 )
 from store.sources.seen import seen_by
@@ -56,11 +57,11 @@ async def see(story: Story, source: Source, **changes: Any) -> EventId:
 
 async def read(story: Story, source: Source, day: date = TODAY) -> SourceReport:
     async with story.database.reading() as session:
-        return await source_report(session, source, day)
+        return await source_report(session, source, day, story.at)
 
 
-async def recount(database: Database, source: Source) -> Mapping[str, int]:
-    """The report of all days, counted in Python from the rows themselves."""
+async def recount(database: Database, source: Source, at: datetime) -> Mapping[str, int]:
+    """The report of all days at that instant, counted in Python from the rows themselves."""
     counted: Counter[str] = Counter()
     async with database.reading() as session:
 
@@ -75,13 +76,14 @@ async def recount(database: Database, source: Source) -> Mapping[str, int]:
         seen = [row for row in await rows(SOURCE_EVENTS) if row.source_id == source.id]
     for row in seen:
         receipt = receipts[row.event_id]
-        is_expected = receipt.state == "expected"
-        is_undecided = is_expected or receipt.state == "waiting"
+        is_undecided = receipt.state in {"expected", "waiting"}
+        is_late = receipt.state != "expected" and receipt.deadline_at <= at
+        is_awaited = receipt.lacks_receipt and not is_late
         has_result = row.event_id in with_result
         counted["events"] += 1
         counted["receipts"] += not receipt.lacks_receipt
-        counted["awaited_receipts"] += is_expected
-        counted["missing_receipts"] += receipt.lacks_receipt and not is_expected
+        counted["awaited_receipts"] += is_awaited
+        counted["missing_receipts"] += receipt.lacks_receipt and not is_awaited
         counted["results"] += has_result
         counted["awaited_results"] += is_undecided and not has_result
         counted["missing_results"] += not is_undecided and not has_result
@@ -126,7 +128,36 @@ async def test_numbers_of_a_day_are_those_of_a_recount(story: Story, source: Sou
         missing_results=3,
         incidents=3,
     )
-    assert counts_of(report) == await recount(story.database, source)
+    assert counts_of(report) == await recount(story.database, source, story.at)
+
+
+async def test_receipt_is_awaited_after_its_result_until_the_time_is_over(
+    story: Story, source: Source
+) -> None:
+    await story.result(await see(story, source))
+    in_time = await read(story, source)
+    story.later(minutes=15)
+    too_late = await read(story, source)
+
+    found = [
+        (one.counts.awaited_receipts, one.counts.missing_receipts) for one in (in_time, too_late)
+    ]
+    assert found == [(1, 0), (0, 1)]
+    assert [one.amounts[0].missing_receipts > 0 for one in (in_time, too_late)] == [False, True]
+    assert in_time.counts.results == too_late.counts.results == 1
+
+
+async def test_number_of_a_day_is_compared_without_counting_more(
+    story: Story, source: Source
+) -> None:
+    for _ in range(3):
+        await see(story, source)
+
+    async with story.database.reading() as session:
+        found = [await sees_more(session, source, TODAY, count) for count in (2, 3)]
+        other_day = await sees_more(session, source, TODAY - timedelta(days=1), 0)
+
+    assert (found, other_day) == ([True, False], False)
 
 
 async def test_each_incident_of_a_missing_receipt_is_in_the_report(
@@ -171,11 +202,10 @@ async def test_event_is_of_its_day_at_the_provider_in_utc(story: Story, sealer: 
         await see(story, source, occurred_at=at)
 
     async with story.database.reading() as session:
-        found = await days(session, source, TODAY)
+        last_days = [TODAY - timedelta(days=back) for back in range(29, -1, -1)]
+        found = [await count_day(session, source, day, story.at) for day in last_days]
 
-    assert [one.day for one in found] == [
-        TODAY - timedelta(days=back) for back in range(29, -1, -1)
-    ]
+    assert [one.day for one in found] == last_days
     assert [one.events for one in found] == [1, *[0] * 27, 2, 2]
     yesterday = await read(story, source, TODAY - timedelta(days=1))
     assert yesterday.counts == found[-2]
@@ -296,8 +326,8 @@ async def test_report_reads_the_rows_of_its_span_by_an_index(
         if st.dialect == "postgresql":  # the tables are too small for its indexes
             await st.fetch("SET LOCAL enable_seqscan = off")
         plans = [
-            str(await st.fetch(f"{explain} {sql}", source.id, since, until))
-            for sql in (reporting._COUNT, reporting._SUM)
+            str(await st.fetch(f"{explain} {sql}", source.id, since, until, since))
+            for sql in (reporting._COUNT, reporting._SUM, reporting._SEES_MORE)
         ]
 
     assert [plan for plan in plans if "source_events_by_time" not in plan] == []

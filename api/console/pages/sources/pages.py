@@ -128,7 +128,7 @@ class SourcePages:
             "event_types": sorted({one.event_type for one in source.expects}),
             "hook_url": self._hook_url(source),
             "report": shown,
-            "picture": None if shown is None else draw_days(shown.days),
+            "picture": draw_days(shown.days),
             "accepted": _accepted(source.kind, project),
             "typed": typed,
             "problems": problems_of(refusal),

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import asyncpg
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, text, update
 
 from domain.ids import EventId
 from domain.projects import CreatedProject
@@ -15,7 +15,7 @@ from domain.users import Role
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.db.sql import SessionStatements
-from store.schema.tables import RECEIPTS, SOURCE_GAPS, SOURCES
+from store.schema.tables import RECEIPTS, SOURCE_EVENTS, SOURCE_GAPS, SOURCES
 from store.sources.sightings import record_sightings
 from store.sources.sources import remove_source
 from tests.console.conftest import ConsoleStubs, Visitor
@@ -271,6 +271,34 @@ async def test_pages_open_with_values_of_a_later_version(
     answer = await operator.open(path_of(webhook))
 
     assert answer.status_code == 200
+
+
+MANY = """
+INSERT INTO source_events (source_id, project_id, event_id, provider_event_id, event_type,
+  effect_type, occurred_at, seen_at, amount, currency)
+WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 50001)
+SELECT source_id, project_id, event_id, 'evt_' || n, event_type, effect_type, occurred_at, seen_at,
+  amount, currency
+FROM source_events, numbers"""
+
+
+async def test_day_that_is_too_large_says_so_beside_the_others(
+    operator: Visitor, database: Database, webhook: Source
+) -> None:
+    at = await now_of(database)
+    await see(database, webhook, provider_event(occurred_at=at))
+    yesterday = at - timedelta(days=1)
+    async with database.transaction() as session:
+        await session.execute(text(MANY))
+        one = update(SOURCE_EVENTS).where(SOURCE_EVENTS.c.provider_event_id == "evt_7")
+        await session.execute(one.values(occurred_at=yesterday))
+
+    page = (await operator.open(f"{path_of(webhook)}?day={yesterday.date().isoformat()}")).text
+
+    assert page.count("Too many events to count here: more than 50,000") == 1
+    assert "Days that are not counted: " in page
+    assert page.count('<th scope="row">') == 30
+    assert "<dt>At the provider</dt><dd>1</dd>" in page
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
