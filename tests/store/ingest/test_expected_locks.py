@@ -33,7 +33,7 @@ async def see(database: Database, desk: Desk, names: list[str]) -> dict[EventId,
         found = await expect_receipts(SessionStatements(session), events, now)
         started = await claim(session, now, limit=len(names))
         await mark_delivered(session, [row.id for batch in started for row in batch.rows])
-    return {one.event_id: name for one, name in zip(found, names, strict=True)}
+    return {event_id: name for event_id, name in zip(found, names, strict=True)}
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
