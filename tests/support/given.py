@@ -27,7 +27,7 @@ from domain.receipts import (
 from domain.results import NewResult, ResultStatus
 from store.crypto.tokens import new_event_id
 from store.db.database import Database
-from store.db.sql import SessionStatements
+from store.db.sql import SessionStatements, Statements
 from store.receipts.attempts import AttemptBegun, begin_attempt, record_attempt
 from store.receipts.deadlines import Opened, open_incident
 from store.receipts.expected import accept_expected, expect_receipts
@@ -62,6 +62,15 @@ def new_receipt(project_id: ProjectId, **changes: Any) -> NewReceipt:
         "request_id": f"req_{number}",
     }
     return NewReceipt(**(values | changes))
+
+
+async def let_results_come_early(
+    st: Statements, project_id: ProjectId, _: datetime | None = None
+) -> None:
+    """Let the project hold results that come before their receipt."""
+    await st.fetch(
+        "UPDATE projects SET early_results = 'hold' WHERE id = $1 RETURNING id", project_id
+    )
 
 
 def expected_receipt(project_id: ProjectId, **changes: Any) -> ExpectedReceipt:

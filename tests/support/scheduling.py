@@ -31,6 +31,7 @@ TIMED_TESTS = (
     "tests/api/test_neighbours.py",
     "tests/cli/up/test_run.py",
     "tests/faults/test_races.py",
+    "tests/faults/test_runs_ended_in_temporal.py",
     "tests/store/db/test_locks.py",
     "tests/worker/loops/test_stuck_runs.py::test_refused_receipts",
     "tests/workflows/test_purposes.py",

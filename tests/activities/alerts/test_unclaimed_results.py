@@ -16,7 +16,7 @@ from store.receipts.early_results.hold import hold_result
 from store.schema.tables import ALERTS
 from tests.activities.alerts.by_mail import alerts_by_mail
 from tests.activities.alerts.test_send import text_of
-from tests.support.given import new_result
+from tests.support.given import let_results_come_early, new_result
 from tests.support.waiting import wait_until_async
 from tests.workflows.smtp_server import MailHandler, running_mail_server
 from tests.workflows.world import worker_parts
@@ -30,6 +30,7 @@ async def held(database: Database, project: CreatedProject) -> None:
     async with database.transaction() as session:
         now = await database.now(session)
         at = now.replace(hour=11, minute=0, second=0)
+        await let_results_come_early(SessionStatements(session), project.project.id)
         for name in ("evt_1", "evt_2"):
             early = new_result(project.project.id, provider_event_id=name)
             assert await hold_result(SessionStatements(session), early, at)

@@ -3,7 +3,7 @@
 from domain.lifecycle import LifecycleState
 from store.receipts.early_results.hold import hold_result
 from tests.console.conftest import Visitor
-from tests.support.given import Story, new_result
+from tests.support.given import Story, let_results_come_early, new_result
 
 
 async def test_expected_receipt_says_what_it_waits_for(operator: Visitor, story: Story) -> None:
@@ -44,6 +44,7 @@ async def test_project_shows_results_without_a_receipt(operator: Visitor, story:
     async with story.database.reading() as session:
         story.at = await story.database.now(session)
     named = {"provider_event_id": "evt_<early>", "error_code": "no_seat"}
+    await story.do(let_results_come_early, story.project.id)
     await story.do(hold_result, new_result(story.project.id, None, "failed", **named))
 
     after = (await operator.open(path)).text

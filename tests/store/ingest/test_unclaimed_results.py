@@ -24,7 +24,7 @@ from store.receipts.early_results.unclaimed import (
     read_unclaimed,
 )
 from store.schema.tables import ALERT_DESTINATIONS, ALERTS
-from tests.support.given import START, new_result
+from tests.support.given import START, let_results_come_early, new_result
 
 HOUR = timedelta(hours=1)
 MOMENT = timedelta(milliseconds=1)
@@ -35,6 +35,7 @@ async def hold(
     database: Database, project_id: ProjectId, *names: str, at: datetime = START
 ) -> None:
     async with database.transaction() as session:
+        await let_results_come_early(SessionStatements(session), project_id)
         for name in names:
             early = new_result(project_id, provider_event_id=name)
             assert await hold_result(SessionStatements(session), early, at)

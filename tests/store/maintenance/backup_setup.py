@@ -23,7 +23,7 @@ from store.receipts.early_results.hold import hold_result
 from store.revisions import revisions
 from store.status import heartbeats
 from store.status.heartbeats import INGEST
-from tests.support.given import Story, new_result
+from tests.support.given import Story, let_results_come_early, new_result
 from tests.support.postgres import Postgres
 from tests.support.sources import watched
 
@@ -52,6 +52,7 @@ async def lived_in(story: Story, sealer: Sealer) -> None:
     """A row in every table and a receipt in every state; each instant, blob and flag is used."""
     for state in LifecycleState:
         await story.reach(state)
+    await story.do(let_results_come_early, story.project.id)
     for _ in range(2):
         await story.do(hold_result, new_result(story.project.id, provider_event_id="evt_early"))
     await watched(story.database, sealer, story.project.id)

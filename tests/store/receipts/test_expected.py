@@ -108,7 +108,7 @@ async def test_run_reads_the_deadline_of_the_receipt(story: Story) -> None:
 
     await story.accept(event_id)
 
-    assert [kind for kind, _ in await story.outbox(event_id)] == ["start", "expire"]
+    assert [kind for kind, _ in await story.outbox(event_id)] == ["start", "accepted"]
 
 
 async def test_run_that_has_not_begun_needs_no_signal(story: Story) -> None:

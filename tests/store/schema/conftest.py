@@ -23,7 +23,7 @@ from store.receipts.early_results.hold import hold_result
 from store.receipts.reconcile.stuck_runs import suspect_run
 from store.schema import tables
 from store.status.heartbeats import write_fact, write_heartbeat
-from tests.support.given import START, Story, new_result
+from tests.support.given import START, Story, let_results_come_early, new_result
 from tests.support.postgres import TEMPLATE, Postgres
 from tests.support.sources import watched
 
@@ -63,6 +63,7 @@ async def fill(url: str, sealer: Sealer) -> None:
         event_id, _ = await story.reach(state)
         await story.do(suspect_run, event_id, story.project.id)
     early = new_result(story.project.id, provider_event_id="evt_early")
+    await story.do(let_results_come_early, story.project.id)
     for _ in range(2):
         await story.do(hold_result, early)
     await watched(database, sealer, story.project.id)
