@@ -22,7 +22,6 @@ from tests.activities.callback.test_transport import (
     LOOPBACK,
     Endpoint,
     Handler,
-    authorities,
     forever,
     serving,
 )
@@ -55,7 +54,6 @@ async def ask(
             allow=allow,
             timeout_seconds=timeout_seconds,
             maximum_bytes=maximum_bytes,
-            ssl_context=authorities(),
         )
         url = f"http://127.0.0.1:{endpoint.port}/v1/events?limit=1"
         return await get_json(transport, url, {"Authorization": f"Bearer {SECRET}"}), endpoint
@@ -165,9 +163,7 @@ async def test_address_that_is_not_open_is_refused() -> None:
 
 
 async def test_url_that_httpx_cannot_read_is_refused() -> None:
-    transport = provider_transport(
-        allow=LOOPBACK, timeout_seconds=1, maximum_bytes=1_024, ssl_context=authorities()
-    )
+    transport = provider_transport(allow=LOOPBACK, timeout_seconds=1, maximum_bytes=1_024)
 
     with pytest.raises(ExchangeFailed) as failed:
         await get_json(transport, "http://[::1/", {})

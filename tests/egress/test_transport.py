@@ -19,7 +19,6 @@ from egress.transport import ExchangeFailed, GuardedTransport, judge_url
 from tests.activities.callback.test_transport import (
     LOOPBACK,
     Handler,
-    authorities,
     resolving,
     serving,
 )
@@ -35,7 +34,6 @@ def client(
         allow=LOOPBACK if is_open else (),
         timeout_seconds=timeout_seconds,
         max_body_bytes=1000,
-        ssl_context=authorities(),
         resolver=resolver,
     )
     return httpx.AsyncClient(transport=transport, trust_env=False)

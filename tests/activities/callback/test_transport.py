@@ -8,7 +8,6 @@ import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import cache
 from ipaddress import ip_address
 
 import pytest
@@ -20,7 +19,6 @@ from domain.retries import ErrorClass, ExchangeOutcome
 from egress.policy import Address, parse_allowed_ranges
 from egress.resolver import NameNotResolved, Resolver, resolve_name
 from egress.retry_after import read_retry_after
-from egress.transport import bundled_authorities
 
 LOOPBACK = parse_allowed_ranges("127.0.0.0/8")
 BODY = b'{"type":"repair.requested","x":"\xc3\xa9"}'
@@ -107,14 +105,8 @@ async def post(
         allow=LOOPBACK,
         timeout_seconds=timeout_seconds,
         resolver=resolver,
-        ssl_context=ssl_context or authorities(),
+        ssl_context=ssl_context,
     )
-
-
-@cache
-def authorities() -> ssl.SSLContext:
-    """The bundled certificate authorities, loaded once."""
-    return bundled_authorities()
 
 
 async def forever() -> None:
@@ -132,9 +124,7 @@ async def test_range_for_test_projects_is_closed_to_live_ones(
     async with serving(b"HTTP/1.1 204 No Content\r\n\r\n") as endpoint:
         url = f"http://127.0.0.1:{endpoint.port}/repair"
         request = OutgoingRequest(url=url, headers=(), body=BODY, livemode=livemode)
-        found = await exchange(
-            request, allow=(), allow_test=LOOPBACK, ssl_context=authorities(), timeout_seconds=5
-        )
+        found = await exchange(request, allow=(), allow_test=LOOPBACK, timeout_seconds=5)
 
     assert (found.status, found.error_class) == outcome
 

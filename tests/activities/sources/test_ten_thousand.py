@@ -51,6 +51,7 @@ async def desk(listings: Listings, project: CreatedProject) -> AsyncIterator[Des
         yield desk
 
 
+@pytest.mark.timeout(300)  # half a minute, and longer beside other processes
 async def test_exactly_the_incidents_of_what_was_never_receipted(
     listings: Listings, desk: Desk
 ) -> None:

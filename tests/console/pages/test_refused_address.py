@@ -17,7 +17,7 @@ from api.console.composition import ConsoleDependencies
 from egress.resolver import Resolver
 from store.crypto.encryption import Sealer
 from tests.activities.callback.endpoints import SOURCES
-from tests.activities.callback.test_transport import authorities, resolving
+from tests.activities.callback.test_transport import resolving
 from tests.console.conftest import Visitor
 from tests.egress.test_transport import unknown
 from tests.support.given import Story
@@ -37,7 +37,7 @@ async def attempted(story: Story, sealer: Sealer, resolver: Resolver) -> str:
     activities = CallbackActivities(
         story.database,
         sealer=sealer,
-        transport=partial(exchange, allow=(), ssl_context=authorities(), resolver=resolver),
+        transport=partial(exchange, allow=(), resolver=resolver),
         rules=CallbackRules(schedule=(0, 60), jitter=0),
         sources=SOURCES,
         slots=CallbackSlots(CallbackLimits(), time.monotonic),
