@@ -88,3 +88,20 @@ async def limit_lock_wait(st: Statements) -> None:
     """
     if st.dialect == "postgresql":
         await st.fetch("SET LOCAL lock_timeout = '1s'")
+
+
+def among(dialect: Dialect, ids: str) -> str:
+    """The condition that a column is one of the texts of a JSON list, `ids` such as `$1`.
+
+    PostgreSQL builds an array once, so it uses the index whatever it assumes about the length.
+    """
+    if dialect == "sqlite":
+        return f"IN (SELECT value FROM json_each({ids}))"  # noqa: S608 - the number of a value
+    return f"= ANY(ARRAY(SELECT json_array_elements_text(CAST({ids} AS json))))"
+
+
+def each(dialect: Dialect, texts: str) -> str:
+    """The texts of a JSON list as rows `given.value`. `texts` is as for `among`."""
+    if dialect == "sqlite":
+        return f"json_each({texts}) AS given"
+    return f"json_array_elements_text(CAST({texts} AS json)) AS given(value)"

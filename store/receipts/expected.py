@@ -9,8 +9,9 @@ Called by sources and by `store.ingest.batch`.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from domain.ids import EventId, ProjectId
 from domain.incidents import TimelineKind
@@ -20,7 +21,7 @@ from domain.temporal.outbox import OutboxKind
 from domain.values.text import well_formed
 from domain.values.timestamps import to_iso, to_unix_ms
 from store.crypto.tokens import new_event_id
-from store.db.sql import Statements
+from store.db.sql import Statements, among
 from store.receipts.early_results.hold import (
     Identity,
     apply_held,
@@ -28,8 +29,8 @@ from store.receipts.early_results.hold import (
     lock_events,
 )
 from store.receipts.outbox import enqueue_signal, enqueue_starts, has_unclaimed
-from store.receipts.state import lock_receipt
-from store.receipts.timeline import add_timeline, note
+from store.receipts.state import lock_receipt, lock_receipts
+from store.receipts.timeline import add_timeline, note, note_each
 from store.receipts.transitions import apply_transition
 
 SEEN = "A source saw the event at the provider."
@@ -69,14 +70,21 @@ FROM {given} AS given{columns} WHERE true
 ORDER BY project_id, provider, provider_event_id, effect_type
 ON CONFLICT (project_id, provider, provider_event_id, effect_type) DO NOTHING
 RETURNING event_id"""
+_OF_IDENTITY = """r.project_id = given.project_id AND r.provider = given.provider
+  AND r.provider_event_id = given.provider_event_id AND r.effect_type = given.effect_type"""
+# One probe of the identity's index for each event. A plain join lets a planner without statistics
+# read all receipts instead.
+_PROBE = {
+    "sqlite": f"CROSS JOIN receipts AS r ON {_OF_IDENTITY}",
+    "postgresql": f"""CROSS JOIN LATERAL (
+  SELECT r.event_id, r.source_id FROM receipts AS r WHERE {_OF_IDENTITY} LIMIT 1) AS r""",  # noqa: S608 - constants only
+}
 _FIND = """
-SELECT given.event_id, r.event_id, r.source_id FROM {given} AS given{columns}
-JOIN receipts r ON r.project_id = given.project_id AND r.provider = given.provider
-  AND r.provider_event_id = given.provider_event_id AND r.effect_type = given.effect_type
+SELECT given.event_id, r.event_id, r.source_id FROM {given} AS given{columns} {probe}
 ORDER BY r.event_id"""
-_SET_SOURCE = (
-    "UPDATE receipts SET source_id = $1 WHERE event_id = $2 AND source_id IS NULL RETURNING 1"
-)
+_SET_SOURCE = """
+UPDATE receipts SET source_id = $1 WHERE event_id {among} AND source_id IS NULL
+RETURNING event_id"""
 # While an incident is open, the deadline that it missed stays.
 _SET_FACTS = """
 UPDATE receipts SET event_type = $2, internal_reference = $3, shopify_shop_domain = $4,
@@ -94,6 +102,8 @@ _LACKING = """
 SELECT event_id FROM receipts WHERE project_id = $1 AND provider = $2 AND provider_event_id = $3
   AND effect_type = $4 AND lacks_receipt"""
 
+_GivenRow = dict[str, Any]  # Any: the columns of an event, as JSON values
+
 
 async def expect_receipts(
     st: Statements, events: Sequence[ExpectedReceipt], now: datetime
@@ -108,21 +118,17 @@ async def expect_receipts(
     holding = await holding_projects(st, {event.project_id for event in events})
     early = [event for event in events if event.project_id in holding]
     await lock_events(st, [(event.project_id, event.provider_event_id) for event in early])
-    rows = json.dumps([_row(event_id, event, now) for event_id, event in given.values()])
-    new = [EventId(row[0]) for row in await _fetch(st, _INSERT, rows, to_unix_ms(now))]
+    rows = {event_id: _row(event_id, event, now) for event_id, event in given.values()}
+    inserted = await _fetch(st, _INSERT, rows.values(), to_unix_ms(now))
+    new = {EventId(row[0]) for row in inserted}
     if new:
         await enqueue_starts(st, sorted(new), now)
     for event_id, event in given.values():
         if event_id in new and event.project_id in holding:
             await apply_held(st, event_id, Identity(*_identity(event)), now)
-    found: dict[str, EventId] = {}
-    sources = {event_id: event.source_id for event_id, event in given.values()}
-    for given_id, stored_id, source_id in await _fetch(st, _FIND, rows):
-        existing = EventId(stored_id)
-        if source_id is None:
-            await _note_seen(st, existing, sources[EventId(given_id)], now)
-        found[given_id] = existing
-    return [found[given[_identity(event)][0]] for event in events]
+    known = [row for event_id, row in rows.items() if event_id not in new]
+    stored = {event_id: event_id for event_id in new} | await _find_known(st, known, now)
+    return [stored[given[_identity(event)][0]] for event in events]
 
 
 async def find_lacking(st: Statements, new: NewReceipt) -> EventId | None:
@@ -155,11 +161,35 @@ async def accept_expected(
         await enqueue_signal(st, event_id, OutboxKind.ACCEPTED, now)
 
 
-async def _note_seen(st: Statements, event_id: EventId, source_id: str, now: datetime) -> None:
-    snapshot = await lock_receipt(st, event_id)
-    await apply_transition(st, snapshot, Trigger.SEEN, now)
-    if await st.fetch(_SET_SOURCE, source_id, event_id):
-        await note(st, event_id, now, text=SEEN, source_id=source_id)
+async def _find_known(
+    st: Statements, known: Sequence[_GivenRow], now: datetime
+) -> dict[EventId, EventId]:
+    """The receipts of events that have one, by their given ids."""
+    if not known:
+        return {}
+    sources = {row["event_id"]: str(row["source_id"]) for row in known}
+    found = await _fetch(st, _FIND, known)
+    await _note_seen(
+        st,
+        {EventId(stored): sources[given] for given, stored, source in found if source is None},
+        now,
+    )
+    return {EventId(given): EventId(stored) for given, stored, _ in found}
+
+
+async def _note_seen(st: Statements, sources: Mapping[EventId, str], now: datetime) -> None:
+    """Store and note the source of each receipt that had none.
+
+    The trigger `seen` changes no state, so no snapshot is read.
+    """
+    by_source: dict[str, list[EventId]] = {}
+    for event_id, source_id in sorted(sources.items()):
+        by_source.setdefault(source_id, []).append(event_id)
+    await lock_receipts(st, sorted(sources), skips_locked=False)
+    sql = _SET_SOURCE.format(among=among(st.dialect, "$2"))
+    for source_id, event_ids in sorted(by_source.items()):
+        first = [EventId(row[0]) for row in await st.fetch(sql, source_id, json.dumps(event_ids))]
+        await note_each(st, sorted(first), now, text=SEEN, source_id=source_id)
 
 
 def _identity(event: ExpectedReceipt | NewReceipt) -> tuple[ProjectId, str, str, str]:
@@ -171,7 +201,7 @@ def _identity(event: ExpectedReceipt | NewReceipt) -> tuple[ProjectId, str, str,
     )
 
 
-def _row(event_id: EventId, event: ExpectedReceipt, now: datetime) -> dict[str, object]:
+def _row(event_id: EventId, event: ExpectedReceipt, now: datetime) -> _GivenRow:
     values = {name: getattr(event, name) for name in _TEXTS if name != "event_id"}
     return values | {
         "event_id": event_id,
@@ -199,6 +229,9 @@ def _risk(new: NewReceipt) -> tuple[int | None, str | None, str | None]:
     return (new.amount, new.currency, new.customer_reference)
 
 
-async def _fetch(st: Statements, sql: str, *values: str | int) -> Sequence[Sequence[str]]:
-    given, columns = _GIVEN[st.dialect], _COLUMNS[st.dialect]
-    return await st.fetch(sql.format(given=given, columns=columns), *values)
+async def _fetch(
+    st: Statements, sql: str, given: Iterable[_GivenRow], *values: int
+) -> Sequence[Sequence[str]]:
+    of, columns, probe = _GIVEN[st.dialect], _COLUMNS[st.dialect], _PROBE[st.dialect]
+    statement = sql.format(given=of, columns=columns, probe=probe)
+    return await st.fetch(statement, json.dumps(list(given)), *values)

@@ -25,7 +25,7 @@ from domain.ids import EventId
 from domain.incidents import TimelineKind
 from domain.outage import Outage
 from domain.values.timestamps import from_unix_ms, to_iso, to_unix_ms
-from store.db.sql import Statements
+from store.db.sql import Statements, among
 from store.receipts.pending_credit import pending_outages
 from store.schema.tables import RECEIPT_IS_UNDECIDED, RECEIPT_IS_UNENDED
 
@@ -42,11 +42,6 @@ _RECEIPT_GETS_CREDIT = (
 _REPAIR_GETS_CREDIT = (
     "state = 'awaiting_result' AND credited_outage < $1 AND result_deadline_at > $2"
 )
-_OF_EVENT = {
-    "sqlite": "event_id IN (SELECT value FROM json_each({ids}))",
-    # An array that is built once: the planner uses the index, whatever it assumes about its length.
-    "postgresql": "event_id = ANY(ARRAY(SELECT json_array_elements_text(CAST({ids} AS json))))",
-}
 _CREDIT_RECEIPTS = f"""
 UPDATE receipts SET credited_outage = $1, deadline_at = deadline_at + CAST($4 AS BIGINT)
 - CASE WHEN accepted_at > $2 THEN accepted_at ELSE $2 END
@@ -255,4 +250,4 @@ async def _save_walk(st: Statements, walk: _Walk) -> None:
 
 
 def _of_event(st: Statements, ids: str) -> str:
-    return _OF_EVENT[st.dialect].format(ids=ids)
+    return f"event_id {among(st.dialect, ids)}"

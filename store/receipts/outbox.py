@@ -29,7 +29,7 @@ from domain.ids import EventId
 from domain.receipts import Receipt
 from domain.temporal.outbox import URGENT_KINDS, OutboxKind
 from domain.values.timestamps import to_unix_ms
-from store.db.sql import Statements
+from store.db.sql import Statements, each
 from store.receipts.outbox_heads import (
     DueWalk,
     Head,
@@ -50,10 +50,6 @@ UNREADABLE_FOR = timedelta(minutes=10)
 # A receipt's rows are sent in order: a requested restart waits at most one lease for older rows.
 RESTART_WITHIN = timedelta(seconds=10)
 log = structlog.get_logger(__name__)
-_EACH = {
-    "sqlite": "json_each($1) AS given",
-    "postgresql": "json_array_elements_text(CAST($1 AS json)) AS given(value)",
-}
 _OTHERS = OUTBOX.alias("others")
 _UNCLAIMED = (
     "SELECT id FROM outbox WHERE event_id = $1 AND (claimed_until IS NULL OR claimed_until <= $2)"
@@ -187,7 +183,7 @@ async def enqueue_signal(
 
 async def enqueue_starts(st: Statements, event_ids: Sequence[EventId], now: datetime) -> None:
     """Insert the start of each workflow, in this order, in one statement."""
-    given = _EACH[st.dialect]
+    given = each(st.dialect, "$1")
     await st.fetch(
         "INSERT INTO outbox (event_id, kind, fields, created_at) "  # noqa: S608 - constants only
         f"SELECT given.value, '{OutboxKind.START.value}', '{{}}', CAST($2 AS BIGINT) FROM {given}",

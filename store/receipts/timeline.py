@@ -22,7 +22,7 @@ from domain.receipts import Receipt
 from domain.results import Result, ResultStatus
 from domain.values.timestamps import to_unix_ms
 from store.db.paging import read_cursor, write_cursor
-from store.db.sql import Statements
+from store.db.sql import Statements, each
 from store.schema.mappers import attempt_from, result_from, timeline_entry_from
 from store.schema.tables import ATTEMPTS, RESULTS, TIMELINE
 
@@ -48,6 +48,9 @@ _RANK: Mapping[str, int] = {
     TimelineKind.FLAGGED: 13,
 }
 _RANK_OF_OTHERS = 12
+_NOTE_EACH = """
+INSERT INTO timeline (event_id, at, kind, fields)
+SELECT given.value, CAST($2 AS BIGINT), '{kind}', $3 FROM {given}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +178,19 @@ async def note(
 ) -> None:
     """Add a `noted` entry to the timeline."""
     await add_timeline(st, event_id, TimelineKind.NOTED, now, text=text, **ids)
+
+
+async def note_each(
+    st: Statements, event_ids: Sequence[EventId], now: datetime, *, text: str, **ids: object
+) -> None:
+    """Add the same `noted` entry to the timelines of these receipts, in one statement."""
+    if event_ids:
+        await st.fetch(
+            _NOTE_EACH.format(given=each(st.dialect, "$1"), kind=TimelineKind.NOTED.value),
+            json.dumps(event_ids),
+            to_unix_ms(now),
+            json.dumps({"text": text, **ids}, separators=(",", ":")),
+        )
 
 
 async def _results(

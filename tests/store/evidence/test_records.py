@@ -16,7 +16,7 @@ from store.evidence import records
 from store.evidence.records import ROWS_AT_ONCE
 from store.receipts.queries import read_event_row
 from store.schema.tables import ALERTS
-from tests.store.receipts.test_list_plans import noted, plan_of
+from tests.store.explained import noted, plan_of
 from tests.support.given import Story
 
 T = TypeVar("T")

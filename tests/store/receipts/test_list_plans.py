@@ -4,14 +4,8 @@ One step may: the scan of a search for a frequent text, which reads the rest of 
 order of their index. Its plan is read too.
 """
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import pytest
-from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import text
 
 from bench.fill_lists import YEAR_MS, Filled, fill_lists
 from bench.lists import lists, read_sample
@@ -34,69 +28,11 @@ from store.receipts.lists.ranges import (
 )
 from store.receipts.lists.search import Search, SearchSteps, search
 from store.receipts.lists.search_index import Progress, index_batch, projects_behind
+from tests.store.explained import faults_of, noted, plan_of, rows_read
 
 RECEIPTS = 20_000
-# Rows of these grow with the receipts. `t`, `r`, `u` and `s` are their names in the statements.
-LARGE = "receipts|incidents|repairs|search_texts|audit_log|t|r|u|s"
-# A table read without an index; a table read to its end through one; an index made for one query.
-SQLITE_SCANS = re.compile(rf"SCAN ({LARGE})\b|AUTOMATIC.* INDEX")
-POSTGRESQL_SCANS = re.compile(rf"Seq Scan on ({LARGE})\b")
-# The statements that sort what a reference or the trigram index found, and a batch to be indexed.
-SORT_FEW = re.compile("WITH found AS|INSERT INTO search_texts")
-MOST_ROWS = 6_000
 # Their statements are those of the other readers, with other values.
 READ_AS_OTHERS = ("a small project", "a member's ten")
-
-Statement = tuple[str, Any]  # Any: the values, as the driver has them
-
-
-@contextmanager
-def noted(session: AsyncSession) -> Iterator[list[Statement]]:
-    """The statements of the block."""
-    seen: list[Statement] = []
-    bind = session.get_bind()
-
-    def note(_: object, __: object, statement: str, values: Any, ___: object, ____: object) -> None:
-        seen.append((statement, values))
-
-    event.listen(bind, "before_cursor_execute", note)
-    try:
-        yield seen
-    finally:
-        event.remove(bind, "before_cursor_execute", note)
-
-
-async def plan_of(session: AsyncSession, statement: str, values: Any) -> list[str]:
-    """The lines of the plan; on PostgreSQL with the rows that were read."""
-    is_sqlite = session.get_bind().dialect.name == "sqlite"
-    explain = "EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN (ANALYZE, TIMING OFF) "
-    connection = await session.connection()
-    rows = await connection.exec_driver_sql(explain + statement, values)
-    return [str(row[-1]) for row in rows]
-
-
-def faults_of(plan: list[str], statement: str, most_rows: float = MOST_ROWS) -> list[str]:
-    """The lines of a plan that read a table to its end, or sort more than a page."""
-    faults = [line for line in plan if SQLITE_SCANS.search(line) or POSTGRESQL_SCANS.search(line)]
-    if not SORT_FEW.search(statement):
-        faults += [line for line in plan if "TEMP B-TREE FOR ORDER BY" in line]
-    return faults + [line for line, rows in rows_read(plan) if rows > most_rows]
-
-
-def rows_read(plan: list[str]) -> Iterator[tuple[str, float]]:
-    """The lines of a PostgreSQL plan that count rows, with the rows of all loops.
-
-    PostgreSQL prints the average of a loop. The lines after that of a node are about the node.
-    """
-    loops = 1
-    for line in plan:
-        if found := re.search(r"actual rows=([\d.]+) loops=(\d+)", line):
-            loops = int(found[2])
-            yield line, float(found[1]) * loops
-        elif "never executed" in line:
-            loops = 0
-        elif removed := re.search(r"Rows Removed by .*(?:Filter|Recheck): (\d+)", line):
-            yield line, int(removed[1]) * loops
 
 
 async def faults_of_lists(database: Database, filled: Filled) -> dict[str, list[str]]:

@@ -4,10 +4,9 @@ what one project has by the thousand costs the others nothing.
 """
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, ProjectId
@@ -17,6 +16,7 @@ from store.receipts.reconcile.overdue import (
     overdue_receipts,
     overdue_receipts_by_project,
 )
+from tests.store.explained import noted, plan_of
 from tests.support.given import START, Story
 
 # As many receipts of as many projects as asked for, each a millisecond after the one before; their
@@ -33,7 +33,13 @@ SELECT 'evt_' || :name || i, :name || CASE WHEN :projects = 1 THEN 0 ELSE i % :p
 
 
 async def pile_up(
-    database: Database, name: str, count: int, *, projects: int = 1, first: int = 0
+    database: Database,
+    name: str,
+    count: int,
+    *,
+    projects: int = 1,
+    first: int = 0,
+    is_analyzed: bool = True,
 ) -> None:
     """Overdue receipts of the projects NAME0, NAME1, …; the first deadline at `first`, in
     milliseconds.
@@ -41,7 +47,7 @@ async def pile_up(
     values = {"name": name, "count": count, "projects": projects, "first": first, "livemode": False}
     async with database.transaction() as session:
         await session.execute(text(_MANY), values)
-    if database.dialect == "postgresql":
+    if is_analyzed and database.dialect == "postgresql":
         async with database.transaction() as session:
             await session.execute(text("ANALYZE receipts"))
 
@@ -123,7 +129,7 @@ async def test_overdue_receipts_are_read_from_the_index_of_each_project(
     await pile_up(database, "c", 1_000, first=10**6)
 
     async with database.reading() as session:
-        plan = await plan_of(session, asked)
+        plan = await plan_of_overdue(session, asked)
 
     assert "receipts_overdue" in plan
     assert "Seq Scan on receipts" not in plan
@@ -133,16 +139,9 @@ async def test_overdue_receipts_are_read_from_the_index_of_each_project(
     assert "receipts_by_state" not in plan
 
 
-async def plan_of(session: AsyncSession, asked: str) -> str:
+async def plan_of_overdue(session: AsyncSession, asked: str) -> str:
     """The query plan of the statement that the function executes."""
-    bind = session.get_bind()
-    seen: list[tuple[str, Any]] = []  # Any: the values, as the driver has them
-
-    def note(_: object, __: object, statement: str, values: Any, ___: object, ____: object) -> None:
-        seen.append((statement, values))
-
-    event.listen(bind, "before_cursor_execute", note)
-    try:
+    with noted(session) as statements:
         if asked == "each":
             await overdue_receipts_by_project(
                 session, START, after=None, projects=2_000, of_each=20
@@ -151,8 +150,4 @@ async def plan_of(session: AsyncSession, asked: str) -> str:
             await overdue_receipts(
                 session, START, after=None, limit=100, project_id=ProjectId("c0")
             )
-    finally:
-        event.remove(bind, "before_cursor_execute", note)
-    explain = "EXPLAIN QUERY PLAN " if bind.dialect.name == "sqlite" else "EXPLAIN "
-    rows = await (await session.connection()).exec_driver_sql(explain + seen[-1][0], seen[-1][1])
-    return "\n".join(str(row[-1]) for row in rows)
+    return "\n".join(await plan_of(session, *statements[-1]))

@@ -9,7 +9,7 @@ from bench.fill_lists import Filled, fill_lists
 from domain.ids import ProjectId
 from store.db.database import Database
 from store.receipts.queries import ListFilters, list_events, list_incidents
-from tests.store.receipts.test_list_plans import faults_of, noted, plan_of
+from tests.store.explained import faults_of, noted, plan_of
 from tests.store.receipts.test_list_search import all_pages, every_match
 
 RECEIPTS = 20_000
