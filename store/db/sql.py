@@ -105,3 +105,11 @@ def each(dialect: Dialect, texts: str) -> str:
     if dialect == "sqlite":
         return f"json_each({texts}) AS given"
     return f"json_array_elements_text(CAST({texts} AS json)) AS given(value)"
+
+
+def lock_free_rows(dialect: Dialect) -> str:
+    """The end of a SELECT that locks its rows and leaves out those that others have locked.
+
+    SQLite has no row locks: the transaction is the only writer.
+    """
+    return " FOR UPDATE SKIP LOCKED" if dialect == "postgresql" else ""

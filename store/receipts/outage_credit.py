@@ -25,7 +25,7 @@ from domain.ids import EventId
 from domain.incidents import TimelineKind
 from domain.outage import Outage
 from domain.values.timestamps import from_unix_ms, to_iso, to_unix_ms
-from store.db.sql import Statements, among
+from store.db.sql import Statements, among, lock_free_rows
 from store.receipts.pending_credit import pending_outages
 from store.schema.tables import RECEIPT_IS_UNDECIDED, RECEIPT_IS_UNENDED
 
@@ -141,8 +141,7 @@ async def credit_locked(st: Statements, event_id: EventId) -> int:
 
 async def _lock_oldest_walk(st: Statements) -> _Walk | None:
     """Lock the oldest pending outage; None if there is none, or another worker has locked it."""
-    lock = " FOR UPDATE SKIP LOCKED" if st.dialect == "postgresql" else ""
-    found = await st.fetch(_OLDEST_PENDING + lock)
+    found = await st.fetch(_OLDEST_PENDING + lock_free_rows(st.dialect))
     if not found:
         return None
     *outage_values, cursor, has_skipped = found[0]
@@ -179,11 +178,9 @@ async def _lock_without_waiting(st: Statements, event_ids: list[EventId]) -> lis
     """
     if not event_ids or st.dialect == "sqlite":
         return event_ids
-    of_event = _of_event(st, "$1")
-    locked = (
-        f"SELECT event_id FROM receipts WHERE {of_event} ORDER BY event_id FOR UPDATE SKIP LOCKED"  # noqa: S608
-    )
-    return [EventId(event_id) for (event_id,) in await st.fetch(locked, json.dumps(event_ids))]
+    given = f"SELECT event_id FROM receipts WHERE {_of_event(st, '$1')} ORDER BY event_id"  # noqa: S608 - of constants alone
+    locked = await st.fetch(given + lock_free_rows(st.dialect), json.dumps(event_ids))
+    return [EventId(event_id) for (event_id,) in locked]
 
 
 async def _move_deadlines(st: Statements, outage: Outage, event_ids: list[EventId]) -> int:

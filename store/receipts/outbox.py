@@ -29,7 +29,7 @@ from domain.ids import EventId
 from domain.receipts import Receipt
 from domain.temporal.outbox import URGENT_KINDS, OutboxKind
 from domain.values.timestamps import to_unix_ms
-from store.db.sql import Statements, each
+from store.db.sql import Statements, each, lock_free_rows
 from store.receipts.outbox_heads import (
     DueWalk,
     Head,
@@ -164,8 +164,8 @@ async def has_unclaimed(st: Statements, event_id: EventId, now: datetime) -> boo
     The row is locked, so that it is claimed after this commit or not counted. A row that is locked
     already is being claimed.
     """
-    locked = " FOR UPDATE SKIP LOCKED" if st.dialect == "postgresql" else ""
-    return bool(await st.fetch(_UNCLAIMED + locked, event_id, to_unix_ms(now)))
+    locked = _UNCLAIMED + lock_free_rows(st.dialect)
+    return bool(await st.fetch(locked, event_id, to_unix_ms(now)))
 
 
 async def enqueue_signal(

@@ -15,7 +15,7 @@ from domain.receipts import Flag, ReceiptState
 from domain.results import LateResult
 from domain.values.enums import member_or_text
 from domain.values.timestamps import from_unix_ms
-from store.db.sql import Statements
+from store.db.sql import Statements, lock_free_rows
 from store.receipts.outage_credit import credit_locked
 
 _SELECT_SNAPSHOT = """
@@ -30,7 +30,7 @@ LEFT JOIN incidents i ON i.event_id = r.event_id
 LEFT JOIN repairs a ON a.incident_id = i.id AND a.state IN ('calling', 'awaiting_result')
 WHERE r.event_id = $1"""
 
-_LOCK = "SELECT event_id FROM receipts WHERE event_id = ANY($1) ORDER BY event_id FOR UPDATE"
+_IN_ORDER = "SELECT event_id FROM receipts WHERE event_id = ANY($1) ORDER BY event_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +154,10 @@ async def lock_receipts(
     SQLite has only one writer, so there is nothing to lock.
     """
     if st.dialect == "postgresql" and skips_locked:
-        locked = await st.fetch(f"{_LOCK} SKIP LOCKED", event_ids)
+        locked = await st.fetch(_IN_ORDER + lock_free_rows(st.dialect), event_ids)
         return set[str](event_ids) - {event_id for (event_id,) in locked}
     if st.dialect == "postgresql" and len(event_ids) > 1:
-        await st.fetch(_LOCK, event_ids)
+        await st.fetch(f"{_IN_ORDER} FOR UPDATE", event_ids)
     return set()
 
 
