@@ -14,7 +14,7 @@ from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolutio
 from domain.sources.source import is_source_id
 from domain.values.amounts import format_amount
 from domain.values.text import one_line
-from store.alerts.delivery import AlertDue, AlertFacts
+from store.alerts.delivery import AlertDue, AlertFacts, SourceAlertFacts, UnclaimedFacts
 
 SUMMARY_CHARACTERS = 200
 _REASONS: dict[str, str] = {
@@ -67,7 +67,6 @@ def write_message(alert: AlertDue, *, at: datetime, public_url: str) -> AlertMes
     if not isinstance(alert.facts, AlertFacts):
         return write_plain_message(alert, at=at, public_url=public_url)
     wording = _texts(alert.kind, alert.facts)
-    mode = "live" if alert.facts.receipt.livemode else "test"
     return compose_message(
         alert,
         wording,
@@ -75,7 +74,7 @@ def write_message(alert: AlertDue, *, at: datetime, public_url: str) -> AlertMes
         public_url=public_url,
         summary=_summary(alert.facts, wording),
         facts=_facts(alert, alert.facts),
-        project=f"{one_line(alert.facts.project_name)} ({mode})",
+        project=_project(alert.facts.project_name, alert.facts.receipt.livemode),
     )
 
 
@@ -100,7 +99,7 @@ def write_plain_message(alert: AlertDue, *, at: datetime, public_url: str) -> Al
         at=at,
         public_url=public_url,
         summary=f"{wording.title}: {alert.event_id}",
-        facts=tuple((name, value) for name, value in ids if value),
+        facts=_with_values(ids),
     )
 
 
@@ -131,6 +130,35 @@ def compose_message(
         color=wording.color,
         project=project,
         is_plain=not project,
+    )
+
+
+def compose_named_message(
+    alert: AlertDue,
+    about: SourceAlertFacts | UnclaimedFacts,
+    texts: tuple[str, str],
+    *,
+    name: str,
+    link_label: str,
+    lines: FactLines,
+    at: datetime,
+    public_url: str,
+) -> AlertMessage:
+    """The message about a source or a project, known by its `name`. `texts`: title and sentence.
+
+    It is green once it is over. Lines without a value are left out.
+    """
+    title, sentence = texts
+    color = "#15803d" if about.is_over else "#b91c1c"
+    summary = f"{_mark(about.livemode)}{title}: {name}"
+    return compose_message(
+        alert,
+        Wording(title, sentence, link_label=link_label, color=color),
+        at=at,
+        public_url=public_url,
+        summary=one_line(summary, longest=SUMMARY_CHARACTERS),
+        facts=_with_values(lines),
+        project=_project(about.project_name, about.livemode),
     )
 
 
@@ -210,14 +238,12 @@ def _cause(name: str) -> str:
 
 def _summary(facts: AlertFacts, wording: Wording) -> str:
     receipt = facts.receipt
-    mode = "" if receipt.livemode else "[test] "
     reason = _reason(facts.incident.reason).lower()
     summary = f"{wording.title}: {receipt.internal_reference} · {receipt.event_type} · {reason}"
-    return one_line(f"{mode}{summary}", longest=SUMMARY_CHARACTERS)
+    return one_line(f"{_mark(receipt.livemode)}{summary}", longest=SUMMARY_CHARACTERS)
 
 
 def _facts(alert: AlertDue, facts: AlertFacts) -> FactLines:
-    """The facts of the message, without those that have no value."""
     receipt, incident = facts.receipt, facts.incident
     lines = (
         ("Reference", receipt.internal_reference),
@@ -239,7 +265,19 @@ def _facts(alert: AlertDue, facts: AlertFacts) -> FactLines:
         ("Incident ID", incident.id),
         ("Repair ID", alert.replay_id or ""),
     )
+    return _with_values(lines)
+
+
+def _with_values(lines: FactLines) -> FactLines:
     return tuple((name, one_line(value)) for name, value in lines if value)
+
+
+def _mark(livemode: bool) -> str:
+    return "" if livemode else "[test] "
+
+
+def _project(name: str, livemode: bool) -> str:
+    return f"{one_line(name)} ({'live' if livemode else 'test'})"
 
 
 def _words(name: str) -> str:

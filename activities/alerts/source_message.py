@@ -7,7 +7,7 @@ A source has a problem, is silent, or could not list a span of time. Pure, as
 from datetime import datetime
 
 from activities.alerts.channels import AlertMessage, FactLines
-from activities.alerts.message import SUMMARY_CHARACTERS, Wording, compose_message, moment
+from activities.alerts.message import compose_named_message, moment
 from domain.incidents import AlertKind
 from domain.sources.source import Source, SourceKind, SourceProblem
 from domain.values.text import one_line
@@ -35,32 +35,23 @@ _WEBHOOK_PROBLEMS: dict[str, str] = {
     SourceProblem.BAD_ANSWER: "A delivery of a type that the source expects could not be read.",
 }
 _MISSED = "Events whose receipt never came are not found meanwhile."
-_RED, _GREEN = "#b91c1c", "#15803d"
 
 
 def write_source_message(
     alert: AlertDue, facts: SourceAlertFacts, *, at: datetime, public_url: str
 ) -> AlertMessage:
     """The message of an alert about a source, sent at `at`."""
-    wording = _wording(alert, facts)
-    mode = "live" if facts.livemode else "test"
-    marked = "" if facts.livemode else "[test] "
-    summary = f"{marked}{wording.title}: {facts.source.name}"
-    return compose_message(
+    source = facts.source
+    return compose_named_message(
         alert,
-        wording,
+        facts,
+        _texts(alert, facts),
+        name=source.name,
+        link_label="Open the source",
+        lines=_lines(source, facts),
         at=at,
         public_url=public_url,
-        summary=one_line(summary, longest=SUMMARY_CHARACTERS),
-        facts=_facts(facts),
-        project=f"{one_line(facts.project_name)} ({mode})",
     )
-
-
-def _wording(alert: AlertDue, facts: SourceAlertFacts) -> Wording:
-    title, sentence = _texts(alert, facts)
-    color = _GREEN if facts.is_over else _RED
-    return Wording(title, sentence, link_label="Open the source", color=color)
 
 
 def _texts(alert: AlertDue, facts: SourceAlertFacts) -> tuple[str, str]:
@@ -90,10 +81,9 @@ def _texts(alert: AlertDue, facts: SourceAlertFacts) -> tuple[str, str]:
     )
 
 
-def _facts(facts: SourceAlertFacts) -> FactLines:
-    """The facts of the message, without those that have no value."""
-    source, gap = facts.source, facts.gap
-    lines = (
+def _lines(source: Source, facts: SourceAlertFacts) -> FactLines:
+    gap = facts.gap
+    return (
         ("Source", source.name),
         ("Kind", _KINDS[source.kind]),
         ("Problem", source.problem_detail or ""),
@@ -105,7 +95,6 @@ def _facts(facts: SourceAlertFacts) -> FactLines:
         ("Account", _account(source)),
         ("Source ID", source.id),
     )
-    return tuple((name, one_line(value)) for name, value in lines if value)
 
 
 def _account(source: Source) -> str:

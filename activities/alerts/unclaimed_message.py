@@ -6,14 +6,13 @@ Pure, as `activities.alerts.message`. Called by `activities.alerts.delivery`.
 from datetime import datetime
 
 from activities.alerts.channels import AlertMessage, FactLines
-from activities.alerts.message import SUMMARY_CHARACTERS, Wording, compose_message, moment
+from activities.alerts.message import compose_named_message, moment
 from domain.incidents import AlertKind
 from domain.values.text import one_line
 from store.alerts.delivery import AlertDue, UnclaimedFacts
 from store.receipts.early_results.hold import HELD_FOR
 from store.receipts.early_results.unclaimed import COUNTED_AT_MOST, Unclaimed
 
-_RED, _GREEN = "#b91c1c", "#15803d"
 _ADVICE = (
     "No receipt has come for more than an hour, so no effect of these events is watched. Check that"
     " the app sends a receipt of each event before its result, with the same provider and event id."
@@ -25,25 +24,16 @@ def write_unclaimed_message(
     alert: AlertDue, facts: UnclaimedFacts, *, at: datetime, public_url: str
 ) -> AlertMessage:
     """The message of an alert about unclaimed results, sent at `at`."""
-    wording = _wording(alert, facts)
-    mode = "live" if facts.livemode else "test"
-    marked = "" if facts.livemode else "[test] "
-    summary = f"{marked}{wording.title}: {facts.project_name}"
-    return compose_message(
+    return compose_named_message(
         alert,
-        wording,
+        facts,
+        _texts(alert, facts),
+        name=facts.project_name,
+        link_label="Open the project",
+        lines=_lines(facts),
         at=at,
         public_url=public_url,
-        summary=one_line(summary, longest=SUMMARY_CHARACTERS),
-        facts=_facts(facts),
-        project=f"{one_line(facts.project_name)} ({mode})",
     )
-
-
-def _wording(alert: AlertDue, facts: UnclaimedFacts) -> Wording:
-    title, sentence = _texts(alert, facts)
-    color = _GREEN if facts.is_over else _RED
-    return Wording(title, sentence, link_label="Open the project", color=color)
 
 
 def _texts(alert: AlertDue, facts: UnclaimedFacts) -> tuple[str, str]:
@@ -65,10 +55,9 @@ def _texts(alert: AlertDue, facts: UnclaimedFacts) -> tuple[str, str]:
     return "Results without a receipt", f"{came} before the receipt. {_ADVICE}"
 
 
-def _facts(facts: UnclaimedFacts) -> FactLines:
-    """The facts of the message, without those that have no value."""
+def _lines(facts: UnclaimedFacts) -> FactLines:
     oldest_at = facts.unclaimed.oldest_at
-    lines = (
+    return (
         ("Results", _number(facts.unclaimed)),
         ("Oldest", "" if oldest_at is None else moment(oldest_at)),
         ("First deleted", "" if oldest_at is None else moment(oldest_at + HELD_FOR)),
@@ -76,7 +65,6 @@ def _facts(facts: UnclaimedFacts) -> FactLines:
         ("Not reached", facts.failing or ""),
         ("Project ID", facts.project_id),
     )
-    return tuple((name, one_line(value)) for name, value in lines if value)
 
 
 def _number(unclaimed: Unclaimed) -> str:
