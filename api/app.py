@@ -120,7 +120,7 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
         # Of its own: a flood of deliveries must not refuse the project's receipts.
         limit=RateLimit(rate=settings.rate_limit, burst=settings.rate_burst, clock=clock),
         store=parts.committer.hooks.accept,
-        note_heard=parts.committer.hooks.note_heard,
+        note_received=parts.committer.hooks.note_received,
         now=heartbeat.store_now,
     )
     app = Application(

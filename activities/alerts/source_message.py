@@ -77,7 +77,7 @@ def _texts(alert: AlertDue, facts: SourceAlertFacts) -> tuple[str, str]:
         return "Source failing", f"{problem} {_MISSED}"
     return (
         "Source silent",
-        f"The source has heard of no event for {source.silent_after_minutes} minutes. {_MISSED}",
+        f"The source has received no event for {source.silent_after_minutes} minutes. {_MISSED}",
     )
 
 

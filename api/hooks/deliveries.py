@@ -45,11 +45,11 @@ class Delivery:
 class ReadDelivery:
     """What a genuine delivery tells a source.
 
-    `is_heard`: its source heard of an event of its shop and mode, expected or not.
+    `is_received`: its source received an event of its shop and mode, expected or not.
     """
 
     sightings: tuple[Sighting, ...]
-    is_heard: bool
+    is_received: bool
 
 
 def headers_by_name(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -101,25 +101,25 @@ def read_delivery(source: Source, delivery: Delivery) -> ReadDelivery:
     json = read_json(delivery.body)
     if isinstance(json, dict) and _is_unexpected(source, json.get("type")):
         livemode = json.get("livemode")
-        is_heard = livemode in _modes(source) if isinstance(livemode, bool) else True
-        return ReadDelivery((), is_heard)
-    return _heard(source, parse_stripe_event(json, source))
+        is_received = livemode in _modes(source) if isinstance(livemode, bool) else True
+        return ReadDelivery((), is_received)
+    return _received(source, parse_stripe_event(json, source))
 
 
 def _read_shopify(source: Source, delivery: Delivery) -> ReadDelivery:
     if not is_of_shop(delivery.headers, source):
-        return ReadDelivery((), is_heard=False)
+        return ReadDelivery((), is_received=False)
     topic = delivery.headers.get(TOPIC_HEADER, "")
     if _is_unexpected(source, topic):
-        is_heard = not is_test_delivery(delivery.headers) or False in _modes(source)
-        return ReadDelivery((), is_heard)
+        is_received = not is_test_delivery(delivery.headers) or False in _modes(source)
+        return ReadDelivery((), is_received)
     json = read_json(delivery.body)
-    return _heard(source, parse_shopify_order(json, topic, delivery.headers, source))
+    return _received(source, parse_shopify_order(json, topic, delivery.headers, source))
 
 
-def _heard(source: Source, event: ProviderEvent) -> ReadDelivery:
-    is_heard = event.livemode in _modes(source)
-    return ReadDelivery(tuple(sightings_of(source, [event])), is_heard)
+def _received(source: Source, event: ProviderEvent) -> ReadDelivery:
+    is_received = event.livemode in _modes(source)
+    return ReadDelivery(tuple(sightings_of(source, [event])), is_received)
 
 
 def _is_unexpected(source: Source, event_type: object) -> bool:

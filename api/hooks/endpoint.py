@@ -72,7 +72,7 @@ class HookParts:
     health: HookHealth
     limit: RateLimit
     store: Callable[[HookDelivery], Awaitable[None]]
-    note_heard: Callable[[SourceId], None]
+    note_received: Callable[[SourceId], None]
     now: Callable[[], datetime]
 
 
@@ -163,8 +163,8 @@ class HookEndpoint:
         if read.sightings:
             await self._parts.store(HookDelivery(source.id, read.sightings))
             return HookOutcome.STORED
-        if read.is_heard:
-            self._parts.note_heard(source.id)
+        if read.is_received:
+            self._parts.note_received(source.id)
         return HookOutcome.IGNORED
 
 

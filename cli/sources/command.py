@@ -147,7 +147,7 @@ def resume(project: ProjectArgument, source_id: SourceArgument, as_json: JsonFla
 def check(project: ProjectArgument, source_id: SourceArgument, as_json: JsonFlag = False) -> None:
     """Ask the provider for one event with the source's key, and list now.
 
-    Exits 1 if it failed. Of a webhook: what it heard last.
+    Exits 1 if it failed. Of a webhook: what it received last.
     """
     from operations.responses.sources import SourceCheck
 

@@ -48,10 +48,10 @@ class SourceState(StrEnum):
     """What an operator sees of a source's health."""
 
     NEW = "new"
-    """It has heard and listed nothing yet."""
+    """It has received and listed nothing yet."""
     HEALTHY = "healthy"
     SILENT = "silent"
-    """It should have heard of an event, and did not."""
+    """It should have received an event, and did not."""
     FAILING = "failing"
     """Its newest listing, or its newest deliveries, failed: `problem` says why."""
     PAUSED = "paused"
@@ -117,7 +117,7 @@ class Source:
     `every_minutes` is None for a webhook. `silent_after_minutes` None: it is never silent.
     `shop_domain` is set for Shopify. `account` is the connected account whose events it lists
     (Stripe Connect); None: the key's own.
-    `last_event_at`: when it last heard of an event or listed one. `last_listed_at`: when its last
+    `last_event_at`: when it last received an event or listed one. `last_listed_at`: when its last
     listing ended well. `listed_until`: all events up to then are stored. `problem` and
     `problem_since`: since when it is failing, None if it is not. `resumed_at`: when its last pause,
     or the suspension of its project, ended; silence counts from then on.
@@ -156,8 +156,8 @@ class Source:
             return SourceState.FAILING
         if self.silent_since is not None:
             return SourceState.SILENT
-        heard = self.last_event_at or self.last_listed_at
-        return SourceState.NEW if heard is None else SourceState.HEALTHY
+        seen_at = self.last_event_at or self.last_listed_at
+        return SourceState.NEW if seen_at is None else SourceState.HEALTHY
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class SourceFields(Response):
     )
     created_at: At
     paused_at: At | None
-    last_event_at: At | None = Field(description="When it last heard of an event, or listed one.")
+    last_event_at: At | None = Field(description="When it last received an event, or listed one.")
     last_listed_at: At | None = Field(description="When its last listing ended well.")
     listed_until: At | None = Field(description="All events up to then are stored.")
     silent_since: At | None

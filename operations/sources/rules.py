@@ -226,7 +226,7 @@ def _interval_errors(
         message = f"A {kind} source lists nothing, so it has no interval."
         return [_not_allowed("/every_minutes", message)]
     if silent_after is not None and every is not None and silent_after < 2 * every:
-        message = "Must be at least twice every_minutes: between two listings it hears nothing."
+        message = "Must be at least twice every_minutes: between two listings it sees nothing."
         return [FieldError("/silent_after_minutes", "out_of_range", message)]
     return []
 

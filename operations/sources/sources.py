@@ -144,7 +144,7 @@ class SourceOperations:
     async def check_source(self, project_id: str, source_id: str, *, actor: Actor) -> CheckedSource:
         """Ask the provider of a listing whether the key works, and request a listing now.
 
-        Of a webhook: what it heard last. Raises: NotFound; RateLimited while four checks of the
+        Of a webhook: what it received last. Raises: NotFound; RateLimited while four checks of the
             project run.
         """
         async with self._database.reading(project_id) as session:
@@ -216,7 +216,7 @@ class SourceOperations:
         if secret is None:
             return Asked(ok=False, detail=UNREADABLE)
         if source.kind.is_webhook:
-            return _heard(source) if secret else Asked(ok=False, detail=UNSAVED)
+            return _received(source) if secret else Asked(ok=False, detail=UNSAVED)
         return await self._check.ask(source, secret, livemode=livemode)
 
     async def _record(
@@ -243,8 +243,8 @@ async def _read(session: AsyncSession, project_id: str, source_id: str) -> Sourc
     )
 
 
-def _heard(source: Source) -> Asked:
-    """What a webhook heard: nothing is asked of the provider."""
+def _received(source: Source) -> Asked:
+    """What a webhook received: nothing is asked of the provider."""
     if source.problem is not None:
         return Asked(False, "Deliveries come, and cannot be taken: see the source's problem.")
     if source.last_event_at is None:

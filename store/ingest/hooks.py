@@ -26,14 +26,14 @@ from domain.sources.events import Sighting
 from store.db.database import Clock
 from store.ingest.connection import IngestConnection, LockTimeout, is_store_failure, is_transient
 from store.ingest.in_flight import RETRY_AFTER_SECONDS
-from store.sources.sightings import record_heard, record_sightings_of
+from store.sources.sightings import record_received, record_sightings_of
 
 HOOK_QUEUE_LIMIT = 1_000
 # Each new event costs a few statements: about 10 ms of PostgreSQL for a whole batch.
 HOOK_BATCH_LIMIT = 32
 LOOP_TURNS = 3
-# A source that hears of what it does not expect is written at most so often.
-IGNORED_HEARD_EVERY = timedelta(seconds=10)
+# A source that receives what it does not expect is written at most so often.
+IGNORED_EVERY = timedelta(seconds=10)
 
 log = structlog.get_logger(__name__)
 
@@ -62,12 +62,12 @@ class HookQueue:
         self._connection, self._clock, self._on_work = connection, clock, on_work
         self._queue: deque[_Pending] = deque()
         self._failed: deque[_Pending] = deque()  # each is retried on its own
-        self._heard: set[SourceId] = set()
+        self._received: set[SourceId] = set()
         self._is_stopping = False
 
     def __bool__(self) -> bool:
         """Whether there is something to write."""
-        return bool(self._queue or self._failed or self._heard)
+        return bool(self._queue or self._failed or self._received)
 
     async def accept(self, delivery: HookDelivery) -> None:
         """Return once the delivery is on disk.
@@ -82,13 +82,13 @@ class HookQueue:
         # Shielded: if the provider disconnects, the delivery is still stored.
         await asyncio.shield(pending.stored)
 
-    def note_heard(self, source_id: SourceId) -> None:
-        """Record soon that the source heard of an event that it does not expect.
+    def note_received(self, source_id: SourceId) -> None:
+        """Record soon that the source received an event that it does not expect.
 
         Nobody waits for it: if it is lost, the next such event is recorded.
         """
-        if not self._is_stopping and len(self._heard) < HOOK_QUEUE_LIMIT:
-            self._heard.add(source_id)
+        if not self._is_stopping and len(self._received) < HOOK_QUEUE_LIMIT:
+            self._received.add(source_id)
             self._on_work()
 
     def stop(self) -> None:
@@ -96,11 +96,11 @@ class HookQueue:
         self._is_stopping = True
 
     async def write_some(self) -> None:
-        """Write one bounded transaction of deliveries, and one of what was heard."""
+        """Write one bounded transaction of deliveries, and one of what was received."""
         if batch := self._next_batch():
             await self._write(batch)
-        if self._heard:
-            await self._write_heard()
+        if self._received:
+            await self._write_received()
         # On SQLite nothing above lets the event loop run. A request needs some turns to come here.
         for _ in range(LOOP_TURNS if batch else 0):
             await asyncio.sleep(0)
@@ -137,10 +137,10 @@ class HookQueue:
         for pending in batch:
             pending.stored.set_exception(error)
 
-    async def _write_heard(self) -> None:
-        heard, self._heard = self._heard, set()
+    async def _write_received(self) -> None:
+        received, self._received = self._received, set()
         try:
             async with self._connection.transaction(short_lock_timeout=True) as st:
-                await record_heard(st, heard, await self._clock.now(st), every=IGNORED_HEARD_EVERY)
+                await record_received(st, received, await self._clock.now(st), every=IGNORED_EVERY)
         except Exception as error:  # a process edge, as above
-            log.info("heard_not_recorded", error=type(error).__name__, sources=len(heard))
+            log.info("received_not_recorded", error=type(error).__name__, sources=len(received))

@@ -153,7 +153,7 @@ async def set_suspended(
 
 
 async def _resume_sources(session: AsyncSession, project_id: ProjectId, now: datetime) -> None:
-    """Record that the sources of a resumed project go on. They heard nothing meanwhile."""
+    """Record that the sources of a resumed project go on. They received nothing meanwhile."""
     kept = select(SOURCES.c.id).where(
         SOURCES.c.project_id == project_id, SOURCES.c.deleted_at.is_(None)
     )

@@ -51,7 +51,7 @@ class NotListed:
 class SilentPage:
     """Some sources of all projects, in the order of their ids.
 
-    `silent` are those that should have heard of an event and did not. `not_listed` are those whose
+    `silent` are those that should have received an event and did not. `not_listed` are those whose
     listing has stopped. `last` is the last one that was looked at; None when there are no more.
     """
 
@@ -122,7 +122,7 @@ async def silent_sources(
 
 
 async def record_silence(session: AsyncSession, source: Source, now: datetime) -> None:
-    """Record that the source is silent, unless it has heard of an event meanwhile."""
+    """Record that the source is silent, unless it has received an event meanwhile."""
     is_it = (
         SOURCES.c.id == source.id,
         SOURCES.c.silent_since.is_(None),
@@ -217,7 +217,7 @@ def _stopped_since(row: Row[Any], now: datetime) -> datetime | None:
 def _has_become_silent(source: Source, now: datetime) -> bool:
     if source.silent_after_minutes is None or source.silent_since is not None:
         return False
-    heard_at = max(
+    received_at = max(
         at for at in (source.created_at, source.last_event_at, source.resumed_at) if at is not None
     )
-    return now - heard_at >= timedelta(minutes=source.silent_after_minutes)
+    return now - received_at >= timedelta(minutes=source.silent_after_minutes)

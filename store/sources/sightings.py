@@ -20,7 +20,7 @@ from store.receipts.expected import expect_receipts
 
 LONGEST_ID = 255
 # The row of a source is written at most so often: its webhooks would wait for each other.
-HEARD_EVERY = timedelta(seconds=1)
+RECEIVED_EVERY = timedelta(seconds=1)
 _TEXTS = (
     *("source_id", "project_id", "event_id", "provider_event_id"),
     *("event_type", "effect_type", "currency"),
@@ -42,7 +42,7 @@ RETURNING source_id"""  # noqa: S608 - constants only
 # The lock lets the row be written, and makes the removal of the source wait.
 _LOCK = "SELECT every_minutes FROM sources WHERE id = $1 AND deleted_at IS NULL"
 _LOCK_SOURCE = {"sqlite": _LOCK, "postgresql": f"{_LOCK} FOR KEY SHARE"}
-_HEARD = """
+_RECEIVED = """
 UPDATE sources SET last_event_at = $2, silent_since = NULL,
   alerted_at = CASE WHEN problem IS NULL THEN NULL ELSE alerted_at END
 WHERE id = $1 AND (last_event_at IS NULL OR last_event_at <= $3 OR silent_since IS NOT NULL)"""
@@ -63,7 +63,7 @@ async def record_sightings(
 ) -> Recorded:
     """Record what one source saw. A source that was removed meanwhile records nothing.
 
-    Without sightings nothing happens: see `record_heard`.
+    Without sightings nothing happens: see `record_received`.
     """
     return await record_sightings_of(st, {source.id: sightings}, now)
 
@@ -87,26 +87,26 @@ async def record_sightings_of(
     ]
     inserted = _INSERT.format(given=_GIVEN[st.dialect])
     new = await st.fetch(inserted, json.dumps(rows)) if rows else []
-    # A listing shows the events of the last hour again: only those that are new are heard of.
+    # A listing shows the events of the last hour again: only new ones count.
     with_news = {SourceId(row[0]) for row in new}
-    heard = [one for one, is_listed in locked.items() if one in with_news or not is_listed]
-    await record_heard(st, heard, now)
+    received = [one for one, is_listed in locked.items() if one in with_news or not is_listed]
+    await record_received(st, received, now)
     return Recorded(new=len(new))
 
 
-async def record_heard(
+async def record_received(
     st: Statements,
     source_ids: Collection[SourceId],
     now: datetime,
     *,
-    every: timedelta = HEARD_EVERY,
+    every: timedelta = RECEIVED_EVERY,
 ) -> None:
-    """Record that the sources heard of an event, expected or not: they are not silent.
+    """Record that the sources received an event, expected or not: they are not silent.
 
     The row is written only if the last time is at least `every` ago, or the source was silent.
     """
     for source_id in sorted(source_ids):
-        await st.fetch(_HEARD, source_id, to_unix_ms(now), to_unix_ms(now - every))
+        await st.fetch(_RECEIVED, source_id, to_unix_ms(now), to_unix_ms(now - every))
 
 
 async def _lock_sources(st: Statements, source_ids: Collection[SourceId]) -> dict[SourceId, bool]:

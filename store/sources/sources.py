@@ -232,7 +232,7 @@ def _changed_values(before: Row[Any], changes: SourceChanges, now: datetime) -> 
 
 
 def _paused_values(before: Row[Any], changes: SourceChanges, now: datetime) -> dict[str, Any]:
-    """A source that goes on is not silent yet: it heard nothing because it was paused."""
+    """A source that goes on is not silent yet: it received nothing because it was paused."""
     match changes.is_paused:
         case True if before.paused_at is None:
             return {"paused_at": now}

@@ -71,7 +71,7 @@ def test_every_option_of_a_listing_is_taken(sqlite_makegood: Makegood) -> None:
     assert (shopify["shop_domain"], shopify["identity"]) == ("a.myshopify.com", "event_id")
 
 
-def test_check_of_a_webhook_that_heard_nothing_exits_1(sqlite_makegood: Makegood) -> None:
+def test_check_of_a_webhook_that_received_nothing_exits_1(sqlite_makegood: Makegood) -> None:
     shop(sqlite_makegood)
     source_id = add(sqlite_makegood, *EXPECT).json["id"]
 

@@ -72,7 +72,7 @@ async def check_source(
 ) -> SourceCheck:
     """Ask the provider for one event with the source's key, and list now. Scope `admin`.
 
-    A webhook asks nothing: the response has what it heard last.
+    A webhook asks nothing: the response has what it received last.
     """
     actor = actor_of(request, caller.key.id)
     return SourceCheck.of(

@@ -100,7 +100,7 @@ async def test_thin_event_is_matched_by_its_exact_type(
 
 
 @pytest.mark.parametrize(
-    ("changes", "is_heard"),
+    ("changes", "is_received"),
     [
         ({"type": "invoice.created"}, True),
         ({"created": 1_500_000_000}, True),
@@ -109,17 +109,17 @@ async def test_thin_event_is_matched_by_its_exact_type(
     ids=["type that nobody expects", "older than the source", "other mode"],
 )
 async def test_what_nobody_expects_makes_nothing(
-    stripe: Provider, database: Database, changes: dict[str, object], is_heard: bool
+    stripe: Provider, database: Database, changes: dict[str, object], is_received: bool
 ) -> None:
     answer = await stripe.deliver(snapshot(**changes))
 
-    async def was_heard() -> bool:
+    async def was_received() -> bool:
         return (await reread(database, stripe.source)).last_event_at is not None
 
     assert (answer.status_code, answer.json()) == (200, RECEIVED)
-    if is_heard:
-        await wait_until_async(was_heard, what="the source heard of it")
-    assert await was_heard() is is_heard
+    if is_received:
+        await wait_until_async(was_received, what="the source received it")
+    assert await was_received() is is_received
     assert await receipts(database) == await seen(database) == []
 
 

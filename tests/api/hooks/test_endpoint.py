@@ -294,7 +294,7 @@ async def test_genuine_body_that_is_no_event_is_a_problem_of_the_source(
 
 
 @pytest.mark.parametrize("body", [b"{}", b"<order/>", b"", b'{"inventory_item_id": 1}'])
-async def test_topic_that_nobody_expects_is_heard_whatever_its_form(
+async def test_topic_that_nobody_expects_is_received_whatever_its_form(
     shopify: Provider, database: Database, body: bytes
 ) -> None:
     headers = [
@@ -304,24 +304,24 @@ async def test_topic_that_nobody_expects_is_heard_whatever_its_form(
     ]
     answer = await shopify.send(body, *headers)
 
-    async def was_heard() -> bool:
+    async def was_received() -> bool:
         return (await reread(database, shopify.source)).last_event_at is not None
 
     assert (answer.status_code, answer.json()) == (200, RECEIVED)
-    await wait_until_async(was_heard, what="the source heard of it")
+    await wait_until_async(was_received, what="the source received it")
     assert (await reread(database, shopify.source)).problem is None
     assert await receipts(database) == []
 
 
-async def test_type_that_nobody_expects_is_heard_without_an_instant(
+async def test_type_that_nobody_expects_is_received_without_an_instant(
     stripe: Provider, database: Database
 ) -> None:
     await stripe.deliver({"type": "v2.of.another.form", "livemode": False})
 
-    async def was_heard() -> bool:
+    async def was_received() -> bool:
         return (await reread(database, stripe.source)).last_event_at is not None
 
-    await wait_until_async(was_heard, what="the source heard of it")
+    await wait_until_async(was_received, what="the source received it")
     assert (await reread(database, stripe.source)).problem is None
 
 

@@ -148,9 +148,9 @@ async def test_secret_that_cannot_be_decrypted_is_said_so(
             "Deliveries come, and cannot be taken",
         ),
     ],
-    ids=["new", "heard", "failing"],
+    ids=["new", "received", "failing"],
 )
-async def test_webhook_says_what_it_heard_last(
+async def test_webhook_says_what_it_received_last(
     database: Database,
     sealer: Sealer,
     project: CreatedProject,

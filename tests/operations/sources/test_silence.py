@@ -1,4 +1,4 @@
-"""How soon a source may be called silent: a listing hears nothing between two of its times."""
+"""How soon a source may be called silent: a listing sees nothing between two of its times."""
 
 import pytest
 

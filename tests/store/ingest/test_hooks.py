@@ -176,27 +176,27 @@ async def test_event_whose_receipt_is_locked_fails_alone(
     assert await count(database, "source_events") == 6
 
 
-async def test_what_is_heard_is_written_soon_and_seldom(
+async def test_what_is_received_is_written_soon_and_seldom(
     database: Database, project: CreatedProject, source: Source
 ) -> None:
-    async def heard_at() -> object:
+    async def received_at() -> object:
         async with database.reading() as session:
             return (await read_source(session, source.project_id, source.id)).last_event_at
 
     async with counting(database, project) as (desk, connection):
         for _ in range(50):
-            desk.committer.hooks.note_heard(source.id)
-        first = await wait_until_async(heard_at, what="it was written")
+            desk.committer.hooks.note_received(source.id)
+        first = await wait_until_async(received_at, what="it was written")
         commits = connection.commits
         database.clock.skew += timedelta(seconds=9)
-        desk.committer.hooks.note_heard(source.id)
+        desk.committer.hooks.note_received(source.id)
         await desk.committer.hooks.accept(HookDelivery(SourceId("src_none"), ()))
-        again = await heard_at()
+        again = await received_at()
         database.clock.skew += timedelta(seconds=2)
-        desk.committer.hooks.note_heard(source.id)
+        desk.committer.hooks.note_received(source.id)
 
         async def is_later() -> bool:
-            return await heard_at() != first
+            return await received_at() != first
 
         await wait_until_async(is_later, what="it was written again")
 

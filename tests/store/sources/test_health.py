@@ -31,7 +31,7 @@ from store.sources.schedules import (
     sources_to_schedule,
     sources_without_schedule,
 )
-from store.sources.sightings import record_heard
+from store.sources.sightings import record_received
 from store.sources.sources import change_source, read_source, remove_source, request_check
 from tests.support.given import START
 from tests.support.sources import stored_source
@@ -136,7 +136,9 @@ async def test_detail_may_be_any_text(database: Database, source: Source, detail
     assert stored.isprintable()
 
 
-async def test_source_that_hears_nothing_is_silent_once(database: Database, source: Source) -> None:
+async def test_source_that_receives_nothing_is_silent_once(
+    database: Database, source: Source
+) -> None:
     assert await find_silent(database, SILENT_AT - MINUTE) == []
     (silent,) = await find_silent(database, SILENT_AT)
     async with database.transaction() as session:
@@ -151,14 +153,14 @@ async def test_source_that_hears_nothing_is_silent_once(database: Database, sour
 async def test_event_ends_the_silence_and_the_next_one_alerts_again(
     database: Database, source: Source
 ) -> None:
-    heard_at = SILENT_AT + MINUTE
-    for silent_at in (SILENT_AT, heard_at + 90 * MINUTE):
+    received_at = SILENT_AT + MINUTE
+    for silent_at in (SILENT_AT, received_at + 90 * MINUTE):
         (silent,) = await find_silent(database, silent_at)
         async with database.transaction() as session:
             await record_silence(session, silent, silent_at)
         assert await alert_all(database, silent_at) == 1
         async with database.transaction() as session:
-            await record_heard(SessionStatements(session), [source.id], silent_at + MINUTE)
+            await record_received(SessionStatements(session), [source.id], silent_at + MINUTE)
 
     assert (await read(database, source)).state.value == "healthy"
     assert len(await alerts(database)) == 2
@@ -167,7 +169,7 @@ async def test_event_ends_the_silence_and_the_next_one_alerts_again(
 async def test_event_that_comes_meanwhile_is_no_silence(database: Database, source: Source) -> None:
     (silent,) = await find_silent(database, SILENT_AT)
     async with database.transaction() as session:
-        await record_heard(SessionStatements(session), [source.id], SILENT_AT)
+        await record_received(SessionStatements(session), [source.id], SILENT_AT)
     async with database.transaction() as session:
         await record_silence(session, silent, SILENT_AT)
 
@@ -238,9 +240,9 @@ async def test_silent_sources_are_looked_at_in_parts(
     after: SourceId | None = None
     for _ in range(3):
         async with database.reading() as session:
-            heard = await silent_sources(session, SILENT_AT, after=after, limit=2)
-        found += [silent.id for silent in heard.silent]
-        after = heard.last
+            batch = await silent_sources(session, SILENT_AT, after=after, limit=2)
+        found += [silent.id for silent in batch.silent]
+        after = batch.last
 
     assert after is None
     assert len(found) == len(set(found)) == 5

@@ -17,7 +17,7 @@ from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.schema.tables import RECEIPTS, SOURCE_EVENTS, SOURCES
-from store.sources.sightings import Recorded, record_heard, record_sightings, record_sightings_of
+from store.sources.sightings import Recorded, record_received, record_sightings, record_sightings_of
 from store.sources.sources import change_source, read_source, remove_source
 from tests.support.given import START, Story
 from tests.support.sources import EXPECTS_STRIPE, provider_event, stored_source
@@ -185,7 +185,7 @@ async def test_the_same_events_in_many_transactions_at_once_are_stored_once(
     assert len(await receipts(database)) == 20
 
 
-async def test_source_that_heard_of_an_event_is_not_silent(
+async def test_source_that_received_an_event_is_not_silent(
     database: Database, source: Source
 ) -> None:
     silence = {"silent_since": START, "alerted_at": START, "last_event_at": START}
@@ -199,7 +199,7 @@ async def test_source_that_heard_of_an_event_is_not_silent(
         assert (await session.execute(select(*columns))).one() == (None, None, START)
 
 
-async def test_event_that_is_listed_again_is_not_heard_again(
+async def test_event_that_is_listed_again_is_not_received_again(
     database: Database, sealer: Sealer, project: CreatedProject
 ) -> None:
     listed, called = [
@@ -234,22 +234,22 @@ async def test_alert_about_a_problem_is_not_forgotten_by_an_event(
 async def test_last_event_goes_forward_only_and_is_written_seldom(
     database: Database, source: Source
 ) -> None:
-    heard = []
+    last_events = []
     for seconds in (0, 9, 10, -60):
         async with database.transaction() as session:
-            await record_heard(
+            await record_received(
                 SessionStatements(session),
                 [source.id],
                 START + timedelta(seconds=seconds),
                 every=timedelta(seconds=10),
             )
-        heard.append((await reread(database, source)).last_event_at)
+        last_events.append((await reread(database, source)).last_event_at)
 
     then = START + timedelta(seconds=10)
-    assert heard == [START, START, then, then]
+    assert last_events == [START, START, then, then]
 
 
-async def test_nothing_seen_is_nothing_heard(database: Database, source: Source) -> None:
+async def test_nothing_seen_is_nothing_received(database: Database, source: Source) -> None:
     assert await see(database, source) == Recorded(new=0)
     assert (await reread(database, source)).last_event_at is None
 
