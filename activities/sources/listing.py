@@ -88,6 +88,7 @@ class SourceActivities:
                     secret=secret,
                     order=order,
                     now=now,
+                    pause_seconds=self._pace.pause_seconds,
                 )
                 return await run.run(seconds=self._pace.part_seconds)
         except SlotsExhausted as full:

@@ -1,12 +1,13 @@
 """One part of a listing: pages, one after the other, each stored before the next is asked for.
 
-Memory holds one page. A part ends after a minute, so that a source never holds a slot for long; the
-next part goes on after its last page. Running it twice stores nothing twice. Called by
+Memory holds one page. It is stored in a few short transactions, because receipts wait while one of
+them has SQLite's write lock. A part ends after a minute, so that a source never holds a slot for
+long; the next part goes on after its last page. Running it twice stores nothing twice. Called by
 `activities.sources.listing`.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -18,7 +19,7 @@ from activities.sources.page import ListingStopped, Page
 from activities.sources.provider_client import CursorUnknown, ProviderClient
 from activities.sources.shopify_pages import read_shopify_page
 from activities.sources.stripe_pages import read_stripe_page
-from domain.sources.events import sightings_of
+from domain.sources.events import Sighting, sightings_of
 from domain.sources.listing import MAXIMUM_PAGES, CircleDetector, Complaint, is_due_again
 from domain.sources.source import SourceKind, SourceProblem
 from domain.values.enums import member_or_text
@@ -30,16 +31,23 @@ from store.sources.listings import (
     abandon_listing,
     record_last_page,
     record_page,
+    record_some,
 )
 
 CIRCLE = "The provider's pages repeat, or do not end."
 CURSOR_REFUSED = "The provider refuses the cursor of its own page."
 
+# Of one transaction: some 5 ms of SQLite's write lock.
+EVENTS_AT_ONCE = 25
+
 log = structlog.get_logger(__name__)
 
 
 class PartRun:
-    """A part that is being listed. `now` is when it began, by the store's clock."""
+    """A part that is being listed. `now` is when it began, by the store's clock.
+
+    `pause_seconds` are between two transactions of one page.
+    """
 
     def __init__(
         self,
@@ -50,12 +58,14 @@ class PartRun:
         secret: str,
         order: ListSource,
         now: datetime,
+        pause_seconds: float,
     ) -> None:
         self._database = database
         self._client = client
         self._listing = listing
         self._secret = secret
         self._now = now
+        self._pause_seconds = pause_seconds
         self._complaint: str | None = order.complaint
         self._circle = CircleDetector(listing.span, order.circle)
         self._said_last = False
@@ -109,7 +119,9 @@ class PartRun:
 
     async def _store(self, page: Page, cursor: str) -> ListingPart | None:
         """Store the page with its cursor. A run that another one overtook ends here."""
-        sightings = sightings_of(self._listing.source, page.events)
+        sightings = await self._store_most(page)
+        if sightings is None:
+            return self._part(has_more=True)
         async with self._database.transaction() as session:
             self._now = await self._database.now(session)
             st = SessionStatements(session)
@@ -121,10 +133,30 @@ class PartRun:
         self._new += stored.recorded.new
         return None
 
+    async def _store_most(self, page: Page) -> Sequence[Sighting] | None:
+        """Store all events of the page but the last few, which it returns.
+
+        None: another run overtook this one.
+        """
+        left: Sequence[Sighting] = sightings_of(self._listing.source, page.events)
+        while len(left) > EVENTS_AT_ONCE:
+            some, left = left[:EVENTS_AT_ONCE], left[EVENTS_AT_ONCE:]
+            async with self._database.transaction() as session:
+                self._now = await self._database.now(session)
+                st = SessionStatements(session)
+                recorded = await record_some(st, self._listing, some, self._now)
+            if recorded is None:
+                return None
+            self._new += recorded.new
+            await asyncio.sleep(self._pause_seconds)
+        return left
+
     async def _end_span(self, page: Page) -> ListingPart:
         """Store the last page, and that the span is listed: the source works, or has a flaw."""
+        sightings = await self._store_most(page)
+        if sightings is None:
+            return self._part(has_more=True)
         listing = self._listing
-        sightings = sightings_of(listing.source, page.events)
         async with self._database.transaction() as session:
             self._now = await self._database.now(session)
             st = SessionStatements(session)

@@ -1,8 +1,9 @@
 """The progress of listings: the span under way, the page to go on from, and what was missed.
 
-A page is stored with its cursor in one transaction. A run that is killed goes on after its last
-stored page. Of two runs of one source, the one that stores first goes on and the other ends; so
-does a run whose source was changed meanwhile. `domain.sources.listing` decides the spans.
+The last events of a page are stored with its cursor, in one transaction. A run that is killed goes
+on after its last stored page, and knows what it stored of the next one. Of two runs of one source,
+the one that stores first goes on and the other ends; so does a run whose source was changed
+meanwhile. `domain.sources.listing` decides the spans.
 """
 
 from collections.abc import Sequence
@@ -26,8 +27,10 @@ from store.sources.health import insert_source_alerts
 from store.sources.sightings import Recorded, record_sightings
 from store.sources.sources import IS_SOURCE
 
-_SAME_RUN = """WHERE id = $1 AND version = $2 AND listing_from = $3 AND listing_until = $4
-  AND COALESCE(listing_cursor, '') = $5 AND deleted_at IS NULL RETURNING id"""
+_OF_RUN = """WHERE id = $1 AND version = $2 AND listing_from = $3 AND listing_until = $4
+  AND COALESCE(listing_cursor, '') = $5 AND deleted_at IS NULL"""
+_SAME_RUN = f"{_OF_RUN} RETURNING id"
+_IS_SAME_RUN = f"SELECT 1 FROM sources {_OF_RUN}"  # noqa: S608 - constants only
 _STORE_CURSOR = (
     f"UPDATE sources SET listing_cursor = $6, listing_pages = $7, page_at = $8 {_SAME_RUN}"  # noqa: S608 - constants only
 )
@@ -89,10 +92,22 @@ async def begin_listing(
     return Listing(source, row.version, span)
 
 
+async def record_some(
+    st: Statements, listing: Listing, sightings: Sequence[Sighting], now: datetime
+) -> Recorded | None:
+    """Record some events of a page, before the last of them are recorded with its cursor.
+
+    None as `record_page`.
+    """
+    if not await st.fetch(_IS_SAME_RUN, *_same_run(listing)):
+        return None
+    return await record_sightings(st, listing.source, sightings, now)
+
+
 async def record_page(
     st: Statements, listing: Listing, sightings: Sequence[Sighting], cursor: str, now: datetime
 ) -> PageStored | None:
-    """Record what a page shows, and where the next one begins.
+    """Record the last events that a page shows, and where the next one begins.
 
     None: another run has stored this page, or the source was changed: nothing is recorded.
     """
@@ -107,7 +122,7 @@ async def record_page(
 async def record_last_page(
     st: Statements, listing: Listing, sightings: Sequence[Sighting], now: datetime
 ) -> Recorded | None:
-    """Record what the last page of the span shows, and that the span is listed.
+    """Record the last events of the last page of the span, and that the span is listed.
 
     None as `record_page`.
     """

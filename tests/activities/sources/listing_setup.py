@@ -33,6 +33,7 @@ PACE = ListingPace(
     shopify_request_seconds=0.0,
     retry_seconds=(0.01, 0.02, 0.04),
     patience_seconds=2.0,
+    pause_seconds=0.001,
 )
 MOST_PARTS = 100
 

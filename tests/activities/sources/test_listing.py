@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from sqlalchemy import update
 
+from activities.sources.part import EVENTS_AT_ONCE
 from domain.sources.changes import SourceChanges
 from domain.sources.source import Source, SourceKind, SourceProblem
 from store.crypto.encryption import Sealer
@@ -114,6 +115,31 @@ async def test_killed_run_goes_on_after_its_last_stored_page(listings: Listings)
     await listings.run(source)
 
     assert listings.provider.asked[0].value("starting_after") == "evt_provider_000150"
+    assert await listings.seen(source) == ids
+
+
+async def test_page_is_stored_in_short_transactions_and_a_killed_run_repeats_it(
+    listings: Listings,
+) -> None:
+    source = await listings.source()
+    ids = add_events(listings.provider, 100)
+    listings.later(minutes=5)
+    listings.activities = listings.build(replace(PACE, pause_seconds=3_600.0))
+    run = asyncio.create_task(listings.part(source))
+
+    async def is_pausing() -> bool:
+        return len(await listings.seen(source)) == EVENTS_AT_ONCE
+
+    await wait_until_async(is_pausing, what="the first transaction of the page")
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    listings.provider.asked.clear()
+
+    listings.activities = listings.build()
+    part = await listings.run(source)
+
+    assert listings.provider.asked[0].value("starting_after") is None
+    assert part.new == 100 - EVENTS_AT_ONCE
     assert await listings.seen(source) == ids
 
 
