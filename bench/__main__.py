@@ -14,6 +14,7 @@ from tests.support.processes import ROOT, python
 PROGRAMS = (
     "ingest",
     "hooks",
+    "listings",
     "syncs",
     "dispatch",
     "lag",

@@ -12,6 +12,8 @@ import hmac
 import json
 import secrets
 import time
+from collections.abc import Iterator
+from itertools import count
 from urllib.parse import urlsplit
 
 from uvicorn.loops.auto import auto_loop_factory
@@ -52,6 +54,18 @@ def _signature(body: bytes, secret: str) -> str:
     return f"t={at},v1={digest.hex()}"
 
 
+async def _begin(turns: Iterator[float] | None) -> float:
+    """Wait for the next turn; returns since when the request takes time."""
+    now = time.perf_counter()
+    if turns is None:
+        return now
+    turn = next(turns)
+    if turn <= now:
+        return turn
+    await asyncio.sleep(turn - now)
+    return time.perf_counter()
+
+
 async def call(
     host: str,
     port: int,
@@ -60,18 +74,20 @@ async def call(
     secret: str | None,
     until: float,
     limit: int,
+    turns: Iterator[float] | None,
     took_ms: list[float],
     bad: list[int],
 ) -> None:
     """Send receipts one after another until the time or the request limit is reached.
 
-    With a `secret` they are a provider's deliveries, signed with it.
+    With a `secret` they are a provider's deliveries, signed with it. With `turns`, each is sent at
+    the next one. If every caller is busy then, the wait counts.
     """
     reader, writer = await asyncio.open_connection(host, port)
     head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\n"
     head += "Accept: application/json\r\nContent-Type: application/json\r\n"
     for _ in range(limit):
-        started = time.perf_counter()
+        started = await _begin(turns)
         if started >= until:
             break
         number = secrets.token_hex(12)
@@ -97,9 +113,16 @@ async def call(
 
 
 async def load(
-    url: str, *, key: str, secret: str | None, callers: int, seconds: float, limit: int
+    url: str,
+    *,
+    key: str,
+    secret: str | None,
+    callers: int,
+    seconds: float,
+    limit: int,
+    rate: float | None,
 ) -> dict[str, float]:
-    """Run one slice of load.
+    """Run one slice of load, at most `rate` requests a second; None: as many as are answered.
 
     `rate` is per second, the quantiles are in ms, `refused` counts other responses than 200 and
     202.
@@ -110,10 +133,11 @@ async def load(
     started = time.perf_counter()
     until = started + min(seconds, SECONDS_AT_MOST)
     each = max(1, limit // callers)
+    turns = None if rate is None else (started + n / rate for n in count())
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     await asyncio.gather(
         *(
-            call(host, port, parts.path, key, secret, until, each, took_ms, bad)
+            call(host, port, parts.path, key, secret, until, each, turns, took_ms, bad)
             for _ in range(callers)
         )
     )
@@ -137,6 +161,7 @@ def main() -> None:
     parser.add_argument("--callers", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--limit", type=int, default=1_000_000)
+    parser.add_argument("--rate", type=float, help="requests a second at most, of all callers")
     chosen = parser.parse_args()
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
         figures = runner.run(
@@ -147,6 +172,7 @@ def main() -> None:
                 callers=chosen.callers,
                 seconds=chosen.seconds,
                 limit=chosen.limit,
+                rate=chosen.rate,
             )
         )
     print(json.dumps(figures))

@@ -255,7 +255,7 @@ def build_worker(
     loops_database = dependencies.database.for_loops()
     return BuiltWorker(
         temporal=temporal,
-        listing=build_listing_worker(client, _source_activities(dependencies)),
+        listing=build_listing_worker(client, build_source_activities(dependencies)),
         schedules=SourceSchedules(
             loops_database, client, every_seconds=dependencies.reconcile_seconds
         ),
@@ -270,7 +270,8 @@ def build_worker(
     )
 
 
-def _source_activities(dependencies: WorkerDependencies) -> SourceActivities:
+def build_source_activities(dependencies: WorkerDependencies) -> SourceActivities:
+    """Build the activities that list sources, which need only the store."""
     urls, pace = dependencies.provider_urls, dependencies.listing_pace
     return SourceActivities(
         dependencies.database.for_loops(),
