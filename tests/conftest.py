@@ -6,7 +6,6 @@ that was migrated once a session.
 """
 
 import asyncio
-import functools
 import os
 import shutil
 import signal
@@ -17,7 +16,6 @@ from pathlib import Path
 import pytest
 import structlog
 import trustme
-from fastapi.dependencies import utils as dependencies
 from temporalio.testing import WorkflowEnvironment
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -27,6 +25,7 @@ from domain.projects import CreatedProject, Scope
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.migrate import migrate
+from tests.support.applications import share_analyses
 from tests.support.passwords import CHEAP, hash_passwords
 from tests.support.postgres import TEMPLATE, Postgres, running_postgres
 from tests.support.scheduling import INSTALLATIONS, TIMED, Groups, group_of
@@ -89,11 +88,10 @@ def _short_collections() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _cached_signatures() -> Iterator[None]:
+def _cheap_applications() -> Iterator[None]:
     """Applications are built for hundreds of tests, from the same functions."""
     with pytest.MonkeyPatch.context() as patch:
-        signature_of = functools.cache(dependencies.get_typed_signature)
-        patch.setattr(dependencies, "get_typed_signature", signature_of)
+        share_analyses(patch)
         yield
 
 
