@@ -30,6 +30,7 @@ from domain.users import Role
 from operations.responses.audit import json_lines
 from store.audit.log import AuditFilters
 from store.people import users
+from store.receipts.rows.names import read_names
 
 ROWS = 50
 BAD = (
@@ -142,7 +143,7 @@ class AuditPages:
             raise NotFound("There is no such project, or you are not one of its owners.")
 
     async def _names(self, viewer: Viewer, entries: Iterable[AuditEntry]) -> dict[str, str]:
-        """Email addresses by user id, because entries hold only ids.
+        """Email addresses by user id and labels by key id, because entries hold only ids.
 
         Administrators also get all other users.
         """
@@ -150,7 +151,8 @@ class AuditPages:
         async with self._console.parts.database.reading() as session:
             shown = await users.read_users(session, named)
             others = await users.list_users(session) if viewer.access.is_administrator else []
-        return {
+            keys = await read_names(session, {one for one in named if one.startswith("key_")})
+        return keys | {
             user.user_id: user.email or labels.short_id(user.user_id) for user in (*others, *shown)
         }
 
@@ -162,7 +164,7 @@ def _owns(viewer: Viewer, project_id: str) -> bool:
 def render_entry(
     entry: AuditEntry, names: Mapping[str, str], project_names: Mapping[str, str]
 ) -> AuditRow:
-    """Render one entry of the audit log. `names` are email addresses by user id."""
+    """Render one entry of the audit log. `names` are email addresses and labels by id."""
     kind, subject_id = entry.subject_type, entry.subject_id
     links: Mapping[str | None, str] = {
         SubjectType.PROJECT: f"/projects/{subject_id}",
