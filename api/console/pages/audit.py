@@ -147,7 +147,7 @@ class AuditPages:
 
         Administrators also get all other users.
         """
-        named = {one for entry in entries for one in (entry.actor, entry.subject_id) if one}
+        named = {one for entry in entries for one in _people_of(entry) if isinstance(one, str)}
         async with self._console.parts.database.reading() as session:
             shown = await users.read_users(session, named)
             others = await users.list_users(session) if viewer.access.is_administrator else []
@@ -187,7 +187,7 @@ def render_entry(
         else project_names.get(project_id, labels.short_id(project_id)),
         address=entry.address or "",
         facts=tuple(
-            (labels.humanize(name), _value(value))
+            (labels.humanize(name), _value(value, names))
             for name, value in read_details(entry.details).items()
             if value not in ([], None)
         ),
@@ -211,10 +211,17 @@ def _actor_name(actor: str, names: Mapping[str, str]) -> str:
     )
 
 
-def _value(value: object) -> str:
+def _people_of(entry: AuditEntry) -> tuple[object, ...]:
+    """The ids that may be of people or keys."""
+    return entry.actor, entry.subject_id, read_details(entry.details).get("assignee")
+
+
+def _value(value: object, names: Mapping[str, str]) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    return labels.short_id(value) if isinstance(value, str) else str(value).lower()
+    if isinstance(value, str):
+        return names.get(value) or labels.short_id(value)
+    return str(value).lower()
 
 
 def _filters(address: ListAddress) -> AuditFilters:
