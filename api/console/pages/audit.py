@@ -28,6 +28,7 @@ from domain.errors import NotFound
 from domain.ids import ProjectId
 from domain.users import Role
 from operations.responses.audit import json_lines
+from operations.validation import known_id
 from store.audit.log import AuditFilters
 from store.people import users
 from store.receipts.rows.names import read_names
@@ -147,7 +148,7 @@ class AuditPages:
 
         Administrators also get all other users.
         """
-        named = {one for entry in entries for one in _people_of(entry) if isinstance(one, str)}
+        named = {one for entry in entries for one in _people_of(entry) if one}
         async with self._console.parts.database.reading() as session:
             shown = await users.read_users(session, named)
             others = await users.list_users(session) if viewer.access.is_administrator else []
@@ -211,9 +212,10 @@ def _actor_name(actor: str, names: Mapping[str, str]) -> str:
     )
 
 
-def _people_of(entry: AuditEntry) -> tuple[object, ...]:
+def _people_of(entry: AuditEntry) -> tuple[str | None, ...]:
     """The ids that may be of people or keys."""
-    return entry.actor, entry.subject_id, read_details(entry.details).get("assignee")
+    assignee = read_details(entry.details).get("assignee")
+    return entry.actor, entry.subject_id, known_id(str(assignee or ""))
 
 
 def _value(value: object, names: Mapping[str, str]) -> str:
