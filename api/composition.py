@@ -7,6 +7,7 @@ import httpx
 
 from api.console.sign_in.oidc_provider import OidcClient
 from api.http.client_address import Network
+from domain.retries import CALLBACK_SCHEDULE_SECONDS
 from operations.inputs import JudgeRepairUrl
 from operations.sources.check import ProviderCheck
 from store.crypto.encryption import Sealer
@@ -30,6 +31,7 @@ class AppSettings:
     mailbox_path: Path | None = None
     trusted_proxies: tuple[Network, ...] = ()
     oidc: OidcClient | None = None
+    callback_schedule_seconds: tuple[int, ...] = CALLBACK_SCHEDULE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,7 @@ def app_settings(
         outage_seconds=settings.outage_seconds,
         is_metrics_open=settings.metrics_open,
         temporal_ui_url=settings.temporal_ui_url or own_ui_url,
+        callback_schedule_seconds=settings.callback_schedule_seconds,
         temporal_namespace=settings.temporal_namespace,
         mailbox_path=settings.mailbox_dir if has_own_mailbox else None,
         trusted_proxies=settings.trusted_proxies,

@@ -31,6 +31,7 @@ from cli.evidence import export as evidence_export
 from cli.evidence import group as evidence
 from cli.output import CommandFailed, print_notice
 from cli.sources import command as sources
+from cli.triage import command as triage
 from cli.usage_errors import PlainUsageErrors
 
 # Plain tracebacks: the framed ones print local variables, which can be secrets.
@@ -66,6 +67,7 @@ def _root(
 for _part in (services, backup, doctor, demo, trigger, about):
     _part.register(app)
 evidence_export.register(receipts.app)
+triage.register(incidents.app, receipts.app)
 for _name, _group in (
     ("project", projects.app),
     ("key", keys.app),

@@ -17,6 +17,7 @@ from operations.projects import ProjectOperations
 from operations.runs import RunOperations
 from operations.sources.check import ProviderCheck
 from operations.sources.sources import SourceOperations
+from operations.triage.actions import TriageOperations
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 
@@ -36,6 +37,7 @@ class Operations:
     events: EventOperations
     evidence: EvidenceOperations
     incidents: IncidentOperations
+    triage: TriageOperations
     runs: RunOperations
     projects: ProjectOperations
     api_keys: ApiKeyOperations
@@ -66,6 +68,7 @@ class Operations:
             events=EventOperations(database, writer),
             evidence=EvidenceOperations(database, writer, sealer=sealer),
             incidents=IncidentOperations(database, writer),
+            triage=TriageOperations(database, writer),
             runs=RunOperations(database, writer),
             projects=ProjectOperations(
                 database,

@@ -79,6 +79,7 @@ INSIDE = {
     "operations/people": set(),
     "operations/credentials": set(),
     "operations/sources": set(),
+    "operations/triage": set(),
     "operations/responses": {"operations/people", "operations/credentials", "operations/sources"},
     "activities/alerts": set(),
     "activities/callback": set(),
@@ -87,6 +88,7 @@ INSIDE = {
     "worker/health": {"worker/temporal"},
     "worker/loops": {"worker/temporal"},
     "worker/sources": {"worker/temporal", "worker/loops"},
+    "worker/triage": {"worker/loops"},
     "api/http": set(),
     "api/auth": {"api/http"},
     "api/ingest": {"api/http", "api/auth"},
@@ -99,6 +101,7 @@ INSIDE = {
     "cli/sources": set(),
     "cli/doctor": {"cli/up"},
     "cli/evidence": {"cli/commands"},
+    "cli/triage": {"cli/commands"},
     "cli/demo": {"cli/up", "cli/commands"},
 }
 
@@ -167,6 +170,7 @@ CATCHES_EVERYTHING = {
     "worker/loops/stuck_runs.py": "a run that cannot be checked does not stop the others",
     "worker/loops/source_schedules.py": "a source without Schedule does not stop the others",
     "worker/sources/early_results.py": "a project that cannot be alerted does not stop the others",
+    "worker/triage/quiet_times.py": "an incident that cannot be changed does not stop the others",
     "worker/sources/health.py": "a source that cannot be recorded does not stop the others",
     "worker/loops/notify_listener.py": "what cannot be listened to is polled",
     "worker/loops/alert_retries.py": "mail that cannot be sent now does not end the worker",

@@ -5,6 +5,7 @@ Called by `activities.alerts.send`, which claims the alerts.
 
 import asyncio
 import time
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -26,8 +27,10 @@ from domain.incidents import AlertEnd, AlertKind
 from domain.values.timestamps import to_unix_ms
 from store.alerts.delivery import (
     AlertDue,
+    AlertFacts,
     SourceAlertFacts,
     UnclaimedFacts,
+    hold_alert,
     record_alert_ended,
     record_alert_failed,
     record_alert_sent,
@@ -52,14 +55,24 @@ _OVER_WITH_THEIR_SUBJECT = frozenset(
     {
         AlertKind.INCIDENT_OPENED,
         AlertKind.REPAIR_FAILED,
+        AlertKind.INCIDENT_ASSIGNED,
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
     }
 )
+# Not sent while the incident is snoozed.
+_HELD_BY_A_SNOOZE = frozenset({AlertKind.INCIDENT_OPENED, AlertKind.REPAIR_FAILED})
 TIMED_OUT = "TimeoutError"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The incident is snoozed: the alert waits for the end of that."""
+
+
 # None: sent. A text: the error, without a target; the alert is retried. An end: it is not
 # retried.
-Outcome = str | tuple[AlertEnd, str | None] | None
+Outcome = str | tuple[AlertEnd, str | None] | Held | None
 log = structlog.get_logger(__name__)
 
 
@@ -89,7 +102,9 @@ class AlertDelivery:
             Unavailable: the store is unavailable, and nothing was sent.
         """
         end = await self._end_before_sending(alert)
-        return await self._send(alert, at) if end is None else (end, None)
+        if end is not None:
+            return end, None
+        return Held() if _is_held(alert, at) else await self._send(alert, at)
 
     async def record(self, alert: AlertDue, outcome: Outcome) -> None:
         """Store the outcome of an alert."""
@@ -101,6 +116,8 @@ class AlertDelivery:
                     if time.monotonic() - self._sent_fact_at >= SENT_FACT_SECONDS:
                         await write_fact(session, ALERT_SENT_FACT, str(to_unix_ms(now)))
                         self._sent_fact_at = time.monotonic()
+                case Held():
+                    await hold_alert(session, alert.alert_id, alert.incident_id)
                 case str():
                     retry_at = now + timedelta(seconds=retry_seconds(alert.tries))
                     await record_alert_failed(
@@ -209,6 +226,13 @@ class AlertDelivery:
                 "alert_unwritable", alert_id=alert.alert_id, incident_id=alert.incident_id
             )
             return None
+
+
+def _is_held(alert: AlertDue, at: datetime) -> bool:
+    if alert.kind not in _HELD_BY_A_SNOOZE or not isinstance(alert.facts, AlertFacts):
+        return False
+    snoozed_until = alert.facts.incident.snoozed_until
+    return snoozed_until is not None and snoozed_until > at
 
 
 def retry_seconds(tries: int) -> int:

@@ -61,7 +61,8 @@ class MailWriter:
 
     def _fields(self, message: AlertMessage, recipient: str) -> tuple[tuple[str, str], ...]:
         opened = self._message_id(message, AlertKind.INCIDENT_OPENED, None)
-        is_first = message.kind in FIRST_OF_THEIR_SUBJECT
+        is_again = message.kind == AlertKind.INCIDENT_OPENED and message.subject_id is not None
+        is_first = message.kind in FIRST_OF_THEIR_SUBJECT and not is_again
         message_id = self._message_id(message, message.kind, message.subject_id)
         return (
             ("Subject", _subject(message)),

@@ -15,6 +15,7 @@ from domain.sources.source import is_source_id
 from domain.values.amounts import format_amount
 from domain.values.text import one_line
 from store.alerts.delivery import AlertDue, AlertFacts, SourceAlertFacts, UnclaimedFacts
+from store.receipts.rows.alerts import AlertRound
 
 SUMMARY_CHARACTERS = 200
 _REASONS: dict[str, str] = {
@@ -36,6 +37,11 @@ _OPENINGS: dict[str, str] = {
     Reason.MISSING_RECEIPT: "The provider has a payment event that the app never reported.",
     Reason.FAILED_RESULT: "The app accepted a payment event, then reported that its effect failed.",
 }
+_AGAIN: dict[str, str] = {
+    AlertRound.ACKNOWLEDGEMENT_ENDED: "The acknowledgement of this incident has ended.",
+    AlertRound.SNOOZE_ENDED: "The snooze of this incident has ended.",
+    AlertRound.REOPENED: "This incident was reopened.",
+}
 _RESOLUTIONS: dict[str, str] = {
     Resolution.REPAIRED: "The repair worked: the app reported success.",
     Resolution.LATE_RESULT: "The app reported success after the deadline, without a repair.",
@@ -46,6 +52,7 @@ _PLAIN_TITLES: dict[str, str] = {
     AlertKind.INCIDENT_OPENED: "Incident open",
     AlertKind.REPAIR_FAILED: "Repair failed",
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
+    AlertKind.INCIDENT_ASSIGNED: "Incident assigned to you",
     AlertKind.DESTINATION_FAILING: "Alerts to an address are failing",
     AlertKind.SOURCE_SILENT: "A source needs attention",
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results without a receipt",
@@ -66,7 +73,7 @@ def write_message(alert: AlertDue, *, at: datetime, public_url: str) -> AlertMes
     """The message of an alert, sent at `at`. An alert without facts gets the plain message."""
     if not isinstance(alert.facts, AlertFacts):
         return write_plain_message(alert, at=at, public_url=public_url)
-    wording = _texts(alert.kind, alert.facts)
+    wording = _texts(alert, alert.facts)
     return compose_message(
         alert,
         wording,
@@ -180,12 +187,19 @@ def _path(alert: AlertDue) -> str:
             return f"events/{alert.event_id}"
 
 
-def _texts(kind: str, facts: AlertFacts) -> Wording:
-    match kind:
+def _texts(alert: AlertDue, facts: AlertFacts) -> Wording:
+    match alert.kind:
+        case AlertKind.INCIDENT_ASSIGNED:
+            return Wording(
+                title="Incident assigned to you",
+                sentence=f"This incident was assigned to you. {_opening(facts)}",
+                link_label="Open the incident",
+                color="#c2410c",
+            )
         case AlertKind.INCIDENT_OPENED:
             return Wording(
                 title="Incident open",
-                sentence=_opening(facts),
+                sentence=f"{_why_again(alert.about)} {_opening(facts)}".lstrip(),
                 link_label="Review and reprocess",
                 color="#c2410c",
             )
@@ -216,6 +230,11 @@ def _texts(kind: str, facts: AlertFacts) -> Wording:
             )
         case _:
             raise LookupError("an unknown kind of alert, written by a newer version")
+
+
+def _why_again(about: str | None) -> str:
+    """Why this is not the incident's first alert; empty if it is."""
+    return _AGAIN.get((about or "").partition("-")[0], "")
 
 
 def _opening(facts: AlertFacts) -> str:

@@ -24,10 +24,11 @@ from api.console.pages.second_factor import SecondFactorPages
 from api.console.pages.sign_in import SignInPages
 from api.console.pages.sources.forms import SourceForms
 from api.console.pages.sources.pages import SourcePages
+from api.console.pages.triage import TriagePages
 
 PAGES = (
     *(HomePages, SignInPages, SecondFactorPages, OidcPages, AccountPages),
-    *(IncidentPages, EventPages, ProjectPages, CredentialPages, MemberPages),
+    *(IncidentPages, TriagePages, EventPages, ProjectPages, CredentialPages, MemberPages),
     *(SourcePages, SourceForms, AuditPages, MailboxPages),
 )
 

@@ -12,6 +12,7 @@ from api.rest.endpoints import (
     incidents,
     project,
     sources,
+    triage,
 )
 from api.rest.routing import add_route
 
@@ -19,6 +20,7 @@ ROUTES = (
     *events.ROUTES,
     *evidence.ROUTES,
     *incidents.ROUTES,
+    *triage.ROUTES,
     *early_results.ROUTES,
     *sources.ROUTES,
     *project.ROUTES,

@@ -47,6 +47,8 @@ SILENT_SHARE = 2
 # Their subject is no repair.
 _NOTICES = frozenset(
     {
+        AlertKind.INCIDENT_OPENED,
+        AlertKind.INCIDENT_ASSIGNED,
         AlertKind.DESTINATION_FAILING,
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,

@@ -33,12 +33,14 @@ from store.people.email_addresses import same_address
 from store.receipts.early_results.unclaimed import Unclaimed
 from store.receipts.rows.alerts import Recipient, insert_alert, read_recipients
 from store.receipts.timeline import add_timeline
-from store.schema.tables import ALERTS
+from store.schema.tables import ALERTS, INCIDENTS
 
 # Counted from the first failure.
 TRIED_FOR = timedelta(days=1)
 # One notice for each failing destination and day, however many alerts fail.
 NOTICE_EVERY = timedelta(days=1)
+# Of one that does not arrive, the project's destinations get no notice.
+_NOT_OF_THE_PROJECT = frozenset({AlertKind.DESTINATION_FAILING, AlertKind.INCIDENT_ASSIGNED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,8 @@ class AlertDue:
     `kind` is an `AlertKind` and `channel` an `AlertChannel`, or the texts of a newer version.
     `destination` is the target, or the destination's id if the target is a secret. `replay_id` is
     the repair that it reports, `about` the digest of the destination that a notice is about, the
-    beginning of a source's episode, or the day of unclaimed results; None for other kinds. `facts`
+    beginning of a source's episode, the day of unclaimed results, an assignment, or the round of
+    alerts of an incident that is alerted again; None for other kinds. `facts`
     is None when they were not read or are unreadable: the alert then has ids only.
     """
 
@@ -125,7 +128,12 @@ class AlertDue:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the project still lists the destination, as far as is known."""
+        """Whether the project still lists the destination, as far as is known.
+
+        An assignment is wanted while the assignee is the same.
+        """
+        if self.kind == AlertKind.INCIDENT_ASSIGNED and isinstance(self.facts, AlertFacts):
+            return same_address(self.destination, self.facts.incident.assignee or "")
         return self.facts is None or any(
             self.channel == wanted.channel and same_address(self.destination, wanted.name)
             for wanted in self.facts.destinations
@@ -168,6 +176,18 @@ async def record_alert_failed(
         )
 
 
+async def hold_alert(session: AsyncSession, alert_id: int, incident_id: IncidentId) -> None:
+    """Let the alert wait for the end of its incident's snooze; without one, for its lease.
+
+    The incident's row is locked first, as whoever ends the snooze does.
+    """
+    held_until = select(INCIDENTS.c.snoozed_until).where(INCIDENTS.c.id == incident_id)
+    snoozed_until = await session.scalar(held_until.with_for_update())
+    if snoozed_until is not None:
+        held = update(ALERTS).where(*_is_pending(alert_id))
+        await session.execute(held.values(due_at=snoozed_until))
+
+
 async def record_alert_ended(
     session: AsyncSession,
     alert_id: int,
@@ -191,7 +211,7 @@ async def record_alert_ended(
     failure = {} if row.last_error is None else {"error": row.last_error}
     fields = {"tries": row.tries, **failure, "final": True, "reason": reason.value}
     await _add_timeline(session, row, TimelineKind.ALERT_FAILED, now, **fields)
-    if reason in UNREACHED_ENDS and row.kind != AlertKind.DESTINATION_FAILING:
+    if reason in UNREACHED_ENDS and row.kind not in _NOT_OF_THE_PROJECT:
         await _notify_others(session, row, now)
 
 

@@ -43,6 +43,8 @@ COMMANDS = [
     ],
     *[("user", name) for name in ("delete", "reset-totp", "sessions", "sign-out")],
     *[("incident", name) for name in ("list", "show", "reprocess", "resolve", "acknowledge")],
+    *[("incident", name) for name in ("unacknowledge", "assign", "comment", "snooze", "reopen")],
+    ("receipt", "deadline"),
     *[("source", name) for name in ("add", "list", "show", "set", "pause", "resume")],
     *[("source", name) for name in ("check", "report", "remove")],
     *[("receipt", name) for name in ("send", "list", "show", "timeline", "expire", "restart")],

@@ -206,6 +206,22 @@ TABLE: dict[str, Probes] = {
     "POST /incidents/{incident_id}/resolve": path_probes(
         "/incidents/{incident_id}/resolve", reason="mine now"
     ),
+    "POST /incidents/{incident_id}/unacknowledge": path_probes(
+        "/incidents/{incident_id}/unacknowledge"
+    ),
+    "POST /incidents/{incident_id}/assign": path_probes(
+        "/incidents/{incident_id}/assign", assignee=""
+    ),
+    "POST /incidents/{incident_id}/comments": path_probes(
+        "/incidents/{incident_id}/comments", text="mine now"
+    ),
+    "POST /incidents/{incident_id}/snooze": path_probes(
+        "/incidents/{incident_id}/snooze", minutes="60"
+    ),
+    "POST /incidents/{incident_id}/reopen": path_probes(
+        "/incidents/{incident_id}/reopen", reason="mine now"
+    ),
+    "POST /events/{event_id}/deadline": path_probes("/events/{event_id}/deadline", minutes="60"),
     "GET /events/{event_id}/evidence": path_probes("/events/{event_id}/evidence"),
     "POST /events/{event_id}/expire": path_probes("/events/{event_id}/expire"),
     "POST /events/{event_id}/restart": path_probes("/events/{event_id}/restart"),

@@ -183,6 +183,7 @@ def _settings(project: Project) -> Typed:
         "late_result": project.late_result,
         "early_results": project.early_results,
         "snapshots": project.snapshots,
+        "acknowledge_minutes": project.acknowledge_minutes,
         **{name: getattr(project, name).current for name in SETS},
     }
 
@@ -203,6 +204,11 @@ def _changes(fields: Mapping[str, str], project: Project) -> dict[str, Any]:
         "late_result": fields.get("late_result", ""),
         **({"early_results": fields["early_results"]} if "early_results" in fields else {}),
         "snapshots": fields.get("snapshots") == "on",
+        **(
+            {"acknowledge_minutes": _number(fields["acknowledge_minutes"])}
+            if "acknowledge_minutes" in fields
+            else {}
+        ),
         **{name: _words(fields.get(name, "")) for name in SETS if name in fields},
     }
 

@@ -5,6 +5,7 @@ Runs inside the caller's transaction and never commits.
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import AlertKind
@@ -15,6 +16,23 @@ from store.receipts.state import ReceiptSnapshot
 _SELECT_RECIPIENTS = """
 SELECT channel, COALESCE(target, id), events FROM alert_destinations WHERE project_id = $1
 ORDER BY channel, position"""
+# The recipients that still get the incident's earlier alert.
+_SELECT_PENDING = """
+SELECT channel, destination FROM alerts WHERE incident_id = $1 AND kind = 'incident_opened'
+AND sent_at IS NULL AND ended_at IS NULL"""
+_SELECT_SNOOZE = "SELECT snoozed_until FROM incidents WHERE id = $1 AND snoozed_until IS NOT NULL"
+_RELEASE_HELD = (
+    "UPDATE alerts SET due_at = $1 WHERE incident_id = $2 AND due_at = $3 AND sent_at IS NULL"
+    " AND ended_at IS NULL"
+)
+
+
+class AlertRound(StrEnum):
+    """Why the alerts of an open incident go out once more."""
+
+    ACKNOWLEDGEMENT_ENDED = "acknowledgement_ended"
+    SNOOZE_ENDED = "snooze_ended"
+    REOPENED = "reopened"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +68,40 @@ async def add_alerts(
             recipient=recipient,
             now=now,
         )
+
+
+async def alert_again(
+    st: Statements, snapshot: ReceiptSnapshot, why: AlertRound, now: datetime
+) -> None:
+    """Insert a new round of the incident's alerts.
+
+    A destination whose earlier alert is not sent yet gets that one. `now` tells the rounds apart.
+    """
+    opened = AlertKind.INCIDENT_OPENED
+    pending = {tuple(row) for row in await st.fetch(_SELECT_PENDING, snapshot.incident)}
+    for recipient in await read_recipients(st, snapshot.project_id, opened):
+        if (recipient.channel, recipient.destination) in pending:
+            continue
+        await insert_alert(
+            st,
+            project_id=snapshot.project_id,
+            incident_id=snapshot.incident,
+            event_id=snapshot.event_id,
+            kind=opened,
+            about=f"{why.value}-{to_unix_ms(now)}",
+            recipient=recipient,
+            now=now,
+        )
+
+
+async def end_snooze(st: Statements, incident_id: IncidentId, now: datetime) -> bool:
+    """End the snooze of a locked incident, and let its held alerts go; False without a snooze."""
+    held = await st.fetch(_SELECT_SNOOZE, incident_id)
+    for (snoozed_until,) in held:
+        # First, because who holds an alert locks this row: see `store.alerts.delivery`.
+        await st.fetch("UPDATE incidents SET snoozed_until = NULL WHERE id = $1", incident_id)
+        await st.fetch(_RELEASE_HELD, to_unix_ms(now), incident_id, snoozed_until)
+    return bool(held)
 
 
 async def read_recipients(

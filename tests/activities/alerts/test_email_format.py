@@ -35,6 +35,7 @@ ANSWER = [*OPENED[:5], "In-Reply-To", "References", *OPENED[5:]]
 ANSWERS = {
     AlertKind.REPAIR_FAILED,
     AlertKind.INCIDENT_RESOLVED,
+    AlertKind.INCIDENT_ASSIGNED,
     AlertKind.DESTINATION_FAILING,
 }
 MIME = ["MIME-Version", "Content-Type"]

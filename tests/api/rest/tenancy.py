@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from tests.api.rest.test_sources import new_source
 from tests.api.serving import Json, receipt
@@ -73,6 +74,11 @@ def results(of: Named) -> list[Asked]:
     ]
 
 
+def _act_on_incident(act: str, body: Json, of: Named) -> list[Asked]:
+    of_project = {**body, "project_id": of.project_id}
+    return [Asked(f"/incidents/{of.incident_id}/{act}", "not_found", body=of_project)]
+
+
 TABLE: dict[str, Callable[[Named], list[Asked]]] = {
     "POST /api/v1/result": results,
     "GET /api/v1/events": lists("/events", lambda of: of.event_id),
@@ -120,6 +126,25 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
     ],
     "POST /api/v1/incidents/{incident_id}/acknowledge": lambda of: [
         Asked(f"/incidents/{of.incident_id}/acknowledge", "not_found")
+    ],
+    "DELETE /api/v1/incidents/{incident_id}/acknowledge": lambda of: [
+        Asked(f"/incidents/{of.incident_id}/acknowledge", "not_found")
+    ],
+    **{
+        f"POST /api/v1/incidents/{{incident_id}}/{act}": partial(_act_on_incident, act, body)
+        for act, body in {
+            "assign": {"assignee": None},
+            "comments": {"text": "mine now"},
+            "snooze": {"until": "2100-01-01T00:00:00Z"},
+            "reopen": {"reason": "mine now"},
+        }.items()
+    },
+    "PATCH /api/v1/events/{event_id}/deadline": lambda of: [
+        Asked(
+            f"/events/{of.event_id}/deadline",
+            "not_found",
+            body={"deadline_at": "2100-01-01T00:00:00Z", "project_id": of.project_id},
+        )
     ],
     "GET /api/v1/early-results": lambda of: [
         Asked("/early-results", "nothing"),
