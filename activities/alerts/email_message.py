@@ -70,6 +70,7 @@ class MailWriter:
             ("Date", raw(format_datetime(message.at.astimezone(UTC)))),
             ("Message-ID", raw(message_id)),
             *(() if is_first else (("In-Reply-To", raw(opened)), ("References", raw(opened)))),
+            *_unsubscribe_fields(message.links.unsubscribe),
             ("Auto-Submitted", "auto-generated"),
             ("X-Auto-Response-Suppress", "All"),
         )
@@ -81,7 +82,23 @@ class MailWriter:
         return f"<{'.'.join(part for part in parts if part)}@{self._mail_from.rpartition('@')[2]}>"
 
 
+def _unsubscribe_fields(link: str) -> tuple[tuple[str, str], ...]:
+    """The fields of RFC 2369 and, for an https link, of one click (RFC 8058)."""
+    if not link:
+        return ()
+    one_click = (("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),)
+    return (
+        ("List-Unsubscribe", raw(f"<{link}>")),
+        *(one_click if link.startswith("https://") else ()),
+    )
+
+
 def _subject(message: AlertMessage) -> str:
-    if message.is_plain:
-        return raw(message.summary)
-    return encoded(message.summary, longest=SUBJECT_CHARACTERS)
+    """The summary, or for an incident the subject of its thread, with `Re:` after the first.
+
+    Gmail threads mails with equal subjects, apart from `Re:`, that name an earlier one.
+    """
+    subject = message.thread or message.summary
+    if message.thread and message.kind not in FIRST_OF_THEIR_SUBJECT:
+        subject = f"Re: {subject}"
+    return raw(subject) if message.is_plain else encoded(subject, longest=SUBJECT_CHARACTERS + 4)

@@ -4,19 +4,22 @@ Pure: the same alert always gives the same message except for its instant. Messa
 and no payloads. Text from outside is reduced to one line. Called by `activities.alerts.delivery`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from activities.alerts.channels import AlertMessage, FactLines
+from activities.alerts.http.data import alert_data, dedup_key, livemode_of
 from domain.effects import IMPACTS
 from domain.ids import is_project_id
 from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolution
 from domain.sources.source import is_source_id
 from domain.values.amounts import format_amount
 from domain.values.text import one_line
+from domain.values.timestamps import format_span
 from store.alerts.delivery import AlertDue, AlertFacts
 
 SUMMARY_CHARACTERS = 200
+DESTINATION_TITLE = "Alerts to a destination are failing"
 _REASONS: dict[str, str] = {
     Reason.MISSING_RESULT: "No result before the deadline",
     Reason.MISSING_RECEIPT: "No receipt of an event at the provider",
@@ -46,10 +49,15 @@ _PLAIN_TITLES: dict[str, str] = {
     AlertKind.INCIDENT_OPENED: "Incident open",
     AlertKind.REPAIR_FAILED: "Repair failed",
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
-    AlertKind.DESTINATION_FAILING: "Alerts to an address are failing",
+    AlertKind.DESTINATION_FAILING: DESTINATION_TITLE,
+    AlertKind.INCIDENT_ACKNOWLEDGED: "Incident acknowledged",
     AlertKind.SOURCE_SILENT: "A source needs attention",
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results without a receipt",
 }
+# The alerts of one incident. A notice about a destination is not about the incident itself.
+_THREADED = frozenset(
+    {AlertKind.INCIDENT_OPENED, AlertKind.REPAIR_FAILED, AlertKind.INCIDENT_RESOLVED}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +81,10 @@ def write_message(alert: AlertDue, *, at: datetime, public_url: str) -> AlertMes
         wording,
         at=at,
         public_url=public_url,
-        summary=_summary(alert.facts, wording),
+        summary=_line(alert.facts, wording.title),
         facts=_facts(alert, alert.facts),
         project=f"{one_line(alert.facts.project_name)} ({mode})",
+        thread=_thread(alert.kind, alert.facts),
     )
 
 
@@ -84,7 +93,7 @@ def write_plain_message(alert: AlertDue, *, at: datetime, public_url: str) -> Al
     subject = _subject(alert)
     wording = Wording(
         title=_PLAIN_TITLES.get(alert.kind, "Incident update"),
-        sentence=f"This email could not be sent with its details. Open the {subject} to see them.",
+        sentence=f"This alert could not be sent with its details. Open the {subject} to see them.",
         link_label=f"Open the {subject}",
         color="#c2410c",
     )
@@ -101,6 +110,7 @@ def write_plain_message(alert: AlertDue, *, at: datetime, public_url: str) -> Al
         public_url=public_url,
         summary=f"{wording.title}: {alert.event_id}",
         facts=tuple((name, value) for name, value in ids if value),
+        thread=f"Incident: {alert.event_id}" if alert.kind in _THREADED else "",
     )
 
 
@@ -113,6 +123,7 @@ def compose_message(
     summary: str,
     facts: FactLines,
     project: str = "",
+    thread: str = "",
 ) -> AlertMessage:
     """The message with these texts. Without a `project` it is plain."""
     return AlertMessage(
@@ -131,6 +142,11 @@ def compose_message(
         color=wording.color,
         project=project,
         is_plain=not project,
+        thread=thread,
+        dedup_key=dedup_key(alert),
+        data=alert_data(alert if project else replace(alert, facts=None)),
+        livemode=livemode_of(alert),
+        created_at=alert.created_at,
     )
 
 
@@ -171,11 +187,11 @@ def _texts(kind: str, facts: AlertFacts) -> Wording:
             )
         case AlertKind.DESTINATION_FAILING:
             return Wording(
-                title="Alerts to an address are failing",
+                title=DESTINATION_TITLE,
                 sentence="The alert of this incident did not reach "
-                f"{one_line(facts.failing or 'an address')}. "
-                "The mail server rejected it permanently, or every attempt failed for 24 hours. "
-                "Check the address in the project's settings.",
+                f"{one_line(facts.failing or 'a destination')}. "
+                "It was refused permanently, or every attempt failed for 24 hours. "
+                "Check the destination on the project's page.",
                 link_label="Open the timeline",
                 color="#b91c1c",
             )
@@ -185,6 +201,13 @@ def _texts(kind: str, facts: AlertFacts) -> Wording:
                 sentence=_resolution(facts.incident),
                 link_label="Open the timeline",
                 color="#15803d",
+            )
+        case AlertKind.INCIDENT_ACKNOWLEDGED:
+            return Wording(
+                title="Incident acknowledged",
+                sentence="Someone is investigating the incident.",
+                link_label="Open the timeline",
+                color="#6b7280",
             )
         case _:
             raise LookupError("an unknown kind of alert, written by a newer version")
@@ -208,11 +231,16 @@ def _cause(name: str) -> str:
     return _CAUSES.get(name, _words(name).lower())
 
 
-def _summary(facts: AlertFacts, wording: Wording) -> str:
+def _thread(kind: str, facts: AlertFacts) -> str:
+    """The subject that all mails of an incident share: Gmail threads by it. Empty for others."""
+    return _line(facts, "Incident") if kind in _THREADED else ""
+
+
+def _line(facts: AlertFacts, title: str) -> str:
     receipt = facts.receipt
     mode = "" if receipt.livemode else "[test] "
     reason = _reason(facts.incident.reason).lower()
-    summary = f"{wording.title}: {receipt.internal_reference} · {receipt.event_type} · {reason}"
+    summary = f"{title}: {receipt.internal_reference} · {receipt.event_type} · {reason}"
     return one_line(f"{mode}{summary}", longest=SUMMARY_CHARACTERS)
 
 
@@ -231,6 +259,7 @@ def _facts(alert: AlertDue, facts: AlertFacts) -> FactLines:
         ("Not reached", facts.failing or ""),
         ("Resolution", _resolution(incident) if incident.resolution else ""),
         ("Provider", f"{_words(receipt.provider)} {receipt.provider_event_id}"),
+        ("Missing for", _missing_for(facts)),
         ("Occurred", moment(receipt.occurred_at)),
         ("Deadline", moment(receipt.deadline_at)),
         ("Opened", moment(incident.opened_at)),
@@ -240,6 +269,12 @@ def _facts(alert: AlertDue, facts: AlertFacts) -> FactLines:
         ("Repair ID", alert.replay_id or ""),
     )
     return tuple((name, one_line(value)) for name, value in lines if value)
+
+
+def _missing_for(facts: AlertFacts) -> str:
+    """How long the effect was missing when the incident opened, or until it was resolved."""
+    ended_at = facts.incident.resolved_at or facts.incident.opened_at
+    return format_span(ended_at - facts.receipt.occurred_at)
 
 
 def _words(name: str) -> str:

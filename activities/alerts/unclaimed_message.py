@@ -6,7 +6,13 @@ Pure, as `activities.alerts.message`. Called by `activities.alerts.delivery`.
 from datetime import datetime
 
 from activities.alerts.channels import AlertMessage, FactLines
-from activities.alerts.message import SUMMARY_CHARACTERS, Wording, compose_message, moment
+from activities.alerts.message import (
+    DESTINATION_TITLE,
+    SUMMARY_CHARACTERS,
+    Wording,
+    compose_message,
+    moment,
+)
 from domain.incidents import AlertKind
 from domain.values.text import one_line
 from store.alerts.delivery import AlertDue, UnclaimedFacts
@@ -48,11 +54,11 @@ def _wording(alert: AlertDue, facts: UnclaimedFacts) -> Wording:
 
 def _texts(alert: AlertDue, facts: UnclaimedFacts) -> tuple[str, str]:
     if alert.kind == AlertKind.DESTINATION_FAILING:
-        place = one_line(facts.failing or "an address")
+        place = one_line(facts.failing or "a destination")
         return (
-            "Alerts to an address are failing",
+            DESTINATION_TITLE,
             f"The alert about results without a receipt did not reach {place}."
-            " Check the address in the project's settings.",
+            " Check the destination on the project's page.",
         )
     if facts.is_over:
         return (

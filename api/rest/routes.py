@@ -5,6 +5,7 @@ from functools import cache
 from fastapi import APIRouter
 
 from api.rest.endpoints import (
+    alert_destinations,
     audit,
     early_results,
     events,
@@ -21,6 +22,7 @@ ROUTES = (
     *incidents.ROUTES,
     *early_results.ROUTES,
     *sources.ROUTES,
+    *alert_destinations.ROUTES,
     *project.ROUTES,
     *audit.ROUTES,
 )

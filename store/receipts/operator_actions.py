@@ -10,12 +10,13 @@ from datetime import datetime
 
 from domain.errors import NotFound
 from domain.ids import EventId, IncidentId
-from domain.incidents import TimelineKind
+from domain.incidents import AlertKind, TimelineKind
 from domain.lifecycle import Trigger
 from domain.temporal.outbox import OutboxKind
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import Statements
 from store.receipts.outbox import enqueue_signal
+from store.receipts.rows.alerts import add_alerts
 from store.receipts.state import ReceiptSnapshot, lock_receipt
 from store.receipts.timeline import add_timeline, note
 from store.receipts.transitions import TriggerFacts, apply_transition
@@ -64,6 +65,8 @@ async def acknowledge(
             now,
             requested_by=requested_by,
         )
+        kind, about = AlertKind.INCIDENT_ACKNOWLEDGED, str(to_unix_ms(now))
+        await add_alerts(st, snapshot, incident_id, kind, now, about=about)
     return snapshot.event_id
 
 

@@ -576,6 +576,13 @@ class AlertDestination(SQLModel, table=True):
     # sealed by the project's data key
     sealed_target: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
     events: str | None = _text(nullable=True)  # kinds of alerts, space-separated; None: all
+    label: str | None = _text(nullable=True)  # a name for people
+    disabled_at: datetime | None = _instant(nullable=True)
+    last_sent_at: datetime | None = _instant(nullable=True)
+    last_error: str | None = _text(nullable=True)
+    last_error_at: datetime | None = _instant(nullable=True)
+    unreached_since: datetime | None = _instant(nullable=True)  # the first failure after a success
+    failing_since: datetime | None = _instant(nullable=True)  # an alert never arrived since then
 
 
 class Alert(SQLModel, table=True):
@@ -617,6 +624,8 @@ class Alert(SQLModel, table=True):
     channel: str = Field(
         default="email", sa_column=Column(Text, nullable=False, server_default="email")
     )
+    # its mail's link acknowledged the incident
+    link_used_at: datetime | None = _instant(nullable=True)
 
 
 class Idempotency(SQLModel, table=True):

@@ -6,6 +6,7 @@ Runs inside the caller's transaction and never commits.
 from dataclasses import dataclass
 from datetime import datetime
 
+from domain.alert_events import wants
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import AlertKind
 from domain.values.timestamps import to_unix_ms
@@ -13,8 +14,8 @@ from store.db.sql import Statements
 from store.receipts.state import ReceiptSnapshot
 
 _SELECT_RECIPIENTS = """
-SELECT channel, COALESCE(target, id), events FROM alert_destinations WHERE project_id = $1
-ORDER BY channel, position"""
+SELECT channel, COALESCE(target, id), events FROM alert_destinations
+WHERE project_id = $1 AND disabled_at IS NULL ORDER BY channel, position"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,12 @@ async def add_alerts(
     now: datetime,
     *,
     replay_id: ReplayId | None = None,
+    about: str = "",
 ) -> None:
-    """Insert one alert for each of the project's destinations; a second time changes nothing."""
+    """Insert one alert for each of the project's destinations; a second time changes nothing.
+
+    `about` tells alerts of one kind apart that are about no repair.
+    """
     for recipient in await read_recipients(st, snapshot.project_id, kind):
         await insert_alert(
             st,
@@ -46,7 +51,7 @@ async def add_alerts(
             incident_id=incident_id,
             event_id=snapshot.event_id,
             kind=kind,
-            about=replay_id or "",
+            about=replay_id or about,
             recipient=recipient,
             now=now,
         )
@@ -55,11 +60,11 @@ async def add_alerts(
 async def read_recipients(
     st: Statements, project_id: ProjectId, kind: AlertKind
 ) -> list[Recipient]:
-    """The destinations that the project has now for alerts of this kind, in their order."""
+    """The enabled destinations that get the project's alerts of this kind now, in their order."""
     return [
         Recipient(channel, destination)
         for channel, destination, events in await st.fetch(_SELECT_RECIPIENTS, project_id)
-        if events is None or kind.value in events.split()
+        if wants(None if events is None else events.split(), kind.value, channel=channel)
     ]
 
 
@@ -76,7 +81,7 @@ async def insert_alert(
 ) -> None:
     """Insert one alert, due now; a second time changes nothing.
 
-    `about` is a `replay_id` or the digest of a destination, '' for neither.
+    `about` is a `replay_id`, the digest of a destination or an instant, '' for none.
     """
     await st.fetch(
         "INSERT INTO alerts (project_id, incident_id, event_id, kind, replay_id,"
