@@ -71,7 +71,7 @@ def add(
     as_json: JsonFlag = False,
 ) -> None:
     """Add an alert destination. The secret of a webhook is printed once."""
-    from operations.responses.alert_destinations import NewAlertDestination
+    from operations.responses.alert_destinations import CreatedAlertDestination
 
     content = {"kind": kind, "label": label, "events": event or None, **_target(kind, target)}
     added = _on_project(
@@ -80,7 +80,7 @@ def add(
             found.id, content, actor=cli_actor()
         ),
     )
-    print_record(NewAlertDestination.of(added).to_json(), as_json=as_json)
+    print_record(CreatedAlertDestination.of(added).to_json(), as_json=as_json)
 
 
 @app.command("set")

@@ -63,7 +63,7 @@ class AlertDestinationList(Response):
         return cls(data=data, has_more=False, next_cursor=None)
 
 
-class NewAlertDestination(DestinationFields):
+class CreatedAlertDestination(DestinationFields):
     """A new destination. `secret` signs what is sent to a webhook; no later response has it."""
 
     secret: str | None = Field(description="Of `webhook`: `whsec_` and base64. Null for others.")

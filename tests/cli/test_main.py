@@ -45,6 +45,7 @@ COMMANDS = [
     *[("incident", name) for name in ("list", "show", "reprocess", "resolve", "acknowledge")],
     *[("source", name) for name in ("add", "list", "show", "set", "pause", "resume")],
     *[("source", name) for name in ("check", "report", "remove")],
+    *[("destination", name) for name in ("list", "add", "set", "test", "remove")],
     *[("receipt", name) for name in ("send", "list", "show", "timeline", "expire", "restart")],
     ("receipt", "evidence"),
     ("result", "send"),

@@ -299,10 +299,7 @@ class World:
         await wait_until_async(
             lambda: len(self.post.mails) >= count, seconds=20, what=f"{count} mails"
         )
-        texts = [str(mail.get_body(("plain",))) for mail in self.post.mails]
-        return [
-            f"{mail['Subject']}\n{text}" for mail, text in zip(self.post.mails, texts, strict=True)
-        ]
+        return [f"{mail['Subject']}\n{mail.get_body(('plain',))}" for mail in self.post.mails]
 
     async def _has_event(self, event_id: EventId, wanted: "EventType.ValueType") -> bool:
         try:

@@ -16,7 +16,7 @@ def chat_facts(message: AlertMessage) -> FactLines:
     shown = [
         (name, one_line(value, longest=VALUE_CHARACTERS))
         for name, value in message.facts
-        if name not in _ON_THE_PAGE and name not in _IDS
+        if value.strip() and name not in _ON_THE_PAGE and name not in _IDS
     ]
     return tuple(shown[:MOST_FACTS])
 

@@ -11,7 +11,7 @@ from operations.responses.alert_destinations import (
     AlertDestination,
     AlertDestinationList,
     AlertDestinationTest,
-    NewAlertDestination,
+    CreatedAlertDestination,
     RemovedAlertDestination,
 )
 
@@ -35,7 +35,7 @@ async def list_alert_destinations(
 )
 async def add_alert_destination(
     caller: Admin, operations: OperationsParameter, request: Request
-) -> NewAlertDestination:
+) -> CreatedAlertDestination:
     """Add a destination. Alerts from now on go there too. Scope `admin`.
 
     A URL or a key is stored encrypted, and no response shows it. The signing secret of a webhook
@@ -44,7 +44,7 @@ async def add_alert_destination(
     content = await json_body(request)
     actor = actor_of(request, caller.key.id)
     added = await operations.destinations.add_destination(caller.project.id, content, actor=actor)
-    return NewAlertDestination.of(added)
+    return CreatedAlertDestination.of(added)
 
 
 @route(

@@ -198,7 +198,7 @@ async def test_receiver_that_refuses_for_good_is_failing_and_the_others_are_told
         failing = await read(story, slack)
         notices = [row for row in await alert_rows(story, pager) if row.kind != "incident_opened"]
 
-        event_id, _ = await story.opened()
+        await story.opened()
         await senders(story, sealer, receiver).deliver()
 
     (first, *_) = await alert_rows(story, slack)
@@ -207,7 +207,7 @@ async def test_receiver_that_refuses_for_good_is_failing_and_the_others_are_told
     assert [row.kind for row in notices] == [AlertKind.DESTINATION_FAILING]
     recovered = await read(story, slack)
     assert recovered.state == "active", "it is still tried, and works again"
-    assert event_id in receiver.got[-1].body.decode() or recovered.last_sent_at is not None
+    assert recovered.last_sent_at is not None
 
 
 async def test_destination_that_nothing_reaches_for_a_day_is_failing(
@@ -264,7 +264,7 @@ async def test_acknowledgement_goes_to_pagers_alone(story: Story, sealer: Sealer
     async with receiving() as receiver:
         slack = await add(story, sealer, AlertChannel.SLACK, receiver.url)
         pager = await add(story, sealer, AlertChannel.PAGERDUTY, "0" * 32)
-        event_id, incident_id = await story.opened()
+        _, incident_id = await story.opened()
         await story.do(acknowledge, incident_id, requested_by=OPERATOR)
         story.database.clock.skew = timedelta(hours=1)
 
@@ -278,4 +278,3 @@ async def test_acknowledgement_goes_to_pagers_alone(story: Story, sealer: Sealer
     ]
     actions = [got.json["event_action"] for got in receiver.got if "event_action" in got.json]
     assert sorted(actions) == ["acknowledge", "trigger"]
-    assert event_id
