@@ -62,10 +62,10 @@ def test_test_prints_the_answer_and_fails_with_it(sqlite_makegood: Makegood) -> 
 
     assert (refused.code, accepted.code, guarded.code) == (1, 0, 1)
     assert (accepted.json["ok"], accepted.json["status"]) == (True, 200)
-    assert "HTTP 404" in refused.stderr
-    assert "no_permitted_address" in guarded.stderr
+    assert "HTTP 404" in refused.err
+    assert "no_permitted_address" in guarded.err
     assert len(receiver.got) == 2
-    assert "very-secret" not in refused.stderr + accepted.stdout
+    assert "very-secret" not in refused.err + accepted.out
 
 
 def test_target_is_replaced_from_the_variable_or_standard_input(sqlite_makegood: Makegood) -> None:
@@ -78,4 +78,4 @@ def test_target_is_replaced_from_the_variable_or_standard_input(sqlite_makegood:
     missing = sqlite_makegood(*replace)
 
     assert (done.code, refused.code, missing.code) == (0, 1, 2)
-    assert "10.0.0.1" not in refused.stderr
+    assert "10.0.0.1" not in refused.err

@@ -307,6 +307,7 @@ async def test_audit_log_names_fields_and_never_a_target(caller: Caller) -> None
     webhook = await added(caller, "webhook")
     path = f"/alert-destinations/{webhook['id']}"
     await caller.ask("PATCH", path, json={"url": f"{URL}-2", "disabled": True})
+    await caller.ask("POST", f"{path}/test")
     await caller.ask("DELETE", path)
 
     entries = (await caller.ask("GET", "/audit")).json()["data"]
@@ -314,6 +315,7 @@ async def test_audit_log_names_fields_and_never_a_target(caller: Caller) -> None
     ours = [entry for entry in entries if entry["action"].startswith("destination_")]
     assert [(entry["action"], entry["details"]) for entry in ours] == [
         ("destination_removed", {"kind": "webhook"}),
+        ("destination_tested", {"ok": False}),
         ("destination_changed", {"fields": ["disabled", "target"]}),
         ("destination_added", {"kind": "webhook", "shown": ["secret"]}),
     ]
