@@ -566,6 +566,9 @@ class AlertDestination(SQLModel, table=True):
         CheckConstraint(
             "(target IS NULL) <> (sealed_target IS NULL)", name="alert_destinations_target"
         ),
+        _partial_index(
+            "alert_destinations_failing", "failing_since", where="failing_since IS NOT NULL"
+        ),
     )
 
     id: str = _text(primary_key=True)

@@ -24,6 +24,14 @@ COLUMNS = (
 def upgrade() -> None:
     for name, kind in COLUMNS:
         op.add_column("alert_destinations", sa.Column(name, kind, nullable=True))
+    failing = sa.text("failing_since IS NOT NULL")
+    op.create_index(
+        "alert_destinations_failing",
+        "alert_destinations",
+        ["failing_since"],
+        sqlite_where=failing,
+        postgresql_where=failing,
+    )
     op.add_column("alerts", sa.Column("link_used_at", sa.BigInteger(), nullable=True))
 
 
@@ -31,6 +39,7 @@ def downgrade() -> None:
     """An earlier version sends to disabled destinations again."""
     with op.batch_alter_table("alerts") as alerts:
         alerts.drop_column("link_used_at")
+    op.drop_index("alert_destinations_failing", table_name="alert_destinations")
     with op.batch_alter_table("alert_destinations") as destinations:
         for name, _ in COLUMNS:
             destinations.drop_column(name)
