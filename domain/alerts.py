@@ -1,11 +1,12 @@
-"""Where alerts go: the channels, and the destinations of a project.
+"""Where alerts go: the channels, the destinations of a project, and the events that each gets.
 
-The kinds of alerts, and why one ends unsent, are in `domain.incidents`; the events that a
-destination subscribes to are in `domain.alert_events`. The senders are in `activities.alerts`.
+`STORED_KINDS` is the only table between the events, as REST, the console and the command line name
+them, and the kinds of alerts that the store keeps. The kinds, and why an alert ends unsent, are in
+`domain.incidents`. The senders are in `activities.alerts`.
 """
-
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -39,6 +40,43 @@ CHANNEL_NAMES: dict[str, str] = {
     AlertChannel.PAGERDUTY: "PagerDuty",
     AlertChannel.WEBHOOK: "Webhook",
 }
+
+
+class AlertEvent(StrEnum):
+    """An event of the contract, as `type` of a webhook and in the subscription of a destination."""
+
+    INCIDENT_OPENED = "incident.opened"
+    INCIDENT_REPAIR_FAILED = "incident.repair_failed"
+    INCIDENT_RESOLVED = "incident.resolved"
+    INCIDENT_REMINDER = "incident.reminder"
+    INCIDENT_ESCALATED = "incident.escalated"
+    GROUP_GREW = "group.grew"
+    BULK_REPAIR_ENDED = "bulk_repair.ended"
+    RULE_DISARMED = "rule.disarmed"
+    SOURCE_SILENT = "source.silent"
+    PROJECT_SILENT = "project.silent"
+    RESULTS_UNCLAIMED = "early_results.unclaimed"
+    DESTINATION_FAILING = "destination.failing"
+
+
+STORED_KINDS: dict[AlertEvent, str] = {
+    AlertEvent.INCIDENT_OPENED: "incident_opened",
+    AlertEvent.INCIDENT_REPAIR_FAILED: "repair_failed",
+    AlertEvent.INCIDENT_RESOLVED: "incident_resolved",
+    AlertEvent.INCIDENT_REMINDER: "incident_reminder",
+    AlertEvent.INCIDENT_ESCALATED: "incident_escalated",
+    AlertEvent.GROUP_GREW: "group_grew",
+    AlertEvent.BULK_REPAIR_ENDED: "bulk_repair_ended",
+    AlertEvent.RULE_DISARMED: "rule_disarmed",
+    AlertEvent.SOURCE_SILENT: "source_silent",
+    AlertEvent.PROJECT_SILENT: "project_silent",
+    AlertEvent.RESULTS_UNCLAIMED: "early_results_unclaimed",
+    AlertEvent.DESTINATION_FAILING: "destination_failing",
+}
+# Only a pager has a state that an acknowledgement changes. It follows the subscription of the
+# opening, so it has no event of its own.
+ACKNOWLEDGED_KIND = "incident_acknowledged"
+_EVENTS = {kind: event for event, kind in STORED_KINDS.items()}
 
 
 class DestinationState(StrEnum):
@@ -80,12 +118,12 @@ class AlertDestination:
     @property
     def name(self) -> str:
         """How alerts and timelines name it: the target, or the id if the target is a secret."""
-        return self.id if self.target is None else self.target
+       return self.id if self.target is None else self.target
 
     @property
     def title(self) -> str:
         """How pages name it: by its label, or the target, or the channel if that is a secret."""
-        channel = CHANNEL_NAMES.get(self.channel, self.channel.capitalize())
+       channel = CHANNEL_NAMES.get(self.channel, self.channel.capitalize())
         if self.label:
             return self.label if self.target is not None else f"{self.label} ({channel})"
         return channel if self.target is None else self.target
@@ -93,7 +131,7 @@ class AlertDestination:
     @property
     def state(self) -> DestinationState:
         """How it fares now."""
-        if self.disabled_at is not None:
+       if self.disabled_at is not None:
             return DestinationState.DISABLED
         return DestinationState.ACTIVE if self.failing_since is None else DestinationState.FAILING
 
@@ -107,7 +145,7 @@ class WebhookTarget:
 
     def to_text(self) -> str:
         """The target as it is sealed."""
-        return json.dumps([self.url, self.secret])
+       return json.dumps([self.url, self.secret])
 
     @classmethod
     def from_text(cls, text: str) -> "WebhookTarget":
@@ -116,7 +154,7 @@ class WebhookTarget:
         Raises:
             ValueError: it has another form.
         """
-        parts = json.loads(text)
+       parts = json.loads(text)
         if not isinstance(parts, list) or [type(part) for part in parts] != [str, str]:
             raise ValueError("not the target of a webhook")
         return cls(*parts)
@@ -154,7 +192,7 @@ class AlertTrial:
 
 def is_destination_id(name: str) -> bool:
     """Whether an alert's destination is the id of one whose target is a secret."""
-    return _ID.fullmatch(name) is not None
+   return _ID.fullmatch(name) is not None
 
 
 def alert_retry_seconds(channel: str, tries: int, *, asked_seconds: int | None = None) -> int:
@@ -162,9 +200,38 @@ def alert_retry_seconds(channel: str, tries: int, *, asked_seconds: int | None =
 
     `asked_seconds` is the receiver's Retry-After. It lengthens the delay, to at most one hour.
     """
-    if channel == AlertChannel.EMAIL:
+   if channel == AlertChannel.EMAIL:
         doubled = _FIRST_MAIL_RETRY_SECONDS * 2 ** min(tries, 10)
         delay = int(min(_LONGEST_MAIL_RETRY_SECONDS, doubled))
     else:
         delay = _RETRY_SECONDS[min(tries, len(_RETRY_SECONDS) - 1)]
     return max(delay, min(asked_seconds or 0, LONGEST_RETRY_AFTER_SECONDS))
+
+
+def event_name(kind: str) -> str:
+    """The event of a stored kind. A kind of a newer version keeps its own name, with a dot."""
+    event = _EVENTS.get(kind)
+    return kind.replace("_", ".", 1) if event is None else event.value
+
+
+def events_of(kinds: Collection[str] | None) -> list[str] | None:
+    """A stored subscription as events, in the order of `AlertEvent`; None: all."""
+    if kinds is None:
+        return None
+    known = [event.value for event, kind in STORED_KINDS.items() if kind in kinds]
+    return known + sorted(event_name(kind) for kind in kinds if kind not in _EVENTS)
+
+
+def kinds_of(events: Collection[AlertEvent] | None) -> frozenset[str] | None:
+    """A subscription as the store keeps it. One to every event is None, as is None."""
+    if events is None or set(events) >= set(AlertEvent):
+        return None
+    return frozenset(STORED_KINDS[event] for event in events)
+
+
+def wants(kinds: Collection[str] | None, kind: str, *, channel: str) -> bool:
+    """Whether a destination of this channel and subscription gets alerts of this kind."""
+    if kind == ACKNOWLEDGED_KIND:
+        is_pager = channel == AlertChannel.PAGERDUTY
+        return is_pager and wants(kinds, STORED_KINDS[AlertEvent.INCIDENT_OPENED], channel=channel)
+    return kinds is None or kind in kinds

@@ -14,8 +14,7 @@ import typer
 from cli.local_operations import cli_actor, find_project, operate
 from cli.options import JsonFlag, ProjectArgument, one_of
 from cli.output import CommandFailed, ExitCode, print_record, print_rows
-from domain.alert_events import AlertEvent
-from domain.alerts import AlertChannel
+from domain.alerts import AlertChannel, AlertEvent
 
 if TYPE_CHECKING:
     from domain.projects import Project

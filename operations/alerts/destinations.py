@@ -10,8 +10,14 @@ from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.alert_events import kinds_of
-from domain.alerts import AlertAnswer, AlertChannel, AlertDestination, AlertTrial, WebhookTarget
+from domain.alerts import (
+    AlertAnswer,
+    AlertChannel,
+    AlertDestination,
+    AlertTrial,
+    WebhookTarget,
+    kinds_of,
+)
 from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.errors import FieldError, ValidationFailed
 from domain.ids import DestinationId, ProjectId

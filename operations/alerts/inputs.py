@@ -9,8 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from domain.alert_events import AlertEvent
-from domain.alerts import AlertChannel, AlertDestination
+from domain.alerts import AlertChannel, AlertDestination, AlertEvent
 from domain.errors import FieldError, ValidationFailed
 from operations.inputs import EmailAddress, Name
 

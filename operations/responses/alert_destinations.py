@@ -5,8 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from domain import alerts as values
-from domain.alert_events import AlertEvent, events_of
-from domain.alerts import AlertChannel, DestinationState
+from domain.alerts import AlertChannel, AlertEvent, DestinationState, events_of
 from operations.alerts.destinations import AddedDestination, TriedDestination
 from operations.responses.base import At, OrNewer, Response
 

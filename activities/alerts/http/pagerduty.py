@@ -10,7 +10,7 @@ from typing import Any
 
 from activities.alerts.channels import AlertMessage, ChannelAnswer
 from activities.alerts.http.post import HttpPost
-from domain.alert_events import event_name
+from domain.alerts import event_name
 from domain.incidents import AlertKind
 from domain.values.text import one_line
 from domain.values.timestamps import to_iso

@@ -10,8 +10,7 @@ from typing import Any
 
 from activities.alerts.channels import AlertMessage, ChannelAnswer, TargetRefused
 from activities.alerts.http.post import HttpPost
-from domain.alert_events import event_name
-from domain.alerts import WebhookTarget
+from domain.alerts import WebhookTarget, event_name
 from domain.security.signing import MalformedSecret, sign_standard
 from domain.values.timestamps import to_iso
 

@@ -14,8 +14,7 @@ from api.console.base import Console, error_message, project_path
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.sign_in.cookies import Notice, Secret
 from api.console.sign_in.sessions import Viewer
-from domain.alert_events import AlertEvent
-from domain.alerts import AlertAnswer
+from domain.alerts import AlertAnswer, AlertEvent
 from domain.audit import Actor
 from domain.errors import Refusal
 from operations.alerts.inputs import TARGET_FIELDS

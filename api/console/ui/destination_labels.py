@@ -5,8 +5,14 @@ What a later version stored has no label here. It is shown as words.
 
 from collections.abc import Mapping
 
-from domain.alert_events import AlertEvent, events_of
-from domain.alerts import CHANNEL_NAMES, AlertChannel, AlertDestination, DestinationState
+from domain.alerts import (
+    CHANNEL_NAMES,
+    AlertChannel,
+    AlertDestination,
+    AlertEvent,
+    DestinationState,
+    events_of,
+)
 
 KINDS: Mapping[str, str] = CHANNEL_NAMES
 STATES: Mapping[str, str] = {

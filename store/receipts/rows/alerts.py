@@ -6,7 +6,7 @@ Runs inside the caller's transaction and never commits.
 from dataclasses import dataclass
 from datetime import datetime
 
-from domain.alert_events import wants
+from domain.alerts import wants
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import AlertKind
 from domain.values.timestamps import to_unix_ms

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from activities.alerts.all_channels import build_channels
 from activities.alerts.trial import TrialSender
 from api.app import create_app
-from domain.alert_events import AlertEvent
+from domain.alerts import AlertEvent
 from domain.projects import CreatedProject
 from store.crypto.encryption import Sealer
 from store.db.database import Database
