@@ -4,6 +4,7 @@
 them, and the kinds of alerts that the store keeps. The kinds, and why an alert ends unsent, are in
 `domain.incidents`. The senders are in `activities.alerts`.
 """
+
 import json
 import re
 from collections.abc import Collection
@@ -96,11 +97,11 @@ class AlertDestination:
 
     1. `channel` is an `AlertChannel`, or the text of a newer version.
     2. `target` is what the channel sends to, such as an address. None: it is a secret, and only
-       the sender decrypts it.
+        the sender decrypts it.
     3. `events` are the kinds of alerts that it gets, as the store spells them; None: all.
     4. `label` is a name for people, None if nobody gave one.
     5. `last_error_at` is when an attempt last failed, with `last_error`; `last_sent_at` is when one
-       was last accepted. `unreached_since` is the first failure after that.
+        was last accepted. `unreached_since` is the first failure after that.
     """
 
     id: DestinationId
@@ -118,12 +119,12 @@ class AlertDestination:
     @property
     def name(self) -> str:
         """How alerts and timelines name it: the target, or the id if the target is a secret."""
-       return self.id if self.target is None else self.target
+        return self.id if self.target is None else self.target
 
     @property
     def title(self) -> str:
         """How pages name it: by its label, or the target, or the channel if that is a secret."""
-       channel = CHANNEL_NAMES.get(self.channel, self.channel.capitalize())
+        channel = CHANNEL_NAMES.get(self.channel, self.channel.capitalize())
         if self.label:
             return self.label if self.target is not None else f"{self.label} ({channel})"
         return channel if self.target is None else self.target
@@ -131,7 +132,7 @@ class AlertDestination:
     @property
     def state(self) -> DestinationState:
         """How it fares now."""
-       if self.disabled_at is not None:
+        if self.disabled_at is not None:
             return DestinationState.DISABLED
         return DestinationState.ACTIVE if self.failing_since is None else DestinationState.FAILING
 
@@ -145,7 +146,7 @@ class WebhookTarget:
 
     def to_text(self) -> str:
         """The target as it is sealed."""
-       return json.dumps([self.url, self.secret])
+        return json.dumps([self.url, self.secret])
 
     @classmethod
     def from_text(cls, text: str) -> "WebhookTarget":
@@ -154,7 +155,7 @@ class WebhookTarget:
         Raises:
             ValueError: it has another form.
         """
-       parts = json.loads(text)
+        parts = json.loads(text)
         if not isinstance(parts, list) or [type(part) for part in parts] != [str, str]:
             raise ValueError("not the target of a webhook")
         return cls(*parts)
@@ -192,7 +193,7 @@ class AlertTrial:
 
 def is_destination_id(name: str) -> bool:
     """Whether an alert's destination is the id of one whose target is a secret."""
-   return _ID.fullmatch(name) is not None
+    return _ID.fullmatch(name) is not None
 
 
 def alert_retry_seconds(channel: str, tries: int, *, asked_seconds: int | None = None) -> int:
@@ -200,7 +201,7 @@ def alert_retry_seconds(channel: str, tries: int, *, asked_seconds: int | None =
 
     `asked_seconds` is the receiver's Retry-After. It lengthens the delay, to at most one hour.
     """
-   if channel == AlertChannel.EMAIL:
+    if channel == AlertChannel.EMAIL:
         doubled = _FIRST_MAIL_RETRY_SECONDS * 2 ** min(tries, 10)
         delay = int(min(_LONGEST_MAIL_RETRY_SECONDS, doubled))
     else:
