@@ -12,6 +12,9 @@ from typing import Protocol
 
 from domain.ids import EventId, IncidentId
 
+# The kind of a test alert, which the store does not have.
+TRIAL_KIND = "alert_test"
+
 FactLines = tuple[tuple[str, str], ...]
 
 

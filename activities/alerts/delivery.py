@@ -129,8 +129,10 @@ class AlertDelivery:
 
     async def _end_before_sending(self, alert: AlertDue) -> AlertEnd | None:
         """Why the alert must not be sent any more; None if it must be sent."""
-        if alert.facts is None or (unwanted := alert.unwanted) is not None:
-            return None if alert.facts is None else unwanted
+        if alert.facts is None:
+            return None
+        if (unwanted := alert.unwanted) is not None:
+            return unwanted
         may_be_over = alert.kind in _OVER_WITH_THEIR_SUBJECT
         if not may_be_over or alert.failing_since is None or not alert.facts.is_over:
             return None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jinja2
 
-from activities.alerts.channels import AlertMessage
+from activities.alerts.channels import TRIAL_KIND, AlertMessage
 from activities.alerts.email_format import OutgoingMail, compose, encoded, raw
 from domain.incidents import AlertKind
 from store.people.email_addresses import canonical_address
@@ -23,6 +23,7 @@ FIRST_OF_THEIR_SUBJECT = frozenset(
         AlertKind.INCIDENT_OPENED,
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
+        TRIAL_KIND,
     }
 )
 SUBJECT_CHARACTERS = 200  # no summary is longer

@@ -10,6 +10,7 @@ import time
 import structlog
 
 from activities.alerts.channels import (
+    TRIAL_KIND,
     AlertMessage,
     AlertNotDelivered,
     ChannelAnswer,
@@ -22,7 +23,6 @@ from domain.values.text import one_line
 from domain.values.timestamps import to_unix_ms
 
 TRIAL_SECONDS = 13.0
-TRIAL_KIND = "alert_test"
 log = structlog.get_logger(__name__)
 
 
