@@ -35,7 +35,7 @@ class AlertChannel(StrEnum):
 
 
 CHANNEL_NAMES: dict[str, str] = {
-    AlertChannel.EMAIL: "E-mail",
+    AlertChannel.EMAIL: "Email",
     AlertChannel.SLACK: "Slack",
     AlertChannel.TEAMS: "Microsoft Teams",
     AlertChannel.PAGERDUTY: "PagerDuty",

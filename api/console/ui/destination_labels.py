@@ -26,7 +26,7 @@ TONES: Mapping[str, str] = {
     DestinationState.DISABLED: "quiet",
 }
 TARGETS: Mapping[str, str] = {
-    AlertChannel.EMAIL: "E-mail address",
+    AlertChannel.EMAIL: "Email address",
     AlertChannel.SLACK: "Incoming webhook URL",
     AlertChannel.TEAMS: "Workflow webhook URL",
     AlertChannel.PAGERDUTY: "Integration key (Events API v2)",
