@@ -103,6 +103,7 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
         judge_repair_url=parts.judge_repair_url,
         on_project_change=partial(_forget, key_cache, sources),
         provider_check=parts.provider_check,
+        send_trial=parts.send_trial,
         on_source_change=sources.forget,
     )
     health = Health(database=parts.database)

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from cli.alerts import command as destinations
 from cli.commands import (
     audit,
     backup,
@@ -74,6 +75,7 @@ for _name, _group in (
     ("secret", secret_key.app),
     ("user", users.app),
     ("incident", incidents.app),
+    ("destination", destinations.app),
     ("source", sources.app),
     ("receipt", receipts.app),
     ("result", results.app),

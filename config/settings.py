@@ -99,6 +99,7 @@ class Settings(BaseSettings):
     trusted_proxies: Networks = ()
     stripe_api_url: WebOrigin | None = None
     shopify_api_url: WebOrigin | None = None  # None: each source's own shop
+    pagerduty_url: WebOrigin = "https://events.pagerduty.com"
     oidc_issuer: IssuerUrl | None = None
     oidc_client_id: str | None = None
     oidc_client_secret: SecretStr | None = None

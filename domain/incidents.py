@@ -66,6 +66,8 @@ class AlertKind(StrEnum):
     # Results are held, and no receipt has claimed them. Once a day (UTC): `incident_id` and
     # `event_id` are the project's id, `replay_id` is the day.
     EARLY_RESULTS_UNCLAIMED = "early_results_unclaimed"
+    # Only pagers get it: their alert shows that somebody is on it. `replay_id` is the instant.
+    INCIDENT_ACKNOWLEDGED = "incident_acknowledged"
 
 
 class AlertEnd(StrEnum):
@@ -76,6 +78,7 @@ class AlertEnd(StrEnum):
     ADDRESS_REFUSED = "address_refused"
     ADDRESS_REMOVED = "address_removed"
     INCIDENT_OVER = "incident_over"
+    DESTINATION_DISABLED = "destination_disabled"
 
 
 # The alert was still wanted and did not arrive: the project's other destinations and the operators

@@ -184,13 +184,15 @@ def _own_name_errors(patch: ProjectPatch) -> list[FieldError]:
     ]
 
 
-async def judged_url(url: str, *, livemode: bool, judge: JudgeRepairUrl) -> str:
-    """The repair URL in its stored form.
+async def judged_url(
+    url: str, *, livemode: bool, judge: JudgeRepairUrl, pointer: str = URL_POINTER
+) -> str:
+    """The repair URL, or another URL that a user names, in its stored form.
 
     Raises: ValidationFailed. Its message does not reveal what the name resolves to.
     """
     try:
         return await judge(url, livemode=livemode)
     except UnsafeUrl:
-        error = FieldError(URL_POINTER, "not_allowed", public_refusal_message(url))
+        error = FieldError(pointer, "not_allowed", public_refusal_message(url))
         raise ValidationFailed(errors=(error,)) from None

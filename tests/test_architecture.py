@@ -76,11 +76,15 @@ INSIDE = {
         ),
         *("store/ingest", "store/sources"),
     },
+    "operations/alerts": set(),
     "operations/people": set(),
     "operations/credentials": set(),
     "operations/sources": set(),
     "operations/triage": set(),
-    "operations/responses": {"operations/people", "operations/credentials", "operations/sources"},
+    "operations/responses": {
+        *("operations/alerts", "operations/people", "operations/credentials"),
+        "operations/sources",
+    },
     "activities/alerts": set(),
     "activities/callback": set(),
     "activities/sources": set(),
@@ -96,8 +100,9 @@ INSIDE = {
     "api/rest": {"api/http", "api/auth", "api/ingest"},
     "api/health": {"api/http", "api/auth"},
     "api/console": {"api/http", "api/auth"},
+    "cli/alerts": set(),
     "cli/up": set(),
-    "cli/commands": {"cli/up"},
+    "cli/commands": {"cli/alerts", "cli/up"},
     "cli/sources": set(),
     "cli/doctor": {"cli/up"},
     "cli/evidence": {"cli/commands"},
@@ -193,6 +198,7 @@ CATCHES_EVERYTHING = {
 
 # Who may call what a user named, handing the guard in.
 OPENS_A_GUARDED_CLIENT = {
+    "activities/alerts/http/post.py",
     "activities/callback/transport.py",
     "api/console/sign_in/oidc_provider.py",
 }

@@ -5,6 +5,7 @@ from functools import cache
 from fastapi import APIRouter
 
 from api.rest.endpoints import (
+    alert_destinations,
     audit,
     early_results,
     events,
@@ -23,6 +24,7 @@ ROUTES = (
     *triage.ROUTES,
     *early_results.ROUTES,
     *sources.ROUTES,
+    *alert_destinations.ROUTES,
     *project.ROUTES,
     *audit.ROUTES,
 )

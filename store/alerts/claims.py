@@ -52,6 +52,7 @@ _NOTICES = frozenset(
         AlertKind.DESTINATION_FAILING,
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
+        AlertKind.INCIDENT_ACKNOWLEDGED,
     }
 )
 
@@ -265,4 +266,5 @@ def _alert_due(row: Row[Any]) -> AlertDue:
         tries=row.tries,
         failing_since=row.failing_since,
         project_id=row.project_id or "",
+        created_at=row.created_at,
     )

@@ -17,7 +17,7 @@ from domain.temporal.outbox import OutboxKind
 from domain.values.timestamps import to_iso, to_unix_ms
 from store.db.sql import Statements
 from store.receipts.outbox import enqueue_signal
-from store.receipts.rows.alerts import Recipient, end_snooze, insert_alert
+from store.receipts.rows.alerts import Recipient, add_alerts, end_snooze, insert_alert
 from store.receipts.state import ReceiptSnapshot, lock_receipt
 from store.receipts.timeline import add_timeline, note
 from store.receipts.transitions import TriggerFacts, apply_transition
@@ -96,6 +96,9 @@ async def acknowledge(
     )
     entry = {"acknowledged_until": to_iso(ends_at), "requested_by": requested_by}
     await add_timeline(st, snapshot.event_id, TimelineKind.INCIDENT_ACKNOWLEDGED, now, **entry)
+    if acknowledged_at is None:
+        kind, about = AlertKind.INCIDENT_ACKNOWLEDGED, str(to_unix_ms(now))
+        await add_alerts(st, snapshot, incident_id, kind, now, about=about)
     return snapshot.event_id
 
 

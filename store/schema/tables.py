@@ -582,6 +582,9 @@ class AlertDestination(SQLModel, table=True):
         CheckConstraint(
             "(target IS NULL) <> (sealed_target IS NULL)", name="alert_destinations_target"
         ),
+        _partial_index(
+            "alert_destinations_failing", "failing_since", where="failing_since IS NOT NULL"
+        ),
     )
 
     id: str = _text(primary_key=True)
@@ -592,6 +595,13 @@ class AlertDestination(SQLModel, table=True):
     # sealed by the project's data key
     sealed_target: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
     events: str | None = _text(nullable=True)  # kinds of alerts, space-separated; None: all
+    label: str | None = _text(nullable=True)  # a name for people
+    disabled_at: datetime | None = _instant(nullable=True)
+    last_sent_at: datetime | None = _instant(nullable=True)
+    last_error: str | None = _text(nullable=True)
+    last_error_at: datetime | None = _instant(nullable=True)
+    unreached_since: datetime | None = _instant(nullable=True)  # the first failure after a success
+    failing_since: datetime | None = _instant(nullable=True)  # an alert never arrived since then
 
 
 class Alert(SQLModel, table=True):
@@ -633,6 +643,8 @@ class Alert(SQLModel, table=True):
     channel: str = Field(
         default="email", sa_column=Column(Text, nullable=False, server_default="email")
     )
+    # its mail's link acknowledged the incident
+    link_used_at: datetime | None = _instant(nullable=True)
 
 
 class Idempotency(SQLModel, table=True):

@@ -47,6 +47,7 @@ COMMANDS = [
     ("receipt", "deadline"),
     *[("source", name) for name in ("add", "list", "show", "set", "pause", "resume")],
     *[("source", name) for name in ("check", "report", "remove")],
+    *[("destination", name) for name in ("list", "add", "set", "test", "remove")],
     *[("receipt", name) for name in ("send", "list", "show", "timeline", "expire", "restart")],
     ("receipt", "evidence"),
     ("result", "send"),

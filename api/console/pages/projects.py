@@ -15,6 +15,7 @@ from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import own_projects
 from api.console.sign_in.cookies import Notice, Secret
 from api.console.sign_in.sessions import Viewer
+from domain.alerts import AlertEvent
 from domain.errors import Refusal
 from domain.projects import Mode, Project, Scope
 from domain.users import Role
@@ -162,6 +163,7 @@ class ProjectPages:
                 "members": people.members,
                 "invitations": people.invitations,
                 "roles": tuple(Role),
+                "events": tuple(AlertEvent),
             }
         return await self._console.render_page(
             request,

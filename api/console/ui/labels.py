@@ -94,16 +94,18 @@ ALERTS: Mapping[str, str] = {
     AlertKind.REPAIR_FAILED: "Repair failed",
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
     AlertKind.INCIDENT_ASSIGNED: "Assignment",
-    AlertKind.DESTINATION_FAILING: "Alerts to another address are failing",
+    AlertKind.INCIDENT_ACKNOWLEDGED: "Incident acknowledged",
+    AlertKind.DESTINATION_FAILING: "Alerts to another destination are failing",
     AlertKind.SOURCE_SILENT: "A source is failing or silent",
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results have no receipt",
 }
 ALERT_ENDS: Mapping[str, str] = {
-    AlertEnd.REFUSED: "The mail server rejected it permanently.",
+    AlertEnd.REFUSED: "It was refused permanently.",
     AlertEnd.TIMED_OUT: "Every attempt failed for 24 hours.",
     AlertEnd.ADDRESS_REFUSED: "The address is invalid. Correct it in the project's settings.",
-    AlertEnd.ADDRESS_REMOVED: "The address was removed from the project.",
-    AlertEnd.INCIDENT_OVER: "The incident was resolved before the email could be sent.",
+    AlertEnd.ADDRESS_REMOVED: "The destination was removed from the project.",
+    AlertEnd.DESTINATION_DISABLED: "The destination is disabled.",
+    AlertEnd.INCIDENT_OVER: "The incident was resolved before the alert could be sent.",
 }
 QUIET_ALERT_ENDS = frozenset(AlertEnd) - UNREACHED_ENDS
 FLAGS: Mapping[str, str] = {

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from api.console.ui import labels
 from api.console.ui.timeline_text import Fields, TimelineText, actor_text, facts_of
 from api.console.ui.triage_entries import TRIAGE_RENDERERS
+from domain.alerts import CHANNEL_NAMES, AlertChannel, is_destination_id
 from domain.incidents import Resolution, TimelineEntry, TimelineKind
 from domain.results import ResultStatus
 
@@ -74,7 +75,7 @@ def _alert_sent(fields: Fields) -> TimelineText:
 def _alert_failed(fields: Fields) -> TimelineText:
     if fields.get("final"):
         return _alert_given_up(fields)
-    detail = "It is retried until the mail server accepts it."
+    detail = "It is retried until the other side accepts it."
     facts = (*_alert_subject(fields), *facts_of(fields, "error"))
     return TimelineText("mail", "bad", "Alert not sent yet", _recipient(fields) or detail, facts)
 
@@ -186,7 +187,11 @@ def _alert_subject(fields: Fields) -> tuple[tuple[str, str], ...]:
 
 
 def _recipient(fields: Fields) -> str:
-    to = fields.get("destination")
+    to = str(fields.get("destination") or "")
+    if is_destination_id(to):
+        channel = str(fields.get("channel") or AlertChannel.EMAIL)
+        name = CHANNEL_NAMES.get(channel, labels.humanize(channel))
+        return f"To {name} ({labels.short_id(to)})."
     return f"To {to}." if to else ""
 
 

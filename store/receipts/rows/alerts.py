@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from domain.alerts import wants
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import AlertKind
 from domain.values.timestamps import to_unix_ms
@@ -14,8 +15,8 @@ from store.db.sql import Statements
 from store.receipts.state import ReceiptSnapshot
 
 _SELECT_RECIPIENTS = """
-SELECT channel, COALESCE(target, id), events FROM alert_destinations WHERE project_id = $1
-ORDER BY channel, position"""
+SELECT channel, COALESCE(target, id), events FROM alert_destinations
+WHERE project_id = $1 AND disabled_at IS NULL ORDER BY channel, position"""
 # The recipients that still get the incident's earlier alert.
 _SELECT_PENDING = """
 SELECT channel, destination FROM alerts WHERE incident_id = $1 AND kind = 'incident_opened'
@@ -55,8 +56,12 @@ async def add_alerts(
     now: datetime,
     *,
     replay_id: ReplayId | None = None,
+    about: str = "",
 ) -> None:
-    """Insert one alert for each of the project's destinations; a second time changes nothing."""
+    """Insert one alert for each of the project's destinations; a second time changes nothing.
+
+    `about` tells alerts of one kind apart that are about no repair.
+    """
     for recipient in await read_recipients(st, snapshot.project_id, kind):
         await insert_alert(
             st,
@@ -64,7 +69,7 @@ async def add_alerts(
             incident_id=incident_id,
             event_id=snapshot.event_id,
             kind=kind,
-            about=replay_id or "",
+            about=replay_id or about,
             recipient=recipient,
             now=now,
         )
@@ -107,11 +112,11 @@ async def end_snooze(st: Statements, incident_id: IncidentId, now: datetime) -> 
 async def read_recipients(
     st: Statements, project_id: ProjectId, kind: AlertKind
 ) -> list[Recipient]:
-    """The destinations that the project has now for alerts of this kind, in their order."""
+    """The enabled destinations that get the project's alerts of this kind now, in their order."""
     return [
         Recipient(channel, destination)
         for channel, destination, events in await st.fetch(_SELECT_RECIPIENTS, project_id)
-        if events is None or kind.value in events.split()
+        if wants(None if events is None else events.split(), kind.value, channel=channel)
     ]
 
 
@@ -128,7 +133,7 @@ async def insert_alert(
 ) -> None:
     """Insert one alert, due now; a second time changes nothing.
 
-    `about` is a `replay_id` or the digest of a destination, '' for neither.
+    `about` is a `replay_id`, the digest of a destination or an instant, '' for none.
     """
     await st.fetch(
         "INSERT INTO alerts (project_id, incident_id, event_id, kind, replay_id,"

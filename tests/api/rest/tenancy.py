@@ -8,7 +8,7 @@ from functools import partial
 from tests.api.rest.test_sources import new_source
 from tests.api.serving import Json, receipt
 
-IDS = ("project_id", "event_id", "incident_id", "replay_id", "source_id")
+IDS = ("project_id", "event_id", "incident_id", "replay_id", "source_id", "destination_id")
 # The year 2100: later than every object.
 AFTER_ALL_MS = 4_102_444_800_000
 
@@ -22,6 +22,7 @@ class Named:
     incident_id: str
     replay_id: str
     source_id: str
+    destination_id: str
     provider_event_id: str
     internal_reference: str
     entry_hash: str
@@ -185,6 +186,36 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
             "/sources",
             "its own",
             body=new_source(project_id=of.project_id, id=of.source_id, source_id=of.source_id),
+        )
+    ],
+    "GET /api/v1/alert-destinations": lambda of: [
+        Asked("/alert-destinations", "nothing"),
+        Asked("/alert-destinations", "unknown_parameter", {"project_id": of.project_id}),
+    ],
+    "PATCH /api/v1/alert-destinations/{destination_id}": lambda of: [
+        Asked(
+            f"/alert-destinations/{of.destination_id}",
+            "not_found",
+            body={"label": "mine now", "project_id": of.project_id, "id": of.destination_id},
+        )
+    ],
+    "DELETE /api/v1/alert-destinations/{destination_id}": lambda of: [
+        Asked(f"/alert-destinations/{of.destination_id}", "not_found")
+    ],
+    "POST /api/v1/alert-destinations/{destination_id}/test": lambda of: [
+        Asked(f"/alert-destinations/{of.destination_id}/test", "not_found")
+    ],
+    # Later, because afterwards the caller has a destination.
+    "POST /api/v1/alert-destinations": lambda of: [
+        Asked(
+            "/alert-destinations",
+            "its own",
+            body={
+                "kind": "slack",
+                "url": "https://hooks.example/T0/B0",
+                "project_id": of.project_id,
+                "id": of.destination_id,
+            },
         )
     ],
     "GET /api/v1/project": lambda of: [

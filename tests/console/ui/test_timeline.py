@@ -237,12 +237,12 @@ def test_ended_receipt_has_no_next_step(state: str) -> None:
 @pytest.mark.parametrize(
     ("reason", "tone", "detail"),
     [
-        ("refused", "bad", "To ops@shop.example. The mail server rejected it permanently."),
+        ("refused", "bad", "To ops@shop.example. It was refused permanently."),
         ("timed_out", "bad", "To ops@shop.example. Every attempt failed for 24 hours."),
         (
             "address_removed",
             "quiet",
-            "To ops@shop.example. The address was removed from the project.",
+            "To ops@shop.example. The destination was removed from the project.",
         ),
         ("of a later version", "bad", "To ops@shop.example. Of a later version"),
     ],
