@@ -61,6 +61,7 @@ ERASED_AFTER = timedelta(seconds=60)
 MARKED_AFTER = timedelta(hours=1)
 # A request counts up to this: the work of a deletion does not grow with the number of receipts.
 COUNTED = 1_000
+GROUPS = tables.INCIDENT_GROUPS
 ALERT_LANES = (tables.ALERT_IS_FRESH, tables.ALERT_IS_RETRIED)
 # By the partial index `projects_left`.
 _IS_LEFT = (PROJECTS.c.deleted_at.is_not(None), PROJECTS.c.erased_at.is_(None))
@@ -70,17 +71,18 @@ REASON = "The project was deleted."
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """The rows of deleted projects that one batch erased: receipts, stored answers, unsent
-    alerts.
+    """The rows of deleted projects that one batch erased: receipts, stored answers, unsent alerts,
+    groups of incidents.
     """
 
     receipts: int
     answers: int
     alerts: int = 0
+    groups: int = 0
 
     @property
     def total(self) -> int:
-        return self.receipts + self.answers + self.alerts
+        return self.receipts + self.answers + self.alerts + self.groups
 
 
 async def delete_project(
@@ -249,6 +251,18 @@ async def _erase_alerts(session: AsyncSession, now: datetime, limit: int, skip: 
     return erased
 
 
+async def _erase_groups(session: AsyncSession, now: datetime, limit: int, skip: int | None) -> int:
+    """Erase groups with their amounts and windows. A late incident makes a new one."""
+    del now
+    of_project = select(GROUPS.c.id).where(GROUPS.c.project_id.in_(_deleted_projects()))
+    batch = _window(of_project, limit, skip, GROUPS.c.id).with_for_update(skip_locked=True)
+    locked = list(await session.scalars(batch))
+    for table in (tables.GROUP_WINDOWS, tables.GROUP_AMOUNTS):
+        await session.execute(delete(table).where(table.c.group_id.in_(locked)))
+    await session.execute(delete(GROUPS).where(GROUPS.c.id.in_(locked)))
+    return len(locked)
+
+
 def _window(
     query: Select[Any], limit: int, skip: int | None, *keys: ColumnElement[Any]
 ) -> Select[Any]:
@@ -266,7 +280,7 @@ def _has_rows() -> ColumnElement[bool]:
     unsent = [
         exists().where(ALERTS.c.project_id == PROJECTS.c.id, text(lane)) for lane in ALERT_LANES
     ]
-    of_project = (RECEIPTS, IDEMPOTENCY, tables.SOURCES)
+    of_project = (RECEIPTS, IDEMPOTENCY, tables.SOURCES, GROUPS)
     stored = [exists().where(table.c.project_id == PROJECTS.c.id) for table in of_project]
     return or_(*stored, *unsent)
 
@@ -295,4 +309,5 @@ KINDS: Mapping[str, Callable[[AsyncSession, datetime, int, int | None], Awaitabl
     "receipts": _erase_receipts,
     "answers": _erase_answers,
     "alerts": _erase_alerts,
+    "groups": _erase_groups,
 }
