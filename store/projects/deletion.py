@@ -25,6 +25,7 @@ from domain.ids import EventId, ProjectId
 from domain.lifecycle import OPEN_STATES, Trigger
 from domain.receipts import ReceiptState
 from store.db.sql import SessionStatements, limit_lock_wait
+from store.projects.group_erasure import erase_groups
 from store.projects.source_removal import remove_sources
 from store.receipts.lists.search_index import empty_unusable_index
 from store.receipts.operator_actions import resolve_manually
@@ -32,16 +33,12 @@ from store.receipts.state import load_snapshot, lock_receipt
 from store.receipts.transitions import apply_transition
 from store.schema import tables
 from store.schema.tables import (
-    ALERT_DESTINATIONS,
     ALERTS,
-    API_KEYS,
     IDEMPOTENCY,
-    INVITATIONS,
-    MEMBERS,
+    INCIDENT_GROUPS,
     OUTBOX,
     PROJECTS,
     RECEIPTS,
-    SIGNING_SECRETS,
     TABLES,
 )
 
@@ -55,13 +52,13 @@ OF_A_RECEIPT = (
     "stuck_runs",
     "search_texts",
 )
+DESTROYED = ("api_keys", "signing_secrets", "members", "invitations", "alert_destinations")
 # By then the run has received the signal.
 ERASED_AFTER = timedelta(seconds=60)
 # Longer than any process accepts receipts of a deleted project, unless it is frozen meanwhile.
 MARKED_AFTER = timedelta(hours=1)
 # A request counts up to this: the work of a deletion does not grow with the number of receipts.
 COUNTED = 1_000
-GROUPS = tables.INCIDENT_GROUPS
 ALERT_LANES = (tables.ALERT_IS_FRESH, tables.ALERT_IS_RETRIED)
 # By the partial index `projects_left`.
 _IS_LEFT = (PROJECTS.c.deleted_at.is_not(None), PROJECTS.c.erased_at.is_(None))
@@ -71,9 +68,7 @@ REASON = "The project was deleted."
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """The rows of deleted projects that one batch erased: receipts, stored answers, unsent alerts,
-    groups of incidents.
-    """
+    """The rows of deleted projects that one batch erased. `answers` are stored responses."""
 
     receipts: int
     answers: int
@@ -113,15 +108,10 @@ async def delete_project(
             " ended with it."
         )
         raise ValidationFailed(errors=(FieldError("/end_open", "not_ended", message),))
-    gone = {
-        "name": project_id,
-        "repair_url": None,
-        "snapshots": False,
-        "data_key": b"",
-    }
+    gone = {"name": project_id, "repair_url": None, "snapshots": False, "data_key": b""}
     marked = update(PROJECTS).where(PROJECTS.c.id == project_id)
     await session.execute(marked.values(**gone, suspended_at=now, deleted_at=now))
-    for table in (API_KEYS, SIGNING_SECRETS, MEMBERS, INVITATIONS, ALERT_DESTINATIONS):
+    for table in (TABLES[name] for name in DESTROYED):
         await session.execute(delete(table).where(table.c.project_id == project_id))
     await remove_sources(session, project_id, now)
     return open_count
@@ -252,15 +242,11 @@ async def _erase_alerts(session: AsyncSession, now: datetime, limit: int, skip: 
 
 
 async def _erase_groups(session: AsyncSession, now: datetime, limit: int, skip: int | None) -> int:
-    """Erase groups with their amounts and windows. A late incident makes a new one."""
     del now
-    of_project = select(GROUPS.c.id).where(GROUPS.c.project_id.in_(_deleted_projects()))
-    batch = _window(of_project, limit, skip, GROUPS.c.id).with_for_update(skip_locked=True)
-    locked = list(await session.scalars(batch))
-    for table in (tables.GROUP_WINDOWS, tables.GROUP_AMOUNTS):
-        await session.execute(delete(table).where(table.c.group_id.in_(locked)))
-    await session.execute(delete(GROUPS).where(GROUPS.c.id.in_(locked)))
-    return len(locked)
+    theirs = select(INCIDENT_GROUPS.c.id).where(
+        INCIDENT_GROUPS.c.project_id.in_(_deleted_projects())
+    )
+    return await erase_groups(session, _window(theirs, limit, skip, INCIDENT_GROUPS.c.id))
 
 
 def _window(
@@ -280,7 +266,7 @@ def _has_rows() -> ColumnElement[bool]:
     unsent = [
         exists().where(ALERTS.c.project_id == PROJECTS.c.id, text(lane)) for lane in ALERT_LANES
     ]
-    of_project = (RECEIPTS, IDEMPOTENCY, tables.SOURCES, GROUPS)
+    of_project = (RECEIPTS, IDEMPOTENCY, tables.SOURCES, INCIDENT_GROUPS)
     stored = [exists().where(table.c.project_id == PROJECTS.c.id) for table in of_project]
     return or_(*stored, *unsent)
 
