@@ -116,7 +116,13 @@ class GroupOperations:
 
         group = await self._unresolved(project_id, group_id)
         return await self._act_on_all(
-            group, act, AuditAction.GROUP_ACKNOWLEDGED, actor, skips_acknowledged=True
+            group,
+            act,
+            AuditAction.GROUP_ACKNOWLEDGED,
+            actor,
+            of_each=ACTS_AT_ONCE,
+            at_most=ACTS_AT_MOST,
+            skips_acknowledged=True,
         )
 
     async def resolve(
@@ -134,7 +140,14 @@ class GroupOperations:
             )
 
         group = await self._unresolved(project_id, group_id)
-        return await self._act_on_all(group, act, AuditAction.GROUP_RESOLVED, actor)
+        return await self._act_on_all(
+            group,
+            act,
+            AuditAction.GROUP_RESOLVED,
+            actor,
+            of_each=ACTS_AT_ONCE,
+            at_most=ACTS_AT_MOST,
+        )
 
     async def _set_muted(
         self,
@@ -175,8 +188,8 @@ class GroupOperations:
         action: AuditAction | None,
         actor: Actor,
         *,
-        of_each: int = ACTS_AT_ONCE,
-        at_most: int = ACTS_AT_MOST,
+        of_each: int,
+        at_most: int,
         skips_acknowledged: bool = False,
     ) -> GroupAct:
         """Act on the group's unresolved incidents; each batch has an entry of `action`."""

@@ -173,7 +173,9 @@ async def _amounts(
     query = select(GROUP_AMOUNTS).where(GROUP_AMOUNTS.c.group_id.in_(group_ids))
     ordered = query.order_by(GROUP_AMOUNTS.c.group_id, GROUP_AMOUNTS.c.currency)
     for row in await session.execute(ordered):
-        found[row.group_id][row.currency] = row.billions * PART + row.rest
+        # 0 is left of a currency that the receipt of an incident replaced.
+        if total := row.billions * PART + row.rest:
+            found[row.group_id][row.currency] = total
     return found
 
 

@@ -19,7 +19,7 @@ SELECT group_id, currency, sum(amount) AS amount FROM incidents WHERE amount IS 
 GROUP BY group_id, currency ORDER BY group_id, currency"""
 _STORED_AMOUNTS = """
 SELECT group_id, currency, billions * 1000000000 + rest AS amount FROM group_amounts
-WHERE billions <> 0 OR rest <> 0 ORDER BY group_id, currency"""
+WHERE billions * 1000000000 + rest <> 0 ORDER BY group_id, currency"""
 
 
 async def stored_and_counted(database: Database) -> tuple[list[Any], list[Any]]:

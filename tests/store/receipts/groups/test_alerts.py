@@ -12,6 +12,7 @@ from tests.support.given import OPERATOR, Story
 
 pytestmark = pytest.mark.both_stores
 
+IN_2200_MS = 7_258_118_400_000
 ALERTS = "SELECT incident_id, kind, replay_id FROM alerts ORDER BY id"
 
 
@@ -153,4 +154,4 @@ async def test_muted_group_alerts_nothing(story: Story) -> None:
 
 
 async def mute(st: Any, _: Any) -> None:
-    await st.fetch("UPDATE incident_groups SET muted_until = $1", 2**52)
+    await st.fetch("UPDATE incident_groups SET muted_until = $1", IN_2200_MS)
