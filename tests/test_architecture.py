@@ -82,10 +82,7 @@ INSIDE = {
     "operations/sources": set(),
     "operations/groups": set(),
     "operations/responses": {
-        "operations/people",
-        "operations/credentials",
-        "operations/sources",
-        "operations/groups",
+        *("operations/people", "operations/credentials", "operations/sources", "operations/groups"),
     },
     "activities/alerts": set(),
     "activities/callback": set(),

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import GroupId, ProjectId
 from domain.incidents import AlertKind
+from domain.values.enums import member_or_text
 from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.db.sql import SessionStatements, Statements, limit_lock_wait
 from store.receipts.groups.alerts import begin_window, insert_group_alerts
@@ -63,7 +64,8 @@ async def end_window(session: AsyncSession, due: DueWindow, now: datetime) -> bo
 
     One of a newer version's kind is left to it.
     """
-    if due.kind not in tuple(AlertKind):
+    kind = member_or_text(AlertKind, due.kind)
+    if not isinstance(kind, AlertKind):
         return False
     st = SessionStatements(session)
     await limit_lock_wait(st)
@@ -76,7 +78,7 @@ async def end_window(session: AsyncSession, due: DueWindow, now: datetime) -> bo
     if not gathered or is_muted or deleted_ms is not None:
         await st.fetch(_DELETE, due.group_id, due.kind)
         return False
-    kind, project_id = AlertKind(due.kind), ProjectId(project_id)
+    project_id = ProjectId(project_id)
     await insert_group_alerts(st, due.group_id, project_id, kind, gathered, now)
     due_at = now + timedelta(minutes=minutes)
     await begin_window(st, due.group_id, project_id, kind, due_at)

@@ -61,7 +61,7 @@ async def test_no_statement_reads_all_groups_or_incidents(story: Story) -> None:
             assert len(page.rows) == 20
         if st.dialect == "postgresql":  # the list prefers indexes; the others must find theirs
             await st.fetch("SELECT set_config('enable_seqscan', 'on', true)")
-        await list_group_incidents(session, GroupId("grp_1"), limit=20, cursor=None)
+        await list_group_incidents(session, GroupId("grp_none"), limit=20, cursor=None)
         assert len(await due_windows(session, story.at, projects=5, of_each=20)) == 20
         await next_batch(st, GroupId("grp_1"), Position(), limit=50, skips_acknowledged=True)
         await ungrouped_incidents(session, after=None, limit=50)
