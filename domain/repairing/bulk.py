@@ -92,6 +92,7 @@ class BulkRepair:
     """A stored bulk repair. `begun` counts the repairs that it began.
 
     `paced_at`: at its pace, no repair begins before. `changed_at`: when an item changed last.
+    `stepped_at`: when a worker took its last step.
     """
 
     id: BulkId
@@ -108,6 +109,7 @@ class BulkRepair:
     paced_at: datetime | None
     changed_at: datetime
     counts: Counts
+    stepped_at: datetime | None = None
 
     @property
     def has_ended(self) -> bool:

@@ -1,6 +1,7 @@
 """Bulk repairs: the list, the page to start one, the progress of one, and its buttons."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,9 +26,10 @@ from api.console.sign_in.cookies import Notice
 from api.console.sign_in.sessions import Viewer
 from domain.errors import Refusal
 from domain.projects import Project
-from domain.repairing.bulk import MOST_ITEMS
+from domain.repairing.bulk import MOST_ITEMS, BulkRepair
 from domain.users import Role
 from operations.lists import MAXIMUM_LIMIT
+from store.repairing.delays import LATE_AFTER
 
 # A dry run needs a reason as the body has one, and shows none.
 UNTYPED_REASON = "-"
@@ -125,6 +127,7 @@ class BulkRepairPages:
             "next_cursor": found.items.next_cursor,
             "project": await self._operations.projects.read_project(bulk.project_id),
             "may_operate": role is not None and role.allows(Role.OPERATOR),
+            "is_late": _is_late(bulk, self._console.parts.now()),
         }
         return await self._console.render_page(
             request,
@@ -195,6 +198,12 @@ class BulkRepairPages:
             values=values,
             status=status,
         )
+
+
+def _is_late(bulk: BulkRepair, now: datetime) -> bool:
+    """Whether no worker takes its steps."""
+    has_ended = bulk.has_ended and bulk.counts.repairing == 0
+    return not has_ended and (bulk.stepped_at or bulk.created_at) < now - LATE_AFTER
 
 
 def _may_operate(viewer: Viewer, project: Project) -> bool:
