@@ -17,6 +17,7 @@ from api.auth.api_keys import Authenticator
 from api.http.request_body import RawMember, read_body, read_object
 from api.http.request_headers import (
     MAXIMUM_BODY_BYTES,
+    MAXIMUM_LIST_BYTES,
     check_content_type,
     read_request_head,
 )
@@ -25,9 +26,6 @@ from domain.errors import FieldError, ValidationFailed
 from domain.projects import AuthenticatedKey, Scope
 from operations.composition import Operations
 from operations.validation import Json
-
-# Of a body with a list: 10,000 ids and more.
-MAXIMUM_LIST_BYTES = 512 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,8 @@ UNKNOWN = {
     "invitation_id": "inv_none",
     "source_id": "src_none",
     "hold_id": "hld_none",
+    "bulk_id": "blk_none",
+    "name": "nobody",
     "session_id": "0" * 16,
     "project_id": "prj_none",
     "event_id": "evt_none",

@@ -63,7 +63,8 @@ async def add_hold(
 
     Raises: ValidationFailed: the project has `MOST_HOLDS` active ones.
     """
-    if len(await list_holds(session, project_id)) >= MOST_HOLDS:
+    active = select(HOLDS.c.id).where(HOLDS.c.project_id == project_id, text(HOLD_IS_ACTIVE))
+    if len((await session.execute(active.limit(MOST_HOLDS))).all()) >= MOST_HOLDS:
         message = f"A project has at most {MOST_HOLDS} holds: remove one first."
         raise ValidationFailed(errors=(FieldError("", "too_many", message),))
     values = {

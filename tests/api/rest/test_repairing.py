@@ -204,17 +204,13 @@ async def test_repair_is_held_while_a_hold_matches(caller: Caller) -> None:
         ({"all": True}, ["/reason"]),
         ({"reason": "x", "effect_type": "unknown"}, ["/effect_type"]),
         ({"reason": "x", "internal_reference": ""}, ["/internal_reference"]),
-        ({"reason": "x", "internal_reference": "\udc00"}, ["/internal_reference"]),
         ({"reason": "x", "all": True, "until": "2020-01-01T00:00:00Z"}, ["/until"]),
         ({"reason": "x", "all": True, "until": "tomorrow"}, ["/until"]),
         ({"reason": "x", "all": 1}, ["/all"]),
     ],
 )
 async def test_body_of_a_hold_is_checked(caller: Caller, body: Json, refused: list[str]) -> None:
-    found = await pointers(caller, "POST", "/holds", body)
-
-    # Malformed Unicode is refused before any field is looked at.
-    assert found == refused or "\\udc00" in repr(body)
+    assert await pointers(caller, "POST", "/holds", body) == refused
 
 
 async def test_rules_are_replaced_in_order_and_armed(caller: Caller) -> None:

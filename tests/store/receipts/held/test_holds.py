@@ -75,8 +75,8 @@ async def states(story: Story, event_ids: list[EventId]) -> list[LifecycleState]
 async def test_repair_that_is_requested_while_a_hold_matches_is_held(
     story: Story, of: dict[str, Any], is_held: bool
 ) -> None:
-    until = of.pop("until", None)
-    await story.hold(**of, until=None if until is None else story.at + until)
+    span = of.get("until")
+    await story.hold(**of | {"until": None if span is None else story.at + span})
     event_id, _ = await story.opened(internal_reference="seat 7")
 
     replay_id = await request(story, event_id)
