@@ -56,6 +56,8 @@ class App:
                 self.reported[replay_id] = event_id
 
 
+# Each killed worker costs seconds: its attempts are taken over, and its step times out.
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "database_url", [pytest.param("sqlite", marks=pytest.mark.long), "postgresql"], indirect=True
 )
