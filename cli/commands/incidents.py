@@ -116,6 +116,15 @@ def reprocess(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
     print_record(requested.to_json(), as_json=as_json)
 
 
+@app.command("stop-repair")
+def stop_repair(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
+    """Stop the running repair: no further call begins, and the incident is open again."""
+    _act(
+        lambda operations: operations.incidents.stop_repair(None, incident_id, actor=cli_actor()),
+        as_json=as_json,
+    )
+
+
 @app.command("acknowledge")
 def acknowledge(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
     """Mark an incident as being looked at."""

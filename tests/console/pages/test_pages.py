@@ -107,7 +107,7 @@ async def test_an_unchanged_region_is_not_sent_again(operator: Visitor, story: S
 
     assert unchanged.status_code == 204
     assert changed.status_code == 200
-    assert "Recovered" in changed.text
+    assert "Resolved (late result)" in changed.text
     assert "<html" not in changed.text
 
 
@@ -144,7 +144,7 @@ async def test_manual_resolution_keeps_the_reason(operator: Visitor, story: Stor
 
     assert "Enter a reason" in refused
     assert "Resolved manually by you: “refunded, ticket 4711”" in resolved
-    assert "Closed" in resolved
+    assert "Resolved (manually)" in resolved
 
 
 async def test_a_refusal_is_shown_on_the_page_of_the_form(operator: Visitor, story: Story) -> None:
