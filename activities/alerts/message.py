@@ -154,15 +154,15 @@ def _texts(kind: str, facts: AlertFacts) -> Wording:
         case AlertKind.INCIDENT_OPENED:
             opening = _OPENINGS.get(facts.incident.reason, "The effect of the event is missing.")
             return Wording(
-                title=one_line(harm.title),
-                sentence=one_line(f"{harm.sentence} {opening}"),
+                title=_plain(harm.title),
+                sentence=_plain(f"{harm.sentence} {opening}"),
                 link_label="Review and reprocess",
                 color="#c2410c",
             )
         case AlertKind.REPAIR_FAILED:
             return Wording(
-                title=one_line(f"Repair failed: {harm.title[:1].lower()}{harm.title[1:]}"),
-                sentence=one_line(f"{_cause(facts)}. {harm.sentence} The incident is open again."),
+                title=_plain(f"Repair failed: {harm.title[:1].lower()}{harm.title[1:]}"),
+                sentence=_plain(f"{_cause(facts)}. {harm.sentence} The incident is open again."),
                 link_label="Review the attempts",
                 color="#b91c1c",
             )
@@ -193,6 +193,11 @@ def _harm(facts: AlertFacts) -> Harm:
     return harm_of(receipt.effect_type, receipt.event_type, facts.incident.reason)
 
 
+def _plain(text: str) -> str:
+    """A sentence on one line, with single spaces: a type of a project's own may hold others."""
+    return " ".join(one_line(text).split())
+
+
 def _cause(facts: AlertFacts) -> str:
     """Why the repair failed, without a full stop."""
     if facts.cause is None:
@@ -217,7 +222,7 @@ def _summary(kind: str, facts: AlertFacts, wording: Wording) -> str:
     code = one_line(incident.error_code or short, longest=_CODE_CHARACTERS)
     title = wording.title if kind == AlertKind.DESTINATION_FAILING else _harm(facts).title
     reference = one_line(receipt.internal_reference, longest=_REFERENCE_CHARACTERS)
-    line = f"[{project}] {one_line(title)}: {reference} ({code})"
+    line = f"[{project}] {_plain(title)}: {reference} ({code})"
     return one_line(line, longest=SUMMARY_CHARACTERS)
 
 

@@ -46,7 +46,7 @@ class ShownError:
 class IncidentPanel:
     """The texts of the panel. `error` is the latest failure, `first_error` an earlier one that
     opened the incident, `answer` the beginning of the endpoint's last answer. `due_at` is when the
-    next call or the result is due.
+    next call is due.
     """
 
     title: str
@@ -145,7 +145,7 @@ def _repairing(
 ) -> tuple[str, datetime | None]:
     active = next((one for one in repairs if one.replay_id == incident.active_replay_id), None)
     if active is not None and active.state is RepairState.AWAITING_RESULT:
-        return _awaiting(active, now), active.result_deadline_at
+        return _awaiting(active, now), None
     if stopped_part:
         return (
             f"{stopped_part} The repair endpoint is not being called. Calls continue when workflows"

@@ -14,6 +14,7 @@ from domain.incidents import Attempt, AttemptState, SentCallback
 from domain.lifecycle import LifecycleState
 from domain.security.signing import SigningSecrets, callback_headers
 from domain.users import Role
+from domain.values.text import readable
 from store.audit.log import AuditFilters
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -81,7 +82,7 @@ async def test_calls_of_a_repair_are_shown_with_headers_body_and_answer(
     page = (await operator.open(path)).text
 
     assert f'href="{path}"' in event
-    assert html.escape(BODY) in page
+    assert html.escape(readable(BODY)) in page
     assert "&lt;i&gt;busy&lt;/i&gt;" in page
     assert "HTTP 503" in page
     assert "The headers of this attempt are not stored." in page

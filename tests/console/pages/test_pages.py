@@ -197,6 +197,7 @@ async def test_unknown_objects_have_a_not_found_page(operator: Visitor, path: st
 
     assert answer.status_code == 404
     assert "Not found" in answer.text
+    assert '<nav aria-label="Main">' in answer.text, "the navigation stays"
 
 
 async def test_the_navigation_counts_incidents_and_names_failed_checks(
