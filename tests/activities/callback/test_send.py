@@ -11,7 +11,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.callback.transport import OutgoingRequest
 from activities.messages import SendCallback
-from domain.ids import EventId, ReplayId
+from domain.ids import EventId
 from domain.lifecycle import LifecycleState
 from domain.projects import CreatedProject, ProjectChanges
 from domain.retries import ErrorClass, ExchangeOutcome
@@ -22,7 +22,6 @@ from store.projects.projects import change_project
 from store.projects.signing_secrets import rotate_signing_secret
 from store.receipts.attempts import begin_attempt
 from store.receipts.repairs import request_repair
-from store.receipts.rows.callbacks import read_callback
 from store.receipts.state import lock_receipt
 from tests.activities.callback.endpoints import Endpoint, Slow, built, failing, send
 from tests.support.given import OPERATOR, Story
@@ -134,35 +133,6 @@ async def test_failed_attempt_is_recorded_and_followed_after_the_schedules_delay
     assert failure.next_retry_delay == timedelta(seconds=60)
     rows = await story.rows("attempts", EventId(order.event_id))
     assert [(row["number"], row["status"], row["state"]) for row in rows] == [(1, 503, "finished")]
-
-
-async def test_attempt_keeps_what_was_sent_what_came_back_and_when_the_next_one_is_due(
-    story: Story, sealer: Sealer, order: SendCallback
-) -> None:
-    answer = ExchangeOutcome(
-        status=503, error_class=None, duration_ms=3, answer_excerpt="no seat\nleft"
-    )
-    endpoint = Endpoint(answer, 422)
-    async with story.database.reading() as session:
-        now = await story.database.now(session)
-
-    await failing(story, sealer, endpoint, order)
-    story.database.clock.skew += timedelta(minutes=2)
-    await failing(story, sealer, endpoint, order)
-
-    async with story.database.reading() as session:
-        found = await read_callback(session, EventId(order.event_id), ReplayId(order.replay_id))
-    assert found is not None
-    assert found.body is not None
-    assert found.body.encode() == endpoint.requests[0].body == endpoint.requests[1].body
-    assert [sent.headers for sent in found.sent] == [
-        request.all_headers for request in endpoint.requests
-    ]
-    first, second = (sent.attempt for sent in found.sent)
-    assert (first.answer_excerpt, second.answer_excerpt) == ("no seat\nleft", None)
-    assert first.next_attempt_at is not None
-    assert timedelta(seconds=60) <= first.next_attempt_at - now < timedelta(seconds=70)
-    assert second.next_attempt_at is None, "a rejected call ends the series"
 
 
 @pytest.mark.parametrize("status", [429, 503])

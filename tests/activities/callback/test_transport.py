@@ -383,25 +383,3 @@ async def test_malformed_xn_name_is_refused_at_the_send_too() -> None:
     assert (
         await post(80, host="xn--zz", resolver=resolving("127.0.0.1"))
     ).error_class is ErrorClass.NO_PERMITTED_ADDRESS
-
-
-@pytest.mark.parametrize(
-    ("body", "excerpt"),
-    [
-        (b"", None),
-        (b" \r\n", None),
-        (b"no seat\nleft\x1b[31m\x00", "no seat\nleft [31m"),
-        ("é".encode() * 600, "é" * 500),
-        (b"\xff\xfe", "\ufffd\ufffd"),
-        (b"<b>" + b"x" * 300_000, ("<b>" + "x" * 497)),
-    ],
-    ids=["empty", "blank", "controls", "long", "not UTF-8", "huge"],
-)
-async def test_beginning_of_an_answer_is_kept_as_readable_text(
-    body: bytes, excerpt: str | None
-) -> None:
-    head = f"HTTP/1.1 500 X\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    async with serving(head + body) as endpoint:
-        outcome = await post(endpoint.port)
-
-    assert (outcome.status, outcome.answer_excerpt) == (500, excerpt)

@@ -120,9 +120,10 @@ async def test_reprocess_requests_one_repair(operator: Visitor, story: Story) ->
     assert (answer.status_code, answer.headers["location"]) == (303, page)
     assert [row["state"] for row in await story.rows("repairs", event_id)] == ["calling"]
     shown = (await operator.open(page)).text
-    assert "Repair requested" in shown
+    notice = "Repair requested. The incident is resolved when the app reports success."
+    assert notice in shown
     assert "By you." in shown
-    assert "Repair requested" not in (await operator.open(page)).text
+    assert notice not in (await operator.open(page)).text
 
 
 async def test_acknowledgement_is_shown_on_the_page(operator: Visitor, story: Story) -> None:
