@@ -154,7 +154,7 @@ class HookEndpoint:
             read = read_delivery(source, delivery)
         except NotAnEvent as error:
             logger.warning("delivery is no event", source_id=source.id, reason=str(error))
-            self._parts.health.failed(source, SourceProblem.BAD_ANSWER, str(error))
+            self._parts.health.unreadable(source, str(error))
             return None
         self._parts.health.good(source)
         return read
