@@ -61,42 +61,45 @@ class Console:
         values: Values,
         region: str = "",
         status: int = 200,
+        counts: Values | None = None,
     ) -> Response:
         """Render a page in its frame.
 
         `section` is the marked entry of the navigation. `region` is the template that htmx polls,
         empty if the page does not update itself. `status` is 422 for a form that is shown again
-        with its errors.
+        with its errors. `counts` are those of the navigation, if the page has read them.
         """
         if region and is_htmx_request(request):
             return self.pages.fragment(
                 request, self.pages.region(region, {**values, "viewer": viewer})
             )
-        frame = await self.frame(request, viewer, section=section)
+        frame = await self.frame(request, viewer, section=section, counts=counts)
         if region:
             response = self.pages.page_or_region(
-                request, page=page, region=region, values={**frame, **values}
+                request, page=page, region=region, values={**frame, **values}, status=status
             )
         else:
             response = self.pages.page(page, {**frame, **values}, status=status)
         self.sessions.clear_notice(request, response)
         return response
 
-    async def frame(self, request: Request, viewer: Viewer, *, section: str) -> Values:
+    async def frame(
+        self, request: Request, viewer: Viewer, *, section: str, counts: Values | None = None
+    ) -> Values:
         """The values of the layout around every page."""
         return {
             "viewer": viewer,
             "section": section,
             "notice": self.sessions.notice(request, viewer),
-            "rail": await self.rail(viewer, section),
+            "rail": await self.rail(viewer, section, counts=counts),
             "address": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         }
 
-    async def rail(self, viewer: Viewer, section: str) -> Markup:
+    async def rail(self, viewer: Viewer, section: str, *, counts: Values | None = None) -> Markup:
         """The navigation with its counts, and the health of the installation."""
         values = {
             "section": section,
-            "counts": await self.counts(viewer),
+            "counts": counts or await self.counts(viewer),
             "checks": await self.parts.readiness(),
             "has_audit": viewer.access.owns_any,
             "has_mailbox": self.parts.mailbox_path is not None and viewer.access.is_administrator,

@@ -132,7 +132,10 @@ def list_some(
         str | None, typer.Option(help="Only with this internal reference.")
     ] = None,
     q: Annotated[
-        str | None, typer.Option("--search", help="Only where an id or reference matches.")
+        str | None,
+        typer.Option(
+            "--search", metavar="TEXT", help="Tokens and words, such as 'is:open ref:order-17'."
+        ),
     ] = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,

@@ -8,16 +8,9 @@ from bench.fill_lists import Filled, fill_lists
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.lists.merge import MergedRanges
+from store.receipts.lists.order import EVENT_LIST, NEWEST_MS, OLDEST_MS, Bounds, Key
 from store.receipts.lists.pages import prefer_indexes
-from store.receipts.lists.ranges import (
-    EVENT_LIST,
-    NEWEST_MS,
-    OLDEST_MS,
-    Bounds,
-    Key,
-    Ranges,
-    project_ranges,
-)
+from store.receipts.lists.ranges import Ranges, project_ranges
 from store.receipts.lists.search import Search, SearchSteps, search
 
 EVERYTHING = Bounds(OLDEST_MS, Key(NEWEST_MS, ""))
