@@ -127,16 +127,20 @@ class IncidentOperations:
         within: tuple[ProjectId, ...] | None = None,
         *,
         asked_by: str = ALL_PROJECTS,
+        scope: tuple[ProjectId, ...] | None = None,
     ) -> Counts:
         """The numbers of waiting receipts and unresolved incidents, for the console's navigation.
 
-        `within` lists the projects that the user belongs to, None for all.
+        `within` lists the projects that the user belongs to, None for all. `scope` are those that
+        this leaves, if they are known.
 
         Raises: Unavailable; RateLimited for `asked_by`.
         """
         async with self._database.searching(asked_by) as session:
             now = await self._database.now(session)
-            return await queries.counts(session, project_or_none(project_id), now, within=within)
+            return await queries.counts(
+                session, project_or_none(project_id), now, within=within, scope=scope
+            )
 
     async def _record(
         self,

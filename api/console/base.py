@@ -22,6 +22,7 @@ from api.console.sign_in.step_up import StepUpAuth
 from api.console.ui.rendering import Pages, Values, is_htmx_request
 from api.http.path_prefix import prefix_of
 from domain.errors import RateLimited, Refusal, TooSlow, Unavailable
+from domain.ids import ProjectId
 from operations.people.composition import People
 from store.receipts.queries import Counts
 
@@ -106,14 +107,21 @@ class Console:
         }
         return self.pages.region("_rail.html", values)
 
-    async def counts(self, viewer: Viewer, *, project_id: str | None = None) -> Values:
+    async def counts(
+        self,
+        viewer: Viewer,
+        *,
+        project_id: str | None = None,
+        scope: tuple[ProjectId, ...] | None = None,
+    ) -> Values:
         """Counts of receipts and incidents.
 
-        All are None if counting takes too long: the page is shown without them.
+        All are None if counting takes too long: the page is shown without them. `scope` are the
+        projects of the viewer, if the page has read them.
         """
         try:
             counted = await self.operations.incidents.counts(
-                project_id, viewer.access.projects, asked_by=viewer.user_id
+                project_id, viewer.access.projects, asked_by=viewer.user_id, scope=scope
             )
             return asdict(counted)
         except (Unavailable, RateLimited):

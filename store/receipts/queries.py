@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, ScalarSelect, TextClause, func, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    TextClause,
+    func,
+    literal,
+    select,
+    text,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
@@ -20,7 +30,7 @@ from domain.receipts import Receipt, ReceiptState
 from domain.sources.events import SeenBy
 from store.db.paging import Page
 from store.db.sql import SessionStatements
-from store.receipts.lists.amounts import amounts_at_risk
+from store.receipts.lists.amounts import amounts_at_risk, summed
 from store.receipts.lists.filters import ListFilters as ListFilters
 from store.receipts.lists.order import EVENT_LIST, Key, incident_list
 from store.receipts.lists.pages import keys_of, live_projects, page_of_ids, prefer_indexes
@@ -225,24 +235,37 @@ async def counts(
     now: datetime,
     *,
     within: tuple[ProjectId, ...] | None = None,
+    scope: tuple[ProjectId, ...] | None = None,
 ) -> Counts:
-    """The counts of the home page; `within` as in `ListFilters`."""
+    """The counts of the home page; `within` and `scope` as in `ListFilters`."""
     await prefer_indexes(SessionStatements(session))
-    scope = await live_projects(session, project_id, within)
+    if scope is None:
+        scope = await live_projects(session, project_id, within)
     of_receipts, of_incidents = (table.c.project_id.in_(scope) for table in (RECEIPTS, INCIDENTS))
     state, resolved_at = INCIDENTS.c.state, INCIDENTS.c.resolved_at
 
-    def count(*conditions: ColumnElement[bool] | TextClause) -> ScalarSelect[int]:
-        return select(func.count()).where(*conditions).scalar_subquery()
+    # Any: a name and two numbers, as `amounts_at_risk` has them.
+    def count(name: str, *conditions: ColumnElement[bool] | TextClause) -> Select[Any]:
+        columns: list[ColumnElement[Any]] = [literal(name), func.count(), literal(0)]
+        return select(*columns).where(*conditions)
 
-    counted = select(
-        count(of_receipts, RECEIPTS.c.state == ReceiptState.WAITING.value),
-        count(of_incidents, state == IncidentState.OPEN.value),
-        count(of_incidents, state == IncidentState.REPAIRING.value),
-        count(of_incidents, text(INCIDENT_IS_REPAIRED), resolved_at > now - WEEK),
+    counted = union_all(
+        count("waiting", of_receipts, RECEIPTS.c.state == ReceiptState.WAITING.value),
+        count("open", of_incidents, state == IncidentState.OPEN.value),
+        count("repairing", of_incidents, state == IncidentState.REPAIRING.value),
+        count("repaired", of_incidents, text(INCIDENT_IS_REPAIRED), resolved_at > now - WEEK),
+        amounts_at_risk(scope),
     )
-    numbers = (await session.execute(counted)).one()
-    return Counts(*numbers, at_risk=await amounts_at_risk(session, scope))
+    # The names have lower-case letters, currencies have none.
+    rows = [(name, int(high), int(low)) for name, high, low in await session.execute(counted)]
+    numbers = {name: number for name, number, _ in rows if name.islower()}
+    return Counts(
+        waiting=numbers["waiting"],
+        open=numbers["open"],
+        repairing=numbers["repairing"],
+        repaired_this_week=numbers["repaired"],
+        at_risk=summed(row for row in rows if not row[0].islower()),
+    )
 
 
 async def _with_receipts(

@@ -256,6 +256,7 @@ class Incident(SQLModel, table=True):
             "opened_at",
             "id",
         ),
+        Index("incidents_by_opening", "project_id", "state", "opened_at", "id"),
         Index("incidents_by_deadline", "project_id", "state", "deadline_at", "id"),
         Index("incidents_by_amount", "project_id", "state", "sort_amount", "id"),
         Index("incidents_by_error", "project_id", "state", "error_code", "opened_at", "id"),

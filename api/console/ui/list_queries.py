@@ -53,8 +53,15 @@ async def event_rows(database: Database, address: ListAddress, viewer: Viewer) -
         return await queries.list_events(session, filters, limit=ROWS, cursor=address.cursor)
 
 
-async def incident_rows(database: Database, address: ListAddress, viewer: Viewer) -> IncidentRows:
-    """Incidents in the order of the address, each with its event.
+async def incident_rows(
+    database: Database,
+    address: ListAddress,
+    viewer: Viewer,
+    *,
+    scope: tuple[ProjectId, ...] | None,
+) -> IncidentRows:
+    """Incidents in the order of the address, each with its event. `scope` are the projects that the
+    filters leave, None if they are not known.
 
     Raises: ValidationFailed if the cursor or search is invalid; Unavailable, RateLimited.
     """
@@ -62,7 +69,7 @@ async def incident_rows(database: Database, address: ListAddress, viewer: Viewer
     try:
         async with database.searching(viewer.user_id) as session:
             filters = await list_filters(database, session, address, viewer.access)
-            filters = await with_scope(session, filters)
+            filters = await with_scope(session, replace(filters, scope=scope))
             page = await queries.list_incidents(
                 session,
                 replace(filters, also=TABS[address.tab].search),

@@ -14,6 +14,7 @@ branch_labels = None
 depends_on = None
 
 INDEXES = {
+    "incidents_by_opening": ["project_id", "state", "opened_at", "id"],
     "incidents_by_deadline": ["project_id", "state", "deadline_at", "id"],
     "incidents_by_amount": ["project_id", "state", "sort_amount", "id"],
     "incidents_by_error": ["project_id", "state", "error_code", "opened_at", "id"],

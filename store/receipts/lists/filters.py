@@ -68,8 +68,7 @@ class Wanted:
 
     @property
     def has_kind(self) -> bool:
-        kind = (self.provider, self.event_type, self.effect_type)
-        return bool(self.states) or any(one is not None for one in kind)
+        return any(one is not None for one in (self.provider, self.event_type, self.effect_type))
 
 
 def wanted_by(table: ListedTable, filters: ListFilters) -> Wanted | None:

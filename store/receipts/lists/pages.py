@@ -4,7 +4,8 @@ Each way of reading has its index, and the tests read its plan:
 
 1. A reference, a flag, or the customer of incidents: the few rows of it, which are sorted.
 2. Free words: `store.receipts.lists.search`.
-3. Incidents by deadline or amount: `incidents_by_deadline`, `incidents_by_amount`.
+3. Incidents of a state, or by deadline or amount: `incidents_by_opening`, `incidents_by_deadline`,
+   `incidents_by_amount`.
 4. An error code: `incidents_by_error`.
 5. A state, provider, event type or effect type: `receipts_by_state`, `incidents_by_state`.
 6. No filter, or times alone: `receipts_by_time`, `incidents_by_time`.
@@ -230,8 +231,11 @@ async def _ranges(st: Statements, asked: _Reading) -> tuple[Ranges, Condition]:
         values = tuple(product(asked.scope, states, (error,)))
         condition = both(kind_condition(table, wanted), _tokens(st, asked, "error"))
         return Ranges(("project_id", "state", "error_code"), values), condition
-    if not wanted.has_kind:
+    if not wanted.has_kind and not wanted.states:
         return project_ranges(asked.scope), _tokens(st, asked)
+    if not wanted.has_kind and table.name != EVENT_LIST.name:
+        of_states = tuple(product(asked.scope, states))
+        return Ranges(("project_id", "state"), of_states), _tokens(st, asked)
     kind = Kind(states, wanted.provider, wanted.event_type, wanted.effect_type)
     found = await kind_ranges(st, table, asked.scope, kind)
     return found.ranges, both(of_receipt(table, found.of_receipt), _tokens(st, asked))

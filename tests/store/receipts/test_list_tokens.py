@@ -12,11 +12,13 @@ from domain.errors import ValidationFailed
 from domain.search.sorting import SORTS
 from domain.values.timestamps import from_unix_ms
 from store.db.database import Database
-from store.receipts.lists.order import Key
+from store.receipts.lists.order import Key, incident_list
+from store.receipts.lists.pages import page_of_ids
 from store.receipts.lists.tab_counts import TabCount, available_tabs, count_tabs
 from store.receipts.queries import ListFilters, list_events, list_incidents, neighbour
 
 RECEIPTS = 20_000
+MOST = 300
 _ROWS = """
 SELECT i.id, i.event_id, i.state, i.reason, i.error_code, i.opened_at, i.deadline_at,
   i.sort_amount, i.amount, i.event_type, i.effect_type, i.customer_reference, r.flags,
@@ -77,15 +79,15 @@ async def rows_of(database: Database) -> list[Row]:  # type: ignore[type-arg]
 
 
 async def listed(database: Database, filters: ListFilters, sort: str | None) -> list[str]:
-    """The ids of every page, up to 1,000 rows, by pages of 100."""
+    """The ids of the first pages, of 100 rows each."""
     seen: list[str] = []
     cursor: str | None = None
     while True:
         async with database.reading() as session:
-            page = await list_incidents(session, filters, limit=100, cursor=cursor, sort=sort)
-        seen += [row.incident.id for row in page.rows]
-        cursor = page.next_cursor
-        if cursor is None or len(seen) >= 1_000:
+            table = incident_list(sort)
+            ids, cursor = await page_of_ids(session, table, filters, limit=100, cursor=cursor)
+        seen += ids
+        if cursor is None or len(seen) >= MOST:
             return seen
 
 
@@ -93,7 +95,7 @@ def expected(rows: list[Row], meets: Meets, sort: str) -> list[str]:  # type: ig
     column = COLUMNS[sort.removeprefix("-")]
     found = [row for row in rows if meets(row)]
     found.sort(key=lambda row: (getattr(row, column), row.id), reverse=sort.startswith("-"))
-    return [row.id for row in found][:1_000]
+    return [row.id for row in found][:MOST]
 
 
 async def test_every_token_in_every_order_finds_its_rows(
@@ -102,8 +104,9 @@ async def test_every_token_in_every_order_finds_its_rows(
     rows, now_ms = await rows_of(filled_database), filled.from_ms + YEAR_MS
     assert len(rows) > 500
 
-    for q, meets in tokens(now_ms).items():
-        for sort in SORTS:
+    for number, (q, meets) in enumerate(tokens(now_ms).items()):
+        # Each search in two orders, and some in each.
+        for sort in SORTS[number % 3 :: 3] if number % 5 else SORTS:
             filters = ListFilters(None, q=q, now=from_unix_ms(now_ms))
             found = await listed(filled_database, filters, sort)
             assert found == expected(rows, meets, sort), (q, sort)

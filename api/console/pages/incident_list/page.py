@@ -29,7 +29,7 @@ from domain.projects import Project
 from domain.search.query import POINTER, quoted
 from domain.search.tokens import CHOICES, KEYS
 from domain.users import Role
-from store.db.paging import Page
+from store.db.paging import LISTED_AT_MOST, Page
 from store.receipts.lists.tokens import is_available
 
 # Filters that no token of a search expresses. A repair of all matches is not offered with them.
@@ -55,7 +55,9 @@ async def incident_list_page(console: Console, request: Request, viewer: Viewer)
         return redirect
     found, problem = IncidentRows(Page((), None)), ""
     try:
-        found = await incident_rows(console.parts.database, address, viewer)
+        found = await incident_rows(
+            console.parts.database, address, viewer, scope=_scope_of(address, projects)
+        )
     except ValidationFailed as refused:
         if any(error.pointer != POINTER for error in refused.errors):
             raise
@@ -64,7 +66,7 @@ async def incident_list_page(console: Console, request: Request, viewer: Viewer)
     values |= {"problem": problem}
     counts: Values | None = None
     if not is_htmx_request(request):
-        counts = await console.counts(viewer)
+        counts = await console.counts(viewer, scope=known_scope(projects))
         values |= await _frame_values(console, viewer, address) | {"counts": counts}
     return await console.render_page(
         request,
@@ -146,6 +148,26 @@ async def _values(
         "form_token": viewer.form_token,
         **list_options(address, projects),
     }
+
+
+def known_scope(projects: Sequence[Project]) -> tuple[ProjectId, ...] | None:
+    """The ids of all projects of the viewer. None if only the newest of them are known."""
+    if len(projects) >= LISTED_AT_MOST:
+        return None
+    return tuple(sorted(project.id for project in projects))
+
+
+def _scope_of(address: ListAddress, projects: Sequence[Project]) -> tuple[ProjectId, ...] | None:
+    """The projects that the filters of the address leave. None if they must be read."""
+    scope, mode = known_scope(projects), address.chosen.get("mode")
+    chosen = address.chosen.get("project")
+    if scope is None:
+        return None
+    return tuple(
+        project.id
+        for project in sorted(projects, key=lambda project: project.id)
+        if chosen in (None, project.id) and mode in (None, "live" if project.livemode else "test")
+    )
 
 
 def _elsewhere(address: ListAddress, found: IncidentRows) -> list[tuple[str, str, str]]:
