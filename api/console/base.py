@@ -4,6 +4,7 @@ An action (a POST) calls one function of `Operations`, as REST does. It answers 
 a notice. The access rule of its route has been checked before.
 """
 
+import re
 from collections.abc import Awaitable, Mapping
 from dataclasses import asdict, fields
 from urllib.parse import quote
@@ -25,6 +26,8 @@ from domain.errors import RateLimited, Refusal, TooSlow, Unavailable
 from domain.ids import ProjectId
 from operations.people.composition import People
 from store.receipts.queries import Counts
+
+_CODE = re.compile(r"`([^`]*)`")
 
 
 class Console:
@@ -150,7 +153,9 @@ def error_message(refusal: Refusal) -> str:
             return "Too many requests at once. Try again in a moment."
         case Unavailable() if not isinstance(refusal, TooSlow):
             return "Makegood cannot change anything right now. Try again in a moment."
-    return "; ".join(error.message for error in refusal.errors) or refusal.detail
+    text = "; ".join(error.message for error in refusal.errors) or refusal.detail
+    # Code is in backticks, as Markdown has it. A page has no Markdown.
+    return _CODE.sub(r"“\1”", text)
 
 
 def project_path(project_id: str) -> str:

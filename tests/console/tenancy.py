@@ -78,7 +78,7 @@ class TenantIds:
         for name, value in asdict(self).items():
             for known in (self.cursor(value), value, labels.short_id(value)):
                 text = text.replace(known, name)
-        return re.sub(r'token=[\w-]+|name="seen" value="\w+"', "random", text)
+        return re.sub(r'token=[\w-]+|name="seen" value="\w+"|view_[0-9a-f]{32}', "random", text)
 
 
 def unknown_ids(of: TenantIds) -> TenantIds:

@@ -75,7 +75,8 @@ class EventPages:
         address = read_address("/events", request.query_params, tabs=EVENT_TABS, projects=projects)
         if redirect := redirect_to_short_address(self._console, request, address):
             return redirect
-        database, page, problem = self._console.parts.database, Page[EventRow]((), None), ""
+        database, problem = self._console.parts.database, ""
+        page: Page[EventRow] = Page((), None)
         try:
             page = await event_rows(database, address, viewer)
         except ValidationFailed as refused:

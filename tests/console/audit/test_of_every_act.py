@@ -185,7 +185,7 @@ def test_every_command_is_in_the_table() -> None:
 
 
 def test_every_action_is_audited_or_has_a_reason() -> None:
-    reasons = {ON_THE_TIMELINE, NOTHING_YET, READS, SERVES, ON_THE_TABLES}
+    reasons = {ON_THE_TIMELINE, NOTHING_YET, READS, SERVES, ON_THE_TABLES, ONLY_A_NAME}
 
     assert {
         name: line for name, line in TABLES.items() if not actions(line) and line not in reasons

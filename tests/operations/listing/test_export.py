@@ -17,7 +17,7 @@ from store.receipts.queries import ListFilters
 from tests.api.serving import judge_shape
 from tests.support.given import Story
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -37,6 +37,7 @@ async def exported(
     return [part async for part in parts]
 
 
+@on_sqlite
 async def test_export_streams_every_row_in_order(
     operations: Operations, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,6 +65,7 @@ async def test_export_streams_every_row_in_order(
     assert {row[header.index("internal_reference")][0] for row in rows} == {"'"}
 
 
+@on_sqlite
 async def test_export_of_nothing_has_its_header(operations: Operations, story: Story) -> None:
     filters = ListFilters(story.project.id)
 
@@ -71,6 +73,7 @@ async def test_export_of_nothing_has_its_header(operations: Operations, story: S
     assert b"".join(await exported(operations, ExportFormat.CSV, filters)).count(b"\r\n") == 1
 
 
+@on_sqlite
 async def test_refused_search_is_refused_before_the_file_begins(
     operations: Operations, story: Story
 ) -> None:

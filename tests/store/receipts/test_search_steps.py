@@ -28,7 +28,8 @@ STEPS = {
 TEXTS = ("order-", "ORDER-1000", "0017", "17", "r-1", "order-order-1", "-", "sub_3")
 _MATCHES = """
 SELECT accepted_at, event_id FROM receipts
-WHERE lower(internal_reference || ' ' || provider_event_id) LIKE :pattern ESCAPE '/'
+WHERE lower(internal_reference || ' ' || provider_event_id || ' '
+  || COALESCE(customer_reference, '')) LIKE :pattern ESCAPE '/'
 ORDER BY accepted_at DESC, event_id DESC"""
 
 _ONE_INSTANT = """
