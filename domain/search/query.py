@@ -102,11 +102,6 @@ def quoted(value: str) -> str:
     return '"{}"'.format(value.replace("\\", "\\\\").replace('"', '\\"'))
 
 
-def raw_tokens(text: str) -> list[str]:
-    """The tokens and words of a text as they are written, for the console to leave one out."""
-    return [found[0] for found in _matches(text)]
-
-
 def _matches(text: str) -> Iterator[re.Match[str]]:
     position = 0
     while position < len(text):

@@ -110,10 +110,6 @@ def every_state(table: ListedTable) -> tuple[str, ...]:
     return tuple(state.value for state in states)
 
 
-def with_states(filters: ListFilters, states: Iterable[str]) -> ListFilters:
-    return replace(filters, states=tuple(states))
-
-
 def _states(
     table: ListedTable, chosen: Sequence[str], search: SearchQuery
 ) -> tuple[str, ...] | None:

@@ -14,7 +14,6 @@ from domain.search.query import (
     SearchQuery,
     parse_query,
     quoted,
-    raw_tokens,
 )
 from domain.search.tokens import KEYS
 
@@ -94,10 +93,6 @@ def test_quoted_value_is_read_back(value: str) -> None:
     expected = {"ref": value.strip()}
     if value:
         assert parse_query(f"ref:{quoted(value)}").values == expected
-
-
-def test_tokens_are_kept_as_they_are_written() -> None:
-    assert raw_tokens(' is:open  ref:"a b" "c d" e ') == ["is:open", 'ref:"a b"', '"c d"', "e"]
 
 
 def test_every_token_of_the_language_is_known() -> None:
