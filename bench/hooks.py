@@ -14,16 +14,12 @@ One API process runs as in production. Each delivery is a new event that its sou
 
 import argparse
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 from bench.figures import check_bound, print_spread
-from bench.processes import Installation, api, install, run_command, run_measurement
-from tests.support.postgres import running_postgres
+from bench.processes import Installation, api, installed, run_command, run_measurement
 
 CALLERS = 16
 LEAST_SHARE = 0.30
@@ -98,18 +94,10 @@ def main() -> int:
     chosen = parser.parse_args()
     results: list[bool] = []
     for dialect in chosen.stores or ["sqlite", "postgresql"]:
-        with ExitStack() as stack:
-            temporary = tempfile.TemporaryDirectory(prefix="makegood-bench-")
-            directory, url = Path(stack.enter_context(temporary)), None
-            if dialect == "postgresql":
-                postgres = stack.enter_context(running_postgres(durable=True))
-                url = postgres.url(postgres.create("bench"))
-            installation = install(
-                directory / dialect, temporal=NO_TEMPORAL, database_url=url, mode="live"
-            )
+        with installed(dialect, temporal=NO_TEMPORAL, mode="live") as installation:
             loads = Loads(installation, _add_source(installation), chosen.seconds)
-            stack.enter_context(api(installation))
-            results.append(compare(loads, rounds=chosen.rounds, dialect=dialect))
+            with api(installation):
+                results.append(compare(loads, rounds=chosen.rounds, dialect=dialect))
     return 0 if all(results) else 1
 
 

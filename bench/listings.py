@@ -19,24 +19,28 @@ import argparse
 import asyncio
 import json
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from statistics import median
 
 from sqlalchemy import text
 
 from bench.figures import check_bound, print_spread
-from bench.processes import SECRET_KEY, START_SECONDS, Installation, api, install, run_measurement
+from bench.processes import (
+    SECRET_KEY,
+    START_SECONDS,
+    Installation,
+    api,
+    installed,
+    run_measurement,
+)
 from domain.sources.source import SourceKind
 from store.crypto.encryption import Sealer
 from store.crypto.tokens import new_event_id
 from store.db.database import Database
 from store.sources.sources import add_source
-from tests.support.postgres import running_postgres
 from tests.support.processes import python, running
 from tests.support.provider import STRIPE_KEY
 from tests.support.sources import new_source
@@ -181,14 +185,7 @@ def main() -> int:
     chosen = parser.parse_args()
     results: list[bool] = []
     for dialect in chosen.stores or ["sqlite", "postgresql"]:
-        with ExitStack() as stack:
-            temporary = tempfile.TemporaryDirectory(prefix="makegood-bench-")
-            directory, url = Path(stack.enter_context(temporary)), None
-            if dialect == "postgresql":
-                postgres = stack.enter_context(running_postgres(durable=True))
-                url = postgres.url(postgres.create("bench"))
-            installation = install(directory / dialect, temporal=NO_TEMPORAL, database_url=url)
-            stack.enter_context(api(installation))
+        with installed(dialect, temporal=NO_TEMPORAL) as installation, api(installation):
             measurement = Measurement(installation, chosen.seconds)
             results.append(
                 compare(measurement, events=chosen.events, rounds=chosen.rounds, dialect=dialect)

@@ -7,8 +7,9 @@ and by `makegood up`.
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ import httpx
 from cli.up.temporal_binary import find_temporal_program, start_dev_command
 from config.settings import Settings
 from domain.ids import ProjectId
+from tests.support.postgres import running_postgres
 from tests.support.processes import ROOT, Program, free_ports, python, running
 from tests.support.waiting import wait_until
 
@@ -72,6 +74,18 @@ def install(
         environment, "project", "create", "bench", "--mode", mode, *scopes, *alerts, "--json"
     )
     return Installation(environment, url, ProjectId(str(made["project_id"])), str(made["api_key"]))
+
+
+@contextmanager
+def installed(dialect: str, *, temporal: str, mode: str = "test") -> Iterator[Installation]:
+    """An installation as `install` makes it, on a durable store of its own for so long."""
+    with ExitStack() as stack:
+        temporary = tempfile.TemporaryDirectory(prefix="makegood-bench-")
+        directory, url = Path(stack.enter_context(temporary)), None
+        if dialect == "postgresql":
+            postgres = stack.enter_context(running_postgres(durable=True))
+            url = postgres.url(postgres.create("bench"))
+        yield install(directory / dialect, temporal=temporal, database_url=url, mode=mode)
 
 
 def run_command(environment: dict[str, str], *arguments: str) -> dict[str, object]:
