@@ -37,7 +37,7 @@ from store.sources.listings import (
 CIRCLE = "The provider's pages repeat, or do not end."
 CURSOR_REFUSED = "The provider refuses the cursor of its own page."
 
-# Of one transaction: some 5 ms of SQLite's write lock.
+# Of one transaction, so that its write lock is short: docs/measurements.md compares sizes.
 EVENTS_AT_ONCE = 25
 
 log = structlog.get_logger(__name__)
