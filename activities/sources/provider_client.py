@@ -53,8 +53,8 @@ class ListingPace:
     `request_seconds`: the least time between two requests of a Stripe source, 5 a second. Shopify's
     bucket leaks 2 a second. `retry_seconds`: the waits after failures. `patience_seconds`: the
     longest sum of those waits for one page; the requests themselves take longer. `part_seconds`:
-    how long an activity goes on. `pause_seconds`: between two transactions of one page. Whoever
-    waits for SQLite's write lock tries again at least that often.
+    how long an activity goes on. `pause_seconds`: between two transactions of one page. A
+    transaction that waits for SQLite's write lock tries again at least that often.
     """
 
     request_seconds: float = 0.2

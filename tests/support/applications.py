@@ -17,8 +17,7 @@ from fastapi.dependencies.models import Dependant
 def share_analyses(patch: pytest.MonkeyPatch) -> None:
     """Let all applications share what FastAPI found out about functions.
 
-    Methods are analysed for each application: their objects must not outlive it. What they depend
-    on is shared.
+    A method is of one application, so only what it depends on is shared.
     """
     analyse = utils.get_dependant
     shared = lru_cache(maxsize=1_024)(lambda key: analyse(**dict(key)))
