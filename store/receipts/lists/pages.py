@@ -114,7 +114,7 @@ async def prefer_indexes(st: Statements) -> None:
     them and sort, and for a text that it expects often it would not read the trigram index.
     """
     if st.dialect == "postgresql":
-        settings = ("enable_seqscan", "enable_sort")
+        settings = ("enable_seqscan", "enable_sort", "enable_incremental_sort")
         chosen = ", ".join(f"set_config('{name}', 'off', true)" for name in settings)
         await st.fetch(f"SELECT {chosen}")
 

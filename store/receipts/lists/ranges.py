@@ -93,11 +93,20 @@ class Condition:
 ANY_ROW = Condition("true", {})
 
 
-_RANGE = """
+# PostgreSQL compares whole keys of the index. With equal columns, a planner without statistics may
+# choose another index of the project, and filter.
+_RANGE = {
+    "sqlite": """
 SELECT {at} AS at, {id} AS id FROM {table} AS t
-WHERE {equal} AND ({at}, {id}) < (CAST({below_at} AS BIGINT), CAST({below_id} AS TEXT))
-  AND {at} > CAST(:after AS BIGINT) AND ({condition})
-ORDER BY {at} DESC, {id} DESC LIMIT :of_each"""
+WHERE ({columns}) = ({values}) AND ({at}, {id}) < ({below}) AND {at} > CAST(:after AS BIGINT)
+  AND ({condition})
+ORDER BY {at} DESC, {id} DESC LIMIT :of_each""",
+    "postgresql": """
+SELECT {at} AS at, {id} AS id FROM {table} AS t
+WHERE ({columns}, {at}, {id}) < ({values}, {below})
+  AND ({columns}, {at}) > ({values}, CAST(:after AS BIGINT)) AND ({condition})
+ORDER BY {descending}, {at} DESC, {id} DESC LIMIT :of_each""",
+}
 _EACH_RANGE = {
     "sqlite": (
         "SELECT given.key, (SELECT json_group_array(json_array(at, id)) FROM ({range}))"
@@ -247,17 +256,16 @@ def _range_sql(
     dialect: Dialect, table: ListedTable, columns: Sequence[str], condition: Condition
 ) -> str:
     """The statement of one range. Its values are at the positions of a JSON array."""
-    value = _VALUE[dialect]
-    equal = " AND ".join(
-        f"t.{name} = {value.format(position=position)}" for position, name in enumerate(columns)
-    )
-    return _RANGE.format(
+    places = [_VALUE[dialect].format(position=place) for place in range(len(columns) + 2)]
+    *values, below_at, below_id = places
+    return _RANGE[dialect].format(
         table=table.name,
         at=table.at,
         id=table.id,
-        equal=equal,
-        below_at=value.format(position=len(columns)),
-        below_id=value.format(position=len(columns) + 1),
+        columns=", ".join(f"t.{name}" for name in columns),
+        values=", ".join(values),
+        below=f"CAST({below_at} AS BIGINT), CAST({below_id} AS TEXT)",
+        descending=", ".join(f"t.{name} DESC" for name in columns),
         condition=condition.sql,
     )
 
