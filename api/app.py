@@ -20,7 +20,7 @@ from api.auth.rate_limit import RateLimit
 from api.composition import AppDependencies
 from api.console.base import Console
 from api.console.composition import ConsoleDependencies
-from api.console.error_pages import problem_page
+from api.console.error_pages import framed_problem_page, problem_page
 from api.console.routes import console_router
 from api.console.sign_in.oidc_provider import OidcProvider
 from api.health.heartbeat import ApiHeartbeat
@@ -103,6 +103,7 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
         judge_repair_url=parts.judge_repair_url,
         on_project_change=partial(_forget, key_cache, sources),
         provider_check=parts.provider_check,
+        send_trial=parts.send_trial,
         on_source_change=sources.forget,
     )
     health = Health(database=parts.database)
@@ -148,7 +149,8 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
     routes = [route for router in routers for route in router.routes]
     app.router.routes.extend(routes)
     page = partial(problem_page, console.pages)
-    add_problem_handlers(app, problems, counts, routes=routes, page=page)
+    framed_page = partial(framed_problem_page, console)
+    add_problem_handlers(app, problems, counts, routes=routes, page=framed_page)
     app.add_middleware(CompressionMiddleware)
     # Added last, so it is the outer one.
     app.add_middleware(
@@ -235,6 +237,7 @@ def _console_dependencies(
         now=now,
         trusted_proxies=parts.settings.trusted_proxies,
         oidc_provider=_issuer(parts),
+        callback_schedule_seconds=parts.settings.callback_schedule_seconds,
     )
 
 

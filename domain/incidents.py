@@ -45,6 +45,7 @@ class RepairCause(StrEnum):
     REPAIR_URL_MISSING = "repair_url_missing"
     SUPERSEDED = "superseded"
     CLOSED = "closed"
+    STOPPED = "stopped"
 
 
 class AttemptState(StrEnum):
@@ -56,6 +57,8 @@ class AlertKind(StrEnum):
     INCIDENT_OPENED = "incident_opened"
     REPAIR_FAILED = "repair_failed"
     INCIDENT_RESOLVED = "incident_resolved"
+    # To the assignee alone, whether or not the project has destinations.
+    INCIDENT_ASSIGNED = "incident_assigned"
     # Sent to the project's other destinations when one of them never got its alert.
     DESTINATION_FAILING = "destination_failing"
     # A source is failing or silent, or could not list a span of time. It is about no incident:
@@ -64,6 +67,8 @@ class AlertKind(StrEnum):
     # Results are held, and no receipt has claimed them. Once a day (UTC): `incident_id` and
     # `event_id` are the project's id, `replay_id` is the day.
     EARLY_RESULTS_UNCLAIMED = "early_results_unclaimed"
+    # Only pagers get it: their alert shows that somebody is on it. `replay_id` is the instant.
+    INCIDENT_ACKNOWLEDGED = "incident_acknowledged"
 
 
 class AlertEnd(StrEnum):
@@ -74,6 +79,7 @@ class AlertEnd(StrEnum):
     ADDRESS_REFUSED = "address_refused"
     ADDRESS_REMOVED = "address_removed"
     INCIDENT_OVER = "incident_over"
+    DESTINATION_DISABLED = "destination_disabled"
 
 
 # The alert was still wanted and did not arrive: the project's other destinations and the operators
@@ -93,6 +99,13 @@ class TimelineKind(StrEnum):
     ATTEMPT = "attempt"
     REPAIR_FAILED = "repair_failed"
     INCIDENT_ACKNOWLEDGED = "incident_acknowledged"
+    INCIDENT_UNACKNOWLEDGED = "incident_unacknowledged"
+    INCIDENT_ASSIGNED = "incident_assigned"
+    INCIDENT_COMMENTED = "incident_commented"
+    INCIDENT_SNOOZED = "incident_snoozed"
+    SNOOZE_ENDED = "snooze_ended"
+    INCIDENT_REOPENED = "incident_reopened"
+    DEADLINE_MOVED = "deadline_moved"
     INCIDENT_RESOLVED = "incident_resolved"
     NOTED = "noted"
     FLAGGED = "flagged"
@@ -100,13 +113,30 @@ class TimelineKind(StrEnum):
 
 # The fields of timeline entries that hold an instant. The database stores their text.
 TIMELINE_INSTANTS = frozenset(
-    {"deadline_at", "down_from", "held_since", "repeated_at", "timeout_at"}
+    {
+        "acknowledged_until",
+        "deadline_at",
+        "down_from",
+        "held_since",
+        "moved_from",
+        "next_attempt_at",
+        "repeated_at",
+        "snoozed_until",
+        "timeout_at",
+    }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """A stored incident. `amount`, `currency` and `customer_reference` are those of its receipt."""
+    """A stored incident. `amount`, `currency` and `customer_reference` are those of its receipt.
+
+    1. `acknowledged_by` and `assignee` are names: an e-mail address, or the label of a key. None:
+       there is none, or the account is deleted.
+    2. `acknowledged_until` is when the acknowledgement ends; None without one.
+    3. While it is snoozed, no alert about it is sent: until `snoozed_until`, or a failed repair.
+    4. `superseded_by` is a later event of the same reference that makes a repair doubtful.
+    """
 
     id: IncidentId
     event_id: EventId
@@ -124,6 +154,11 @@ class Incident:
     amount: int | None = None
     currency: str | None = None
     customer_reference: str | None = None
+    assignee: str | None = None
+    acknowledged_by: str | None = None
+    acknowledged_until: datetime | None = None
+    snoozed_until: datetime | None = None
+    superseded_by: EventId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +166,8 @@ class Attempt:
     """One signed call of the repair URL.
 
     `status` and `duration_ms` are None while it runs; `error_class` names a failure.
+    `answer_excerpt` is the beginning of the answer's body, None without one. `next_attempt_at` is
+    when the next attempt is due, None when none follows.
     """
 
     number: int
@@ -139,6 +176,31 @@ class Attempt:
     status: int | None
     duration_ms: int | None
     error_class: str | None
+    answer_excerpt: str | None = None
+    next_attempt_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SentCallback:
+    """What Makegood sent in one attempt of a repair, and the beginning of the answer.
+
+    `headers` are those of the request in their order; empty for an attempt of an earlier version.
+    """
+
+    attempt: Attempt
+    headers: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RepairCallback:
+    """The callback of a repair: its body, and every attempt to send it.
+
+    `body` is the same text in every attempt; None before the first one.
+    """
+
+    repair: "Repair"
+    body: str | None
+    sent: tuple[SentCallback, ...]
 
 
 @dataclass(frozen=True, slots=True)

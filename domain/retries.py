@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 LONGEST_RETRY_AFTER_SECONDS = 3600
+# The contract's delays before each attempt.
+CALLBACK_SCHEDULE_SECONDS = (0, 60, 600, 3_600, 21_600)
 # The statuses whose `Retry-After` is applied (contract, "Repair callback").
 RETRY_AFTER_STATUSES = (429, 503)
 
@@ -30,8 +32,9 @@ class ErrorClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExchangeOutcome:
-    """The outcome of one attempt: a status, or the class of its failure. Never the body.
+    """The outcome of one attempt: a status, or the class of its failure.
 
+    `answer_excerpt` is the beginning of the answer's body, readable; None without one.
     `retry_after_seconds` is the response's Retry-After, uncapped; None when it is absent or
     malformed. `log_reason` describes a failure for this installation's log only.
     """
@@ -41,6 +44,7 @@ class ExchangeOutcome:
     duration_ms: int
     retry_after_seconds: int | None = None
     log_reason: str | None = None
+    answer_excerpt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

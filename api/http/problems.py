@@ -5,10 +5,11 @@ document never repeats input. Codes are `domain.errors.Code`. `GET /docs/errors/
 docs/reference/errors.md show the table.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import orjson
+from starlette.requests import Request
 from starlette.responses import Response
 
 from domain.errors import Code, FieldError, Refusal
@@ -19,6 +20,8 @@ JSON_MEDIA_TYPE = b"application/json"
 Header = tuple[bytes, bytes]
 # Renders the page of an error from its code, its detail and the request id.
 RenderPage = Callable[[Code, str, str], Response]
+# Likewise, in the frame of the user who asks: of the request, the code and the request id.
+RenderFramedPage = Callable[[Request, Code, str], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +151,24 @@ PROBLEM_TYPES: dict[Code, ProblemType] = {
         409,
         "Not waiting",
         False,
-        "Only a receipt in the state `waiting` can expire.",
+        "Only a receipt in the state `waiting` can expire, or get another deadline.",
         "Read the event to see its state.",
+    ),
+    Code.NOT_CLOSED: ProblemType(
+        409,
+        "Not closed",
+        False,
+        "Only an incident that was resolved manually can be reopened. This one is unresolved, or "
+        "the app reported success.",
+        "Read the incident's `state` and `resolution`.",
+    ),
+    Code.SUPERSEDED: ProblemType(
+        409,
+        "Superseded",
+        False,
+        "A later event of the same `internal_reference` is a refund, a dispute, a cancellation or "
+        "a revocation. A repair could give the customer what was taken back.",
+        'Read the event in `superseded_by`. To repair all the same, send `{"confirm": true}`.',
     ),
     Code.REPAIR_URL_MISSING: ProblemType(
         409,

@@ -5,7 +5,7 @@ function lists only the fields that differ from their column.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +14,7 @@ from sqlalchemy import Row
 
 from domain.alerts import AlertDestination
 from domain.audit import AuditEntry
-from domain.ids import UserId
+from domain.ids import EventId, UserId
 from domain.incidents import (
     TIMELINE_INSTANTS,
     Attempt,
@@ -33,19 +33,23 @@ from domain.names import OwnNames
 from domain.projects import Key, Project, Scope
 from domain.receipts import EffectType, EventType, Flag, Provider, Receipt, ReceiptState
 from domain.results import EarlyResult, EarlyResults, LateResult, Result, ResultFacts, ResultStatus
+from domain.search.saved_views import SavedView
 from domain.sources.events import SeenBy
 from domain.sources.source import Expects, Gap, ShopifyIdentity, Source, SourceKind, SourceProblem
 from domain.users import User
 from domain.values.enums import member_or_text
 from domain.values.text import well_formed
 from domain.values.timestamps import parse_instant, to_iso_or_none
-from store.schema.tables import RECEIPTS
+from store.schema.tables import ATTEMPTS, RECEIPTS, REPAIRS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 # Without `payload`, which has up to 32 KiB and is not needed in a list.
 RECEIPT_COLUMNS = tuple(column for column in RECEIPTS.c if column.name != "payload")
+# Without the request of a callback, which only its own page needs.
+REPAIR_COLUMNS = tuple(column for column in REPAIRS.c if column.name != "callback_body")
+ATTEMPT_COLUMNS = tuple(column for column in ATTEMPTS.c if column.name != "request_headers")
 
 # Before a name that a project removed. No name begins so.
 RETIRED = "-"
@@ -128,6 +132,10 @@ def user_from(row: Row[Any]) -> User:
     return User(user_id=UserId(row.id), email=row.email, has_password=row.password_hash is not None)
 
 
+def saved_view_from(row: Row[Any]) -> SavedView:
+    return _from_row(SavedView, row)
+
+
 def receipt_from(row: Row[Any]) -> Receipt:
     return _from_row(
         Receipt,
@@ -142,10 +150,20 @@ def receipt_from(row: Row[Any]) -> Receipt:
     )
 
 
-def incident_from(row: Row[Any], *, active_replay_id: str | None) -> Incident:
+def incident_from(
+    row: Row[Any],
+    *,
+    active_replay_id: str | None,
+    names: Mapping[str, str],
+    superseded_by: EventId | None,
+) -> Incident:
+    """The incident. `names` are those of the people and keys that its columns hold as ids."""
     return _from_row(
         Incident,
         row,
+        assignee=names.get(row.assignee or ""),
+        acknowledged_by=names.get(row.acknowledged_by or ""),
+        superseded_by=superseded_by,
         state=member_or_text(IncidentState, row.state),
         reason=member_or_text(Reason, row.reason),
         resolution=None if row.resolution is None else member_or_text(Resolution, row.resolution),
@@ -165,6 +183,11 @@ def repair_from(row: Row[Any], *, attempts: Sequence[Attempt]) -> Repair:
 
 def attempt_from(row: Row[Any]) -> Attempt:
     return _from_row(Attempt, row, state=member_or_text(AttemptState, row.state))
+
+
+def headers_from(text: str | None) -> tuple[tuple[str, str], ...]:
+    """The headers of a callback from their column."""
+    return tuple((name, value) for name, value in json.loads(text or "[]"))
 
 
 def result_from(row: Row[Any]) -> Result:

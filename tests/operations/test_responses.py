@@ -66,6 +66,10 @@ INCIDENT = Incident(
     amount=4900,
     currency="EUR",
     customer_reference="customer 7",
+    assignee="ada@shop.example",
+    acknowledged_by="deploys",
+    acknowledged_until=LATER,
+    superseded_by=EventId("evt_2"),
 )
 INCIDENT_JSON = {
     "id": "inc_1",
@@ -82,6 +86,11 @@ INCIDENT_JSON = {
     "amount": 4900,
     "currency": "EUR",
     "customer_reference": "customer 7",
+    "assignee": "ada@shop.example",
+    "acknowledged_by": "deploys",
+    "acknowledged_until": LATER_TEXT,
+    "snoozed_until": None,
+    "superseded_by": "evt_2",
 }
 RECEIPT = Receipt(
     event_id=EventId("evt_1"),
@@ -139,7 +148,7 @@ REPAIR = Repair(
     requested_by="usr_1",
     requested_at=AT,
     result_deadline_at=LATER,
-    attempts=(Attempt(1, AT, AttemptState.FINISHED, 502, 31, None),),
+    attempts=(Attempt(1, AT, AttemptState.FINISHED, 502, 31, None, "busy", LATER),),
 )
 PROJECT = Project(
     id=PROJECT_ID,
@@ -168,6 +177,7 @@ PROJECT_JSON = {
     "late_result": "resolve",
     "early_results": "refuse",
     "snapshots": False,
+    "acknowledge_minutes": 240,
     "alert_emails": ["ops@shop.example"],
     "providers": ["paddle"],
     "event_types": [],
@@ -256,12 +266,14 @@ def test_full_event_has_its_repairs_timeline_and_sources() -> None:
     full = EventFull(RECEIPT, INCIDENT, (REPAIR,), timeline, "older", saw)
     times = {"occurred_at": AT_TEXT, "seen_at": LATER_TEXT}
     attempt = {"number": 1, "at": AT_TEXT, "status": 502, "duration_ms": 31, "error_class": None}
+    attempt |= {"answer_excerpt": "busy", "next_attempt_at": LATER_TEXT}
     repair = {
         "replay_id": "rpl_1",
         "state": "failed",
         "cause": "exhausted",
         "requested_by": "usr_1",
         "requested_at": AT_TEXT,
+        "result_deadline_at": LATER_TEXT,
         "attempts": [attempt],
     }
 

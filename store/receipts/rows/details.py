@@ -13,7 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import ProjectId
 from domain.incidents import Attempt, Incident, IncidentState, Repair, RepairState
-from store.schema.mappers import attempt_from, incident_from, repair_from
+from store.db.sql import SessionStatements
+from store.receipts.rows.names import read_names
+from store.receipts.triage.superseded import superseding_events
+from store.schema.mappers import (
+    ATTEMPT_COLUMNS,
+    REPAIR_COLUMNS,
+    attempt_from,
+    incident_from,
+    repair_from,
+)
 from store.schema.tables import ATTEMPTS, INCIDENTS, REPAIRS
 
 # The most of one receipt. Every attempt is on the timeline too, which is paged.
@@ -37,16 +46,34 @@ async def incidents_from(session: AsyncSession, rows: Sequence[Row[Any]]) -> lis
         REPAIRS.c.incident_id.in_(ids), REPAIRS.c.state.in_(_ACTIVE)
     )
     active = {row.incident_id: row.replay_id for row in await session.execute(query)} if ids else {}
-    return [incident_from(row, active_replay_id=active.get(row.id)) for row in rows]
+    names = await read_names(
+        session, {one for row in rows for one in (row.assignee, row.acknowledged_by) if one}
+    )
+    unresolved = [row.event_id for row in rows if row.state != IncidentState.RESOLVED.value]
+    later = await superseding_events(SessionStatements(session), unresolved)
+    return [
+        incident_from(
+            row,
+            active_replay_id=active.get(row.id),
+            names=names,
+            superseded_by=later.get(row.event_id),
+        )
+        for row in rows
+    ]
 
 
 async def select_repairs(session: AsyncSession, wanted: ColumnElement[bool]) -> tuple[Repair, ...]:
     """The newest repairs that match the condition, oldest first, each with its newest attempts."""
-    newest = select(REPAIRS).where(wanted).order_by(REPAIRS.c.replay_id.desc()).limit(REPAIRS_SHOWN)
+    newest = (
+        select(*REPAIR_COLUMNS)
+        .where(wanted)
+        .order_by(REPAIRS.c.replay_id.desc())
+        .limit(REPAIRS_SHOWN)
+    )
     rows = (await session.execute(newest)).all()
     ids = [row.replay_id for row in rows]
     tried = (
-        select(ATTEMPTS)
+        select(*ATTEMPT_COLUMNS)
         .where(ATTEMPTS.c.replay_id.in_(ids))
         .order_by(ATTEMPTS.c.replay_id.desc(), ATTEMPTS.c.number.desc())
     )
