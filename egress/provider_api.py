@@ -52,7 +52,8 @@ class ProviderUrls:
 class ProviderAnswer:
     """A complete answer. `json` is None if the body is no JSON.
 
-    `link` is the Link header, None if it is absent or absurdly long. `retry_after_seconds` is None
+    `link` is the Link header, None if it is absent. One that is absurdly long is cut to a character
+    more than `LONGEST_LINK`. `retry_after_seconds` is None
     if that header is absent or malformed.
     """
 
@@ -105,7 +106,7 @@ async def get_json(
     return ProviderAnswer(
         status=response.status_code,
         json=_read_json(response.content),
-        link=link if link is None or len(link) <= LONGEST_LINK else None,
+        link=None if link is None else link[: LONGEST_LINK + 1],
         retry_after_seconds=read_retry_after(
             response.headers.get("retry-after"), now=datetime.now(UTC)
         ),

@@ -15,12 +15,14 @@ from domain.sources.shopify import order_topics, parse_shopify_order
 from domain.sources.source import Source
 from domain.values.text import is_storable
 from domain.values.timestamps import to_iso
+from egress.provider_api import LONGEST_LINK
 
 LONGEST_CURSOR = 4_096
 _READ_FIELDS = (
     *("id", "created_at", "processed_at", "updated_at", "financial_status", "test"),
     *("fulfillment_status", "fulfillments", "total_price", "currency"),
 )
+_IS_NEXT = re.compile(r"\brel\s*=\s*[\"']?[^\"';,]*\bnext\b", re.IGNORECASE)
 _LINK = re.compile(r'<([^<>]*)>\s*;\s*rel="?next"?(?=\s*(?:[;,]|$))')
 _FIELD = re.compile(r"[a-z_]{1,64}")
 
@@ -55,7 +57,13 @@ def read_shopify_page(json: object, link: str | None, source: Source, now: datet
         Complaint.FUTURE_EVENTS: len(seen) < len(events),
     }
     complaints = frozenset(complaint for complaint, is_true in found.items() if is_true)
-    return Page(seen, cursor if orders else None, cursor is not None, complaints=complaints)
+    return Page(
+        seen,
+        cursor if orders else None,
+        cursor is not None,
+        complaints=complaints,
+        is_next_unreadable=cursor is None and _says_next(link),
+    )
 
 
 def _read_all(orders: list[object], source: Source) -> tuple[list[ProviderEvent], int]:
@@ -84,10 +92,15 @@ def _fields(source: Source) -> list[str]:
     ]
 
 
+def _says_next(link: str | None) -> bool:
+    """Whether a link names a next page, in any form. One that is too long may."""
+    return link is not None and (len(link) > LONGEST_LINK or _IS_NEXT.search(link) is not None)
+
+
 def _cursor_in(link: str | None) -> str | None:
     """The `page_info` of the next page."""
     found = _LINK.search(link or "")
-    if found is None:
+    if found is None or len(link or "") > LONGEST_LINK:
         return None
     try:
         cursors = parse_qs(urlsplit(found[1]).query).get("page_info", [])

@@ -370,3 +370,27 @@ async def test_pages_that_loop_are_found_over_parts_of_one_page(listings: Listin
     assert (await listings.read(source)).problem == "endless_pages"
     assert len(await listings.seen(source)) == 12
     assert len(listings.provider.asked) <= 40
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        '<https://x/a?page_info=%00>; rel="next"',
+        f'<https://x/a?page_info=abc>; rel="next", <https://x/{"a" * 9_000}>; rel="previous"',
+        "<https://x/a>; title=p; REL='next'",
+    ],
+    ids=["NUL", "long", "no cursor"],
+)
+async def test_next_page_that_cannot_be_found_is_a_problem(listings: Listings, link: str) -> None:
+    source = await listings.source(SourceKind.SHOPIFY_API)
+    listings.later(minutes=5)
+    order = shopify_order(1, listings.clock.at)
+    page = Answer(200, {"orders": [order]}, (("Link", link),))
+    listings.provider.faults.answers = [page]
+
+    part = await listings.run(source)
+
+    read = await listings.read(source)
+    assert not part.has_more
+    assert (read.problem, read.last_listed_at) == ("bad_answer", None)
+    assert read.problem_detail == "The provider's link to the next page cannot be read."
