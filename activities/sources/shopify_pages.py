@@ -22,8 +22,9 @@ _READ_FIELDS = (
     *("id", "created_at", "processed_at", "updated_at", "financial_status", "test"),
     *("fulfillment_status", "fulfillments", "total_price", "currency"),
 )
-_IS_NEXT = re.compile(r"\brel\s*=\s*[\"']?[^\"';,]*\bnext\b", re.IGNORECASE)
-_LINK = re.compile(r'<([^<>]*)>\s*;\s*rel="?next"?(?=\s*(?:[;,]|$))')
+# RFC 8288: an address, and its parameters up to the next address.
+_LINK = re.compile(r"<([^<>]*)>([^<>]*)")
+_RELATIONS = re.compile(r""";\s*rel\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s;,"']+))""", re.IGNORECASE)
 _FIELD = re.compile(r"[a-z_]{1,64}")
 
 
@@ -94,17 +95,25 @@ def _fields(source: Source) -> list[str]:
 
 def _says_next(link: str | None) -> bool:
     """Whether a link names a next page, in any form. One that is too long may."""
-    return link is not None and (len(link) > LONGEST_LINK or _IS_NEXT.search(link) is not None)
+    return link is not None and (len(link) > LONGEST_LINK or bool(_next_addresses(link)))
 
 
 def _cursor_in(link: str | None) -> str | None:
     """The `page_info` of the next page."""
-    found = _LINK.search(link or "")
-    if found is None or len(link or "") > LONGEST_LINK:
-        return None
+    addresses = [] if link is None or len(link) > LONGEST_LINK else _next_addresses(link)
     try:
-        cursors = parse_qs(urlsplit(found[1]).query).get("page_info", [])
+        cursors = parse_qs(urlsplit(addresses[0]).query).get("page_info", []) if addresses else []
     except ValueError:
         return None
     cursor = cursors[0] if cursors else ""
     return cursor if 0 < len(cursor) <= LONGEST_CURSOR and is_storable(cursor) else None
+
+
+def _next_addresses(link: str) -> list[str]:
+    """The addresses that the header relates as the next page."""
+    return [
+        address
+        for address, parameters in _LINK.findall(link)
+        for relations in _RELATIONS.findall(parameters)
+        if "next" in "".join(relations).lower().split()
+    ]
