@@ -129,10 +129,25 @@ class HookEndpoint:
             delivery = Delivery(headers_by_name(scope["headers"]), body)
             self._check(called, delivery)
             self._parts.limit.take(called.source.project_id)
-            if called.source.paused_at is not None:
-                return HookOutcome.PAUSED
-            read = self._read(called.source, delivery)
-        return HookOutcome.UNREADABLE if read is None else await self._store(called.source, read)
+            source = called.source
+            read = None if source.paused_at else self._read(source, delivery)
+            if source.paused_at or (read is not None and not read.sightings):
+                source = await self._afresh(source)
+                if source.paused_at is not None:
+                    return HookOutcome.PAUSED
+                read = self._read(source, delivery)
+        return HookOutcome.UNREADABLE if read is None else await self._store(source, read)
+
+    async def _afresh(self, source: Source) -> Source:
+        """The source as it is now, before a delivery makes nothing: another process may have
+        changed it.
+        """
+        called = await self._parts.sources.called_afresh(source.id)
+        if called is None:
+            raise NotFound("There is no source of webhooks at this address.")
+        if called.is_suspended:
+            raise SubscriptionRequired
+        return called.source
 
     def _check(self, called: CalledSource, delivery: Delivery) -> None:
         """Refuse what the provider did not sign with the source's secret."""
@@ -154,7 +169,7 @@ class HookEndpoint:
             read = read_delivery(source, delivery)
         except NotAnEvent as error:
             logger.warning("delivery is no event", source_id=source.id, reason=str(error))
-            self._parts.health.failed(source, SourceProblem.BAD_ANSWER, str(error))
+            self._parts.health.unreadable(source, str(error))
             return None
         self._parts.health.good(source)
         return read

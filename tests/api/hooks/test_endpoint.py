@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -36,7 +37,7 @@ from tests.api.hooks.provider import (
 )
 from tests.api.serving import Caller, parts_on, serving
 from tests.support.fakes import CountingConnection
-from tests.support.sources import stored_source
+from tests.support.sources import EXPECTS_STRIPE, stored_source
 from tests.support.waiting import wait_until_async
 
 
@@ -209,6 +210,35 @@ async def test_paused_source_checks_the_signature_and_makes_nothing(
     assert refused(bad) == (400, "bad_signature")
     assert await receipts(database) == []
     assert (await reread(database, stripe.source)).last_event_at is None
+
+
+@pytest.mark.parametrize("change", ["resumed", "expects"])
+async def test_delivery_after_a_change_of_another_process_is_stored(
+    stripe: Provider, database: Database, sealer: Sealer, change: str
+) -> None:
+    async def save(changes: SourceChanges) -> None:
+        source = stripe.source
+        async with database.transaction() as session:
+            await change_source(
+                session,
+                sealer,
+                project_id=source.project_id,
+                source_id=source.id,
+                changes=changes,
+                now=await database.now(session),
+            )
+
+    expected = replace(EXPECTS_STRIPE, event_type="charge.refunded")
+    if change == "resumed":
+        await save(SourceChanges(is_paused=True))
+    await stripe.deliver(snapshot(type="charge.refunded"))
+    await save(SourceChanges(is_paused=False, expects=(EXPECTS_STRIPE, expected)))
+    event = snapshot(type="charge.refunded", created=int(time.time()) + 1)
+
+    answer = await stripe.deliver(event)
+
+    assert (answer.status_code, answer.json()) == (200, RECEIVED)
+    assert [row.provider_event_id for row in await receipts(database)] == [event["id"]]
 
 
 async def test_what_cannot_be_stored_is_a_503_and_comes_again(

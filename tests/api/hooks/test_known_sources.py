@@ -75,6 +75,22 @@ async def test_source_in_use_is_read_again_in_the_background() -> None:
     assert len(store.asked) == 2
 
 
+async def test_look_up_afresh_begins_after_the_call() -> None:
+    store = Store()
+    store.release.clear()
+    first = asyncio.create_task(store.sources.called(SOURCE_ID))
+    await wait_until_async(lambda: store.at_once == 1)
+    changed = replace(CALLED, is_suspended=True)
+    store.stored[SOURCE_ID] = changed
+    afresh = [asyncio.create_task(store.sources.called_afresh(SOURCE_ID)) for _ in range(20)]
+    await asyncio.sleep(0)
+    store.release.set()
+
+    assert await asyncio.gather(*afresh) == [changed] * 20
+    assert await first is CALLED
+    assert len(store.asked) == 2
+
+
 async def test_removed_source_is_gone_after_the_trusted_time() -> None:
     store = Store()
     await store.sources.called(SOURCE_ID)
