@@ -6,12 +6,14 @@ from datetime import timedelta
 
 import pytest
 
+from domain.sources.source import SourceKind
 from tests.activities.sources.listing_setup import PACE, Listings
 from tests.activities.sources.test_listing import add_events
 from tests.support.given import START
 from tests.support.provider import (
     Answer,
     Json,
+    shopify_order,
     stripe_event,
     throttled,
 )
@@ -317,3 +319,54 @@ async def test_provider_that_refuses_its_own_cursor_makes_no_loop(listings: List
     assert len(listings.provider.asked) == 6
     assert (await listings.read(source)).problem == "bad_answer"
     assert len(await listings.seen(source)) == 100
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "<https://evil.example/?page_info=x>; rel=previous",
+        "nonsense",
+        "<http://[>; rel=next",
+        "<https://x/>; rel=next",
+    ],
+)
+async def test_link_of_a_shop_is_read_for_its_cursor_only(listings: Listings, link: str) -> None:
+    source = await listings.source(SourceKind.SHOPIFY_API)
+    order = shopify_order(1, START)
+    listings.provider.faults.answers = [Answer(200, {"orders": [order]}, (("Link", link),))]
+    listings.later(minutes=5)
+
+    await listings.run(source)
+
+    assert await listings.seen(source) == [str(order["id"])]
+    assert len(listings.provider.asked) == 1
+
+
+async def test_pages_of_a_shop_that_loop_are_a_problem(listings: Listings) -> None:
+    source = await listings.source(SourceKind.SHOPIFY_API)
+    listings.provider.orders = [shopify_order(n, START + timedelta(seconds=n)) for n in range(150)]
+    listings.provider.faults.loops = True
+    listings.later(minutes=5)
+
+    part = await listings.run(source)
+
+    assert not part.has_more
+    assert (await listings.read(source)).problem == "endless_pages"
+    assert len(await listings.seen(source)) == 150
+    assert len(listings.provider.asked) < 10
+
+
+async def test_pages_that_loop_are_found_over_parts_of_one_page(listings: Listings) -> None:
+    source = await listings.source()
+    add_events(listings.provider, 12)
+    listings.provider.faults.loops = True
+    listings.provider.faults.page_events = 1
+    listings.later(minutes=5)
+    listings.activities = listings.build(replace(PACE, part_seconds=0.0))
+
+    part = await listings.run(source)
+
+    assert not part.has_more
+    assert (await listings.read(source)).problem == "endless_pages"
+    assert len(await listings.seen(source)) == 12
+    assert len(listings.provider.asked) <= 40
