@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from cli.alerts import command as destinations
 from cli.commands import (
     audit,
     backup,
@@ -31,6 +32,7 @@ from cli.evidence import export as evidence_export
 from cli.evidence import group as evidence
 from cli.output import CommandFailed, print_notice
 from cli.sources import command as sources
+from cli.triage import command as triage
 from cli.usage_errors import PlainUsageErrors
 
 # Plain tracebacks: the framed ones print local variables, which can be secrets.
@@ -66,12 +68,14 @@ def _root(
 for _part in (services, backup, doctor, demo, trigger, about):
     _part.register(app)
 evidence_export.register(receipts.app)
+triage.register(incidents.app, receipts.app)
 for _name, _group in (
     ("project", projects.app),
     ("key", keys.app),
     ("secret", secret_key.app),
     ("user", users.app),
     ("incident", incidents.app),
+    ("destination", destinations.app),
     ("source", sources.app),
     ("receipt", receipts.app),
     ("result", results.app),

@@ -213,6 +213,5 @@ class ProjectOperations:
 
 def _changed_fields(before: Project, after: Project) -> list[str]:
     """The names of the settings whose value differs, as REST spells them."""
-    names = [field.name for field in fields(Project)]
-    changed = [name for name in names if getattr(before, name) != getattr(after, name)]
-    return [_SPELLINGS.get(name, name) for name in changed]
+    names = [_SPELLINGS.get(field.name, field.name) for field in fields(Project)]
+    return [name for name in names if getattr(before, name) != getattr(after, name)]

@@ -5,6 +5,7 @@ from functools import cache
 from fastapi import APIRouter
 
 from api.rest.endpoints import (
+    alert_destinations,
     audit,
     early_results,
     events,
@@ -12,6 +13,7 @@ from api.rest.endpoints import (
     incidents,
     project,
     sources,
+    triage,
 )
 from api.rest.routing import add_route
 
@@ -19,8 +21,10 @@ ROUTES = (
     *events.ROUTES,
     *evidence.ROUTES,
     *incidents.ROUTES,
+    *triage.ROUTES,
     *early_results.ROUTES,
     *sources.ROUTES,
+    *alert_destinations.ROUTES,
     *project.ROUTES,
     *audit.ROUTES,
 )

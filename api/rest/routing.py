@@ -39,7 +39,8 @@ class Route:
     """One operation of the API.
 
     `refusals` are those in addition to `EVERY_CALL` and, with a `body`, to `WITH_BODY`. `answer` is
-    the model of a response that the handler writes itself. None: it returns the model.
+    the model of a response that the handler writes itself. None: it returns the model. A request
+    may omit the body if not `needs_body`.
     """
 
     method: str
@@ -50,6 +51,7 @@ class Route:
     status: int
     body: type[BaseModel] | None
     answer: type[BaseModel] | None
+    needs_body: bool = True
 
 
 def route(
@@ -60,11 +62,12 @@ def route(
     status: int = 200,
     body: type[BaseModel] | None = None,
     answer: type[BaseModel] | None = None,
+    needs_body: bool = True,
 ) -> Callable[[Handler], Route]:
     """Declare the decorated handler as the route of this method and path."""
 
     def declare(handler: Handler) -> Route:
-        return Route(method, path, summary, handler, refusals, status, body, answer)
+        return Route(method, path, summary, handler, refusals, status, body, answer, needs_body)
 
     return declare
 
@@ -82,12 +85,12 @@ def add_route(router: APIRouter, added: Route) -> None:
         response_model=Default(None) if added.answer is None else added.answer,
         status_code=added.status,
         responses=problem_responses(*EVERY_CALL, *added.refusals, *body_refusals),
-        openapi_extra=None if added.body is None else _request_body(added.body),
+        openapi_extra=None if added.body is None else _request_body(added.body, added.needs_body),
     )
 
 
-def _request_body(model: type[BaseModel]) -> dict[str, Any]:
+def _request_body(model: type[BaseModel], is_required: bool) -> dict[str, Any]:
     """The OpenAPI entry of a body, which FastAPI does not parse and so does not describe."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     content = {"application/json": {"schema": schema}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": is_required, "content": content}}

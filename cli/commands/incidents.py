@@ -32,7 +32,8 @@ COLUMNS = (
     "currency",
     "event_id",
     "opened_at",
-    "acknowledged_at",
+    "acknowledged_by",
+    "assignee",
     "resolution",
 )
 ERROR_CHARACTERS = 80
@@ -103,26 +104,28 @@ def show(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
 
 
 @app.command("reprocess")
-def reprocess(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
+def reprocess(
+    incident_id: IncidentArgument,
+    confirm: Annotated[
+        bool,
+        typer.Option(
+            "--confirm", help="Also if a later event, such as a refund, makes it doubtful."
+        ),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Call the app's repair URL, signed, so that it applies the effect. Prints the running repair
     if there is one.
     """
     from operations.responses.incidents import RepairRequested
 
     replay_id = operate(
-        lambda operations: operations.incidents.reprocess(None, incident_id, actor=cli_actor())
+        lambda operations: operations.incidents.reprocess(
+            None, incident_id, actor=cli_actor(), confirm=confirm
+        )
     )
     requested = RepairRequested(replay_id=replay_id, incident_id=incident_id)
     print_record(requested.to_json(), as_json=as_json)
-
-
-@app.command("acknowledge")
-def acknowledge(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
-    """Mark an incident as being looked at."""
-    _act(
-        lambda operations: operations.incidents.acknowledge(None, incident_id, actor=cli_actor()),
-        as_json=as_json,
-    )
 
 
 @app.command("resolve")

@@ -2,6 +2,8 @@
 
 from typing import Self
 
+from pydantic import Field
+
 from domain import incidents
 from domain.incidents import IncidentState, Reason, RepairCause, RepairState, Resolution
 from operations.responses.base import (
@@ -33,6 +35,15 @@ class Incident(Response):
     amount: int | None
     currency: str | None
     customer_reference: str | None
+    assignee: str | None = Field(description="The e-mail address of the member.")
+    acknowledged_by: str | None = Field(
+        description="The e-mail address of the user, or the label of the API key."
+    )
+    acknowledged_until: At | None
+    snoozed_until: At | None
+    superseded_by: EventIdText | None = Field(
+        description="The later event of the same reference that makes a repair doubtful."
+    )
 
     @classmethod
     def of(cls, incident: incidents.Incident) -> Self:

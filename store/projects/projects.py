@@ -181,6 +181,8 @@ def _changed_values(changes: ProjectChanges) -> dict[str, object]:
         values["early_results"] = changes.early_results.value
     if changes.snapshots is not UNSET:
         values["snapshots"] = changes.snapshots
+    if changes.acknowledge_minutes is not UNSET:
+        values["acknowledge_minutes"] = changes.acknowledge_minutes
     return values
 
 

@@ -5,7 +5,7 @@ function lists only the fields that differ from their column.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +14,7 @@ from sqlalchemy import Row
 
 from domain.alerts import AlertDestination
 from domain.audit import AuditEntry
-from domain.ids import UserId
+from domain.ids import EventId, UserId
 from domain.incidents import (
     TIMELINE_INSTANTS,
     Attempt,
@@ -142,10 +142,20 @@ def receipt_from(row: Row[Any]) -> Receipt:
     )
 
 
-def incident_from(row: Row[Any], *, active_replay_id: str | None) -> Incident:
+def incident_from(
+    row: Row[Any],
+    *,
+    active_replay_id: str | None,
+    names: Mapping[str, str],
+    superseded_by: EventId | None,
+) -> Incident:
+    """The incident. `names` are those of the people and keys that its columns hold as ids."""
     return _from_row(
         Incident,
         row,
+        assignee=names.get(row.assignee or ""),
+        acknowledged_by=names.get(row.acknowledged_by or ""),
+        superseded_by=superseded_by,
         state=member_or_text(IncidentState, row.state),
         reason=member_or_text(Reason, row.reason),
         resolution=None if row.resolution is None else member_or_text(Resolution, row.resolution),

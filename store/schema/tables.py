@@ -107,6 +107,8 @@ SOURCE_IS_TO_SCHEDULE = "scheduled_version < version"
 SOURCE_IS_REMOVED = "deleted_at IS NOT NULL"
 SOURCE_IS_UNWELL = "problem IS NOT NULL OR silent_since IS NOT NULL"
 INCIDENT_IS_REPAIRED = "resolution <> 'manual'"
+ACKNOWLEDGEMENT_ENDS = "acknowledged_until IS NOT NULL"
+SNOOZE_ENDS = "snoozed_until IS NOT NULL"
 
 
 def _newest_outage() -> Any:
@@ -142,6 +144,9 @@ class Project(SQLModel, table=True):
     providers: str = _added_text()
     event_types: str = _added_text()
     effect_types: str = _added_text()
+    acknowledge_minutes: int = Field(
+        default=240, sa_column=Column(Integer, nullable=False, server_default="240")
+    )
 
 
 class ApiKey(SQLModel, table=True):
@@ -259,6 +264,12 @@ class Incident(SQLModel, table=True):
         _partial_index(
             "incidents_repaired", "project_id", "resolved_at", where=INCIDENT_IS_REPAIRED
         ),
+        _partial_index(
+            "incidents_acknowledged",
+            *("project_id", "acknowledged_until", "id"),
+            where=ACKNOWLEDGEMENT_ENDS,
+        ),
+        _partial_index("incidents_snoozed", "project_id", "snoozed_until", "id", where=SNOOZE_ENDS),
     )
 
     id: str = _text(primary_key=True)
@@ -281,6 +292,11 @@ class Incident(SQLModel, table=True):
     amount: int | None = _amount()
     currency: str | None = _text(nullable=True)
     customer_reference: str | None = _text(nullable=True)
+    acknowledged_by: str | None = _text(nullable=True)  # a user, a key, `cli` or `temporal`
+    # None while `acknowledged_at` is set: an earlier version wrote it, and it has no end.
+    acknowledged_until: datetime | None = _instant(nullable=True)
+    assignee: str | None = _text(nullable=True)  # a user
+    snoozed_until: datetime | None = _instant(nullable=True)
 
 
 class SearchText(SQLModel, table=True):
@@ -566,6 +582,9 @@ class AlertDestination(SQLModel, table=True):
         CheckConstraint(
             "(target IS NULL) <> (sealed_target IS NULL)", name="alert_destinations_target"
         ),
+        _partial_index(
+            "alert_destinations_failing", "failing_since", where="failing_since IS NOT NULL"
+        ),
     )
 
     id: str = _text(primary_key=True)
@@ -576,6 +595,13 @@ class AlertDestination(SQLModel, table=True):
     # sealed by the project's data key
     sealed_target: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
     events: str | None = _text(nullable=True)  # kinds of alerts, space-separated; None: all
+    label: str | None = _text(nullable=True)  # a name for people
+    disabled_at: datetime | None = _instant(nullable=True)
+    last_sent_at: datetime | None = _instant(nullable=True)
+    last_error: str | None = _text(nullable=True)
+    last_error_at: datetime | None = _instant(nullable=True)
+    unreached_since: datetime | None = _instant(nullable=True)  # the first failure after a success
+    failing_since: datetime | None = _instant(nullable=True)  # an alert never arrived since then
 
 
 class Alert(SQLModel, table=True):
@@ -617,6 +643,8 @@ class Alert(SQLModel, table=True):
     channel: str = Field(
         default="email", sa_column=Column(Text, nullable=False, server_default="email")
     )
+    # its mail's link acknowledged the incident
+    link_used_at: datetime | None = _instant(nullable=True)
 
 
 class Idempotency(SQLModel, table=True):

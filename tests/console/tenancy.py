@@ -66,6 +66,7 @@ class TenantIds:
     entry_hash: str
     internal_reference: str
     source_id: str
+    destination_id: str
 
     def cursor(self, identifier: str) -> str:
         """A list's cursor after this object: its time in milliseconds, and its id."""
@@ -141,6 +142,18 @@ def source_probes(act: str, **body: str) -> Probes:
     return probes
 
 
+def link_probes(path: str, subject: Callable[[TenantIds], str]) -> Probes:
+    """A link of a mail with the other tenant's ids, and a signature that is not the tenant's."""
+    return lambda of, own: [
+        Probe(f"{path}/{of.project_id}.{subject(of)}.{'A' * 43}", "not found"),
+        Probe(f"{path}/{own.project_id}.{subject(of)}.{'A' * 43}", "not found"),
+    ]
+
+
+UNSUBSCRIBE = link_probes("/alerts/unsubscribe", lambda of: of.destination_id)
+ACKNOWLEDGE = link_probes("/alerts/acknowledge", lambda of: f"{of.incident_id}.1.4102444800")
+
+
 def list_probes(path: str, identifier: Callable[[TenantIds], str]) -> Probes:
     return lambda of, own: [
         Probe(path, "nothing", {"project": of.project_id}),
@@ -183,6 +196,10 @@ TABLE: dict[str, Probes] = {
     "GET /projects/{project_id}/sources": path_probes("/projects/{project_id}/sources"),
     "GET /projects/{project_id}/sources/new": path_probes("/projects/{project_id}/sources/new"),
     "GET /projects/{project_id}/sources/{source_id}": source_probes(""),
+    "GET /alerts/unsubscribe/{token}": UNSUBSCRIBE,
+    "POST /alerts/unsubscribe/{token}": UNSUBSCRIBE,
+    "GET /alerts/acknowledge/{token}": ACKNOWLEDGE,
+    "POST /alerts/acknowledge/{token}": ACKNOWLEDGE,
     "GET /audit": lambda of, own: [
         Probe("/audit", "not found", {"project": of.project_id}),
         Probe("/audit", "not found", {"project": of.project_id, "cursor": of.entry_hash}),
@@ -206,6 +223,22 @@ TABLE: dict[str, Probes] = {
     "POST /incidents/{incident_id}/resolve": path_probes(
         "/incidents/{incident_id}/resolve", reason="mine now"
     ),
+    "POST /incidents/{incident_id}/unacknowledge": path_probes(
+        "/incidents/{incident_id}/unacknowledge"
+    ),
+    "POST /incidents/{incident_id}/assign": path_probes(
+        "/incidents/{incident_id}/assign", assignee=""
+    ),
+    "POST /incidents/{incident_id}/comments": path_probes(
+        "/incidents/{incident_id}/comments", text="mine now"
+    ),
+    "POST /incidents/{incident_id}/snooze": path_probes(
+        "/incidents/{incident_id}/snooze", minutes="60"
+    ),
+    "POST /incidents/{incident_id}/reopen": path_probes(
+        "/incidents/{incident_id}/reopen", reason="mine now"
+    ),
+    "POST /events/{event_id}/deadline": path_probes("/events/{event_id}/deadline", minutes="60"),
     "GET /events/{event_id}/evidence": path_probes("/events/{event_id}/evidence"),
     "POST /events/{event_id}/expire": path_probes("/events/{event_id}/expire"),
     "POST /events/{event_id}/restart": path_probes("/events/{event_id}/restart"),
@@ -234,6 +267,21 @@ TABLE: dict[str, Probes] = {
             f"/projects/{{project_id}}/sources/{{source_id}}/{act}"
         )
         for act in ("check", "pause", "resume", "remove")
+    },
+    "POST /projects/{project_id}/destinations": path_probes(
+        "/projects/{project_id}/destinations", kind="email", target="me@shop.example"
+    ),
+    "POST /projects/{project_id}/destinations/{destination_id}": mixed_probes(
+        "/projects/{project_id}/destinations/{destination_id}",
+        kind="slack",
+        label="mine",
+        all_events="on",
+    ),
+    **{
+        f"POST /projects/{{project_id}}/destinations/{{destination_id}}/{act}": mixed_probes(
+            f"/projects/{{project_id}}/destinations/{{destination_id}}/{act}"
+        )
+        for act in ("test", "disable", "enable", "remove")
     },
     "POST /projects/{project_id}/members": path_probes(
         "/projects/{project_id}/members", email="me@shop.example", role="owner"

@@ -15,10 +15,13 @@ from fastapi.routing import APIRoute
 from sqlalchemy import select
 
 from api.console.composition import ConsoleDependencies
+from domain.alerts import AlertChannel
 from domain.audit import Actor, AuditAction
+from domain.ids import DestinationId, ProjectId
 from domain.projects import CreatedProject, ProjectChanges
 from domain.results import LateResult
 from domain.users import Role
+from store.alerts.destinations import add_secret_destination
 from store.audit import log as audit
 from store.db.database import Database
 from store.people import invitations, sessions
@@ -115,8 +118,20 @@ async def populate_project(
         session_id=opened.id,
         entry_hash=entry.hash,
         internal_reference=reference,
+        destination_id=await slack_destination(parts, project.id),
         source_id=(await stored_source(database, parts.sealer, project.id)).id,
     )
+
+
+async def slack_destination(parts: ConsoleDependencies, project_id: ProjectId) -> DestinationId:
+    async with parts.database.transaction() as session:
+        return await add_secret_destination(
+            session,
+            parts.sealer,
+            project_id=project_id,
+            channel=AlertChannel.SLACK,
+            target="https://hooks.example/T0/B0",
+        )
 
 
 @pytest.fixture

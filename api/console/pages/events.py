@@ -1,5 +1,6 @@
 """The list of receipts, and the event page with facts, incident, repairs and timeline."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import quote
@@ -21,11 +22,17 @@ from api.console.pages.list_page import (
     own_projects,
     redirect_to_short_address,
 )
+from api.console.sign_in.sessions import Viewer
 from api.console.ui import labels, timeline
 from api.console.ui.filters import EVENT_TABS, read_address
-from api.console.ui.list_queries import event_matches_elsewhere, event_rows, read_event
+from api.console.ui.list_queries import (
+    event_matches_elsewhere,
+    event_rows,
+    read_context,
+    read_event,
+)
 from api.console.ui.rendering import HEADERS
-from api.console.ui.timeline_entries import TimelineText
+from api.console.ui.timeline_text import TimelineText
 from domain.receipts import Receipt, ReceiptState
 from domain.temporal.runs import cause_text, restart_command
 from domain.users import Role
@@ -89,6 +96,8 @@ class EventPages:
         event = await read_event(self._console.parts.database, event_id, cursor=cursor)
         project_id = event.receipt.project_id
         stopped_part = await self._stopped_part(event)
+        context = await read_context(self._console.parts.database, event)
+        may_operate = viewer.access.allows(Role.OPERATOR, project_id=project_id)
         values = {
             "receipt": event.receipt,
             "incident": event.incident,
@@ -97,7 +106,13 @@ class EventPages:
             "linked_sources": await self._linked_sources(event),
             "timeline_cursor": event.timeline_cursor,
             "is_older_part": cursor is not None,
-            "timeline_items": timeline.render(event.timeline, viewer_id=viewer.user_id),
+            "timeline_items": timeline.render(
+                event.timeline, viewer_id=viewer.user_id, names=context.names
+            ),
+            "names": context.names,
+            "superseding": context.superseding,
+            "assignees": await self._assignees(event, viewer) if may_operate else (),
+            "schedule_seconds": self._console.parts.callback_schedule_seconds,
             "next_step": self._next_step(event, stopped_part) if cursor is None else None,
             "stopped_part": stopped_part,
             "run_url": self._run_url(event_id),
@@ -106,7 +121,7 @@ class EventPages:
             "project": await self._operations.projects.read_project(project_id),
             "form_token": viewer.form_token,
             "may_download": viewer.access.allows(Role.OWNER, project_id=project_id),
-            "may_operate": viewer.access.allows(Role.OPERATOR, project_id=project_id),
+            "may_operate": may_operate,
         }
         section = "incidents" if event.incident else "events"
         return await self._console.render_page(
@@ -138,6 +153,14 @@ class EventPages:
             return frozenset()
         listed = await self._operations.sources.list_sources(event.receipt.project_id)
         return frozenset(source.id for source in listed)
+
+    async def _assignees(self, event: EventFull, viewer: Viewer) -> Sequence[str]:
+        """The addresses that the incident can be assigned to. Empty if it cannot be assigned."""
+        if event.receipt.state is not ReceiptState.INCIDENT:
+            return ()
+        found = await self._console.people.members.list_members(event.receipt.project_id)
+        emails = [member.email for member in found.members if member.email]
+        return emails if viewer.email in ("", *emails) else [viewer.email, *emails]
 
     async def _stuck(self, event_id: str) -> StuckNotice | None:
         """The notice about the workflow. None if it is not stuck."""

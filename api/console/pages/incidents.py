@@ -19,7 +19,7 @@ LONGEST_REASON = 2_048
 
 
 class IncidentPages:
-    """Incidents: the list, and Reprocess, Acknowledge and Resolve."""
+    """Incidents: the list, Reprocess and Resolve. For other actions see `triage`."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -31,7 +31,6 @@ class IncidentPages:
             ("GET", "/incidents", self.listing, SIGNED_IN),
             ("GET", "/incidents/{incident_id}", self.one, INCIDENT_VIEWER),
             ("POST", "/incidents/{incident_id}/reprocess", self.reprocess, INCIDENT_OPERATOR),
-            ("POST", "/incidents/{incident_id}/acknowledge", self.acknowledge, INCIDENT_OPERATOR),
             ("POST", "/incidents/{incident_id}/resolve", self.resolve, INCIDENT_OPERATOR),
         )
 
@@ -66,17 +65,10 @@ class IncidentPages:
     async def reprocess(
         self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, incident_id: str
     ) -> Response:
-        action = self._operations.incidents.reprocess(None, incident_id, actor=actor)
-        success = "Repair requested. The incident is resolved when the app reports success."
-        return await self._console.perform(
-            viewer, action, success=success, back=self._console.return_path(fields)
+        action = self._operations.incidents.reprocess(
+            None, incident_id, actor=actor, confirm=fields.get("confirm") == "on"
         )
-
-    async def acknowledge(
-        self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, incident_id: str
-    ) -> Response:
-        action = self._operations.incidents.acknowledge(None, incident_id, actor=actor)
-        success = "Acknowledged. Other members can see that someone is investigating."
+        success = "Repair requested. The incident is resolved when the app reports success."
         return await self._console.perform(
             viewer, action, success=success, back=self._console.return_path(fields)
         )

@@ -93,16 +93,19 @@ ALERTS: Mapping[str, str] = {
     AlertKind.INCIDENT_OPENED: "Incident opened",
     AlertKind.REPAIR_FAILED: "Repair failed",
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
-    AlertKind.DESTINATION_FAILING: "Alerts to another address are failing",
+    AlertKind.INCIDENT_ASSIGNED: "Assignment",
+    AlertKind.INCIDENT_ACKNOWLEDGED: "Incident acknowledged",
+    AlertKind.DESTINATION_FAILING: "Alerts to another destination are failing",
     AlertKind.SOURCE_SILENT: "A source is failing or silent",
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results have no receipt",
 }
 ALERT_ENDS: Mapping[str, str] = {
-    AlertEnd.REFUSED: "The mail server rejected it permanently.",
+    AlertEnd.REFUSED: "It was refused permanently.",
     AlertEnd.TIMED_OUT: "Every attempt failed for 24 hours.",
     AlertEnd.ADDRESS_REFUSED: "The address is invalid. Correct it in the project's settings.",
-    AlertEnd.ADDRESS_REMOVED: "The address was removed from the project.",
-    AlertEnd.INCIDENT_OVER: "The incident was resolved before the email could be sent.",
+    AlertEnd.ADDRESS_REMOVED: "The destination was removed from the project.",
+    AlertEnd.DESTINATION_DISABLED: "The destination is disabled.",
+    AlertEnd.INCIDENT_OVER: "The incident was resolved before the alert could be sent.",
 }
 QUIET_ALERT_ENDS = frozenset(AlertEnd) - UNREACHED_ENDS
 FLAGS: Mapping[str, str] = {
@@ -227,6 +230,19 @@ def short_id(identifier: str) -> str:
     """The prefix and the last eight characters of an id."""
     prefix, _, rest = identifier.rpartition("_")
     return f"{prefix}_…{rest[-8:]}" if prefix and len(rest) > 12 else identifier
+
+
+def person(identifier: str, names: Mapping[str, str], *, viewer_id: str) -> str:
+    """A user or a key by name, never by its id. Other actors are named as they are."""
+    if identifier == viewer_id:
+        return "you"
+    for prefix, gone in (("usr_", "a deleted account"), ("key_", "a deleted key")):
+        if identifier.startswith(prefix):
+            name = names.get(identifier, gone)
+            return f"the key {name}" if prefix == "key_" and identifier in names else name
+    return {"cli": "the command line", "temporal": "a signal in Temporal"}.get(
+        identifier, short_id(identifier)
+    )
 
 
 def format_minutes(value: float) -> str:

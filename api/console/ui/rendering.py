@@ -15,7 +15,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from api.console.ui import labels, source_labels
+from api.console.ui import destination_labels, labels, source_labels
 from domain.effects import IMPACTS
 from domain.values.amounts import format_amount
 from domain.values.text import readable
@@ -70,6 +70,7 @@ class Pages:
             htmx_integrity=HTMX_INTEGRITY,
             labels=labels,
             source_labels=source_labels,
+            destination_labels=destination_labels,
             impacts=IMPACTS,
             format_amount=format_amount,
             age_of=lambda at: labels.age(at, now()),

@@ -1,16 +1,22 @@
-"""REST: incidents, and the actions of operators on one."""
+"""REST: incidents, their repair and manual resolution. For the other actions see `triage`."""
 
 from typing import Annotated
 
 from fastapi import Query, Request
 
 from api.auth.audit_actor import actor_of
-from api.rest.dependencies import OperationsParameter, Operator, Reader, json_body
+from api.rest.dependencies import (
+    OperationsParameter,
+    Operator,
+    Reader,
+    json_body,
+    json_body_or_none,
+)
 from api.rest.parameters import Cursor, Limit, ListQueryParameters
 from api.rest.routing import route
 from domain.errors import Code
 from domain.incidents import IncidentState
-from operations.incidents import ResolveBody
+from operations.incidents import ReprocessBody, ResolveBody
 from operations.lists import DEFAULT_LIMIT
 from operations.responses.incidents import Incident, IncidentList, RepairRequested
 from operations.validation import validated
@@ -45,18 +51,25 @@ async def read_incident(
     Code.NOT_FOUND,
     Code.INCIDENT_RESOLVED,
     Code.REPAIR_URL_MISSING,
+    Code.SUPERSEDED,
     status=202,
+    body=ReprocessBody,
+    needs_body=False,
 )
 async def reprocess(
     caller: Operator, operations: OperationsParameter, incident_id: str, request: Request
 ) -> RepairRequested:
-    """Start a repair, which calls the repair URL.
+    """Start a repair, which calls the repair URL. The body is optional.
 
-    If a repair is already running, the response has its `replay_id` and no new repair starts.
-    Scope `operate`.
+    If a repair is already running, the response has its `replay_id` and no new repair starts. A
+    later event of the same reference can make a repair doubtful, such as a refund
+    (`superseded_by`). Such a repair starts only with `confirm`. Scope `operate`.
     """
+    confirm = validated(ReprocessBody, await json_body_or_none(request)).confirm
     actor = actor_of(request, caller.key.id)
-    replay_id = await operations.incidents.reprocess(caller.project.id, incident_id, actor=actor)
+    replay_id = await operations.incidents.reprocess(
+        caller.project.id, incident_id, actor=actor, confirm=confirm
+    )
     return RepairRequested(replay_id=replay_id, incident_id=incident_id)
 
 
@@ -80,20 +93,4 @@ async def resolve(
     return Incident.of(incident)
 
 
-@route(
-    "POST",
-    "/incidents/{incident_id}/acknowledge",
-    "Acknowledge",
-    Code.NOT_FOUND,
-    Code.INCIDENT_RESOLVED,
-)
-async def acknowledge(
-    caller: Operator, operations: OperationsParameter, incident_id: str, request: Request
-) -> Incident:
-    """Record that somebody is investigating an incident. Scope `operate`."""
-    actor = actor_of(request, caller.key.id)
-    incident = await operations.incidents.acknowledge(caller.project.id, incident_id, actor=actor)
-    return Incident.of(incident)
-
-
-ROUTES = (list_incidents, read_incident, reprocess, resolve, acknowledge)
+ROUTES = (list_incidents, read_incident, reprocess, resolve)

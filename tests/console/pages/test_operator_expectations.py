@@ -85,7 +85,7 @@ async def test_reprocess_says_that_nothing_can_run(
 
     page = (await operator.open(f"/events/{event_id}")).text
 
-    button = page.split("Reprocess</button></form>")[1]
+    button = page.split("Reprocess</button>\n    </form>\n  </details>")[1]
     assert button.lstrip().startswith('<span class="hint">')
     assert f"{text} A repair starts when workflows run again." in button
 
