@@ -13,6 +13,8 @@ from operations.events import EventOperations
 from operations.evidence import EvidenceOperations
 from operations.incidents import IncidentOperations
 from operations.inputs import JudgeRepairUrl
+from operations.listing.export import ExportOperations
+from operations.listing.saved_views import SavedViewOperations
 from operations.projects import ProjectOperations
 from operations.runs import RunOperations
 from operations.sources.check import ProviderCheck
@@ -43,6 +45,8 @@ class Operations:
     audit: AuditOperations
     early_results: EarlyResultOperations
     sources: SourceOperations
+    exports: ExportOperations
+    saved_views: SavedViewOperations
 
     @classmethod
     def build(
@@ -62,10 +66,11 @@ class Operations:
         own addresses are asked.
         """
         writer = AuditWriter(database, sealer)
+        incidents = IncidentOperations(database, writer)
         return cls(
             events=EventOperations(database, writer),
             evidence=EvidenceOperations(database, writer, sealer=sealer),
-            incidents=IncidentOperations(database, writer),
+            incidents=incidents,
             runs=RunOperations(database, writer),
             projects=ProjectOperations(
                 database,
@@ -85,4 +90,6 @@ class Operations:
                 check=provider_check or ProviderCheck(),
                 on_change=on_source_change,
             ),
+            exports=ExportOperations(incidents),
+            saved_views=SavedViewOperations(database),
         )

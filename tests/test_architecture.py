@@ -43,6 +43,7 @@ INSIDE = {
     "domain/security": {"domain/values"},
     "domain/temporal": {"domain/values"},
     "domain/sources": {"domain/values", "domain/security"},
+    "domain/search": {"domain/values"},
     "store/db": set(),
     "store/schema": set(),
     "store/status": {"store/db", "store/schema"},
@@ -80,6 +81,7 @@ INSIDE = {
     "operations/credentials": set(),
     "operations/sources": set(),
     "operations/responses": {"operations/people", "operations/credentials", "operations/sources"},
+    "operations/listing": {"operations/responses"},
     "activities/alerts": set(),
     "activities/callback": set(),
     "activities/sources": set(),
@@ -99,6 +101,7 @@ INSIDE = {
     "cli/sources": set(),
     "cli/doctor": {"cli/up"},
     "cli/evidence": {"cli/commands"},
+    "cli/lists": set(),
     "cli/demo": {"cli/up", "cli/commands"},
 }
 

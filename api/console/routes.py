@@ -15,6 +15,7 @@ from api.console.pages.audit import AuditPages
 from api.console.pages.credentials import CredentialPages
 from api.console.pages.events import EventPages
 from api.console.pages.home import HomePages
+from api.console.pages.incident_list.views import IncidentViewPages
 from api.console.pages.incidents import IncidentPages
 from api.console.pages.mailbox import MailboxPages
 from api.console.pages.members import MemberPages
@@ -27,7 +28,7 @@ from api.console.pages.sources.pages import SourcePages
 
 PAGES = (
     *(HomePages, SignInPages, SecondFactorPages, OidcPages, AccountPages),
-    *(IncidentPages, EventPages, ProjectPages, CredentialPages, MemberPages),
+    *(IncidentViewPages, IncidentPages, EventPages, ProjectPages, CredentialPages, MemberPages),
     *(SourcePages, SourceForms, AuditPages, MailboxPages),
 )
 

@@ -42,7 +42,9 @@ COMMANDS = [
         for name in ("link", "list", "create", "grant", "revoke", "promote", "demote")
     ],
     *[("user", name) for name in ("delete", "reset-totp", "sessions", "sign-out")],
-    *[("incident", name) for name in ("list", "show", "reprocess", "resolve", "acknowledge")],
+    *[("incident", name) for name in ("list", "export", "show", "reprocess")],
+    *[("incident", name) for name in ("resolve", "acknowledge")],
+    *[("incident", "view", name) for name in ("list", "save", "remove")],
     *[("source", name) for name in ("add", "list", "show", "set", "pause", "resume")],
     *[("source", name) for name in ("check", "report", "remove")],
     *[("receipt", name) for name in ("send", "list", "show", "timeline", "expire", "restart")],

@@ -18,10 +18,12 @@ from api.console.composition import ConsoleDependencies
 from domain.audit import Actor, AuditAction
 from domain.projects import CreatedProject, ProjectChanges
 from domain.results import LateResult
+from domain.search.saved_views import SavedView
 from domain.users import Role
 from store.audit import log as audit
+from store.crypto.tokens import new_view_id
 from store.db.database import Database
-from store.people import invitations, sessions
+from store.people import invitations, saved_views, sessions
 from store.projects.projects import change_project
 from store.receipts.repairs import request_repair
 from store.schema import tables
@@ -103,6 +105,8 @@ async def populate_project(
                 session, audit.AuditFilters(project_id=project.id), limit=1, cursor=None
             )
         ).rows
+        view = SavedView(new_view_id(), person.user_id, project.id, f"of {name}", "", now)
+        await saved_views.save_view(session, view)
     return TenantIds(
         project_id=project.id,
         event_id=event_id,
@@ -116,6 +120,7 @@ async def populate_project(
         entry_hash=entry.hash,
         internal_reference=reference,
         source_id=(await stored_source(database, parts.sealer, project.id)).id,
+        view_id=view.id,
     )
 
 
