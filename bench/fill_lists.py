@@ -64,25 +64,34 @@ _REFERENCE = (
 _RECEIPTS = """
 INSERT INTO receipts (event_id, project_id, livemode, state, provider, provider_event_id,
   stripe_event_id, event_type, effect_type, internal_reference, occurred_at, accepted_at,
-  timeout_at, deadline_at, ended_at, flags, request_id)
+  timeout_at, deadline_at, ended_at, flags, request_id, amount, currency, customer_reference)
 SELECT 'evt_' || {at} || '70000000' || {number}, {project}, {yes}, state,
   CASE WHEN type LIKE '%/%' THEN 'shopify' ELSE 'stripe' END,
   'evt_' || {random}, NULL, type, {effect}, {reference}, at, at, at + 1800000, at + 1800000,
-  CASE WHEN state IN ('waiting', 'incident') THEN NULL ELSE at + 60000 END, '', 'req_' || i
+  CASE WHEN state IN ('waiting', 'incident') THEN NULL ELSE at + 60000 END,
+  CASE WHEN i % 5003 = 0 THEN 'contradiction' ELSE '' END, 'req_' || i,
+  CASE WHEN i % 3 = 0 THEN NULL ELSE (i * 7) % 100000 END,
+  CASE WHEN i % 3 = 0 THEN NULL ELSE 'EUR' END, 'customer_' || (i / 7)
 FROM (SELECT i, p, t, {state} AS state, {type} AS type,
     :from_ms + i * {step} AS at
   FROM (SELECT i, {draw_p} AS p, {draw_t} AS t, {draw_s} AS s FROM ({numbers}) AS n) AS drawn
 ) AS given"""
 _INCIDENTS = """
 INSERT INTO incidents (id, event_id, project_id, state, reason, error_code, error_message,
-  opened_at, resolved_at, resolution, event_type, effect_type)
+  opened_at, resolved_at, resolution, event_type, effect_type, amount, currency,
+  customer_reference, deadline_at, sort_amount)
 SELECT 'inc_' || substr(event_id, 5), event_id, project_id,
   CASE WHEN state <> 'incident' THEN 'resolved' WHEN accepted_at % 5 = 0 THEN 'repairing'
     ELSE 'open' END,
-  'failed_result', 'card_declined', 'The bank refused the card of ' || internal_reference,
+  CASE WHEN accepted_at % 4 = 0 THEN 'missing_result' ELSE 'failed_result' END,
+  CASE WHEN accepted_at % 4 = 0 THEN NULL WHEN accepted_at % 97 = 0 THEN 'seat_limit_reached'
+    ELSE 'card_declined' END,
+  CASE WHEN accepted_at % 4 = 0 THEN NULL
+    ELSE 'The bank refused the card of ' || internal_reference END,
   accepted_at + 1800000, CASE WHEN state = 'incident' THEN NULL ELSE accepted_at + 3600000 END,
   CASE state WHEN 'closed' THEN 'manual' WHEN 'recovered' THEN 'repaired' END,
-  event_type, effect_type
+  event_type, effect_type, amount, currency, customer_reference, deadline_at,
+  COALESCE(amount, -1)
 FROM receipts WHERE state IN ('incident', 'recovered', 'closed')"""
 _PROJECTS = """
 INSERT INTO projects (id, name, mode, repair_url_gone, timeout_minutes, late_result, snapshots,

@@ -30,6 +30,9 @@ from cli.demo import command as demo
 from cli.doctor import command as doctor
 from cli.evidence import export as evidence_export
 from cli.evidence import group as evidence
+from cli.lists import export as incident_export
+from cli.lists import listing as incident_list
+from cli.lists import views as incident_views
 from cli.output import CommandFailed, print_notice
 from cli.sources import command as sources
 from cli.triage import command as triage
@@ -68,6 +71,8 @@ def _root(
 for _part in (services, backup, doctor, demo, trigger, about):
     _part.register(app)
 evidence_export.register(receipts.app)
+for _list in (incident_list, incident_export, incident_views):
+    _list.register(incidents.app)
 triage.register(incidents.app, receipts.app)
 for _name, _group in (
     ("project", projects.app),

@@ -72,6 +72,14 @@ ProjectOption = Annotated[
 ProjectArgument = Annotated[
     str, typer.Argument(metavar="PROJECT", help="A project, by id or name.")
 ]
+SearchOption = Annotated[
+    str | None,
+    typer.Option(
+        "--search",
+        metavar="TEXT",
+        help="Tokens and words, such as 'is:open error:card_declined age:>1h order-17'.",
+    ),
+]
 LimitOption = Annotated[
     int, typer.Option(metavar="INT", min=1, max=100, help="Maximum number of rows.")
 ]

@@ -15,6 +15,8 @@ from operations.events import EventOperations
 from operations.evidence import EvidenceOperations
 from operations.incidents import IncidentOperations
 from operations.inputs import JudgeRepairUrl
+from operations.listing.export import ExportOperations
+from operations.listing.saved_views import SavedViewOperations
 from operations.projects import ProjectOperations
 from operations.runs import RunOperations
 from operations.sources.check import ProviderCheck
@@ -49,6 +51,8 @@ class Operations:
     sources: SourceOperations
     destinations: DestinationOperations
     mail_links: MailLinkOperations
+    exports: ExportOperations
+    saved_views: SavedViewOperations
 
     @classmethod
     def build(
@@ -69,10 +73,11 @@ class Operations:
         own addresses are asked. `send_trial` None: test alerts are answered by a failure.
         """
         writer = AuditWriter(database, sealer)
+        incidents = IncidentOperations(database, writer)
         return cls(
             events=EventOperations(database, writer),
             evidence=EvidenceOperations(database, writer, sealer=sealer),
-            incidents=IncidentOperations(database, writer),
+            incidents=incidents,
             triage=TriageOperations(database, writer),
             runs=RunOperations(database, writer),
             projects=ProjectOperations(
@@ -101,4 +106,6 @@ class Operations:
                 send_trial=send_trial,
             ),
             mail_links=MailLinkOperations(database, writer, sealer=sealer),
+            exports=ExportOperations(incidents),
+            saved_views=SavedViewOperations(database),
         )

@@ -31,11 +31,11 @@ class EventOperations:
     ) -> Page[EventRow]:
         """A page of events, newest first.
 
-        Raises: ValidationFailed for an ill-formed filter, or a cursor that this service did not
-            issue.
+        Raises: ValidationFailed for an ill-formed filter or search, or a cursor that this
+            service did not issue.
         """
         async with self._database.searching(filters.project_id or ALL_PROJECTS) as session:
-            checked = checked_filters(filters)
+            checked = await checked_filters(self._database, session, filters)
             return await queries.list_events(session, checked, limit=limit, cursor=cursor)
 
     async def read_event(self, project_id: str | None, event_id: str) -> EventFull:

@@ -43,6 +43,7 @@ INSIDE = {
     "domain/security": {"domain/values"},
     "domain/temporal": {"domain/values"},
     "domain/sources": {"domain/values", "domain/security"},
+    "domain/search": {"domain/values"},
     "store/db": set(),
     "store/schema": set(),
     "store/status": {"store/db", "store/schema"},
@@ -85,6 +86,7 @@ INSIDE = {
         *("operations/alerts", "operations/people", "operations/credentials"),
         "operations/sources",
     },
+    "operations/listing": {"operations/responses"},
     "activities/alerts": set(),
     "activities/callback": set(),
     "activities/sources": set(),
@@ -107,6 +109,7 @@ INSIDE = {
     "cli/doctor": {"cli/up"},
     "cli/evidence": {"cli/commands"},
     "cli/triage": {"cli/commands"},
+    "cli/lists": set(),
     "cli/demo": {"cli/up", "cli/commands"},
 }
 

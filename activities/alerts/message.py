@@ -326,6 +326,8 @@ def _mark(livemode: bool) -> str:
 
 def _project(name: str, livemode: bool) -> str:
     return f"{one_line(name)} ({'live' if livemode else 'test'})"
+
+
 def _missing_for(facts: AlertFacts) -> str:
     """How long the effect was missing when the incident opened, or until it was resolved."""
     ended_at = facts.incident.resolved_at or facts.incident.opened_at

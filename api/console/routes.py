@@ -16,6 +16,7 @@ from api.console.pages.credentials import CredentialPages
 from api.console.pages.destinations import DestinationForms
 from api.console.pages.events import EventPages
 from api.console.pages.home import HomePages
+from api.console.pages.incident_list.views import IncidentViewPages
 from api.console.pages.incidents import IncidentPages
 from api.console.pages.mail_links import MailLinkPages
 from api.console.pages.mailbox import MailboxPages
@@ -30,7 +31,8 @@ from api.console.pages.triage import TriagePages
 
 PAGES = (
     *(HomePages, SignInPages, SecondFactorPages, OidcPages, AccountPages),
-    *(IncidentPages, TriagePages, EventPages, ProjectPages, CredentialPages, MemberPages),
+    *(IncidentViewPages, IncidentPages, TriagePages, EventPages),
+    *(ProjectPages, CredentialPages, MemberPages),
     *(SourcePages, SourceForms, AuditPages, MailboxPages),
     *(DestinationForms, MailLinkPages),
 )

@@ -18,6 +18,7 @@ from cli.options import (
     LimitOption,
     ProjectOption,
     ProviderFilter,
+    SearchOption,
     SentAmount,
     SentCurrency,
     SentCustomer,
@@ -131,9 +132,7 @@ def list_some(
     reference: Annotated[
         str | None, typer.Option(help="Only with this internal reference.")
     ] = None,
-    q: Annotated[
-        str | None, typer.Option("--search", help="Only where an id or reference matches.")
-    ] = None,
+    q: SearchOption = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
     as_json: JsonFlag = False,

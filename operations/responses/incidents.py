@@ -50,8 +50,29 @@ class Incident(Response):
         return cls.from_value(incident)
 
 
+class IncidentLine(Incident):
+    """An incident in an export, with the facts of its event and project."""
+
+    project_id: str
+    provider: str
+    provider_event_id: str
+    event_type: str
+    effect_type: str
+    internal_reference: str
+    livemode: bool
+    accepted_at: At | None
+    deadline_at: At
+
+    @classmethod
+    def of_row(cls, row: IncidentRow) -> Self:
+        receipt = row.receipt
+        names = cls.model_fields.keys() - Incident.model_fields.keys()
+        of_event = {name: getattr(receipt, name) for name in names}
+        return cls.from_value(row.incident, **of_event)
+
+
 class IncidentList(Response):
-    """A page of incidents, newest first."""
+    """A page of incidents, in the order asked for."""
 
     data: list[Incident]
     has_more: bool

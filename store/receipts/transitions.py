@@ -64,9 +64,10 @@ _MOVE_RECEIPT = (
 )
 _INSERT_INCIDENT = (
     "INSERT INTO incidents (id, event_id, project_id, state, reason, error_code, error_message,"
-    " opened_at, event_type, effect_type, amount, currency, customer_reference)"
-    " SELECT $1, $2, $3, $4, $5, $6, $7, CAST($8 AS BIGINT), event_type, effect_type, amount,"
-    " currency, customer_reference FROM receipts WHERE event_id = $2"
+    " opened_at, event_type, effect_type, amount, currency, customer_reference, deadline_at,"
+    " sort_amount) SELECT $1, $2, $3, $4, $5, $6, $7, CAST($8 AS BIGINT), event_type, effect_type,"
+    " amount, currency, customer_reference, deadline_at, COALESCE(amount, -1)"
+    " FROM receipts WHERE event_id = $2"
 )
 _MOVE_INCIDENT = "UPDATE incidents SET state = $1 WHERE id = $2 AND state = $3 RETURNING 1"
 _RESOLVE_INCIDENT = (

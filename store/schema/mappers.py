@@ -33,6 +33,7 @@ from domain.names import OwnNames
 from domain.projects import Key, Project, Scope
 from domain.receipts import EffectType, EventType, Flag, Provider, Receipt, ReceiptState
 from domain.results import EarlyResult, EarlyResults, LateResult, Result, ResultFacts, ResultStatus
+from domain.search.saved_views import SavedView
 from domain.sources.events import SeenBy
 from domain.sources.source import Expects, Gap, ShopifyIdentity, Source, SourceKind, SourceProblem
 from domain.users import User
@@ -126,6 +127,10 @@ def key_from(row: Row[Any]) -> Key:
 
 def user_from(row: Row[Any]) -> User:
     return User(user_id=UserId(row.id), email=row.email, has_password=row.password_hash is not None)
+
+
+def saved_view_from(row: Row[Any]) -> SavedView:
+    return _from_row(SavedView, row)
 
 
 def receipt_from(row: Row[Any]) -> Receipt:

@@ -109,6 +109,8 @@ SOURCE_IS_UNWELL = "problem IS NOT NULL OR silent_since IS NOT NULL"
 INCIDENT_IS_REPAIRED = "resolution <> 'manual'"
 ACKNOWLEDGEMENT_ENDS = "acknowledged_until IS NOT NULL"
 SNOOZE_ENDS = "snoozed_until IS NOT NULL"
+RECEIPT_IS_FLAGGED = "flags <> ''"
+INCIDENT_HAS_CUSTOMER = "customer_reference IS NOT NULL"
 
 
 def _newest_outage() -> Any:
@@ -207,6 +209,9 @@ class Receipt(SQLModel, table=True):
         _partial_index(
             "receipts_of_own_providers", "project_id", "provider_event_id", where=OWN_PROVIDER
         ),
+        _partial_index(
+            "receipts_flagged", "project_id", "accepted_at", "event_id", where=RECEIPT_IS_FLAGGED
+        ),
         _partial_index("receipts_with_payload", "accepted_at", where="payload IS NOT NULL"),
     )
 
@@ -256,6 +261,15 @@ class Incident(SQLModel, table=True):
             "opened_at",
             "id",
         ),
+        Index("incidents_by_opening", "project_id", "state", "opened_at", "id"),
+        Index("incidents_by_deadline", "project_id", "state", "deadline_at", "id"),
+        Index("incidents_by_amount", "project_id", "state", "sort_amount", "id"),
+        Index("incidents_by_error", "project_id", "state", "error_code", "opened_at", "id"),
+        _partial_index(
+            "incidents_by_customer",
+            *("project_id", "customer_reference"),
+            where=INCIDENT_HAS_CUSTOMER,
+        ),
         _partial_index(
             "incidents_at_risk",
             *("project_id", "currency", "amount", "state"),
@@ -297,6 +311,14 @@ class Incident(SQLModel, table=True):
     acknowledged_until: datetime | None = _instant(nullable=True)
     assignee: str | None = _text(nullable=True)  # a user
     snoozed_until: datetime | None = _instant(nullable=True)
+    # Of the receipt when it opened. 0 in rows of an earlier version.
+    deadline_at: datetime = Field(
+        default=None, sa_column=Column(Instant(), nullable=False, server_default=text("0"))
+    )
+    # `amount`, for its order; -1 without one.
+    sort_amount: int = Field(
+        default=-1, sa_column=Column(BigInteger, nullable=False, server_default=text("-1"))
+    )
 
 
 class SearchText(SQLModel, table=True):
@@ -310,17 +332,26 @@ class SearchText(SQLModel, table=True):
     id: int | None = _sequence()
     event_id: str = _text(unique=True)
     project_id: str = _text()
-    text: str = _text()  # internal and customer reference and the provider's id, a line each
+    # Internal reference, the provider's id, customer reference, request id, and the incident's
+    # error code and message, a line each.
+    text: str = _text()
 
 
 class SearchProgress(SQLModel, table=True):
-    """How far `search_texts` holds the receipts of a project, in the order of their lists."""
+    """How far `search_texts` holds the receipts of a project and the errors of its incidents, each
+    in the order of their list.
+    """
 
     __tablename__: ClassVar[str] = "search_progress"
 
     project_id: str = _text(primary_key=True)
     until_at: datetime = _instant()
     until_id: str = _text()
+    # The same of its incidents. Before 1970: none.
+    incidents_until_at: datetime = Field(
+        default=None, sa_column=Column(Instant(), nullable=False, server_default=text("-1"))
+    )
+    incidents_until_id: str = _added_text()
 
 
 class Repair(SQLModel, table=True):
@@ -776,6 +807,23 @@ class Invitation(SQLModel, table=True):
     used_at: datetime | None = _instant(nullable=True)
 
 
+class SavedView(SQLModel, table=True):
+    """A named search of the list of incidents. `project_id` None: only its user sees it."""
+
+    __tablename__: ClassVar[str] = "saved_views"
+    __table_args__ = (
+        Index("saved_views_by_user", "user_id", "id"),
+        Index("saved_views_by_project", "project_id", "id"),
+    )
+
+    id: str = _text(primary_key=True)
+    user_id: str = _text()
+    project_id: str | None = _text(nullable=True)
+    name: str = _text()
+    query: str = _text()  # of the list's address
+    created_at: datetime = _instant()
+
+
 class TotpFactor(SQLModel, table=True):
     """The TOTP secret of a user. It is not required before it is confirmed."""
 
@@ -913,6 +961,7 @@ SESSIONS = TABLES["sessions"]
 ADMINISTRATORS = TABLES["administrators"]
 MEMBERS = TABLES["members"]
 INVITATIONS = TABLES["invitations"]
+SAVED_VIEWS = TABLES["saved_views"]
 TOTP_FACTORS = TABLES["totp_factors"]
 RECOVERY_CODES = TABLES["recovery_codes"]
 THROTTLES = TABLES["throttles"]

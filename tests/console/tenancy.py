@@ -67,6 +67,7 @@ class TenantIds:
     internal_reference: str
     source_id: str
     destination_id: str
+    view_id: str
 
     def cursor(self, identifier: str) -> str:
         """A list's cursor after this object: its time in milliseconds, and its id."""
@@ -78,7 +79,7 @@ class TenantIds:
         for name, value in asdict(self).items():
             for known in (self.cursor(value), value, labels.short_id(value)):
                 text = text.replace(known, name)
-        return re.sub(r'token=[\w-]+|name="seen" value="\w+"', "random", text)
+        return re.sub(r'token=[\w-]+|name="seen" value="\w+"|view_[0-9a-f]{32}', "random", text)
 
 
 def unknown_ids(of: TenantIds) -> TenantIds:
@@ -186,6 +187,18 @@ TABLE: dict[str, Probes] = {
         Probe("/rail", "its own", {"project": of.project_id, "section": "events"})
     ],
     "GET /incidents": list_probes("/incidents", lambda of: of.incident_id),
+    "GET /incidents/export": lambda of, own: [
+        Probe("/incidents/export", "its own", {"project": of.project_id, "state": "all"}),
+        Probe("/incidents/export", "its own", {"q": of.incident_id, "state": "all"}),
+        Probe("/incidents/export", "its own", {"q": of.internal_reference, "state": "all"}),
+    ],
+    "POST /views": lambda of, own: [
+        Probe("/views", "refused", body={"name": "mine", "project": of.project_id}),
+        Probe("/views", "its own", body={"name": "mine", "project": own.project_id}),
+    ],
+    "POST /views/{view_id}/remove": lambda of, own: [
+        Probe(f"/views/{of.view_id}/remove", "refused", body={})
+    ],
     "GET /incidents/{incident_id}": path_probes("/incidents/{incident_id}"),
     "GET /events": list_probes("/events", lambda of: of.event_id),
     "GET /events/{event_id}": path_probes("/events/{event_id}"),

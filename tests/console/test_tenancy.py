@@ -20,11 +20,13 @@ from domain.audit import Actor, AuditAction
 from domain.ids import DestinationId, ProjectId
 from domain.projects import CreatedProject, ProjectChanges
 from domain.results import LateResult
+from domain.search.saved_views import SavedView
 from domain.users import Role
 from store.alerts.destinations import add_secret_destination
 from store.audit import log as audit
+from store.crypto.tokens import new_view_id
 from store.db.database import Database
-from store.people import invitations, sessions
+from store.people import invitations, saved_views, sessions
 from store.projects.projects import change_project
 from store.receipts.repairs import request_repair
 from store.schema import tables
@@ -106,6 +108,8 @@ async def populate_project(
                 session, audit.AuditFilters(project_id=project.id), limit=1, cursor=None
             )
         ).rows
+        view = SavedView(new_view_id(), person.user_id, project.id, f"of {name}", "", now)
+        await saved_views.save_view(session, view)
     return TenantIds(
         project_id=project.id,
         event_id=event_id,
@@ -120,6 +124,7 @@ async def populate_project(
         internal_reference=reference,
         destination_id=await slack_destination(parts, project.id),
         source_id=(await stored_source(database, parts.sealer, project.id)).id,
+        view_id=view.id,
     )
 
 

@@ -6,14 +6,8 @@ from starlette.responses import Response
 from api.console.access import INCIDENT_OPERATOR, INCIDENT_VIEWER, SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
-from api.console.pages.list_page import (
-    list_values,
-    own_projects,
-    redirect_to_short_address,
-)
+from api.console.pages.incident_list.page import incident_list_page
 from api.console.sign_in.cookies import Notice
-from api.console.ui.filters import INCIDENT_TABS, read_address
-from api.console.ui.list_queries import incident_matches_elsewhere, incident_rows
 
 LONGEST_REASON = 2_048
 
@@ -35,27 +29,7 @@ class IncidentPages:
         )
 
     async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
-        projects = await own_projects(self._console, viewer)
-        address = read_address(
-            "/incidents", request.query_params, tabs=INCIDENT_TABS, projects=projects
-        )
-        if redirect := redirect_to_short_address(self._console, request, address):
-            return redirect
-        page = await incident_rows(self._console.parts.database, address, viewer)
-        values = await list_values(
-            self._console, viewer, address, page, tabs=INCIDENT_TABS, projects=projects
-        )
-        values["elsewhere"] = await incident_matches_elsewhere(
-            self._console.parts.database, address, viewer, tabs=INCIDENT_TABS
-        )
-        return await self._console.render_page(
-            request,
-            viewer,
-            page="incidents.html",
-            section="incidents",
-            values=values,
-            region="_incidents.html",
-        )
+        return await incident_list_page(self._console, request, viewer)
 
     async def one(self, incident_id: str) -> Response:
         """Redirect to the event page. Alerts may link to this address."""

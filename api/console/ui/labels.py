@@ -13,7 +13,7 @@ from domain.incidents import (
     RepairState,
     Resolution,
 )
-from domain.receipts import Flag, ReceiptState
+from domain.receipts import EffectType, Flag, ReceiptState
 from domain.retries import ErrorClass
 from domain.sources.source import SourceState
 from domain.values.timestamps import to_iso
@@ -63,6 +63,20 @@ REASONS: Mapping[str, str] = {
     Reason.MISSING_RESULT: "No result before the deadline",
     Reason.MISSING_RECEIPT: "No receipt of an event at the provider",
     Reason.FAILED_RESULT: "The app reported a failure",
+}
+# For a line of a list.
+SHORT_REASONS: Mapping[str, str] = {
+    Reason.MISSING_RESULT: "No result",
+    Reason.MISSING_RECEIPT: "No receipt",
+    Reason.FAILED_RESULT: "Failed",
+}
+MISSING_EFFECTS: Mapping[str, str] = {
+    EffectType.ACCESS_UNLOCK: "Access not unlocked",
+    EffectType.CREDIT_GRANT: "Credits not granted",
+    EffectType.SEAT_UPDATE: "Seats not updated",
+    EffectType.SUBSCRIPTION_STATE_APPLY: "Subscription not updated",
+    EffectType.ACCESS_REVOCATION: "Access not revoked",
+    EffectType.CREDIT_DEDUCTION: "Credits not deducted",
 }
 RESOLUTIONS: Mapping[str, str] = {
     Resolution.REPAIRED: "Repaired",
@@ -163,6 +177,18 @@ def browser_name(user_agent: str) -> str:
 def humanize(name: str | None) -> str:
     """An enum value as words: `access_unlock` becomes `Access unlock`. Empty for None."""
     return (name or "").replace("_", " ").capitalize()
+
+
+def missing_effect(name: str) -> str:
+    """What did not happen, as in `Access not unlocked`; for a name of a project's own in general
+    words.
+    """
+    return MISSING_EFFECTS.get(name, f"{humanize(name)} not applied")
+
+
+def first_line(text: str) -> str:
+    """The first line of a message that says something."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def age(at: datetime | None, now: datetime) -> str:

@@ -94,12 +94,12 @@ class Pages:
         return Markup(content + f'\n<input type="hidden" name="seen" value="{seen}">')  # noqa: S704
 
     def page_or_region(
-        self, request: Request, *, page: str, region: str, values: Values
+        self, request: Request, *, page: str, region: str, values: Values, status: int = 200
     ) -> Response:
         """The page. For htmx only its region, or 204 if the region has not changed."""
         rendered = self.region(region, values)
         if not is_htmx_request(request):
-            return self.page(page, {**values, "region": rendered})
+            return self.page(page, {**values, "region": rendered}, status=status)
         return self.fragment(request, rendered)
 
     def fragment(self, request: Request, rendered: Markup) -> Response:

@@ -110,6 +110,10 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
         Asked(f"/events/{of.event_id}/restart", "not_found")
     ],
     "GET /api/v1/incidents": lists("/incidents", lambda of: of.incident_id),
+    "GET /api/v1/incidents/export": lambda of: [
+        Asked("/incidents/export", "refused", {"format": "xml", "q": of.incident_id}),
+        Asked("/incidents/export", "unknown_parameter", {"project_id": of.project_id}),
+    ],
     "GET /api/v1/incidents/{incident_id}": lambda of: [
         Asked(f"/incidents/{of.incident_id}", "not_found")
     ],
