@@ -26,7 +26,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bench.figures import check_bound, p95
-from bench.fill_lists import YEAR_MS, Filled, fill_lists
+from bench.fill_lists import ASSIGNEE, YEAR_MS, Filled, fill_lists
 from domain.errors import TooSlow
 from domain.search.sorting import OLDEST_FIRST, SORTS
 from domain.values.timestamps import from_unix_ms
@@ -39,7 +39,7 @@ from tests.support.postgres import running_postgres
 
 RUNS = 20
 LIMIT = 20
-TABS = {"open": "is:open", "acknowledged": "is:acknowledged", "resolved": "is:resolved"}
+TABS = {name: f"is:{name}" for name in ("open", "acknowledged", "snoozed", "resolved")}
 MOST_MS, MOST_MS_BEYOND_A_MILLION = 300.0, 1_000.0
 Query = Callable[[AsyncSession], Awaitable[object]]
 
@@ -127,7 +127,13 @@ def incident_lists(filled: Filled) -> dict[str, tuple[dict[str, Any], str | None
     now = from_unix_ms(filled.from_ms + YEAR_MS)
     tokens = {
         "open": "is:open",
-        "acknowledged, none": "is:acknowledged",
+        "acknowledged": "is:acknowledged",
+        "snoozed": "is:snoozed",
+        "assigned": "is:assigned",
+        "assigned to one": f"assignee:{ASSIGNEE}",
+        "assigned to nobody known": "assignee:nobody@example.test",
+        "not assigned": "assignee:none is:open",
+        "assigned and acknowledged": "is:acknowledged is:assigned",
         "flagged": "is:flagged",
         "reason": "reason:missing_result",
         "reason, none": "reason:missing_receipt",
@@ -164,6 +170,8 @@ EVENT_TOKENS = {
     "error, rare": "error:seat_limit_reached",
     "reason, none": "reason:missing_receipt",
     "customer": "customer:customer_50",
+    "acknowledged": "is:acknowledged",
+    "assigned to one": f"assignee:{ASSIGNEE}",
 }
 
 

@@ -11,6 +11,8 @@ STATES = tuple(state.value for state in IncidentState)
 # Values of `is:` beside the states.
 ACKNOWLEDGED, SNOOZED, MUTED = "acknowledged", "snoozed", "muted"
 ASSIGNED, FLAGGED = "assigned", "flagged"
+# Values of `assignee:` beside the addresses of members.
+ME, NOBODY = "me", "none"
 MARKS = (ACKNOWLEDGED, SNOOZED, MUTED, ASSIGNED, FLAGGED)
 # Keys with any text as their value, and what it is compared with.
 TEXT_KEYS: Mapping[str, str] = {

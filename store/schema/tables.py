@@ -111,6 +111,8 @@ ACKNOWLEDGEMENT_ENDS = "acknowledged_until IS NOT NULL"
 SNOOZE_ENDS = "snoozed_until IS NOT NULL"
 RECEIPT_IS_FLAGGED = "flags <> ''"
 INCIDENT_HAS_CUSTOMER = "customer_reference IS NOT NULL"
+INCIDENT_IS_ACKNOWLEDGED = "acknowledged_at IS NOT NULL AND state <> 'resolved'"
+INCIDENT_HAS_ASSIGNEE = "assignee IS NOT NULL"
 
 
 def _newest_outage() -> Any:
@@ -284,6 +286,10 @@ class Incident(SQLModel, table=True):
             where=ACKNOWLEDGEMENT_ENDS,
         ),
         _partial_index("incidents_snoozed", "project_id", "snoozed_until", "id", where=SNOOZE_ENDS),
+        _partial_index("incidents_looked_at", "project_id", "id", where=INCIDENT_IS_ACKNOWLEDGED),
+        _partial_index(
+            "incidents_by_assignee", "project_id", "assignee", where=INCIDENT_HAS_ASSIGNEE
+        ),
     )
 
     id: str = _text(primary_key=True)

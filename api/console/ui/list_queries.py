@@ -17,7 +17,6 @@ from api.console.ui.timeline import PEOPLE
 from domain.errors import NotFound, RateLimited, Unavailable
 from domain.ids import EventId, ProjectId
 from domain.receipts import Receipt
-from domain.users import Access
 from operations.validation import known_id
 from store.db.database import Database
 from store.db.paging import Page
@@ -52,7 +51,7 @@ class IncidentRows:
 async def event_rows(database: Database, address: ListAddress, viewer: Viewer) -> Page[EventRow]:
     """Events, newest first. Raises: ValidationFailed if the cursor or search is invalid."""
     async with database.searching(viewer.user_id) as session:
-        filters = await list_filters(database, session, address, viewer.access)
+        filters = await list_filters(database, session, address, viewer)
         return await queries.list_events(session, filters, limit=ROWS, cursor=address.cursor)
 
 
@@ -71,7 +70,7 @@ async def incident_rows(
     rows: IncidentRows | None = None
     try:
         async with database.searching(viewer.user_id) as session:
-            filters = await list_filters(database, session, address, viewer.access)
+            filters = await list_filters(database, session, address, viewer)
             filters = await with_scope(session, replace(filters, scope=scope))
             page = await queries.list_incidents(
                 session,
@@ -104,7 +103,7 @@ async def event_matches_elsewhere(
     others = tuple(tab for tab in tabs if tab not in (ALL, address.state))
     with suppress(Unavailable, RateLimited):
         async with database.searching(viewer.user_id) as session:
-            filters = await list_filters(database, session, address, viewer.access)
+            filters = await list_filters(database, session, address, viewer)
             filters = replace(filters, states=others)
             page = await queries.list_events(session, filters, limit=ROWS, cursor=None)
         return _numbers([row.receipt.state for row in page.rows], page.next_cursor)
@@ -117,7 +116,7 @@ async def matches_in_incidents(database: Database, address: ListAddress, viewer:
         return ""
     with suppress(Unavailable, RateLimited):
         async with database.searching(viewer.user_id) as session:
-            filters = await list_filters(database, session, address, viewer.access)
+            filters = await list_filters(database, session, address, viewer)
             filters = replace(filters, states=())
             return _number(len(await keys_of(session, INCIDENT_LIST, filters, count=ROWS + 1)))
     return ""
@@ -166,7 +165,7 @@ async def read_context(database: Database, event: EventFull) -> EventContext:
 
 
 async def list_filters(
-    database: Database, session: AsyncSession, address: ListAddress, access: Access
+    database: Database, session: AsyncSession, address: ListAddress, viewer: Viewer
 ) -> ListFilters:
     """The store's filters for an address, limited to the projects of the viewer."""
     chosen = address.chosen
@@ -174,7 +173,7 @@ async def list_filters(
     is_of_events = address.path != "/incidents"
     return ListFilters(
         project_id=None if project_id is None else ProjectId(project_id),
-        within=access.projects,
+        within=viewer.access.projects,
         states=(address.state,) if is_of_events and address.state is not None else (),
         provider=chosen.get("provider"),
         event_type=chosen.get("event_type"),
@@ -185,6 +184,7 @@ async def list_filters(
         q=q,
         now=await database.now(session) if "age:" in (q or "").lower() else None,
         livemode=None if mode is None else mode == "live",
+        me=viewer.user_id,
     )
 
 

@@ -1,4 +1,4 @@
-"""Incidents are listed by deadline, amount, error code and customer, and found by their error.
+"""Incidents are listed by deadline, amount, error, customer and assignee, and found by error.
 
 People save views of the list. The worker fills the index of texts again, since it holds errors and
 request ids now; until then a search compares what is not indexed. On PostgreSQL the indexes block
@@ -19,7 +19,17 @@ INDEXES = {
     "incidents_by_amount": ["project_id", "state", "sort_amount", "id"],
     "incidents_by_error": ["project_id", "state", "error_code", "opened_at", "id"],
 }
-HAS_CUSTOMER = sa.text("customer_reference IS NOT NULL")
+PARTIAL_INDEXES = {
+    "incidents_by_customer": (
+        ["project_id", "customer_reference"],
+        sa.text("customer_reference IS NOT NULL"),
+    ),
+    "incidents_looked_at": (
+        ["project_id", "id"],
+        sa.text("acknowledged_at IS NOT NULL AND state <> 'resolved'"),
+    ),
+    "incidents_by_assignee": (["project_id", "assignee"], sa.text("assignee IS NOT NULL")),
+}
 IS_FLAGGED = sa.text("flags <> ''")
 
 
@@ -35,13 +45,8 @@ def upgrade() -> None:
     )
     for name, columns in INDEXES.items():
         op.create_index(name, "incidents", columns)
-    op.create_index(
-        "incidents_by_customer",
-        "incidents",
-        ["project_id", "customer_reference"],
-        sqlite_where=HAS_CUSTOMER,
-        postgresql_where=HAS_CUSTOMER,
-    )
+    for name, (columns, where) in PARTIAL_INDEXES.items():
+        op.create_index(name, "incidents", columns, sqlite_where=where, postgresql_where=where)
     op.create_index(
         "receipts_flagged",
         "receipts",
@@ -81,7 +86,7 @@ def downgrade() -> None:
     for name in ("incidents_until_id", "incidents_until_at"):
         op.drop_column("search_progress", name)
     op.drop_index("receipts_flagged", table_name="receipts")
-    for name in ("incidents_by_customer", *INDEXES):
+    for name in (*PARTIAL_INDEXES, *INDEXES):
         op.drop_index(name, table_name="incidents")
     for name in ("sort_amount", "deadline_at"):
         op.drop_column("incidents", name)

@@ -1,6 +1,6 @@
 """The filters of a list, and what a row must meet by them and by the tokens of its search."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -9,6 +9,7 @@ from domain.ids import ProjectId
 from domain.incidents import IncidentState
 from domain.receipts import ReceiptState
 from domain.search.query import POINTER, SearchQuery, parse_query
+from domain.search.tokens import ACKNOWLEDGED, ME, SNOOZED
 from store.receipts.lists.order import EVENT_LIST, ListedTable
 
 _RECEIPTS_WITH_INCIDENT = (ReceiptState.INCIDENT, ReceiptState.RECOVERED, ReceiptState.CLOSED)
@@ -17,6 +18,9 @@ _RECEIPT_STATES_OF = {
     IncidentState.REPAIRING.value: (ReceiptState.INCIDENT,),
     IncidentState.RESOLVED.value: (ReceiptState.RECOVERED, ReceiptState.CLOSED),
 }
+# Marks that no resolved incident has.
+_OF_UNRESOLVED = (ACKNOWLEDGED, SNOOZED)
+_UNRESOLVED = (IncidentState.OPEN.value, IncidentState.REPAIRING.value)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -27,10 +31,10 @@ class ListFilters:
 
     `project_id` is always given, because None means every project. `within` are the reader's
     projects, None for all. `created_after` and `created_before` exclude the instant itself. `q` is
-    a search text (`domain.search.query`); `now` is the instant that its ages count from. `livemode`
-    leaves projects of one mode. `also` is a further search that must hold too, of states and other
-    values of `is:` alone: a tab of the page. `scope` are the
-    projects that all of this leaves, if the caller read them before.
+    a search text (`domain.search.query`); `now` is the instant that its ages count from, and `me`
+    the user whom `assignee:me` means. `livemode` leaves projects of one mode. `also` is a further
+    search that must hold too, of states and other values of `is:` alone: a tab of the page. `scope`
+    are the projects that all of this leaves, if the caller read them before.
     """
 
     project_id: ProjectId | None
@@ -45,6 +49,7 @@ class ListFilters:
     q: str | None = None
     now: datetime | None = None
     livemode: bool | None = None
+    me: str | None = None
     also: str | None = None
     scope: tuple[ProjectId, ...] | None = None
 
@@ -79,7 +84,11 @@ def wanted_by(table: ListedTable, filters: ListFilters) -> Wanted | None:
     search, tab = parse_query(filters.q), parse_query(filters.also)
     chosen = filters.states or tab.states
     states = _states(table, chosen, search)
-    search = replace(search, marks=tuple(dict.fromkeys((*search.marks, *tab.marks))))
+    search = replace(
+        search,
+        marks=tuple(dict.fromkeys((*search.marks, *tab.marks))),
+        values=_with_assignee(search.values, filters.me),
+    )
     given = {
         "provider": filters.provider,
         "type": filters.event_type,
@@ -110,15 +119,32 @@ def every_state(table: ListedTable) -> tuple[str, ...]:
     return tuple(state.value for state in states)
 
 
+def _with_assignee(values: Mapping[str, str], me: str | None) -> Mapping[str, str]:
+    """The values with the assignee as the store compares it.
+
+    Raises: ValidationFailed for `assignee:me` of a reader who is no user.
+    """
+    if "assignee" not in values:
+        return values
+    assignee = values["assignee"].lower()
+    if assignee == ME and me is None:
+        message = "`assignee:me` is for people who are signed in. Give an e-mail address."
+        raise ValidationFailed(errors=(FieldError(POINTER, "not_available", message),))
+    return {**values, "assignee": me if assignee == ME and me is not None else assignee}
+
+
 def _states(
     table: ListedTable, chosen: Sequence[str], search: SearchQuery
 ) -> tuple[str, ...] | None:
     """The states of rows, empty for all; None for none. A receipt has that of its incident too."""
     allowed: Iterable[str] = search.states
+    if any(mark in search.marks for mark in _OF_UNRESOLVED):
+        allowed = [state for state in _UNRESOLVED if state in (search.states or _UNRESOLVED)]
+        if not allowed:
+            return None
     if table.name == EVENT_LIST.name:
-        allowed = [one for state in search.states for one in _RECEIPT_STATES_OF[state]]
-        if not search.states and asks_for_incident(search):
-            allowed = _RECEIPTS_WITH_INCIDENT
+        of_incidents = _RECEIPTS_WITH_INCIDENT if asks_for_incident(search) else ()
+        allowed = [one for state in allowed for one in _RECEIPT_STATES_OF[state]] or of_incidents
     wanted = tuple(dict.fromkeys(str(state) for state in allowed))
     if not chosen or not wanted:
         return tuple(dict.fromkeys(chosen)) or wanted

@@ -2,7 +2,8 @@
 
 Each way of reading has its index, and the tests read its plan:
 
-1. A reference, a flag, or the customer of incidents: the few rows of it, which are sorted.
+1. A reference, a flag, the customer of incidents, and what people did with incidents
+   (acknowledged, snoozed, assigned): the few rows of it, which are sorted.
 2. Free words: `store.receipts.lists.search`.
 3. Incidents of a state, or by deadline or amount: `incidents_by_opening`, `incidents_by_deadline`,
    `incidents_by_amount`.
@@ -22,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import ProjectId
 from domain.projects import Mode
+from domain.search.tokens import ACKNOWLEDGED, ASSIGNED, FLAGGED, NOBODY, SNOOZED
 from store.db.sql import SessionStatements, Statements
 from store.receipts.lists.filters import ListFilters, Wanted, every_state, wanted_by
 from store.receipts.lists.kinds import kind_ranges
@@ -45,13 +47,20 @@ from store.receipts.lists.ranges import (
 from store.receipts.lists.search import Search, search
 from store.receipts.lists.texts import both, contains, of_receipt
 from store.receipts.lists.tokens import (
+    ASSIGNEE_ID,
     check_available,
     indexed_last,
     kind_condition,
     row_condition,
 )
 from store.receipts.rows.details import in_projects, of_project
-from store.schema.tables import PROJECTS, RECEIPT_IS_FLAGGED
+from store.schema.tables import (
+    INCIDENT_HAS_ASSIGNEE,
+    INCIDENT_IS_ACKNOWLEDGED,
+    PROJECTS,
+    RECEIPT_IS_FLAGGED,
+    SNOOZE_ENDS,
+)
 
 _OF_PROJECTS = {
     "sqlite": "{t}.project_id IN (SELECT value FROM json_each(:scope))",
@@ -66,6 +75,18 @@ _OF_CUSTOMER = (
     "SELECT s.event_id FROM incidents AS s WHERE {of_projects} AND s.customer_reference = :few"
 )
 _FLAGGED = f"SELECT r.event_id FROM receipts AS r WHERE {{of_projects}} AND r.{RECEIPT_IS_FLAGGED}"  # noqa: S608 - constants only
+_OF_MARK = {
+    mark: f"SELECT s.event_id FROM incidents AS s WHERE {{of_projects}} AND {condition}"  # noqa: S608 - constants only
+    for mark, condition in {
+        ACKNOWLEDGED: INCIDENT_IS_ACKNOWLEDGED,
+        SNOOZED: SNOOZE_ENDS,
+        ASSIGNED: INCIDENT_HAS_ASSIGNEE,
+    }.items()
+}
+_OF_ASSIGNEE = (
+    "SELECT s.event_id FROM incidents AS s WHERE {of_projects} AND s.assignee = "  # noqa: S608 - constants only
+    + ASSIGNEE_ID.replace(":value", ":few")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +213,18 @@ def _few(st: Statements, asked: _Reading) -> Condition | None:
     wanted, is_of_events = asked.wanted, asked.table.name == EVENT_LIST.name
     if wanted.reference is not None and not is_of_events:
         return _events(st, _OF_REFERENCE, "r", {"few": wanted.reference})
-    if wanted.reference is None and "flagged" in wanted.search.marks:
+    if wanted.reference is not None:
+        return None
+    values, marks = wanted.search.values, wanted.search.marks
+    if FLAGGED in marks:
         return _events(st, _FLAGGED, "r", {})
-    customer = wanted.search.values.get("customer")
-    if customer is not None and wanted.reference is None and not is_of_events:
-        return _events(st, _OF_CUSTOMER, "s", {"few": customer})
-    return None
+    if "customer" in values and not is_of_events:
+        return _events(st, _OF_CUSTOMER, "s", {"few": values["customer"]})
+    if values.get("assignee", NOBODY) != NOBODY:
+        return _events(st, _OF_ASSIGNEE, "s", {"few": values["assignee"]})
+    # Without words: a mark that bulk actions set is on many rows, the index of words finds few.
+    few = [_OF_MARK[mark] for mark in marks if mark in _OF_MARK and not wanted.search.words]
+    return _events(st, few[0], "s", {}) if few else None
 
 
 def _events(st: Statements, sql: str, t: str, values: dict[str, str]) -> Condition:

@@ -14,6 +14,7 @@ from itertools import product
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.search.query import parse_query
+from domain.search.tokens import ASSIGNED, FLAGGED, NOBODY
 from store.db.sql import Dialect, SessionStatements, Statements, Value
 from store.receipts.lists.filters import ListFilters, Wanted, every_state, wanted_by
 from store.receipts.lists.order import INCIDENT_LIST
@@ -77,8 +78,11 @@ async def count_tabs(
 
 def _is_searched(wanted: Wanted) -> bool:
     search = wanted.search
-    few = wanted.reference is not None or "customer" in search.values or "flagged" in search.marks
-    return few or bool(search.words)
+    few = wanted.reference is not None or "customer" in search.values
+    # No tab has these marks. Those that tabs have are of unresolved incidents alone.
+    marked = FLAGGED in search.marks or ASSIGNED in search.marks
+    assigned = search.values.get("assignee", NOBODY) != NOBODY
+    return few or marked or assigned or bool(search.words)
 
 
 async def _in_ranges(
@@ -125,7 +129,10 @@ async def _among_first(
         # The rows meet the search of the page already.
         marks = replace(one.search, words=(), values={}, ages=(), amounts=())
         condition = row_condition(
-            st.dialect, INCIDENT_LIST, replace(one, search=marks), without=("times", "is:flagged")
+            st.dialect,
+            INCIDENT_LIST,
+            replace(one, search=marks),
+            without=("times", f"is:{FLAGGED}", f"is:{ASSIGNED}"),
         )
         states = ", ".join(f"'{state}'" for state in one.states or every_state(INCIDENT_LIST))
         statements.append(

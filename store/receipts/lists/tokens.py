@@ -10,12 +10,18 @@ from enum import Enum
 
 from domain.errors import FieldError, ValidationFailed
 from domain.search.query import POINTER, AmountBound, SearchQuery
+from domain.search.tokens import NOBODY
 from domain.values.timestamps import ceil_unix_ms, to_unix_ms
 from store.db.sql import Dialect
 from store.receipts.lists.filters import Wanted
 from store.receipts.lists.order import EVENT_LIST, ListedTable
 from store.receipts.lists.ranges import ANY_ROW, Condition
 from store.receipts.lists.texts import both, contains, of_incident, of_receipt
+
+# The id of the user whom `assignee:` names: an address, an id, or nobody.
+ASSIGNEE_ID = (
+    "COALESCE((SELECT id FROM users WHERE email = CAST(:value AS TEXT)), CAST(:value AS TEXT))"
+)
 
 
 class Of(Enum):
@@ -36,11 +42,17 @@ class TokenCondition:
     sql: str
 
 
-# By `is:MARK` or by the key. Rows for `is:snoozed`, `is:muted`, `is:assigned`, `assignee` and
-# `group` belong here, with the columns that they read.
+# By `is:MARK` or by the key. `is:muted` and `group` belong here, with the columns that they read.
 CONDITIONS: Mapping[str, TokenCondition] = {
     "is:acknowledged": TokenCondition(
         Of.INCIDENT, "({i}.acknowledged_at IS NOT NULL AND {i}.state <> 'resolved')"
+    ),
+    "is:snoozed": TokenCondition(
+        Of.INCIDENT, "({i}.snoozed_until IS NOT NULL AND {i}.state <> 'resolved')"
+    ),
+    "is:assigned": TokenCondition(Of.INCIDENT, "{i}.assignee IS NOT NULL"),
+    "assignee": TokenCondition(
+        Of.INCIDENT, f"COALESCE({{i}}.assignee, '{NOBODY}') = {ASSIGNEE_ID}"
     ),
     "is:flagged": TokenCondition(Of.RECEIPT, "{r}.flags <> ''"),
     "reason": TokenCondition(Of.INCIDENT, "{i}.reason = CAST(:value AS TEXT)"),

@@ -69,7 +69,7 @@ async def _neighbours(
     database = console.parts.database
     key = Key(_number(address.sort, receipt, incident), incident.id)
     async with database.searching(viewer.user_id) as session:
-        filters = await list_filters(database, session, address, viewer.access)
+        filters = await list_filters(database, session, address, viewer)
         filters = replace(filters, also=TABS[address.tab].search)
         found = [
             await queries.neighbour(session, filters, sort=sort, beyond=key)

@@ -45,7 +45,7 @@ class IncidentViewPages:
         address = incident_address(query, projects)
         database = self._console.parts.database
         async with database.reading() as session:
-            filters = await list_filters(database, session, address, viewer.access)
+            filters = await list_filters(database, session, address, viewer)
         parts = await self._operations.exports.export_incidents(
             replace(filters, also=TABS[address.tab].search),
             chosen,
