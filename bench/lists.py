@@ -28,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bench.figures import check_bound, p95
 from bench.fill_lists import ASSIGNEE, YEAR_MS, Filled, fill_lists
 from domain.errors import TooSlow
-from domain.search.sorting import OLDEST_FIRST, SORTS
+from domain.search.sorting import EVENT_SORTS, OLDEST_FIRST, SORTS
 from domain.values.timestamps import from_unix_ms
 from store.db.database import Database
 from store.migrate import migrate
@@ -78,6 +78,10 @@ def lists(filled: Filled, sample: Sample) -> dict[str, Query]:
         for name, q in EVENT_TOKENS.items():
             wanted = ListFilters(**{"project_id": None} | scope, q=q)
             asked[f"events of {reader}: {name}"] = _list("events", wanted)
+        for sort in EVENT_SORTS:
+            for name, filters in (("all", {}), ("waiting", {"states": ("waiting",)})):
+                wanted = ListFilters(**{"project_id": None} | scope | filters)
+                asked[f"events of {reader}: {name} by {sort}"] = _list("events", wanted, sort)
         asked[f"counts of {reader}"] = _counts(scope)
     return asked
 
@@ -197,7 +201,7 @@ def searches(sample: Sample) -> dict[str, dict[str, Any]]:
 def _list(kind: str, filters: ListFilters, sort: str | None = None) -> Query:
     async def ask(session: AsyncSession) -> object:
         if kind == "events":
-            return await queries.list_events(session, filters, limit=LIMIT, cursor=None)
+            return await queries.list_events(session, filters, limit=LIMIT, cursor=None, sort=sort)
         return await queries.list_incidents(session, filters, limit=LIMIT, cursor=None, sort=sort)
 
     return ask

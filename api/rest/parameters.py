@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from domain.projects import Project
 from domain.search.query import LONGEST_QUERY
-from domain.search.sorting import Sort
+from domain.search.sorting import EventSort, Sort
 from operations.lists import MAXIMUM_LIMIT
 from operations.names import EffectTypeText, EventTypeText, ProviderText, check_known
 from operations.validation import Reference, WireInstant
@@ -33,14 +33,21 @@ Search = Annotated[
         max_length=LONGEST_QUERY,
         pattern=r"^[^\x00]*$",
         description="A search: tokens such as `is:open`, `provider:`, `type:`, `effect:`, "
-        "`reason:`, `error:`, `ref:`, `customer:`, `age:>1h` and `amount:>100`, and free words. A "
-        "word is part of a reference, of the provider's event id, or of the incident's error, or a "
-        "full id of ours. Values with spaces are in double quotes. The case of ASCII letters does "
-        "not matter; that of other letters does.",
+        "`reason:`, `error:`, `ref:`, `customer:`, `assignee:`, `age:>1h` and `amount:>100`, and "
+        "free words. A word is part of a reference, of the provider's event id, or of the "
+        "incident's error, or a full id of ours. Values with spaces are in double quotes. The case "
+        "of ASCII letters does not matter; that of other letters does.",
     ),
 ]
 SortOrder = Annotated[
     Sort | None, Query(description="The order; `-` before a field is descending.")
+]
+EventSortOrder = Annotated[
+    EventSort | None,
+    Query(
+        description="The order; `-` before a field is descending. By `deadline_at` the list has "
+        "those events alone whose deadline is ahead: `expected` and `waiting`."
+    ),
 ]
 
 

@@ -14,6 +14,7 @@ from api.rest.endpoints import (
     project,
     sources,
     triage,
+    views,
 )
 from api.rest.routing import add_route
 
@@ -22,6 +23,7 @@ ROUTES = (
     *evidence.ROUTES,
     *incidents.ROUTES,
     *triage.ROUTES,
+    *views.ROUTES,
     *early_results.ROUTES,
     *sources.ROUTES,
     *alert_destinations.ROUTES,

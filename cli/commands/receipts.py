@@ -13,6 +13,7 @@ from cli.local_operations import cli_actor, find_project_id, operate
 from cli.options import (
     CursorOption,
     EffectFilter,
+    EventSortOption,
     JsonFlag,
     KeyOption,
     LimitOption,
@@ -30,14 +31,7 @@ from cli.options import (
     UrlOption,
     one_of,
 )
-from cli.output import (
-    CommandFailed,
-    ExitCode,
-    format_value,
-    print_json,
-    print_record,
-    print_rows,
-)
+from cli.output import CommandFailed, ExitCode, format_value, print_json, print_record, print_rows
 from domain.receipts import Provider, ReceiptState
 from domain.values.timestamps import to_iso
 
@@ -133,11 +127,12 @@ def list_some(
         str | None, typer.Option(help="Only with this internal reference.")
     ] = None,
     q: SearchOption = None,
+    sort: EventSortOption = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """List receipts, newest first."""
+    """List receipts, newest first without --sort."""
     from operations.names import check_known
     from operations.responses.events import EventList
     from store.receipts.queries import ListFilters
@@ -157,7 +152,7 @@ def list_some(
             internal_reference=reference,
             q=q,
         )
-        return await operations.events.list_events(filters, limit=limit, cursor=cursor)
+        return await operations.events.list_events(filters, limit, cursor, sort=sort)
 
     answer = EventList.of(operate(act)).to_json()
     print_rows(answer, answer["data"], COLUMNS, as_json=as_json)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 import typer
 
@@ -14,14 +14,13 @@ from domain.audit import CLI
 from domain.ids import ProjectId
 from domain.incidents import IncidentState
 from domain.users import Access
-from domain.values.timestamps import to_iso
 
 if TYPE_CHECKING:
     from domain.search.saved_views import SavedView
     from operations.composition import Operations
     from store.receipts.queries import ListFilters
 
-COLUMNS = ("id", "name", "project_id", "query", "created_at")
+COLUMNS = ("id", "name", "project_id", "q", "state", "sort", "created_at")
 # Whoever may open the store is an administrator of it.
 EVERYTHING = Access(is_administrator=True, roles={})
 views = typer.Typer(help="Saved searches that members of a project share.", no_args_is_help=True)
@@ -58,18 +57,11 @@ def save(
     as_json: JsonFlag = False,
 ) -> None:
     """Save a search for the members of a project. One of the same name is replaced."""
-    from domain.search.query import parse_query
-
-    parse_query(search)
-    order = chosen_order(sort, oldest=oldest)
-    given = {"state": state, "q": search, "sort": order}
-    query = urlencode({key: value for key, value in given.items() if value})
+    given = {"name": name, "q": search, "state": state, "sort": chosen_order(sort, oldest=oldest)}
 
     async def act(operations: "Operations") -> "SavedView":
         project_id = (await find_project(operations, project)).id
-        return await operations.saved_views.save_view(
-            CLI, EVERYTHING, name=name, query=query, project_id=project_id
-        )
+        return await operations.saved_views.save_shared_view(CLI, EVERYTHING, project_id, given)
 
     print_record(_fields(operate(act)), as_json=as_json)
 
@@ -131,10 +123,6 @@ def find_view(found: "list[SavedView]", name_or_id: str) -> "SavedView":
 
 
 def _fields(view: "SavedView") -> dict[str, object]:
-    return {
-        "id": view.id,
-        "name": view.name,
-        "project_id": view.project_id,
-        "query": view.query,
-        "created_at": to_iso(view.created_at),
-    }
+    from operations.responses import saved_views as responses  # slow to import
+
+    return responses.SavedView.of(view).to_json()

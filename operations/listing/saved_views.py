@@ -2,14 +2,18 @@
 
 from collections.abc import Collection
 from typing import Annotated
+from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from domain.errors import Forbidden, NotFound
 from domain.ids import ProjectId
+from domain.incidents import IncidentState
+from domain.search.query import parse_query
 from domain.search.saved_views import LONGEST_ADDRESS, LONGEST_NAME, SavedView
+from domain.search.sorting import Sort
 from domain.users import Access, Role
-from operations.validation import check_texts, known_id, validated
+from operations.validation import Json, check_texts, known_id, validated
 from store.crypto.tokens import new_view_id
 from store.db.database import Database
 from store.people import saved_views
@@ -30,6 +34,19 @@ class ViewBody(BaseModel):
         ),
     ]
     query: Annotated[str, StringConstraints(max_length=LONGEST_ADDRESS)]
+
+
+class SharedViewBody(BaseModel):
+    """A search of incidents for the members of the project. `q` is that of `GET /incidents`;
+    `state` is the tab of the console, Open without it.
+    """
+
+    model_config = ConfigDict(frozen=True, title="SaveView")
+
+    name: str
+    q: str | None = None
+    state: IncidentState | None = None
+    sort: Sort | None = None
 
 
 class SavedViewOperations:
@@ -63,6 +80,22 @@ class SavedViewOperations:
             view = SavedView(new_view_id(), user_id, shared_with, body.name, body.query, now)
             await saved_views.save_view(session, view)
         return view
+
+    async def save_shared_view(
+        self, user_id: str, access: Access, project_id: str, content: Json
+    ) -> SavedView:
+        """Save a view for the members of a project. `content` is the body of REST.
+
+        Raises: as `save_view`, and ValidationFailed for a refused search.
+        """
+        body = validated(SharedViewBody, content)
+        check_texts(q=body.q)
+        parse_query(body.q)
+        given = {"state": body.state, "q": body.q, "sort": body.sort}
+        query = urlencode({key: value for key, value in given.items() if value})
+        return await self.save_view(
+            user_id, access, name=body.name, query=query, project_id=project_id
+        )
 
     async def remove_view(self, user_id: str, access: Access, view_id: str) -> SavedView:
         """Remove a view of the user, or as an owner one of the project.

@@ -32,7 +32,7 @@ from store.db.paging import Page
 from store.db.sql import SessionStatements
 from store.receipts.lists.amounts import amounts_at_risk, summed
 from store.receipts.lists.filters import ListFilters as ListFilters
-from store.receipts.lists.order import EVENT_LIST, Key, incident_list
+from store.receipts.lists.order import Key, event_list, incident_list
 from store.receipts.lists.pages import keys_of, live_projects, page_of_ids, prefer_indexes
 from store.receipts.pending_credit import credited_receipts, pending_entries
 from store.receipts.rows.details import (
@@ -104,10 +104,19 @@ class Counts:
 
 
 async def list_events(
-    session: AsyncSession, filters: ListFilters, *, limit: int, cursor: str | None
+    session: AsyncSession,
+    filters: ListFilters,
+    *,
+    limit: int,
+    cursor: str | None,
+    sort: str | None = None,
 ) -> Page[EventRow]:
-    """A page of events. Raises: ValidationFailed for an invalid cursor or search."""
-    ids, next_cursor = await page_of_ids(session, EVENT_LIST, filters, limit=limit, cursor=cursor)
+    """A page of events; newest first without `sort`.
+
+    Raises: ValidationFailed for an invalid cursor, search or order.
+    """
+    table = event_list(sort)
+    ids, next_cursor = await page_of_ids(session, table, filters, limit=limit, cursor=cursor)
     query = select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id.in_(ids))
     found = {row.event_id: row for row in await session.execute(query)} if ids else {}
     incidents = await incidents_of(session, ids)

@@ -10,7 +10,7 @@ from domain.audit import AuditAction
 from domain.projects import Project
 from domain.receipts import ReceiptState
 from domain.search.query import LONGEST_QUERY
-from domain.search.sorting import NEWEST_FIRST, SORTS
+from domain.search.sorting import EVENT_SORTS, NEWEST_FIRST, SORTS
 from operations.names import known_effect_types, known_providers, knows_event_type
 
 # Receipts that are not ended come first.
@@ -134,7 +134,8 @@ def read_address(
         del chosen["event_type"]
     tab = query.get("state") or tabs[0]
     used = chosen if tab not in tabs else {**chosen, "state": tab}
-    is_sorted = path == INCIDENTS and query.get("sort", "") in SORTS
+    orders = SORTS if path == INCIDENTS else EVENT_SORTS
+    is_sorted = query.get("sort", "") in orders
     if is_sorted:
         used = {**used, "sort": query["sort"]}
     return ListAddress(

@@ -49,10 +49,12 @@ class IncidentRows:
 
 
 async def event_rows(database: Database, address: ListAddress, viewer: Viewer) -> Page[EventRow]:
-    """Events, newest first. Raises: ValidationFailed if the cursor or search is invalid."""
+    """A page of events. Raises: ValidationFailed if the cursor or search is invalid."""
     async with database.searching(viewer.user_id) as session:
         filters = await list_filters(database, session, address, viewer)
-        return await queries.list_events(session, filters, limit=ROWS, cursor=address.cursor)
+        return await queries.list_events(
+            session, filters, limit=ROWS, cursor=address.cursor, sort=address.sort
+        )
 
 
 async def incident_rows(

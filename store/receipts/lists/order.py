@@ -5,13 +5,13 @@ with both, so that a page begins at its first row.
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
 from domain.errors import FieldError, ValidationFailed
-from domain.search.sorting import NEWEST_FIRST, SORTS
+from domain.search.sorting import EVENT_SORTS, NEWEST_FIRST, SORTS
 from domain.values.timestamps import ceil_unix_ms, to_unix_ms
 from store.db.paging import read_cursor, write_cursor
 
@@ -65,22 +65,33 @@ class ListedTable:
 EVENT_LIST = ListedTable("receipts", "accepted_at", "event_id", "evt_[0-9a-f]{32}", "accepted_at")
 INCIDENT_LIST = ListedTable("incidents", "opened_at", "id", "inc_[0-9a-f]{32}", "opened_at")
 # `sort_amount` is -1 without an amount, so that such incidents have a place too.
+_EVENT_COLUMNS = {"opened_at": "accepted_at", "deadline_at": "deadline_at"}
 _COLUMNS = {"opened_at": "opened_at", "deadline_at": "deadline_at", "amount": "sort_amount"}
 
 
 def incident_list(sort: str | None) -> ListedTable:
     """The list of incidents in an order. Raises: ValidationFailed for an unknown one."""
+    return _ordered(INCIDENT_LIST, sort, SORTS, _COLUMNS)
+
+
+def event_list(sort: str | None) -> ListedTable:
+    """The list of events in an order; by deadline it has those that wait, or are expected, alone.
+
+    Raises: ValidationFailed for an unknown order.
+    """
+    return _ordered(EVENT_LIST, sort, EVENT_SORTS, _EVENT_COLUMNS)
+
+
+def _ordered(
+    table: ListedTable, sort: str | None, known: Sequence[str], columns: Mapping[str, str]
+) -> ListedTable:
     if sort is None:
-        return INCIDENT_LIST
-    if sort not in SORTS:
-        message = f"Must be one of {', '.join(SORTS)}."
+        return table
+    if sort not in known:
+        message = f"Must be one of {', '.join(known)}."
         raise ValidationFailed(errors=(FieldError("/sort", "unknown_value", message),))
-    column = _COLUMNS[sort.removeprefix("-")]
-    return ListedTable(
-        *("incidents", column, "id", INCIDENT_LIST.id_form, "opened_at"),
-        sort=sort,
-        is_ascending=not sort.startswith("-"),
-    )
+    at = columns[sort.removeprefix("-")]
+    return replace(table, at=at, sort=str(sort), is_ascending=not sort.startswith("-"))
 
 
 @dataclass(frozen=True, slots=True)

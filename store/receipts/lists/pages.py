@@ -10,6 +10,7 @@ Each way of reading has its index, and the tests read its plan:
 4. An error code: `incidents_by_error`.
 5. A state, provider, event type or effect type: `receipts_by_state`, `incidents_by_state`.
 6. No filter, or times alone: `receipts_by_time`, `incidents_by_time`.
+7. Events by deadline: `receipts_overdue`, which has those that wait.
 
 Everything else that is asked for is a condition on the rows of these ranges. A condition that few
 rows meet is looked for until the time limit of the session, as a frequent text is.
@@ -211,7 +212,7 @@ async def _read(st: Statements, asked: _Reading) -> tuple[Key, ...]:
 def _few(st: Statements, asked: _Reading) -> Condition | None:
     """The receipts of a filter that leaves few, as event ids. None without such a filter."""
     wanted, is_of_events = asked.wanted, asked.table.name == EVENT_LIST.name
-    if wanted.reference is not None and not is_of_events:
+    if wanted.reference is not None and not (is_of_events and asked.table.is_by_time):
         return _events(st, _OF_REFERENCE, "r", {"few": wanted.reference})
     if wanted.reference is not None:
         return None
@@ -249,6 +250,9 @@ async def _ranges(st: Statements, asked: _Reading) -> tuple[Ranges, Condition]:
     """The ranges that hold the rows, and the condition on them."""
     table, wanted = asked.table, asked.wanted
     states = wanted.states or every_state(table)
+    if not table.is_by_time and table.name == EVENT_LIST.name:
+        waiting = both(kind_condition(table, wanted), _tokens(st, asked))
+        return project_ranges(asked.scope), waiting
     if not table.is_by_time:
         of_states = tuple(product(asked.scope, states))
         of_kind = kind_condition(table, wanted)

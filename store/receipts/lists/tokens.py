@@ -17,6 +17,7 @@ from store.receipts.lists.filters import Wanted
 from store.receipts.lists.order import EVENT_LIST, ListedTable
 from store.receipts.lists.ranges import ANY_ROW, Condition
 from store.receipts.lists.texts import both, contains, of_incident, of_receipt
+from store.schema.tables import RECEIPT_IS_UNDECIDED
 
 # The id of the user whom `assignee:` names: an address, an id, or nobody.
 ASSIGNEE_ID = (
@@ -90,8 +91,10 @@ def row_condition(
     `without` names tokens that the ranges already meet, `times` among them.
     """
     search, found = wanted.search, ANY_ROW
+    if table.name == EVENT_LIST.name and not table.is_by_time:
+        found = Condition(f"t.{RECEIPT_IS_UNDECIDED}", {})
     if search.states and table.name == EVENT_LIST.name:
-        found = of_incident(table, _one_of_states(search.states))
+        found = both(found, of_incident(table, _one_of_states(search.states)))
     for mark in search.marks:
         if f"is:{mark}" not in without:
             found = both(found, _of_token(table, f"is:{mark}", mark))

@@ -8,7 +8,10 @@ from functools import partial
 from tests.api.rest.test_sources import new_source
 from tests.api.serving import Json, receipt
 
-IDS = ("project_id", "event_id", "incident_id", "replay_id", "source_id", "destination_id")
+IDS = (
+    *("project_id", "event_id", "incident_id", "replay_id", "source_id", "destination_id"),
+    "view_id",
+)
 # The year 2100: later than every object.
 AFTER_ALL_MS = 4_102_444_800_000
 
@@ -23,6 +26,7 @@ class Named:
     replay_id: str
     source_id: str
     destination_id: str
+    view_id: str
     provider_event_id: str
     internal_reference: str
     entry_hash: str
@@ -221,6 +225,15 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
                 "id": of.destination_id,
             },
         )
+    ],
+    "GET /api/v1/views": lambda of: [
+        Asked("/views", "nothing"),
+        Asked("/views", "unknown_parameter", {"project_id": of.project_id}),
+    ],
+    "DELETE /api/v1/views/{view_id}": lambda of: [Asked(f"/views/{of.view_id}", "not_found")],
+    # Later, because afterwards the caller has a view.
+    "POST /api/v1/views": lambda of: [
+        Asked("/views", "its own", body={"name": "mine", "project_id": of.project_id})
     ],
     "GET /api/v1/project": lambda of: [
         Asked("/project", "unknown_parameter", {"project_id": of.project_id})

@@ -9,7 +9,8 @@ from sqlalchemy import Row, text
 
 from bench.fill_lists import ASSIGNEE, YEAR_MS, Filled
 from domain.errors import ValidationFailed
-from domain.search.sorting import SORTS
+from domain.receipts import ReceiptState
+from domain.search.sorting import EVENT_SORTS, SORTS
 from domain.values.timestamps import from_unix_ms
 from store.db.database import Database
 from store.receipts.lists.order import Key, incident_list
@@ -140,6 +141,38 @@ async def test_events_take_the_same_search(filled_database: Database, filled: Fi
         found = [row.receipt.event_id for row in page.rows if row.incident is not None]
         if "flagged" not in q:
             assert found == [event_id for _, event_id in wanted][:100], q
+
+
+@pytest.mark.parametrize("sort", EVENT_SORTS)
+@pytest.mark.parametrize(
+    ("q", "reference"), [("", None), ("type:invoice.paid", None), ("sub_", None), ("", "sub_31")]
+)
+async def test_events_take_orders(
+    filled_database: Database, sort: str, q: str, reference: str | None
+) -> None:
+    column = {"opened_at": "accepted_at"}.get(sort.removeprefix("-"), sort.removeprefix("-"))
+    # By deadline, those that wait alone.
+    states = ("waiting", "expected") if column == "deadline_at" else tuple(ReceiptState)
+    sql = f"SELECT event_id, state, event_type, internal_reference, {column} AS at FROM receipts"
+    async with filled_database.reading() as session:
+        rows = list(await session.execute(text(sql)))
+        found = [
+            row
+            for row in rows
+            if row.state in states
+            and (not q.startswith("type:") or row.event_type == "invoice.paid")
+            and (q != "sub_" or "sub_" in row.internal_reference)
+            and reference in (None, row.internal_reference)
+        ]
+        found.sort(key=lambda row: (row.at, row.event_id), reverse=sort.startswith("-"))
+        filters = ListFilters(None, q=q, internal_reference=reference)
+        page = await list_events(session, filters, limit=30, cursor=None, sort=sort)
+        listed_ids = [row.receipt.event_id for row in page.rows]
+        if page.next_cursor:
+            more = await list_events(session, filters, limit=30, cursor=page.next_cursor, sort=sort)
+            listed_ids += [row.receipt.event_id for row in more.rows]
+
+    assert listed_ids == [row.event_id for row in found[:60]]
 
 
 async def test_neighbours_are_the_rows_before_and_after(
