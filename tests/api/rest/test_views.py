@@ -17,15 +17,15 @@ async def with_scopes(
     caller: Caller, database: Database, sealer: Sealer, project: CreatedProject, *scopes: Scope
 ) -> Caller:
     async with database.transaction() as session:
-        made = await create_key(
+        _, key = await create_key(
             session,
             sealer,
-            project.project.id,
+            project_id=project.project.id,
             label="another",
             scopes=frozenset(scopes),
             now=await database.now(session),
         )
-    return caller.with_key(made.text)
+    return caller.with_key(key)
 
 
 async def saved(caller: Caller, name: str, **fields: Any) -> str:
