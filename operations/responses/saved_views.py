@@ -32,13 +32,16 @@ class SavedView(Response):
 
 
 class SavedViewList(Response):
-    """The saved views of a project."""
+    """The saved views of a project by name, in one page."""
 
     data: list[SavedView]
+    has_more: Literal[False]
+    next_cursor: None
 
     @classmethod
     def of(cls, views: Sequence[saved_views.SavedView]) -> Self:
-        return cls(data=[SavedView.of(view) for view in views])
+        data = [SavedView.of(view) for view in views]
+        return cls(data=data, has_more=False, next_cursor=None)
 
 
 class RemovedView(Response):

@@ -35,7 +35,8 @@ from store.receipts.lists.search_index import (
 from store.receipts.lists.texts import both, contains, error_contains, of_receipt, texts_of
 
 _TEXTS = """
-SELECT given.value, {r}.internal_reference, {r}.provider_event_id, ({contains}) AND ({condition})
+SELECT given.value, {r}.internal_reference, {r}.provider_event_id,
+  COALESCE({r}.customer_reference, ''), ({contains}) AND ({condition})
 FROM {rows}"""
 # OFFSET 0: PostgreSQL reads each row by its id, whatever number of rows it expects.
 _ROWS_OF_IDS = {
@@ -196,10 +197,11 @@ async def _check(st: Statements, query: Search, keys: Sequence[Key], checked: Ch
         },
     )
     rows = await st.fetch(sql, *values)
-    found = {row[0] for row in rows if row[3]}
+    found = {row[0] for row in rows if row[4]}
     checked.found += [key for key in keys if key.id in found]
     checked.rows += len(keys)
-    checked.texts += [f"{row[1]}\n{row[2]}" for row in rows[: SAMPLED_TEXTS - len(checked.texts)]]
+    sampled = rows[: SAMPLED_TEXTS - len(checked.texts)]
+    checked.texts += ["\n".join(row[1:4]) for row in sampled]
 
 
 async def _scan(st: Statements, query: Search, beyond: Key, count: int) -> tuple[Key, ...]:

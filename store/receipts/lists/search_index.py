@@ -175,7 +175,8 @@ def trigram_query(dialect: Dialect, q: str, texts: Sequence[str]) -> str:
     """
     lowered = [one.lower() for one in texts]
     trigrams = list(dict.fromkeys(q[start : start + 3] for start in range(len(q) - 2)))
-    trigrams = trigrams[:MOST_TRIGRAMS_COUNTED]
+    # Of those as rare as each other the last: ids and references differ at their end.
+    trigrams = trigrams[:MOST_TRIGRAMS_COUNTED][::-1]
     trigrams.sort(key=lambda trigram: sum(trigram.lower() in one for one in lowered))
     rarest = trigrams[:MOST_TRIGRAMS]
     if dialect == "postgresql":

@@ -115,7 +115,7 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
     ],
     "GET /api/v1/incidents": lists("/incidents", lambda of: of.incident_id),
     "GET /api/v1/incidents/export": lambda of: [
-        Asked("/incidents/export", "refused", {"format": "xml", "q": of.incident_id}),
+        Asked("/incidents/export", "refused", {"format": "csv", "q": f"id:{of.incident_id}"}),
         Asked("/incidents/export", "unknown_parameter", {"project_id": of.project_id}),
     ],
     "GET /api/v1/incidents/{incident_id}": lambda of: [

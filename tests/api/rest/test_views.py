@@ -48,7 +48,7 @@ async def test_view_is_saved_listed_replaced_and_removed(caller: Caller) -> None
     assert view["q"] == 'error:seat_limit_reached "two words"'
     assert found.status_code == 200
     assert removed.json() == {"id": view_id, "removed": True}
-    assert (await caller.ask("GET", "/views")).json() == {"data": []}
+    assert (await caller.ask("GET", "/views")).json()["data"] == []
     assert (await caller.ask("DELETE", f"/views/{view_id}")).status_code == 404
 
 

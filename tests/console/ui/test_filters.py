@@ -106,11 +106,11 @@ def test_the_choices_are_those_of_the_contract() -> None:
     assert set(known_event_types([])) == set(EventType)
     assert set(known_effect_types([])) == set(EffectType)
     assert set(EVENT_TABS) - {"all"} == set(ReceiptState)
-    assert set(INCIDENT_TABS) - {"all", "acknowledged"} == set(IncidentState)
+    assert set(INCIDENT_TABS) - {"all", "acknowledged", "snoozed"} == set(IncidentState)
 
 
 def test_tabs_begin_with_what_needs_somebody() -> None:
-    assert INCIDENT_TABS == ("open", "repairing", "acknowledged", "resolved", "all")
+    assert INCIDENT_TABS == (*("open", "repairing", "acknowledged", "snoozed", "resolved", "all"),)
     assert EVENT_TABS == (
         "all",
         "expected",
