@@ -7,7 +7,8 @@ import pytest
 
 from domain.lifecycle import LifecycleState
 from domain.projects import CreatedProject
-from tests.console.conftest import Visitor
+from domain.receipts import EventType
+from tests.console.conftest import EMAIL, Visitor
 from tests.console.recording import recorded_statements
 from tests.support.given import Story
 
@@ -221,3 +222,54 @@ async def test_viewer_selects_and_repairs_nothing(operator: Visitor, story: Stor
     assert "Repair selected" in page
     assert "Repair all 1 that match" in page
     assert 'name="q" value="is:open"' in page
+
+
+async def test_list_says_who_looks_after_an_incident_and_finds_it_by_that(
+    member: Visitor, story: Story, project: CreatedProject
+) -> None:
+    _, first = await story.opened(internal_reference="order-1")
+    await story.opened(internal_reference="order-2")
+    await member.post(f"/incidents/{first}/assign", page="/incidents", assignee=EMAIL)
+    await member.post(f"/incidents/{first}/acknowledge", page="/incidents")
+    await member.post(f"/incidents/{first}/snooze", page="/incidents", minutes="60")
+
+    page = (await member.open("/incidents")).text
+
+    assert tabs_of(page) | {"All": ""} == {
+        **{"Open": "2", "Acknowledged": "1", "Snoozed": "1"},
+        **dict.fromkeys(("Repairing", "Resolved", "All"), ""),
+    }
+    row = page.split(f'id="row-{first}"')[1].split("</tr>")[0]
+    for said in (f"Acknowledged by {EMAIL}", f"Assigned to {EMAIL}", "Snoozed until"):
+        assert said in row
+    for query in ("state=acknowledged", "state=snoozed", "q=assignee:me", f"q=assignee:{EMAIL}"):
+        assert rows_of((await member.open(f"/incidents?{query}")).text) == ["order-1"], query
+    assert rows_of((await member.open("/incidents?q=assignee:none")).text) == ["order-2"]
+    assert rows_of((await member.open("/events?q=assignee:me")).text) == ["order-1"]
+
+
+async def test_doubtful_repair_is_reviewed_before_it_is_requested(
+    operator: Visitor, story: Story
+) -> None:
+    event_id, incident_id = await story.opened(internal_reference="order-1")
+    await story.receipt(internal_reference="order-1", event_type=EventType.CHARGE_REFUNDED)
+
+    row = (await operator.open("/incidents")).text.split(f'id="row-{incident_id}"')[1]
+
+    assert f'href="/events/{event_id}?list="' in row
+    assert ">Review<" in row
+    assert ">Reprocess</button>" not in row.split("</tr>")[0]
+
+
+@pytest.mark.parametrize("sort", ["opened_at", "-deadline_at"])
+async def test_receipts_take_an_order(operator: Visitor, story: Story, sort: str) -> None:
+    for number in range(3):
+        await story.receipt(internal_reference=f"order-{number}")
+        story.later(minutes=1)
+    expected = ["order-0", "order-1", "order-2"]
+
+    page = (await operator.open(f"/events?sort={sort}")).text
+
+    assert rows_of(page) == (expected if sort == "opened_at" else expected[::-1])
+    assert f'<option value="{sort}" selected>' in page
+    assert "is not filtered" not in page
