@@ -227,11 +227,12 @@ async def test_viewer_selects_and_repairs_nothing(operator: Visitor, story: Stor
 async def test_list_says_who_looks_after_an_incident_and_finds_it_by_that(
     member: Visitor, story: Story, project: CreatedProject
 ) -> None:
-    _, first = await story.opened(internal_reference="order-1")
+    event_id, first = await story.opened(internal_reference="order-1")
     await story.opened(internal_reference="order-2")
-    await member.post(f"/incidents/{first}/assign", page="/incidents", assignee=EMAIL)
-    await member.post(f"/incidents/{first}/acknowledge", page="/incidents")
-    await member.post(f"/incidents/{first}/snooze", page="/incidents", minutes="60")
+    at = f"/events/{event_id}"
+    await member.post(f"/incidents/{first}/assign", page=at, assignee=EMAIL)
+    await member.post(f"/incidents/{first}/acknowledge", page=at)
+    await member.post(f"/incidents/{first}/snooze", page=at, minutes="60")
 
     page = (await member.open("/incidents")).text
 
