@@ -103,6 +103,7 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
         judge_repair_url=parts.judge_repair_url,
         on_project_change=partial(_forget, key_cache, sources),
         provider_check=parts.provider_check,
+        send_trial=parts.send_trial,
         on_source_change=sources.forget,
     )
     health = Health(database=parts.database)
@@ -235,6 +236,7 @@ def _console_dependencies(
         now=now,
         trusted_proxies=parts.settings.trusted_proxies,
         oidc_provider=_issuer(parts),
+        callback_schedule_seconds=parts.settings.callback_schedule_seconds,
     )
 
 

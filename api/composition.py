@@ -7,6 +7,8 @@ import httpx
 
 from api.console.sign_in.oidc_provider import OidcClient
 from api.http.client_address import Network
+from domain.retries import CALLBACK_SCHEDULE_SECONDS
+from operations.alerts.destinations import SendTrial
 from operations.inputs import JudgeRepairUrl
 from operations.sources.check import ProviderCheck
 from store.crypto.encryption import Sealer
@@ -30,6 +32,7 @@ class AppSettings:
     mailbox_path: Path | None = None
     trusted_proxies: tuple[Network, ...] = ()
     oidc: OidcClient | None = None
+    callback_schedule_seconds: tuple[int, ...] = CALLBACK_SCHEDULE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,9 @@ class AppDependencies:
     """The opened dependencies.
 
     `issuer_transport` checks the addresses of requests to the identity provider. It is needed only
-    with `oidc`. `provider_check` None: the providers' own addresses are asked. `create_app` starts
-    and stops the committer, and closes nothing else.
+    with `oidc`. `provider_check` None: the providers' own addresses are asked. `send_trial` None:
+    test alerts are answered by a failure. `create_app` starts and stops the committer, and closes
+    nothing else.
     """
 
     database: Database
@@ -48,3 +52,4 @@ class AppDependencies:
     settings: AppSettings
     issuer_transport: httpx.AsyncBaseTransport | None = None
     provider_check: ProviderCheck | None = None
+    send_trial: SendTrial | None = None

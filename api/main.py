@@ -1,7 +1,7 @@
 """Composes and runs one API process: opens the dependencies, serves until a signal, closes them.
 
-It opens no Temporal client. `cli` passes in two functions: one judges repair URLs, because `api`
-must not import the activities. The other watches that the event loop runs.
+It opens no Temporal client. `cli` passes in three functions, because `api` must not import the
+activities: one judges repair URLs, one sends test alerts, and one watches that the event loop runs.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from config.settings import Settings
 from domain.garbage_collection import tune_garbage_collection
 from egress.provider_api import ProviderUrls
 from egress.transport import GuardedTransport
+from operations.alerts.destinations import SendTrial
 from operations.inputs import JudgeRepairUrl
 from operations.sources.check import ProviderCheck
 from store.crypto.encryption import Sealer
@@ -60,7 +61,11 @@ class _Server(uvicorn.Server):
 
 
 def run_api(
-    settings: Settings, *, judge_repair_url: JudgeRepairUrl, watched_loop: WatchedLoop
+    settings: Settings,
+    *,
+    judge_repair_url: JudgeRepairUrl,
+    send_trial: SendTrial,
+    watched_loop: WatchedLoop,
 ) -> int:
     """Serve until SIGINT or SIGTERM. Returns 0 after a signal, 1 when the start failed.
 
@@ -68,11 +73,14 @@ def run_api(
     """
     configure_logging(settings.log_level, settings.log_format, role="api")
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-        return runner.run(_serve(settings, judge_repair_url, watched_loop))
+        return runner.run(_serve(settings, judge_repair_url, send_trial, watched_loop))
 
 
 async def _serve(
-    settings: Settings, judge_repair_url: JudgeRepairUrl, watched_loop: WatchedLoop
+    settings: Settings,
+    judge_repair_url: JudgeRepairUrl,
+    send_trial: SendTrial,
+    watched_loop: WatchedLoop,
 ) -> int:
     secret_key, previous = settings.read_secret_key(), settings.read_previous_secret_key()
     database = Database.open(settings.database_url_or_default, writers=API_WRITERS)
@@ -84,6 +92,7 @@ async def _serve(
         settings=app_settings(settings, secret_key=secret_key, previous_secret_key=previous),
         issuer_transport=issuer_transport(settings),
         provider_check=provider_check(settings),
+        send_trial=send_trial,
     )
     try:
         await refuse_unknown_secret(database, parts.sealer)
@@ -136,6 +145,7 @@ def app_settings(
         outage_seconds=settings.outage_seconds,
         is_metrics_open=settings.metrics_open,
         temporal_ui_url=settings.temporal_ui_url or own_ui_url,
+        callback_schedule_seconds=settings.callback_schedule_seconds,
         temporal_namespace=settings.temporal_namespace,
         mailbox_path=settings.mailbox_dir if has_own_mailbox else None,
         trusted_proxies=settings.trusted_proxies,

@@ -18,6 +18,7 @@ from domain.errors import EvidenceKeyLost, NotFound, Refusal, TooSlow, Unavailab
 
 if TYPE_CHECKING:
     from config.settings import Settings
+    from domain.alerts import AlertAnswer, AlertTrial
     from domain.ids import ProjectId
     from domain.projects import Project
     from operations.composition import Operations
@@ -88,6 +89,12 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
 
         return await judge_url(url, allow=settings.egress_of(livemode=livemode))
 
+    async def send_trial(trial: "AlertTrial") -> "AlertAnswer":
+        # Imported here, likewise.
+        from cli.alerts.trial_sender import trial_sender
+
+        return await trial_sender(settings)(trial)
+
     urls = {"stripe": settings.stripe_api_url, "shopify": settings.shopify_api_url}
     return Operations.build(
         database=database,
@@ -98,6 +105,7 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
             allow_live=settings.egress_of(livemode=True),
             allow_test=settings.egress_of(livemode=False),
         ),
+        send_trial=send_trial,
     )
 
 

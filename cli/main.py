@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from cli.alerts import command as destinations
 from cli.commands import (
     audit,
     backup,
@@ -29,8 +30,12 @@ from cli.demo import command as demo
 from cli.doctor import command as doctor
 from cli.evidence import export as evidence_export
 from cli.evidence import group as evidence
+from cli.lists import export as incident_export
+from cli.lists import listing as incident_list
+from cli.lists import views as incident_views
 from cli.output import CommandFailed, print_notice
 from cli.sources import command as sources
+from cli.triage import command as triage
 from cli.usage_errors import PlainUsageErrors
 
 # Plain tracebacks: the framed ones print local variables, which can be secrets.
@@ -66,12 +71,16 @@ def _root(
 for _part in (services, backup, doctor, demo, trigger, about):
     _part.register(app)
 evidence_export.register(receipts.app)
+for _list in (incident_list, incident_export, incident_views):
+    _list.register(incidents.app)
+triage.register(incidents.app, receipts.app)
 for _name, _group in (
     ("project", projects.app),
     ("key", keys.app),
     ("secret", secret_key.app),
     ("user", users.app),
     ("incident", incidents.app),
+    ("destination", destinations.app),
     ("source", sources.app),
     ("receipt", receipts.app),
     ("result", results.app),

@@ -45,6 +45,7 @@ from config.fields import (
     one_line,
 )
 from config.secret_files import SettingsError, read_root_secret, secret_from_file
+from domain.retries import CALLBACK_SCHEDULE_SECONDS
 
 PREFIX = "MAKEGOOD_"
 SECRET_FIELDS = (
@@ -98,6 +99,7 @@ class Settings(BaseSettings):
     trusted_proxies: Networks = ()
     stripe_api_url: WebOrigin | None = None
     shopify_api_url: WebOrigin | None = None  # None: each source's own shop
+    pagerduty_url: WebOrigin = "https://events.pagerduty.com"
     oidc_issuer: IssuerUrl | None = None
     oidc_client_id: str | None = None
     oidc_client_secret: SecretStr | None = None
@@ -106,7 +108,7 @@ class Settings(BaseSettings):
     rate_limit: Rate = 1_000
     rate_burst: Rate = 2_000
     outage_seconds: SecondsOrNone = 60  # 0: no outage is credited
-    callback_schedule_seconds: Delays = (0, 60, 600, 3_600, 21_600)
+    callback_schedule_seconds: Delays = CALLBACK_SCHEDULE_SECONDS
     callback_timeout_seconds: int = Field(default=30, ge=1, le=30)
     callback_jitter: float = Field(default=0.1, ge=0, lt=1)
     callbacks_per_project: int = Field(default=10, ge=1, le=80)

@@ -65,13 +65,23 @@ class AuditAction(StrEnum):
     IDENTITY_LINKED = "identity_linked"
     REPROCESS_REQUESTED = "reprocess_requested"
     INCIDENT_ACKNOWLEDGED = "incident_acknowledged"
+    INCIDENT_UNACKNOWLEDGED = "incident_unacknowledged"
+    INCIDENT_ASSIGNED = "incident_assigned"
+    INCIDENT_COMMENTED = "incident_commented"
+    INCIDENT_SNOOZED = "incident_snoozed"
     INCIDENT_RESOLVED = "incident_resolved"
+    INCIDENT_REOPENED = "incident_reopened"
     RECEIPT_EXPIRED = "receipt_expired"
+    DEADLINE_MOVED = "deadline_moved"
     RUN_RESTARTED = "run_restarted"
     SOURCE_ADDED = "source_added"
     SOURCE_CHANGED = "source_changed"
     SOURCE_REMOVED = "source_removed"
     SOURCE_CHECKED = "source_checked"
+    DESTINATION_ADDED = "destination_added"
+    DESTINATION_CHANGED = "destination_changed"
+    DESTINATION_REMOVED = "destination_removed"
+    DESTINATION_TESTED = "destination_tested"
     SECRET_KEY_ROTATED = "secret_key_rotated"  # noqa: S105 - likewise
     SECRET_KEY_DROPPED = "secret_key_dropped"  # noqa: S105 - likewise
     EVIDENCE_KEY_CREATED = "evidence_key_created"
@@ -91,13 +101,14 @@ class SubjectType(StrEnum):
     INCIDENT = "incident"
     RECEIPT = "receipt"
     SOURCE = "source"
+    DESTINATION = "destination"
     STORE = "store"
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who acts. `id` is a user's or a key's id, `cli:` and the system's user, `temporal`, `visitor`
-    or `makegood`.
+    or `makegood`; or a destination's id, for whoever used a link in its mail.
 
     A `visitor` is not signed in. `address` is the connection's address, or the host name for `cli`;
     None when unknown.

@@ -1,11 +1,23 @@
-"""What it means for a customer when a business effect did not happen.
+"""What it means for a customer when a business effect did not happen, and which events take an
+effect back.
 
 Shown in the console and in alert mails.
 """
 
 from collections.abc import Mapping
 
-from domain.receipts import EffectType
+from domain.receipts import EffectType, EventType
+
+# Events and effects that take back what a customer got: after one of them, repairing an earlier
+# event of the same reference is doubtful.
+REVERSING_EVENT_TYPES = frozenset(
+    {
+        EventType.CHARGE_REFUNDED,
+        EventType.CHARGE_DISPUTE_CREATED,
+        EventType.CUSTOMER_SUBSCRIPTION_DELETED,
+    }
+)
+REVERSING_EFFECT_TYPES = frozenset({EffectType.ACCESS_REVOCATION, EffectType.CREDIT_DEDUCTION})
 
 IMPACTS: Mapping[str, str] = {
     EffectType.ACCESS_UNLOCK: "The customer may not have the access that was paid for.",

@@ -17,6 +17,8 @@
     ├── ReceiptConflict         receipt_conflict
     ├── IncidentAlreadyResolved incident_resolved
     ├── NotWaiting              not_waiting
+    ├── NotClosed               not_closed
+    ├── Superseded              superseded
     ├── RepairUrlMissing        repair_url_missing
     ├── ValidationFailed        validation_error
     ├── NotFound                not_found
@@ -54,6 +56,8 @@ class Code(StrEnum):
     RECEIPT_CONFLICT = "receipt_conflict"
     INCIDENT_RESOLVED = "incident_resolved"
     NOT_WAITING = "not_waiting"
+    NOT_CLOSED = "not_closed"
+    SUPERSEDED = "superseded"
     REPAIR_URL_MISSING = "repair_url_missing"
     VALIDATION_ERROR = "validation_error"
     NOT_FOUND = "not_found"
@@ -189,9 +193,23 @@ class IncidentAlreadyResolved(Refusal):
 
 
 class NotWaiting(Refusal):
-    """Only a receipt that still waits for its result can expire."""
+    """Only a receipt that still waits for its result can expire, or get another deadline."""
 
     code = Code.NOT_WAITING
+
+
+class NotClosed(Refusal):
+    """Only an incident that was resolved manually can be reopened."""
+
+    code = Code.NOT_CLOSED
+
+
+class Superseded(Refusal):
+    """A later event of the same reference, such as a refund, makes a repair doubtful: check it, and
+    confirm the repair.
+    """
+
+    code = Code.SUPERSEDED
 
 
 class RepairUrlMissing(Refusal):

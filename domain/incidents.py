@@ -56,6 +56,8 @@ class AlertKind(StrEnum):
     INCIDENT_OPENED = "incident_opened"
     REPAIR_FAILED = "repair_failed"
     INCIDENT_RESOLVED = "incident_resolved"
+    # To the assignee alone, whether or not the project has destinations.
+    INCIDENT_ASSIGNED = "incident_assigned"
     # Sent to the project's other destinations when one of them never got its alert.
     DESTINATION_FAILING = "destination_failing"
     # A source is failing or silent, or could not list a span of time. It is about no incident:
@@ -64,6 +66,8 @@ class AlertKind(StrEnum):
     # Results are held, and no receipt has claimed them. Once a day (UTC): `incident_id` and
     # `event_id` are the project's id, `replay_id` is the day.
     EARLY_RESULTS_UNCLAIMED = "early_results_unclaimed"
+    # Only pagers get it: their alert shows that somebody is on it. `replay_id` is the instant.
+    INCIDENT_ACKNOWLEDGED = "incident_acknowledged"
 
 
 class AlertEnd(StrEnum):
@@ -74,6 +78,7 @@ class AlertEnd(StrEnum):
     ADDRESS_REFUSED = "address_refused"
     ADDRESS_REMOVED = "address_removed"
     INCIDENT_OVER = "incident_over"
+    DESTINATION_DISABLED = "destination_disabled"
 
 
 # The alert was still wanted and did not arrive: the project's other destinations and the operators
@@ -93,6 +98,13 @@ class TimelineKind(StrEnum):
     ATTEMPT = "attempt"
     REPAIR_FAILED = "repair_failed"
     INCIDENT_ACKNOWLEDGED = "incident_acknowledged"
+    INCIDENT_UNACKNOWLEDGED = "incident_unacknowledged"
+    INCIDENT_ASSIGNED = "incident_assigned"
+    INCIDENT_COMMENTED = "incident_commented"
+    INCIDENT_SNOOZED = "incident_snoozed"
+    SNOOZE_ENDED = "snooze_ended"
+    INCIDENT_REOPENED = "incident_reopened"
+    DEADLINE_MOVED = "deadline_moved"
     INCIDENT_RESOLVED = "incident_resolved"
     NOTED = "noted"
     FLAGGED = "flagged"
@@ -100,13 +112,29 @@ class TimelineKind(StrEnum):
 
 # The fields of timeline entries that hold an instant. The database stores their text.
 TIMELINE_INSTANTS = frozenset(
-    {"deadline_at", "down_from", "held_since", "repeated_at", "timeout_at"}
+    {
+        "acknowledged_until",
+        "deadline_at",
+        "down_from",
+        "held_since",
+        "moved_from",
+        "repeated_at",
+        "snoozed_until",
+        "timeout_at",
+    }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """A stored incident. `amount`, `currency` and `customer_reference` are those of its receipt."""
+    """A stored incident. `amount`, `currency` and `customer_reference` are those of its receipt.
+
+    1. `acknowledged_by` and `assignee` are names: an e-mail address, or the label of a key. None:
+       there is none, or the account is deleted.
+    2. `acknowledged_until` is when the acknowledgement ends; None without one.
+    3. While it is snoozed, no alert about it is sent: until `snoozed_until`, or a failed repair.
+    4. `superseded_by` is a later event of the same reference that makes a repair doubtful.
+    """
 
     id: IncidentId
     event_id: EventId
@@ -124,6 +152,11 @@ class Incident:
     amount: int | None = None
     currency: str | None = None
     customer_reference: str | None = None
+    assignee: str | None = None
+    acknowledged_by: str | None = None
+    acknowledged_until: datetime | None = None
+    snoozed_until: datetime | None = None
+    superseded_by: EventId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ The picture in `docs/how-recovery-works.md` is drawn from this table.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from domain.errors import IncidentAlreadyResolved, NotWaiting, Refusal
+from domain.errors import IncidentAlreadyResolved, NotClosed, NotWaiting, Refusal
 from domain.incidents import IncidentState, RepairState
 from domain.receipts import Flag, ReceiptState
 
@@ -59,6 +59,7 @@ class Trigger(StrEnum):
     REPAIR_DEADLINE_PASSED = "repair_deadline_passed"
     TRIAGE = "triage"
     RESOLVE = "resolve"
+    REOPEN = "reopen"
     EXPIRE = "expire"
     PURGE = "purge"
 
@@ -224,15 +225,14 @@ TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
         RECOVERED: Transition(RECOVERED, refusal=IncidentAlreadyResolved),
         CLOSED: Transition(CLOSED, refusal=IncidentAlreadyResolved),
     },
+    Trigger.REOPEN: {
+        **{state: Transition(state, refusal=NotClosed) for state in (*OPEN_STATES, RECOVERED)},
+        CLOSED: Transition(OPEN),
+    },
+    # The deadline is moved: to now (`expire`), or to another time.
     Trigger.EXPIRE: {
-        EXPECTED: Transition(EXPECTED, refusal=NotWaiting),
+        **{state: Transition(state, refusal=NotWaiting) for state in LifecycleState},
         WAITING: Transition(WAITING),
-        APPLIED: Transition(APPLIED, refusal=NotWaiting),
-        OPEN: Transition(OPEN, refusal=NotWaiting),
-        CALLING: Transition(CALLING, refusal=NotWaiting),
-        AWAITING_RESULT: Transition(AWAITING_RESULT, refusal=NotWaiting),
-        RECOVERED: Transition(RECOVERED, refusal=NotWaiting),
-        CLOSED: Transition(CLOSED, refusal=NotWaiting),
     },
     # The project is deleted: what has no incident yet gets one, which is then resolved.
     Trigger.PURGE: {

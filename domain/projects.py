@@ -50,6 +50,7 @@ class Project:
     providers: OwnNames = NO_NAMES
     event_types: OwnNames = NO_NAMES
     effect_types: OwnNames = NO_NAMES
+    acknowledge_minutes: int = 240
 
     @property
     def alert_emails(self) -> tuple[str, ...]:
@@ -135,3 +136,4 @@ class ProjectChanges:
     providers: tuple[str, ...] | Untouched = UNSET
     event_types: tuple[str, ...] | Untouched = UNSET
     effect_types: tuple[str, ...] | Untouched = UNSET
+    acknowledge_minutes: int | Untouched = UNSET

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 LONGEST_RETRY_AFTER_SECONDS = 3600
+# The contract's delays before each attempt.
+CALLBACK_SCHEDULE_SECONDS = (0, 60, 600, 3_600, 21_600)
 # The statuses whose `Retry-After` is applied (contract, "Repair callback").
 RETRY_AFTER_STATUSES = (429, 503)
 

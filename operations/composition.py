@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from domain.ids import ProjectId, SourceId
+from operations.alerts.destinations import DestinationOperations, SendTrial
+from operations.alerts.mail_links import MailLinkOperations
 from operations.audit import AuditOperations
 from operations.audit_writer import AuditWriter
 from operations.credentials.api_keys import ApiKeyOperations
@@ -13,10 +15,13 @@ from operations.events import EventOperations
 from operations.evidence import EvidenceOperations
 from operations.incidents import IncidentOperations
 from operations.inputs import JudgeRepairUrl
+from operations.listing.export import ExportOperations
+from operations.listing.saved_views import SavedViewOperations
 from operations.projects import ProjectOperations
 from operations.runs import RunOperations
 from operations.sources.check import ProviderCheck
 from operations.sources.sources import SourceOperations
+from operations.triage.actions import TriageOperations
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 
@@ -36,6 +41,7 @@ class Operations:
     events: EventOperations
     evidence: EvidenceOperations
     incidents: IncidentOperations
+    triage: TriageOperations
     runs: RunOperations
     projects: ProjectOperations
     api_keys: ApiKeyOperations
@@ -43,6 +49,10 @@ class Operations:
     audit: AuditOperations
     early_results: EarlyResultOperations
     sources: SourceOperations
+    destinations: DestinationOperations
+    mail_links: MailLinkOperations
+    exports: ExportOperations
+    saved_views: SavedViewOperations
 
     @classmethod
     def build(
@@ -54,18 +64,21 @@ class Operations:
         on_project_change: Callable[[ProjectId], None] = _ignore_change,
         on_source_change: Callable[[SourceId], None] = _ignore_source,
         provider_check: ProviderCheck | None = None,
+        send_trial: SendTrial | None = None,
     ) -> "Operations":
         """Compose the operations on this store.
 
         `on_project_change` is called after a commit that changed a project or revoked a key,
         `on_source_change` after one that changed a source. `provider_check` None: the providers'
-        own addresses are asked.
+        own addresses are asked. `send_trial` None: test alerts are answered by a failure.
         """
         writer = AuditWriter(database, sealer)
+        incidents = IncidentOperations(database, writer)
         return cls(
             events=EventOperations(database, writer),
             evidence=EvidenceOperations(database, writer, sealer=sealer),
-            incidents=IncidentOperations(database, writer),
+            incidents=incidents,
+            triage=TriageOperations(database, writer),
             runs=RunOperations(database, writer),
             projects=ProjectOperations(
                 database,
@@ -85,4 +98,14 @@ class Operations:
                 check=provider_check or ProviderCheck(),
                 on_change=on_source_change,
             ),
+            destinations=DestinationOperations(
+                database,
+                writer,
+                sealer=sealer,
+                judge_url=judge_repair_url,
+                send_trial=send_trial,
+            ),
+            mail_links=MailLinkOperations(database, writer, sealer=sealer),
+            exports=ExportOperations(incidents),
+            saved_views=SavedViewOperations(database),
         )

@@ -27,16 +27,23 @@ class EventOperations:
         self._database, self._audit = database, audit
 
     async def list_events(
-        self, filters: ListFilters, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+        self,
+        filters: ListFilters,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+        *,
+        sort: str | None = None,
     ) -> Page[EventRow]:
-        """A page of events, newest first.
+        """A page of events; newest first without `sort`.
 
-        Raises: ValidationFailed for an ill-formed filter, or a cursor that this service did not
-            issue.
+        Raises: ValidationFailed for an ill-formed filter or search, or a cursor that this
+            service did not issue for this order.
         """
         async with self._database.searching(filters.project_id or ALL_PROJECTS) as session:
-            checked = checked_filters(filters)
-            return await queries.list_events(session, checked, limit=limit, cursor=cursor)
+            checked = await checked_filters(self._database, session, filters)
+            return await queries.list_events(
+                session, checked, limit=limit, cursor=cursor, sort=sort
+            )
 
     async def read_event(self, project_id: str | None, event_id: str) -> EventFull:
         """The event with its newest repairs and timeline entries, and the sources that saw it.

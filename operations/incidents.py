@@ -1,8 +1,13 @@
-"""The operations on incidents: list, read, reprocess, resolve, acknowledge, count."""
+"""The operations on incidents: list, read, reprocess, resolve, count.
+
+For the others see `operations.triage.actions`.
+"""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Actor, AuditAction, Subject, SubjectType
@@ -17,6 +22,14 @@ from store.db.paging import Page
 from store.db.sql import SessionStatements
 from store.receipts import operator_actions, queries, repairs
 from store.receipts.queries import Counts, IncidentRow, ListFilters
+
+
+class ReprocessBody(BaseModel):
+    """Whether to repair although a later event, such as a refund, makes it doubtful."""
+
+    model_config = ConfigDict(frozen=True, title="Reprocess")
+
+    confirm: Annotated[bool, Field(strict=True)] = False
 
 
 class ResolveBody(BaseModel):
@@ -34,40 +47,63 @@ class IncidentOperations:
         self._database, self._audit = database, audit
 
     async def list_incidents(
-        self, filters: ListFilters, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+        self,
+        filters: ListFilters,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+        *,
+        sort: str | None = None,
+        asked_by: str | None = None,
     ) -> Page[IncidentRow]:
-        """A page of incidents, newest first.
+        """A page of incidents; newest first without `sort`.
 
-        Raises: ValidationFailed for an ill-formed filter, or a cursor that this service did not
-            issue.
+        The searches of `asked_by` are limited; None: those of the filters' project. Raises:
+        ValidationFailed for an ill-formed filter or search, or a cursor that this service did not
+            issue for this order.
         """
-        async with self._database.searching(filters.project_id or ALL_PROJECTS) as session:
-            checked = checked_filters(filters)
-            return await queries.list_incidents(session, checked, limit=limit, cursor=cursor)
+        asked_by = asked_by or filters.project_id or ALL_PROJECTS
+        async with self._database.searching(asked_by) as session:
+            checked = await checked_filters(self._database, session, filters)
+            return await queries.list_incidents(
+                session, checked, limit=limit, cursor=cursor, sort=sort
+            )
+
+    async def with_now(self, filters: ListFilters) -> ListFilters:
+        """The filters with the instant that ages count from, for several pages of one list."""
+        async with self._database.reading() as session:
+            return replace(filters, now=await self._database.now(session))
 
     async def read_incident(self, project_id: str | None, incident_id: str) -> Incident:
         """The incident. Raises: NotFound."""
         async with self._database.reading(project_id or ALL_PROJECTS) as session:
-            return (await _load(session, project_id, incident_id)).incident
+            return (await load_incident(session, project_id, incident_id)).incident
 
     async def reprocess(
-        self, project_id: str | None, incident_id: str, *, actor: Actor
+        self, project_id: str | None, incident_id: str, *, actor: Actor, confirm: bool = False
     ) -> ReplayId:
         """Request a repair and return its id. While a repair runs, return its id instead.
 
-        Raises: NotFound, IncidentAlreadyResolved, RepairUrlMissing.
+        `confirm`: also one that a later event makes doubtful.
+
+        Raises: NotFound, IncidentAlreadyResolved, RepairUrlMissing, Superseded.
         """
         async with self._database.transaction(project_id or ALL_PROJECTS) as session:
-            row = await _load(session, project_id, incident_id)
+            row = await load_incident(session, project_id, incident_id)
             event_id = row.incident.event_id
             now = await self._database.now(session)
             repair = await repairs.request_repair(
-                SessionStatements(session), event_id, now, requested_by=actor.requested_by
+                SessionStatements(session),
+                event_id,
+                now,
+                requested_by=actor.requested_by,
+                confirm=confirm,
             )
             details: dict[str, object] = {"event_id": event_id, "replay_id": repair.replay_id}
+            if repair.is_new and row.incident.superseded_by is not None:
+                details["superseded_by"] = row.incident.superseded_by
             adopted = {} if repair.is_new else {"adopted": True}
             action = AuditAction.REPROCESS_REQUESTED
-            await self._record(session, actor, action, row, details | adopted)
+            await record_action(self._audit, session, actor, action, row, details | adopted)
         return repair.replay_id
 
     async def resolve(
@@ -79,7 +115,7 @@ class IncidentOperations:
         """
         reason = validated(ResolveBody, {"reason": reason}).reason
         async with self._database.transaction(project_id or ALL_PROJECTS) as session:
-            row = await _load(session, project_id, incident_id)
+            row = await load_incident(session, project_id, incident_id)
             await operator_actions.resolve_manually(
                 SessionStatements(session),
                 row.incident.id,
@@ -87,23 +123,8 @@ class IncidentOperations:
                 reason=reason,
                 requested_by=actor.requested_by,
             )
-            await self._record(session, actor, AuditAction.INCIDENT_RESOLVED, row)
-            return (await _load(session, project_id, incident_id)).incident
-
-    async def acknowledge(
-        self, project_id: str | None, incident_id: str, *, actor: Actor
-    ) -> Incident:
-        """Record that somebody is investigating. Raises: NotFound, IncidentAlreadyResolved."""
-        async with self._database.transaction(project_id or ALL_PROJECTS) as session:
-            row = await _load(session, project_id, incident_id)
-            await operator_actions.acknowledge(
-                SessionStatements(session),
-                row.incident.id,
-                await self._database.now(session),
-                requested_by=actor.requested_by,
-            )
-            await self._record(session, actor, AuditAction.INCIDENT_ACKNOWLEDGED, row)
-            return (await _load(session, project_id, incident_id)).incident
+            await record_action(self._audit, session, actor, AuditAction.INCIDENT_RESOLVED, row)
+            return (await load_incident(session, project_id, incident_id)).incident
 
     async def counts(
         self,
@@ -111,39 +132,48 @@ class IncidentOperations:
         within: tuple[ProjectId, ...] | None = None,
         *,
         asked_by: str = ALL_PROJECTS,
+        scope: tuple[ProjectId, ...] | None = None,
     ) -> Counts:
         """The numbers of waiting receipts and unresolved incidents, for the console's navigation.
 
-        `within` lists the projects that the user belongs to, None for all.
+        `within` lists the projects that the user belongs to, None for all. `scope` are those that
+        this leaves, if they are known.
 
         Raises: Unavailable; RateLimited for `asked_by`.
         """
         async with self._database.searching(asked_by) as session:
             now = await self._database.now(session)
-            return await queries.counts(session, project_or_none(project_id), now, within=within)
-
-    async def _record(
-        self,
-        session: AsyncSession,
-        actor: Actor,
-        action: AuditAction,
-        row: IncidentRow,
-        details: Mapping[str, object] | None = None,
-    ) -> None:
-        await self._audit.record(
-            session,
-            actor,
-            action,
-            Subject(SubjectType.INCIDENT, row.incident.id),
-            project_id=row.incident.project_id,
-            details=details or {"event_id": row.incident.event_id},
-        )
+            return await queries.counts(
+                session, project_or_none(project_id), now, within=within, scope=scope
+            )
 
 
-async def _load(session: AsyncSession, project_id: str | None, incident_id: str) -> IncidentRow:
+async def load_incident(
+    session: AsyncSession, project_id: str | None, incident_id: str
+) -> IncidentRow:
+    """The incident with its receipt. Raises: NotFound."""
     row = await queries.read_incident(
         session, project_or_none(project_id), IncidentId(known_id(incident_id))
     )
     if row is None:
         raise NotFound("No incident with this id exists here. Check the id and the project.")
     return row
+
+
+async def record_action(
+    audit: AuditWriter,
+    session: AsyncSession,
+    actor: Actor,
+    action: AuditAction,
+    row: IncidentRow,
+    details: Mapping[str, object] | None = None,
+) -> None:
+    """Append the audit entry of an action on the incident."""
+    await audit.record(
+        session,
+        actor,
+        action,
+        Subject(SubjectType.INCIDENT, row.incident.id),
+        project_id=row.incident.project_id,
+        details=details or {"event_id": row.incident.event_id},
+    )

@@ -60,6 +60,8 @@ Name = Annotated[
 EmailAddress = Annotated[
     str, StringConstraints(max_length=LONGEST_ADDRESS), AfterValidator(_deliverable)
 ]
+# At most as long as any acknowledgement: 30 days.
+AcknowledgeMinutes = Annotated[int, Field(strict=True, ge=1, le=43_200)]
 AlertEmails = Annotated[list[EmailAddress], Field(max_length=MAXIMUM_ALERT_EMAILS)]
 
 
@@ -94,6 +96,9 @@ class ProjectPatch(BaseModel):
     )
     snapshots: Annotated[bool, Field(strict=True)] = Field(
         default=False, description="Whether payloads are stored, encrypted, for 30 days."
+    )
+    acknowledge_minutes: AcknowledgeMinutes = Field(
+        default=240, description="Minutes until an acknowledgement ends, by default."
     )
     providers: OwnNameList = Field(
         default_factory=list,
@@ -158,6 +163,7 @@ async def judged_changes(
         late_result=patch.late_result if "late_result" in given else UNSET,
         early_results=patch.early_results if "early_results" in given else UNSET,
         snapshots=patch.snapshots if "snapshots" in given else UNSET,
+        acknowledge_minutes=patch.acknowledge_minutes if "acknowledge_minutes" in given else UNSET,
         **{name: _own_names(getattr(patch, name)) for name in _BUILT_IN if name in given},
     )
 
@@ -178,13 +184,15 @@ def _own_name_errors(patch: ProjectPatch) -> list[FieldError]:
     ]
 
 
-async def judged_url(url: str, *, livemode: bool, judge: JudgeRepairUrl) -> str:
-    """The repair URL in its stored form.
+async def judged_url(
+    url: str, *, livemode: bool, judge: JudgeRepairUrl, pointer: str = URL_POINTER
+) -> str:
+    """The repair URL, or another URL that a user names, in its stored form.
 
     Raises: ValidationFailed. Its message does not reveal what the name resolves to.
     """
     try:
         return await judge(url, livemode=livemode)
     except UnsafeUrl:
-        error = FieldError(URL_POINTER, "not_allowed", public_refusal_message(url))
+        error = FieldError(pointer, "not_allowed", public_refusal_message(url))
         raise ValidationFailed(errors=(error,)) from None

@@ -43,6 +43,7 @@ INSIDE = {
     "domain/security": {"domain/values"},
     "domain/temporal": {"domain/values"},
     "domain/sources": {"domain/values", "domain/security"},
+    "domain/search": {"domain/values"},
     "store/db": set(),
     "store/schema": set(),
     "store/status": {"store/db", "store/schema"},
@@ -76,10 +77,16 @@ INSIDE = {
         ),
         *("store/ingest", "store/sources"),
     },
+    "operations/alerts": set(),
     "operations/people": set(),
     "operations/credentials": set(),
     "operations/sources": set(),
-    "operations/responses": {"operations/people", "operations/credentials", "operations/sources"},
+    "operations/triage": set(),
+    "operations/responses": {
+        *("operations/alerts", "operations/people", "operations/credentials"),
+        "operations/sources",
+    },
+    "operations/listing": {"operations/responses"},
     "activities/alerts": set(),
     "activities/callback": set(),
     "activities/sources": set(),
@@ -87,6 +94,7 @@ INSIDE = {
     "worker/health": {"worker/temporal"},
     "worker/loops": {"worker/temporal"},
     "worker/sources": {"worker/temporal", "worker/loops"},
+    "worker/triage": {"worker/loops"},
     "api/http": set(),
     "api/auth": {"api/http"},
     "api/ingest": {"api/http", "api/auth"},
@@ -94,11 +102,14 @@ INSIDE = {
     "api/rest": {"api/http", "api/auth", "api/ingest"},
     "api/health": {"api/http", "api/auth"},
     "api/console": {"api/http", "api/auth"},
+    "cli/alerts": set(),
     "cli/up": set(),
-    "cli/commands": {"cli/up"},
+    "cli/commands": {"cli/alerts", "cli/up"},
     "cli/sources": set(),
     "cli/doctor": {"cli/up"},
     "cli/evidence": {"cli/commands"},
+    "cli/triage": {"cli/commands"},
+    "cli/lists": set(),
     "cli/demo": {"cli/up", "cli/commands"},
 }
 
@@ -167,6 +178,7 @@ CATCHES_EVERYTHING = {
     "worker/loops/stuck_runs.py": "a run that cannot be checked does not stop the others",
     "worker/loops/source_schedules.py": "a source without Schedule does not stop the others",
     "worker/sources/early_results.py": "a project that cannot be alerted does not stop the others",
+    "worker/triage/quiet_times.py": "an incident that cannot be changed does not stop the others",
     "worker/sources/health.py": "a source that cannot be recorded does not stop the others",
     "worker/loops/notify_listener.py": "what cannot be listened to is polled",
     "worker/loops/alert_retries.py": "mail that cannot be sent now does not end the worker",
@@ -189,6 +201,7 @@ CATCHES_EVERYTHING = {
 
 # Who may call what a user named, handing the guard in.
 OPENS_A_GUARDED_CLIENT = {
+    "activities/alerts/http/post.py",
     "activities/callback/transport.py",
     "api/console/sign_in/oidc_provider.py",
 }

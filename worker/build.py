@@ -38,6 +38,7 @@ from worker.sources.health import SourceHealth
 from worker.sources.listing_worker import build_listing_worker
 from worker.temporal.receipt_worker import build_receipt_worker
 from worker.temporal.workflow_client import ReceiptWorkflowClient
+from worker.triage.quiet_times import QuietTimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class WorkerDependencies:
 @dataclass(frozen=True, slots=True)
 class StoreServices:
     """The services that need only the store: the reconciler, late incidents, alert retries,
-    the health of sources, alerts about early results.
+    the health of sources, alerts about early results, ends of acknowledgements and snoozes.
 
     `callback` is one of them because its attempts outlive Temporal's worker. `slots` are those of
     callbacks. `workflow_client` is attached to a connection later. Until then its calls fail as
@@ -82,6 +83,7 @@ class StoreServices:
     overdue: OverdueOpener
     health: SourceHealth
     early_results: EarlyResultAlerts
+    quiet_times: QuietTimes
     callback: CallbackActivities
     slots: CallbackSlots
     every_seconds: float
@@ -101,7 +103,8 @@ class StoreServices:
         unclaimed = asyncio.create_task(
             self.early_results.alert_loop(every_seconds=self.every_seconds)
         )
-        endless = [alerting, opening, watching, unclaimed]
+        ending = asyncio.create_task(self.quiet_times.loop(every_seconds=self.every_seconds))
+        endless = [alerting, opening, watching, unclaimed, ending]
         whole = asyncio.create_task(_first_failure([reconciling, *endless]))
         try:
             yield whole
@@ -220,6 +223,7 @@ def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> 
         overdue,
         SourceHealth(dependencies.database.for_loops()),
         EarlyResultAlerts(dependencies.database.for_loops()),
+        QuietTimes(dependencies.database.for_loops()),
         callback,
         slots,
         every_seconds=dependencies.reconcile_seconds,

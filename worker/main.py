@@ -21,10 +21,8 @@ from temporalio.client import Client
 from temporalio.runtime import Runtime
 from uvicorn.loops.auto import auto_loop_factory
 
+from activities.alerts.all_channels import build_channels
 from activities.alerts.channels import Channels
-from activities.alerts.email import EmailChannel
-from activities.alerts.email_message import MailWriter
-from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
 from activities.callback.send import CallbackRules, RuntimeSources
 from activities.callback.transport import exchange
 from activities.slots import CallbackLimits
@@ -32,7 +30,6 @@ from activities.sources.transport import get_page
 from config.logging import configure_logging
 from config.secret_files import read_certificate
 from config.settings import Settings
-from domain.alerts import AlertChannel
 from domain.temporal.problems import ProblemKind
 from egress.provider_api import ProviderUrls
 from egress.transport import bundled_authorities
@@ -133,10 +130,12 @@ def alert_channels(settings: Settings) -> Channels:
     Raises:
         SettingsError, ValueError: a setting is wrong.
     """
-    mailer = SmtpMailer(parse_mail_server(settings.smtp_url_or_default))
-    return {
-        AlertChannel.EMAIL: EmailChannel(mailer, MailWriter(mail_from=settings.mail_from)),
-    }
+    return build_channels(
+        smtp_url=settings.smtp_url_or_default,
+        mail_from=settings.mail_from,
+        egress_allow=settings.egress_allow,
+        pagerduty_url=settings.pagerduty_url,
+    )
 
 
 def temporal_endpoint(settings: Settings, *, identity: str) -> TemporalEndpoint:

@@ -5,34 +5,40 @@ Called by `activities.alerts.send`, which claims the alerts.
 
 import asyncio
 import time
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from activities.alerts.channels import (
+    NO_LINKS,
     AlertMessage,
     AlertNotDelivered,
     Channel,
     Channels,
+    MailLinks,
     TargetRefused,
 )
 from activities.alerts.in_flight import TimedOutDestinations
 from activities.alerts.message import write_message, write_plain_message
 from activities.alerts.source_message import write_source_message
 from activities.alerts.unclaimed_message import write_unclaimed_message
-from domain.alerts import is_destination_id
+from domain.alerts import AlertChannel, alert_retry_seconds, is_destination_id
 from domain.errors import Unavailable
 from domain.incidents import AlertEnd, AlertKind
 from domain.values.timestamps import to_unix_ms
 from store.alerts.delivery import (
     AlertDue,
+    AlertFacts,
     SourceAlertFacts,
     UnclaimedFacts,
+    hold_alert,
     record_alert_ended,
     record_alert_failed,
     record_alert_sent,
 )
 from store.alerts.destinations import read_secret_target
+from store.alerts.links import mail_tokens
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.status.heartbeats import ALERT_SENT_FACT, write_fact
@@ -40,8 +46,6 @@ from store.status.heartbeats import ALERT_SENT_FACT, write_fact
 # Longer than a channel's own limit. With the time for a slot and for the record, shorter than the
 # activity's start-to-close timeout.
 SEND_SECONDS = 13
-FIRST_RETRY_SECONDS = 5
-LONGEST_RETRY_SECONDS = 600
 # For so long, an alert is sent even if its incident has ended meanwhile, so that people get the
 # whole story in order.
 OVER_AFTER = timedelta(minutes=10)
@@ -52,14 +56,33 @@ _OVER_WITH_THEIR_SUBJECT = frozenset(
     {
         AlertKind.INCIDENT_OPENED,
         AlertKind.REPAIR_FAILED,
+        AlertKind.INCIDENT_ASSIGNED,
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
     }
 )
+# Not sent while the incident is snoozed.
+_HELD_BY_A_SNOOZE = frozenset({AlertKind.INCIDENT_OPENED, AlertKind.REPAIR_FAILED})
 TIMED_OUT = "TimeoutError"
-# None: sent. A text: the error, without a target; the alert is retried. An end: it is not
-# retried.
-Outcome = str | tuple[AlertEnd, str | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The incident is snoozed: the alert waits for the end of that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """An attempt that failed and is repeated. `error` names no target. `asked_seconds` is how long
+    the other side asked to wait.
+    """
+
+    error: str
+    asked_seconds: int | None = None
+
+
+# None: sent. An end, with the error: the alert is not retried.
+Outcome = Retry | Held | tuple[AlertEnd, str | None] | None
 log = structlog.get_logger(__name__)
 
 
@@ -89,7 +112,9 @@ class AlertDelivery:
             Unavailable: the store is unavailable, and nothing was sent.
         """
         end = await self._end_before_sending(alert)
-        return await self._send(alert, at) if end is None else (end, None)
+        if end is not None:
+            return end, None
+        return Held() if _is_held(alert, at) else await self._send(alert, at)
 
     async def record(self, alert: AlertDue, outcome: Outcome) -> None:
         """Store the outcome of an alert."""
@@ -101,10 +126,15 @@ class AlertDelivery:
                     if time.monotonic() - self._sent_fact_at >= SENT_FACT_SECONDS:
                         await write_fact(session, ALERT_SENT_FACT, str(to_unix_ms(now)))
                         self._sent_fact_at = time.monotonic()
-                case str():
-                    retry_at = now + timedelta(seconds=retry_seconds(alert.tries))
+                case Held():
+                    await hold_alert(session, alert.alert_id, alert.incident_id)
+                case Retry(error, asked_seconds):
+                    delay = alert_retry_seconds(
+                        alert.channel, alert.tries, asked_seconds=asked_seconds
+                    )
+                    retry_at = now + timedelta(seconds=delay)
                     await record_alert_failed(
-                        session, alert.alert_id, now, error=outcome, retry_at=retry_at
+                        session, alert.alert_id, now, error=error, retry_at=retry_at
                     )
                 case reason, error:
                     await record_alert_ended(
@@ -115,8 +145,8 @@ class AlertDelivery:
         """Why the alert must not be sent any more; None if it must be sent."""
         if alert.facts is None:
             return None
-        if not alert.is_wanted:
-            return AlertEnd.ADDRESS_REMOVED
+        if (unwanted := alert.unwanted) is not None:
+            return unwanted
         may_be_over = alert.kind in _OVER_WITH_THEIR_SUBJECT
         if not may_be_over or alert.failing_since is None or not alert.facts.is_over:
             return None
@@ -136,11 +166,13 @@ class AlertDelivery:
         except AlertNotDelivered as failure:
             self._timed_out.note(alert, is_silent=failure.is_silent)
             log.warning("alert_failed", **fields, error=str(failure), final=failure.is_permanent)
-            return (AlertEnd.REFUSED, str(failure)) if failure.is_permanent else str(failure)
+            if failure.is_permanent:
+                return AlertEnd.REFUSED, str(failure)
+            return Retry(str(failure), failure.retry_after_seconds)
         except Exception as failure:
             # The edge of one alert: one that cannot be sent is retried and does not block others.
             log.exception("alert_broken", **fields)
-            return type(failure).__name__
+            return Retry(type(failure).__name__)
         if outcome is None:
             self._timed_out.note(alert, is_silent=False)
             log.info("alert_sent", **fields)
@@ -185,13 +217,26 @@ class AlertDelivery:
         self, channel: Channel, alert: AlertDue, target: str, at: datetime
     ) -> None:
         """Send the full message, or the plain one if the full one is not written or is refused."""
+        links = await self._links(alert) if alert.channel == AlertChannel.EMAIL else NO_LINKS
         plain = write_plain_message(alert, at=at, public_url=self._public_url)
+        plain = replace(plain, links=links)
+        full = self._full_message(alert, at)
         try:
-            await channel.send(self._full_message(alert, at) or plain, target)
+            await channel.send(plain if full is None else replace(full, links=links), target)
         except AlertNotDelivered as failure:
             if not failure.is_content_refused:
                 raise
             await channel.send(plain, target)
+
+    async def _links(self, alert: AlertDue) -> MailLinks:
+        """The signed links of a mail."""
+        async with self._database.reading() as session:
+            tokens = await mail_tokens(session, self._sealer, alert)
+        if tokens is None:
+            return NO_LINKS
+        url = f"{self._public_url}/alerts"
+        acknowledge = f"{url}/acknowledge/{tokens.acknowledge}" if tokens.acknowledge else ""
+        return MailLinks(f"{url}/unsubscribe/{tokens.unsubscribe}", acknowledge)
 
     def _full_message(self, alert: AlertDue, at: datetime) -> AlertMessage | None:
         """The full message; None if it cannot be written."""
@@ -211,6 +256,8 @@ class AlertDelivery:
             return None
 
 
-def retry_seconds(tries: int) -> int:
-    """The delay before the next attempt after `tries` earlier failures: 5 s, doubling to 10 min."""
-    return int(min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(tries, 10)))
+def _is_held(alert: AlertDue, at: datetime) -> bool:
+    if alert.kind not in _HELD_BY_A_SNOOZE or not isinstance(alert.facts, AlertFacts):
+        return False
+    snoozed_until = alert.facts.incident.snoozed_until
+    return snoozed_until is not None and snoozed_until > at

@@ -4,12 +4,19 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from activities.alerts.channels import AlertMessage, AlertNotDelivered, TargetRefused
+from activities.alerts.channels import (
+    AlertMessage,
+    AlertNotDelivered,
+    ChannelAnswer,
+    TargetRefused,
+)
 from activities.alerts.email_format import OutgoingMail
 from activities.alerts.email_message import MailWriter
 from store.people.email_addresses import AddressRefused
 
 # Raises `AlertNotDelivered`, as `activities.alerts.email_smtp.SmtpMailer` does.
+# The server's own text may repeat the address, so only its code is kept.
+ACCEPTED = 250
 Mailer = Callable[[OutgoingMail], Awaitable[None]]
 log = structlog.get_logger(__name__)
 
@@ -21,9 +28,10 @@ class EmailChannel:
         self._mailer = mailer
         self._writer = writer
 
-    async def send(self, message: AlertMessage, target: str) -> None:
+    async def send(self, message: AlertMessage, target: str) -> ChannelAnswer:
         """Mail the alert to the address `target`. Raises: as `Channel.send`."""
         await self._mailer(self._written(message, target))
+        return ChannelAnswer(ACCEPTED)
 
     def _written(self, message: AlertMessage, target: str) -> OutgoingMail:
         try:

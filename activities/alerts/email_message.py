@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jinja2
 
-from activities.alerts.channels import AlertMessage
+from activities.alerts.channels import TRIAL_KIND, AlertMessage
 from activities.alerts.email_format import OutgoingMail, compose, encoded, raw
 from domain.incidents import AlertKind
 from store.people.email_addresses import canonical_address
@@ -23,6 +23,7 @@ FIRST_OF_THEIR_SUBJECT = frozenset(
         AlertKind.INCIDENT_OPENED,
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
+        TRIAL_KIND,
     }
 )
 SUBJECT_CHARACTERS = 200  # no summary is longer
@@ -61,7 +62,8 @@ class MailWriter:
 
     def _fields(self, message: AlertMessage, recipient: str) -> tuple[tuple[str, str], ...]:
         opened = self._message_id(message, AlertKind.INCIDENT_OPENED, None)
-        is_first = message.kind in FIRST_OF_THEIR_SUBJECT
+        is_again = message.kind == AlertKind.INCIDENT_OPENED and message.subject_id is not None
+        is_first = message.kind in FIRST_OF_THEIR_SUBJECT and not is_again
         message_id = self._message_id(message, message.kind, message.subject_id)
         return (
             ("Subject", _subject(message)),
@@ -70,6 +72,7 @@ class MailWriter:
             ("Date", raw(format_datetime(message.at.astimezone(UTC)))),
             ("Message-ID", raw(message_id)),
             *(() if is_first else (("In-Reply-To", raw(opened)), ("References", raw(opened)))),
+            *_unsubscribe_fields(message.links.unsubscribe),
             ("Auto-Submitted", "auto-generated"),
             ("X-Auto-Response-Suppress", "All"),
         )
@@ -81,7 +84,23 @@ class MailWriter:
         return f"<{'.'.join(part for part in parts if part)}@{self._mail_from.rpartition('@')[2]}>"
 
 
+def _unsubscribe_fields(link: str) -> tuple[tuple[str, str], ...]:
+    """The fields of RFC 2369 and, for an https link, of one click (RFC 8058)."""
+    if not link:
+        return ()
+    one_click = (("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),)
+    return (
+        ("List-Unsubscribe", raw(f"<{link}>")),
+        *(one_click if link.startswith("https://") else ()),
+    )
+
+
 def _subject(message: AlertMessage) -> str:
-    if message.is_plain:
-        return raw(message.summary)
-    return encoded(message.summary, longest=SUBJECT_CHARACTERS)
+    """The summary, or for an incident the subject of its thread, with `Re:` after the first.
+
+    Gmail threads mails with equal subjects, apart from `Re:`, that name an earlier one.
+    """
+    subject = message.thread or message.summary
+    if message.thread and message.kind not in FIRST_OF_THEIR_SUBJECT:
+        subject = f"Re: {subject}"
+    return raw(subject) if message.is_plain else encoded(subject, longest=SUBJECT_CHARACTERS + 4)

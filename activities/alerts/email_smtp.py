@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import aiosmtplib
 
-from activities.alerts.channels import AlertNotDelivered
+from activities.alerts.channels import AlertNotDelivered, ChannelAnswer
 from activities.alerts.email_format import OutgoingMail
 
 STEP_SECONDS = 10
@@ -133,7 +133,12 @@ def _not_sent(
 ) -> AlertNotDelivered:
     # The server's own text may repeat the address, so it is left out.
     kind, is_over = f"{type(refusal).__name__} {code}", is_final and is_permanent(code, message)
-    return AlertNotDelivered(kind, is_permanent=is_over, is_content_refused=is_over and is_data)
+    return AlertNotDelivered(
+        kind,
+        is_permanent=is_over,
+        is_content_refused=is_over and is_data,
+        answer=ChannelAnswer(code),
+    )
 
 
 async def _quit(client: aiosmtplib.SMTP) -> None:

@@ -4,19 +4,23 @@ Pure: the same alert always gives the same message except for its instant. Messa
 and no payloads. Text from outside is reduced to one line. Called by `activities.alerts.delivery`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from activities.alerts.channels import AlertMessage, FactLines
+from activities.alerts.http.data import alert_data, dedup_key, livemode_of
 from domain.effects import IMPACTS
 from domain.ids import is_project_id
 from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolution
 from domain.sources.source import is_source_id
 from domain.values.amounts import format_amount
 from domain.values.text import one_line
+from domain.values.timestamps import format_span
 from store.alerts.delivery import AlertDue, AlertFacts, SourceAlertFacts, UnclaimedFacts
+from store.receipts.rows.alerts import AlertRound
 
 SUMMARY_CHARACTERS = 200
+DESTINATION_TITLE = "Alerts to a destination are failing"
 _REASONS: dict[str, str] = {
     Reason.MISSING_RESULT: "No result before the deadline",
     Reason.MISSING_RECEIPT: "No receipt of an event at the provider",
@@ -36,6 +40,11 @@ _OPENINGS: dict[str, str] = {
     Reason.MISSING_RECEIPT: "The provider has a payment event that the app never reported.",
     Reason.FAILED_RESULT: "The app accepted a payment event, then reported that its effect failed.",
 }
+_AGAIN: dict[str, str] = {
+    AlertRound.ACKNOWLEDGEMENT_ENDED: "The acknowledgement of this incident has ended.",
+    AlertRound.SNOOZE_ENDED: "The snooze of this incident has ended.",
+    AlertRound.REOPENED: "This incident was reopened.",
+}
 _RESOLUTIONS: dict[str, str] = {
     Resolution.REPAIRED: "The repair worked: the app reported success.",
     Resolution.LATE_RESULT: "The app reported success after the deadline, without a repair.",
@@ -46,10 +55,16 @@ _PLAIN_TITLES: dict[str, str] = {
     AlertKind.INCIDENT_OPENED: "Incident open",
     AlertKind.REPAIR_FAILED: "Repair failed",
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
-    AlertKind.DESTINATION_FAILING: "Alerts to an address are failing",
+    AlertKind.INCIDENT_ASSIGNED: "Incident assigned to you",
+    AlertKind.DESTINATION_FAILING: DESTINATION_TITLE,
+    AlertKind.INCIDENT_ACKNOWLEDGED: "Incident acknowledged",
     AlertKind.SOURCE_SILENT: "A source needs attention",
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results without a receipt",
 }
+# The alerts of one incident. A notice about a destination is not about the incident itself.
+_THREADED = frozenset(
+    {AlertKind.INCIDENT_OPENED, AlertKind.REPAIR_FAILED, AlertKind.INCIDENT_RESOLVED}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +81,16 @@ def write_message(alert: AlertDue, *, at: datetime, public_url: str) -> AlertMes
     """The message of an alert, sent at `at`. An alert without facts gets the plain message."""
     if not isinstance(alert.facts, AlertFacts):
         return write_plain_message(alert, at=at, public_url=public_url)
-    wording = _texts(alert.kind, alert.facts)
+    wording = _texts(alert, alert.facts)
     return compose_message(
         alert,
         wording,
         at=at,
         public_url=public_url,
-        summary=_summary(alert.facts, wording),
+        summary=_line(alert.facts, wording.title),
         facts=_facts(alert, alert.facts),
         project=_project(alert.facts.project_name, alert.facts.receipt.livemode),
+        thread=_thread(alert.kind, alert.facts),
     )
 
 
@@ -83,7 +99,7 @@ def write_plain_message(alert: AlertDue, *, at: datetime, public_url: str) -> Al
     subject = _subject(alert)
     wording = Wording(
         title=_PLAIN_TITLES.get(alert.kind, "Incident update"),
-        sentence=f"This email could not be sent with its details. Open the {subject} to see them.",
+        sentence=f"This alert could not be sent with its details. Open the {subject} to see them.",
         link_label=f"Open the {subject}",
         color="#c2410c",
     )
@@ -100,6 +116,7 @@ def write_plain_message(alert: AlertDue, *, at: datetime, public_url: str) -> Al
         public_url=public_url,
         summary=f"{wording.title}: {alert.event_id}",
         facts=_with_values(ids),
+        thread=f"Incident: {alert.event_id}" if alert.kind in _THREADED else "",
     )
 
 
@@ -112,6 +129,7 @@ def compose_message(
     summary: str,
     facts: FactLines,
     project: str = "",
+    thread: str = "",
 ) -> AlertMessage:
     """The message with these texts. Without a `project` it is plain."""
     return AlertMessage(
@@ -130,6 +148,11 @@ def compose_message(
         color=wording.color,
         project=project,
         is_plain=not project,
+        thread=thread,
+        dedup_key=dedup_key(alert),
+        data=alert_data(alert if project else replace(alert, facts=None)),
+        livemode=livemode_of(alert),
+        created_at=alert.created_at,
     )
 
 
@@ -180,12 +203,19 @@ def _path(alert: AlertDue) -> str:
             return f"events/{alert.event_id}"
 
 
-def _texts(kind: str, facts: AlertFacts) -> Wording:
-    match kind:
+def _texts(alert: AlertDue, facts: AlertFacts) -> Wording:
+    match alert.kind:
+        case AlertKind.INCIDENT_ASSIGNED:
+            return Wording(
+                title="Incident assigned to you",
+                sentence=f"This incident was assigned to you. {_opening(facts)}",
+                link_label="Open the incident",
+                color="#c2410c",
+            )
         case AlertKind.INCIDENT_OPENED:
             return Wording(
                 title="Incident open",
-                sentence=_opening(facts),
+                sentence=f"{_why_again(alert.about)} {_opening(facts)}".lstrip(),
                 link_label="Review and reprocess",
                 color="#c2410c",
             )
@@ -199,11 +229,11 @@ def _texts(kind: str, facts: AlertFacts) -> Wording:
             )
         case AlertKind.DESTINATION_FAILING:
             return Wording(
-                title="Alerts to an address are failing",
+                title=DESTINATION_TITLE,
                 sentence="The alert of this incident did not reach "
-                f"{one_line(facts.failing or 'an address')}. "
-                "The mail server rejected it permanently, or every attempt failed for 24 hours. "
-                "Check the address in the project's settings.",
+                f"{one_line(facts.failing or 'a destination')}. "
+                "It was refused permanently, or every attempt failed for 24 hours. "
+                "Check the destination on the project's page.",
                 link_label="Open the timeline",
                 color="#b91c1c",
             )
@@ -214,8 +244,20 @@ def _texts(kind: str, facts: AlertFacts) -> Wording:
                 link_label="Open the timeline",
                 color="#15803d",
             )
+        case AlertKind.INCIDENT_ACKNOWLEDGED:
+            return Wording(
+                title="Incident acknowledged",
+                sentence="Someone is investigating the incident.",
+                link_label="Open the timeline",
+                color="#6b7280",
+            )
         case _:
             raise LookupError("an unknown kind of alert, written by a newer version")
+
+
+def _why_again(about: str | None) -> str:
+    """Why this is not the incident's first alert; empty if it is."""
+    return _AGAIN.get((about or "").partition("-")[0], "")
 
 
 def _opening(facts: AlertFacts) -> str:
@@ -236,10 +278,15 @@ def _cause(name: str) -> str:
     return _CAUSES.get(name, _words(name).lower())
 
 
-def _summary(facts: AlertFacts, wording: Wording) -> str:
+def _thread(kind: str, facts: AlertFacts) -> str:
+    """The subject that all mails of an incident share: Gmail threads by it. Empty for others."""
+    return _line(facts, "Incident") if kind in _THREADED else ""
+
+
+def _line(facts: AlertFacts, title: str) -> str:
     receipt = facts.receipt
     reason = _reason(facts.incident.reason).lower()
-    summary = f"{wording.title}: {receipt.internal_reference} · {receipt.event_type} · {reason}"
+    summary = f"{title}: {receipt.internal_reference} · {receipt.event_type} · {reason}"
     return one_line(f"{_mark(receipt.livemode)}{summary}", longest=SUMMARY_CHARACTERS)
 
 
@@ -257,6 +304,7 @@ def _facts(alert: AlertDue, facts: AlertFacts) -> FactLines:
         ("Not reached", facts.failing or ""),
         ("Resolution", _resolution(incident) if incident.resolution else ""),
         ("Provider", f"{_words(receipt.provider)} {receipt.provider_event_id}"),
+        ("Missing for", _missing_for(facts)),
         ("Occurred", moment(receipt.occurred_at)),
         ("Deadline", moment(receipt.deadline_at)),
         ("Opened", moment(incident.opened_at)),
@@ -278,6 +326,12 @@ def _mark(livemode: bool) -> str:
 
 def _project(name: str, livemode: bool) -> str:
     return f"{one_line(name)} ({'live' if livemode else 'test'})"
+
+
+def _missing_for(facts: AlertFacts) -> str:
+    """How long the effect was missing when the incident opened, or until it was resolved."""
+    ended_at = facts.incident.resolved_at or facts.incident.opened_at
+    return format_span(ended_at - facts.receipt.occurred_at)
 
 
 def _words(name: str) -> str:

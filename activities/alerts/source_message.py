@@ -7,7 +7,7 @@ A source has a problem, is silent, or could not list a span of time. Pure, as
 from datetime import datetime
 
 from activities.alerts.channels import AlertMessage, FactLines
-from activities.alerts.message import compose_named_message, moment
+from activities.alerts.message import DESTINATION_TITLE, compose_named_message, moment
 from domain.incidents import AlertKind
 from domain.sources.source import Source, SourceKind, SourceProblem
 from domain.values.text import one_line
@@ -57,11 +57,11 @@ def write_source_message(
 def _texts(alert: AlertDue, facts: SourceAlertFacts) -> tuple[str, str]:
     source = facts.source
     if alert.kind == AlertKind.DESTINATION_FAILING:
-        place = one_line(facts.failing or "an address")
+        place = one_line(facts.failing or "a destination")
         sentence = f"The alert about this source did not reach {place}."
         return (
-            "Alerts to an address are failing",
-            f"{sentence} Check the address in the project's settings.",
+            DESTINATION_TITLE,
+            f"{sentence} Check the destination on the project's page.",
         )
     if facts.gap is not None:
         return (

@@ -6,7 +6,7 @@ Pure, as `activities.alerts.message`. Called by `activities.alerts.delivery`.
 from datetime import datetime
 
 from activities.alerts.channels import AlertMessage, FactLines
-from activities.alerts.message import compose_named_message, moment
+from activities.alerts.message import DESTINATION_TITLE, compose_named_message, moment
 from domain.incidents import AlertKind
 from domain.values.text import one_line
 from store.alerts.delivery import AlertDue, UnclaimedFacts
@@ -38,11 +38,11 @@ def write_unclaimed_message(
 
 def _texts(alert: AlertDue, facts: UnclaimedFacts) -> tuple[str, str]:
     if alert.kind == AlertKind.DESTINATION_FAILING:
-        place = one_line(facts.failing or "an address")
+        place = one_line(facts.failing or "a destination")
         return (
-            "Alerts to an address are failing",
+            DESTINATION_TITLE,
             f"The alert about results without a receipt did not reach {place}."
-            " Check the address in the project's settings.",
+            " Check the destination on the project's page.",
         )
     if facts.is_over:
         return (

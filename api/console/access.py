@@ -3,7 +3,7 @@
 Every route has one `AccessRule` (`routes` of each page). Its checks run in this order:
 
 1. A form comes from this site (`check_origin`).
-2. Somebody is signed in, except at public addresses.
+2. Somebody is signed in, except at public addresses and those of signed links.
 3. A form carries the token of the session.
 4. The viewer's role allows the address. A project that the viewer is not a member of is answered
    like one that does not exist.
@@ -82,6 +82,10 @@ async def allow_anyone(_: AnonymousFields) -> None:
     """A public address. Its form carries the token of a cookie. Raises: FormRejected."""
 
 
+async def allow_link() -> None:
+    """An address whose signed token is the authority: it needs no cookie and no form token."""
+
+
 async def require_session(_: CheckedFields) -> None:
     """An address of every user. Raises: SignInNeeded, FormRejected."""
 
@@ -135,6 +139,7 @@ def require_role(role: Role, *, find: FindProject = find_project) -> AccessRule:
 
 
 ANYONE = AccessRule(allow_anyone)
+BY_LINK = AccessRule(allow_link)
 SIGNED_IN = AccessRule(require_session)
 ADMINISTRATOR = AccessRule(require_administrator)
 PROJECT_VIEWER = require_role(Role.VIEWER)

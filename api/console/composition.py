@@ -7,6 +7,7 @@ from pathlib import Path
 
 from api.console.sign_in.oidc_provider import OidcProvider
 from api.http.client_address import Network
+from domain.retries import CALLBACK_SCHEDULE_SECONDS
 from operations.composition import Operations
 from operations.readiness import CheckStatus
 from store.crypto.encryption import Sealer
@@ -36,3 +37,4 @@ class ConsoleDependencies:
     previous_secret_key: str | None = field(default=None, repr=False)
     trusted_proxies: tuple[Network, ...] = ()
     oidc_provider: OidcProvider | None = None
+    callback_schedule_seconds: tuple[int, ...] = CALLBACK_SCHEDULE_SECONDS

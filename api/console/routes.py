@@ -6,16 +6,19 @@ for each (`api.console.access`).
 
 from fastapi import APIRouter, Depends
 
-from api.console.access import ANYONE, check_origin
+from api.console.access import ANYONE, BY_LINK, check_origin
 from api.console.base import Console
 from api.console.dependencies import confirm_form, provide
 from api.console.error_pages import ConsoleRoute
 from api.console.pages.account import AccountPages
 from api.console.pages.audit import AuditPages
 from api.console.pages.credentials import CredentialPages
+from api.console.pages.destinations import DestinationForms
 from api.console.pages.events import EventPages
 from api.console.pages.home import HomePages
+from api.console.pages.incident_list.views import IncidentViewPages
 from api.console.pages.incidents import IncidentPages
+from api.console.pages.mail_links import MailLinkPages
 from api.console.pages.mailbox import MailboxPages
 from api.console.pages.members import MemberPages
 from api.console.pages.oidc import OidcPages
@@ -24,11 +27,14 @@ from api.console.pages.second_factor import SecondFactorPages
 from api.console.pages.sign_in import SignInPages
 from api.console.pages.sources.forms import SourceForms
 from api.console.pages.sources.pages import SourcePages
+from api.console.pages.triage import TriagePages
 
 PAGES = (
     *(HomePages, SignInPages, SecondFactorPages, OidcPages, AccountPages),
-    *(IncidentPages, EventPages, ProjectPages, CredentialPages, MemberPages),
+    *(IncidentViewPages, IncidentPages, TriagePages, EventPages),
+    *(ProjectPages, CredentialPages, MemberPages),
     *(SourcePages, SourceForms, AuditPages, MailboxPages),
+    *(DestinationForms, MailLinkPages),
 )
 
 
@@ -42,6 +48,7 @@ def console_router(console: Console) -> APIRouter:
     for pages in PAGES:
         for method, path, handler, rule in pages(console).routes():
             # The step-up of a sensitive action follows the access rule.
-            proof = [] if method == "GET" or rule is ANYONE else [Depends(confirm_form)]
+            has_own_proof = rule in (ANYONE, BY_LINK)
+            proof = [] if method == "GET" or has_own_proof else [Depends(confirm_form)]
             router.add_api_route(path, handler, methods=[method], dependencies=[rule, *proof])
     return router

@@ -167,7 +167,7 @@ _GAUGES = {
     "attempts": ("makegood_attempts", "Repair attempts recorded, at most 1,000,000."),
     "alerts_unsent": (
         "makegood_alerts_unsent",
-        "Alerts not yet accepted by a mail server, at most 1,000,000 new and 1,000,000 failed.",
+        "Alerts that no other side has accepted yet, at most 1,000,000 new and 1,000,000 failed.",
     ),
     "alerts_failing": (
         "makegood_alerts_failing",
@@ -180,6 +180,10 @@ _GAUGES = {
     "alerts_ended": (
         "makegood_alerts_ended",
         "Alerts given up in the last 15 minutes although they had recipients.",
+    ),
+    "destinations_failing": (
+        "makegood_alert_destinations_failing",
+        "Alert destinations that no alert reaches, at most 1,000,000.",
     ),
     "stuck_runs": ("makegood_stuck_runs", "Receipts whose workflow cannot go on."),
     "callbacks_running": ("makegood_callbacks_running", "Repair callbacks in progress."),

@@ -148,8 +148,24 @@ PROBLEM_TYPES: dict[Code, ProblemType] = {
         409,
         "Not waiting",
         False,
-        "Only a receipt in the state `waiting` can expire.",
+        "Only a receipt in the state `waiting` can expire, or get another deadline.",
         "Read the event to see its state.",
+    ),
+    Code.NOT_CLOSED: ProblemType(
+        409,
+        "Not closed",
+        False,
+        "Only an incident that was resolved manually can be reopened. This one is unresolved, or "
+        "the app reported success.",
+        "Read the incident's `state` and `resolution`.",
+    ),
+    Code.SUPERSEDED: ProblemType(
+        409,
+        "Superseded",
+        False,
+        "A later event of the same `internal_reference` is a refund, a dispute, a cancellation or "
+        "a revocation. A repair could give the customer what was taken back.",
+        'Read the event in `superseded_by`. To repair all the same, send `{"confirm": true}`.',
     ),
     Code.REPAIR_URL_MISSING: ProblemType(
         409,

@@ -63,3 +63,16 @@ async def json_body(request: Request) -> Json:
     head = read_request_head(request.scope["headers"])
     check_content_type(head.content_type, head.content_encoding)
     return read_object(await read_body(head, request.receive))
+
+
+async def json_body_or_none(request: Request) -> Json:
+    """The JSON object in the request's body, empty without a body.
+
+    Raises: as `json_body`. Without a body, no Content-Type is needed.
+    """
+    head = read_request_head(request.scope["headers"])
+    body = await read_body(head, request.receive)
+    if not body.strip():
+        return {}
+    check_content_type(head.content_type, head.content_encoding)
+    return read_object(body)

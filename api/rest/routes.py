@@ -5,6 +5,7 @@ from functools import cache
 from fastapi import APIRouter
 
 from api.rest.endpoints import (
+    alert_destinations,
     audit,
     early_results,
     events,
@@ -12,6 +13,8 @@ from api.rest.endpoints import (
     incidents,
     project,
     sources,
+    triage,
+    views,
 )
 from api.rest.routing import add_route
 
@@ -19,8 +22,11 @@ ROUTES = (
     *events.ROUTES,
     *evidence.ROUTES,
     *incidents.ROUTES,
+    *triage.ROUTES,
+    *views.ROUTES,
     *early_results.ROUTES,
     *sources.ROUTES,
+    *alert_destinations.ROUTES,
     *project.ROUTES,
     *audit.ROUTES,
 )

@@ -1,86 +1,24 @@
-"""`makegood incident`: lists incidents and runs operator actions on them, directly on the store."""
+"""`makegood incident`: shows incidents and runs operator actions on them, directly on the store."""
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.local_operations import cli_actor, find_project_id, operate
-from cli.options import CursorOption, JsonFlag, LimitOption, ProjectOption, one_of
-from cli.output import print_json, print_record, print_rows
-from domain.incidents import IncidentState
-from domain.values.text import one_line
+from cli.local_operations import cli_actor, operate
+from cli.options import JsonFlag
+from cli.output import print_json, print_record
 
 if TYPE_CHECKING:
-    from domain.ids import ProjectId
     from domain.incidents import Incident
     from domain.projects import Project
     from domain.receipts import Receipt
     from operations.composition import Operations
-    from store.db.paging import Page
-    from store.receipts.queries import IncidentRow
 
 app = typer.Typer(help="Incidents: payments whose effect is missing.", no_args_is_help=True)
-COLUMNS = (
-    "id",
-    "state",
-    "internal_reference",
-    "project",
-    "reason",
-    "error",
-    "amount",
-    "currency",
-    "event_id",
-    "opened_at",
-    "acknowledged_at",
-    "resolution",
-)
-ERROR_CHARACTERS = 80
 IncidentArgument = Annotated[
     str, typer.Argument(metavar="INCIDENT_ID", help="The incident's id, inc_…")
 ]
-
-
-@app.command("list")
-def list_some(
-    project: ProjectOption = None,
-    state: Annotated[
-        list[IncidentState] | None,
-        typer.Option(
-            metavar="STATE", help=f"Only in this state; can be repeated. {one_of(IncidentState)}"
-        ),
-    ] = None,
-    q: Annotated[
-        str | None, typer.Option("--search", help="Only where an id or reference matches.")
-    ] = None,
-    limit: LimitOption = 20,
-    cursor: CursorOption = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """List incidents, newest first."""
-    from operations.responses.incidents import IncidentList
-    from store.receipts.queries import ListFilters
-
-    async def act(operations: "Operations") -> "tuple[Page[IncidentRow], dict[ProjectId, str]]":
-        project_id = await find_project_id(operations, project)
-        filters = ListFilters(project_id=project_id, states=tuple(state or ()), q=q)
-        page = await operations.incidents.list_incidents(filters, limit=limit, cursor=cursor)
-        shown = {row.receipt.project_id for row in page.rows}
-        projects = await operations.projects.list_projects(shown)
-        return page, {one.id: one.name for one in projects}
-
-    page, names = operate(act)
-    answer = IncidentList.of(page).to_json()
-    rows = [
-        {
-            **fields,
-            "internal_reference": row.receipt.internal_reference,
-            "project": names.get(row.receipt.project_id),
-            "error": _error(row.incident),
-        }
-        for row, fields in zip(page.rows, answer["data"], strict=True)
-    ]
-    print_rows(answer, rows, COLUMNS, as_json=as_json)
 
 
 @app.command("show")
@@ -103,26 +41,28 @@ def show(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
 
 
 @app.command("reprocess")
-def reprocess(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
+def reprocess(
+    incident_id: IncidentArgument,
+    confirm: Annotated[
+        bool,
+        typer.Option(
+            "--confirm", help="Also if a later event, such as a refund, makes it doubtful."
+        ),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Call the app's repair URL, signed, so that it applies the effect. Prints the running repair
     if there is one.
     """
     from operations.responses.incidents import RepairRequested
 
     replay_id = operate(
-        lambda operations: operations.incidents.reprocess(None, incident_id, actor=cli_actor())
+        lambda operations: operations.incidents.reprocess(
+            None, incident_id, actor=cli_actor(), confirm=confirm
+        )
     )
     requested = RepairRequested(replay_id=replay_id, incident_id=incident_id)
     print_record(requested.to_json(), as_json=as_json)
-
-
-@app.command("acknowledge")
-def acknowledge(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
-    """Mark an incident as being looked at."""
-    _act(
-        lambda operations: operations.incidents.acknowledge(None, incident_id, actor=cli_actor()),
-        as_json=as_json,
-    )
 
 
 @app.command("resolve")
@@ -138,12 +78,6 @@ def resolve(
         ),
         as_json=as_json,
     )
-
-
-def _error(incident: "Incident") -> str | None:
-    """The code and the beginning of the message. None without an error."""
-    parts = filter(None, (incident.error_code, incident.error_message))
-    return one_line(": ".join(parts), longest=ERROR_CHARACTERS) or None
 
 
 def _act(action: "Callable[[Operations], Awaitable[Incident]]", *, as_json: bool) -> None:

@@ -149,6 +149,9 @@ def set_fields(
         bool | None,
         typer.Option("--snapshots/--no-snapshots", help="Store payloads, encrypted, for 30 days."),
     ] = None,
+    acknowledge_minutes: Annotated[
+        int | None, typer.Option(help="How long an acknowledgement lasts by default.")
+    ] = None,
     providers: Providers = None,
     event_types: EventTypes = None,
     effect_types: EffectTypes = None,
@@ -168,6 +171,7 @@ def set_fields(
     }
     given |= {"late_result": late_result and late_result.value, "snapshots": snapshots}
     given |= {"early_results": early_results and early_results.value}
+    given |= {"acknowledge_minutes": acknowledge_minutes}
     given |= {"providers": providers, "event_types": event_types, "effect_types": effect_types}
     changes = {field: value for field, value in given.items() if value is not None}
     changes |= {"repair_url": None} if no_repair_url else {}

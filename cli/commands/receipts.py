@@ -13,11 +13,13 @@ from cli.local_operations import cli_actor, find_project_id, operate
 from cli.options import (
     CursorOption,
     EffectFilter,
+    EventSortOption,
     JsonFlag,
     KeyOption,
     LimitOption,
     ProjectOption,
     ProviderFilter,
+    SearchOption,
     SentAmount,
     SentCurrency,
     SentCustomer,
@@ -29,14 +31,7 @@ from cli.options import (
     UrlOption,
     one_of,
 )
-from cli.output import (
-    CommandFailed,
-    ExitCode,
-    format_value,
-    print_json,
-    print_record,
-    print_rows,
-)
+from cli.output import CommandFailed, ExitCode, format_value, print_json, print_record, print_rows
 from domain.receipts import Provider, ReceiptState
 from domain.values.timestamps import to_iso
 
@@ -131,14 +126,13 @@ def list_some(
     reference: Annotated[
         str | None, typer.Option(help="Only with this internal reference.")
     ] = None,
-    q: Annotated[
-        str | None, typer.Option("--search", help="Only where an id or reference matches.")
-    ] = None,
+    q: SearchOption = None,
+    sort: EventSortOption = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """List receipts, newest first."""
+    """List receipts, newest first without --sort."""
     from operations.names import check_known
     from operations.responses.events import EventList
     from store.receipts.queries import ListFilters
@@ -158,7 +152,7 @@ def list_some(
             internal_reference=reference,
             q=q,
         )
-        return await operations.events.list_events(filters, limit=limit, cursor=cursor)
+        return await operations.events.list_events(filters, limit, cursor, sort=sort)
 
     answer = EventList.of(operate(act)).to_json()
     print_rows(answer, answer["data"], COLUMNS, as_json=as_json)

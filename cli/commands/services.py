@@ -49,6 +49,7 @@ def api() -> None:
     """Run one API process: ingest, REST and the console."""
     with _imports_without_gc():
         from api.main import run_api
+        from cli.alerts.trial_sender import trial_sender
         from cli.up.watchdog import watched_loop
         from egress.transport import judge_url
 
@@ -57,7 +58,14 @@ def api() -> None:
     async def judge(url: str, *, livemode: bool) -> str:
         return await judge_url(url, allow=settings.egress_of(livemode=livemode))
 
-    _exit(run_api(settings, judge_repair_url=judge, watched_loop=watched_loop))
+    _exit(
+        run_api(
+            settings,
+            judge_repair_url=judge,
+            send_trial=trial_sender(settings),
+            watched_loop=watched_loop,
+        )
+    )
 
 
 def worker() -> None:

@@ -11,6 +11,7 @@ from functools import partial
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from cli.doctor.destinations import check_destinations
 from cli.doctor.findings import Check, Finding, fail, ok, warn
 from cli.doctor.heartbeats import check_clock, check_worker
 from cli.output import first_line_of
@@ -76,7 +77,7 @@ def store_checks(settings: Settings, database: Database | None) -> tuple[Check, 
             ("Alerts", _check_alerts),
         ),
         *(("Outages", _check_credit), ("Search index", check_search_index)),
-        ("Sources", check_sources),
+        *(("Sources", check_sources), ("Destinations", check_destinations)),
     )
     return (
         Check("Store", store),

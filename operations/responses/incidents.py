@@ -2,6 +2,8 @@
 
 from typing import Self
 
+from pydantic import Field
+
 from domain import incidents
 from domain.incidents import IncidentState, Reason, RepairCause, RepairState, Resolution
 from operations.responses.base import (
@@ -33,14 +35,44 @@ class Incident(Response):
     amount: int | None
     currency: str | None
     customer_reference: str | None
+    assignee: str | None = Field(description="The e-mail address of the member.")
+    acknowledged_by: str | None = Field(
+        description="The e-mail address of the user, or the label of the API key."
+    )
+    acknowledged_until: At | None
+    snoozed_until: At | None
+    superseded_by: EventIdText | None = Field(
+        description="The later event of the same reference that makes a repair doubtful."
+    )
 
     @classmethod
     def of(cls, incident: incidents.Incident) -> Self:
         return cls.from_value(incident)
 
 
+class IncidentLine(Incident):
+    """An incident in an export, with the facts of its event and project."""
+
+    project_id: str
+    provider: str
+    provider_event_id: str
+    event_type: str
+    effect_type: str
+    internal_reference: str
+    livemode: bool
+    accepted_at: At | None
+    deadline_at: At
+
+    @classmethod
+    def of_row(cls, row: IncidentRow) -> Self:
+        receipt = row.receipt
+        names = cls.model_fields.keys() - Incident.model_fields.keys()
+        of_event = {name: getattr(receipt, name) for name in names}
+        return cls.from_value(row.incident, **of_event)
+
+
 class IncidentList(Response):
-    """A page of incidents, newest first."""
+    """A page of incidents, in the order asked for."""
 
     data: list[Incident]
     has_more: bool

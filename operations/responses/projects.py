@@ -25,6 +25,7 @@ class ProjectFields(Response):
     late_result: OrNewer[LateResult]
     early_results: OrNewer[EarlyResults]
     snapshots: bool
+    acknowledge_minutes: int
     alert_emails: list[str]
     providers: list[str]
     event_types: list[str]

@@ -47,9 +47,12 @@ SILENT_SHARE = 2
 # Their subject is no repair.
 _NOTICES = frozenset(
     {
+        AlertKind.INCIDENT_OPENED,
+        AlertKind.INCIDENT_ASSIGNED,
         AlertKind.DESTINATION_FAILING,
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
+        AlertKind.INCIDENT_ACKNOWLEDGED,
     }
 )
 
@@ -263,4 +266,5 @@ def _alert_due(row: Row[Any]) -> AlertDue:
         tries=row.tries,
         failing_since=row.failing_since,
         project_id=row.project_id or "",
+        created_at=row.created_at,
     )

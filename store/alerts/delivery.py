@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Row, func, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.alerts import AlertDestination
+from domain.alerts import AlertDestination, is_destination_id
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId, is_project_id
 from domain.incidents import (
     UNREACHED_ENDS,
@@ -28,17 +28,20 @@ from domain.incidents import (
 from domain.receipts import Receipt
 from domain.sources.source import Gap, Source, is_source_id
 from domain.values.text import sanitize
+from store.alerts.health import Place, note_accepted, note_failed, note_failing
 from store.db.sql import SessionStatements, Statements
 from store.people.email_addresses import same_address
 from store.receipts.early_results.unclaimed import Unclaimed
 from store.receipts.rows.alerts import Recipient, insert_alert, read_recipients
 from store.receipts.timeline import add_timeline
-from store.schema.tables import ALERTS
+from store.schema.tables import ALERTS, INCIDENTS
 
 # Counted from the first failure.
 TRIED_FOR = timedelta(days=1)
 # One notice for each failing destination and day, however many alerts fail.
 NOTICE_EVERY = timedelta(days=1)
+# Of one that does not arrive, the project's destinations get no notice.
+_NOT_OF_THE_PROJECT = frozenset({AlertKind.DESTINATION_FAILING, AlertKind.INCIDENT_ASSIGNED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +109,10 @@ class AlertDue:
     `kind` is an `AlertKind` and `channel` an `AlertChannel`, or the texts of a newer version.
     `destination` is the target, or the destination's id if the target is a secret. `replay_id` is
     the repair that it reports, `about` the digest of the destination that a notice is about, the
-    beginning of a source's episode, or the day of unclaimed results; None for other kinds. `facts`
-    is None when they were not read or are unreadable: the alert then has ids only.
+    beginning of a source's episode, the day of unclaimed results, an assignment, the instant of an
+    acknowledgement, or the round of alerts of an incident that is alerted again; None for other
+    kinds. `facts` is None when they were not read or are unreadable: the alert then has ids only.
+    `created_at` is when it became due.
     """
 
     alert_id: int
@@ -122,14 +127,33 @@ class AlertDue:
     failing_since: datetime | None
     facts: AnyFacts | None = None
     project_id: str = ""
+    created_at: datetime | None = None
 
     @property
-    def is_wanted(self) -> bool:
-        """Whether the project still lists the destination, as far as is known."""
-        return self.facts is None or any(
-            self.channel == wanted.channel and same_address(self.destination, wanted.name)
-            for wanted in self.facts.destinations
+    def listed(self) -> AlertDestination | None:
+        """The destination as the project has it now; None if it was removed, or without facts."""
+        listed = () if self.facts is None else self.facts.destinations
+        is_it = (
+            one
+            for one in listed
+            if self.channel == one.channel and same_address(self.destination, one.name)
         )
+        return next(is_it, None)
+
+    @property
+    def unwanted(self) -> AlertEnd | None:
+        """Why the project does not want it at the destination any more, as far as is known.
+
+        An assignment is wanted while the assignee is the same.
+        """
+        if self.facts is None:
+            return None
+        if self.kind == AlertKind.INCIDENT_ASSIGNED and isinstance(self.facts, AlertFacts):
+            is_same = same_address(self.destination, self.facts.incident.assignee or "")
+            return None if is_same else AlertEnd.ADDRESS_REMOVED
+        if (listed := self.listed) is None:
+            return AlertEnd.ADDRESS_REMOVED
+        return None if listed.disabled_at is None else AlertEnd.DESTINATION_DISABLED
 
 
 async def record_alert_sent(session: AsyncSession, alert_id: int, now: datetime) -> None:
@@ -138,6 +162,7 @@ async def record_alert_sent(session: AsyncSession, alert_id: int, now: datetime)
     sent = sent.values(sent_at=now, ended_at=None, end_reason=None)
     row = (await session.execute(sent.returning(ALERTS))).first()
     if row is not None:
+        await note_accepted(session, _place(row), now)
         await _add_timeline(session, row, TimelineKind.ALERT_SENT, now)
 
 
@@ -146,7 +171,8 @@ async def record_alert_failed(
 ) -> None:
     """Record a failure. The alert is due again at `retry_at`, or ends when it has failed for a day.
 
-    The timeline gets failure 1, 2, 4, 8 and so on.
+    The timeline gets failure 1, 2, 4, 8 and so on. When nothing has arrived at the destination for
+    a day, the others are notified.
     """
     failed = update(ALERTS).where(*_is_pending(alert_id))
     failed = failed.values(
@@ -160,12 +186,28 @@ async def record_alert_failed(
     row = (await session.execute(failed.returning(ALERTS))).first()
     if row is None:
         return
+    unreached_since = await note_failed(session, _place(row), now, error=row.last_error)
     if now - row.failing_since >= TRIED_FOR:
         await record_alert_ended(session, alert_id, now, reason=AlertEnd.TIMED_OUT)
-    elif _is_power_of_two(row.tries):
+        return
+    if _is_power_of_two(row.tries):
         await _add_timeline(
             session, row, TimelineKind.ALERT_FAILED, now, tries=row.tries, error=row.last_error
         )
+    if unreached_since is not None and now - unreached_since >= TRIED_FOR:
+        await _record_unreached(session, row, now)
+
+
+async def hold_alert(session: AsyncSession, alert_id: int, incident_id: IncidentId) -> None:
+    """Let the alert wait for the end of its incident's snooze; without one, for its lease.
+
+    The incident's row is locked first, as whoever ends the snooze does.
+    """
+    held_until = select(INCIDENTS.c.snoozed_until).where(INCIDENTS.c.id == incident_id)
+    snoozed_until = await session.scalar(held_until.with_for_update())
+    if snoozed_until is not None:
+        held = update(ALERTS).where(*_is_pending(alert_id))
+        await session.execute(held.values(due_at=snoozed_until))
 
 
 async def record_alert_ended(
@@ -191,13 +233,26 @@ async def record_alert_ended(
     failure = {} if row.last_error is None else {"error": row.last_error}
     fields = {"tries": row.tries, **failure, "final": True, "reason": reason.value}
     await _add_timeline(session, row, TimelineKind.ALERT_FAILED, now, **fields)
-    if reason in UNREACHED_ENDS and row.kind != AlertKind.DESTINATION_FAILING:
-        await _notify_others(session, row, now)
+    if error is not None:
+        await note_failed(session, _place(row), now, error=row.last_error)
+    if reason in UNREACHED_ENDS and row.kind not in _NOT_OF_THE_PROJECT:
+        await _record_unreached(session, row, now)
 
 
 def destination_digest(destination: str) -> str:
     """A short hash that identifies a destination without revealing it."""
     return hashlib.sha256(destination.encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
+
+
+async def _record_unreached(session: AsyncSession, row: Row[Any], now: datetime) -> None:
+    """Record that the destination is failing, and notify the others."""
+    await note_failing(session, _place(row), now)
+    if row.kind != AlertKind.DESTINATION_FAILING:
+        await _notify_others(session, row, now)
+
+
+def _place(row: Row[Any]) -> Place:
+    return Place(row.project_id or "", row.channel, row.destination)
 
 
 async def _notify_others(session: AsyncSession, row: Row[Any], now: datetime) -> None:
@@ -249,6 +304,7 @@ async def _add_timeline(
     named: dict[str, object] = {
         "alert_kind": row.kind,
         "destination": row.destination,
+        **({"channel": row.channel} if is_destination_id(row.destination) else {}),
         **replay,
         **fields,
     }

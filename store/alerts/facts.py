@@ -121,5 +121,5 @@ async def _read_gap(session: AsyncSession, source_id: str, found_at: datetime) -
 
 def _failing(destinations: Sequence[AlertDestination], alert: AlertDue) -> str | None:
     """The destination that a notice is about."""
-    is_it = (one.label for one in destinations if destination_digest(one.name) == alert.about)
+    is_it = (one.title for one in destinations if destination_digest(one.name) == alert.about)
     return next(is_it, None)

@@ -68,6 +68,11 @@ def new_invitation_id() -> str:
     return _new_id("inv_")
 
 
+def new_view_id() -> str:
+    """An id of a saved view."""
+    return _new_id("view_")
+
+
 def new_secret_id() -> str:
     """The id of a signing secret's row."""
     return _new_id("sec_")

@@ -22,6 +22,7 @@ from store.receipts.early_results.lists import count_early_results
 from store.receipts.reconcile.stuck_runs import count_stuck
 from store.schema import tables
 from store.schema.tables import (
+    ALERT_DESTINATIONS,
     ALERTS,
     ATTEMPTS,
     INCIDENTS,
@@ -126,6 +127,20 @@ async def sources_unwell(session: AsyncSession, now: datetime) -> Figures:
     return {f"{SOURCE_FIGURE}{name}": found.get(name, 0) for name in names}
 
 
+async def count_failing_destinations(session: AsyncSession, *, limit: int) -> int:
+    """How many alert destinations are failing, of `limit` at most. Disabled ones do not count."""
+    is_failing = (
+        ALERT_DESTINATIONS.c.failing_since.is_not(None),
+        ALERT_DESTINATIONS.c.disabled_at.is_(None),
+    )
+    return await _count(session, select(ALERT_DESTINATIONS.c.id).where(*is_failing), limit=limit)
+
+
+async def destinations_failing(session: AsyncSession, now: datetime) -> Figures:
+    del now
+    return {"destinations_failing": await count_failing_destinations(session, limit=AT_MOST)}
+
+
 async def count_stuck_runs(session: AsyncSession, now: datetime) -> Figures:
     del now
     return {"stuck_runs": await count_stuck(session)}
@@ -225,5 +240,6 @@ MEASURES: tuple[Measure, ...] = (
     waiting,
     early_results,
     sources_unwell,
+    destinations_failing,
     attempts,
 )

@@ -28,6 +28,7 @@ from store.schema.tables import (
     PROJECTS,
     RECEIPTS,
     RECOVERY_CODES,
+    SAVED_VIEWS,
     TOTP_FACTORS,
     USERS,
 )
@@ -210,6 +211,9 @@ async def delete_user(session: AsyncSession, user_id: UserId) -> Mapping[Project
     await end_sessions(session, user_id)
     for table in FACTORS:
         await session.execute(delete(table).where(table.c.user_id == user_id))
+    # Those that are shared stay with their project.
+    private = (SAVED_VIEWS.c.user_id == user_id, SAVED_VIEWS.c.project_id.is_(None))
+    await session.execute(delete(SAVED_VIEWS).where(*private))
     await session.execute(delete(USERS).where(USERS.c.id == user_id))
     return roles
 

@@ -41,6 +41,7 @@ from store.schema.tables import (
     OUTBOX,
     PROJECTS,
     RECEIPTS,
+    SAVED_VIEWS,
     SIGNING_SECRETS,
     TABLES,
 )
@@ -55,6 +56,7 @@ OF_A_RECEIPT = (
     "stuck_runs",
     "search_texts",
 )
+OF_A_PROJECT = (API_KEYS, SIGNING_SECRETS, MEMBERS, INVITATIONS, SAVED_VIEWS, ALERT_DESTINATIONS)
 # By then the run has received the signal.
 ERASED_AFTER = timedelta(seconds=60)
 # Longer than any process accepts receipts of a deleted project, unless it is frozen meanwhile.
@@ -119,7 +121,7 @@ async def delete_project(
     }
     marked = update(PROJECTS).where(PROJECTS.c.id == project_id)
     await session.execute(marked.values(**gone, suspended_at=now, deleted_at=now))
-    for table in (API_KEYS, SIGNING_SECRETS, MEMBERS, INVITATIONS, ALERT_DESTINATIONS):
+    for table in OF_A_PROJECT:
         await session.execute(delete(table).where(table.c.project_id == project_id))
     await remove_sources(session, project_id, now)
     return open_count

@@ -96,7 +96,8 @@ WHERE event_id = $1"""
 # An incident has copies of what its list reads.
 _SET_COPIES = """
 UPDATE incidents SET event_type = $2, amount = COALESCE(CAST($3 AS BIGINT), amount),
-  currency = COALESCE(CAST($4 AS TEXT), currency), customer_reference = $5
+  currency = COALESCE(CAST($4 AS TEXT), currency), customer_reference = $5,
+  sort_amount = COALESCE(CAST($3 AS BIGINT), sort_amount)
 WHERE event_id = $1"""
 _LACKING = """
 SELECT event_id FROM receipts WHERE project_id = $1 AND provider = $2 AND provider_event_id = $3

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from domain.errors import NotFound, RepairUrlMissing
+from domain.errors import NotFound, RepairUrlMissing, Superseded
 from domain.ids import EventId, ReplayId
 from domain.incidents import RepairCause
 from domain.lifecycle import LifecycleState, Trigger
@@ -21,7 +21,9 @@ from store.crypto.tokens import new_replay_id
 from store.db.sql import Statements
 from store.receipts.outbox import enqueue_signal
 from store.receipts.state import ReceiptSnapshot, load_snapshot, lock_receipt
+from store.receipts.timeline import note
 from store.receipts.transitions import TriggerFacts, apply_transition
+from store.receipts.triage.superseded import superseding_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +54,27 @@ RECENTLY_CALLED = timedelta(minutes=1)
 
 
 async def request_repair(
-    st: Statements, event_id: EventId, now: datetime, *, requested_by: str
+    st: Statements, event_id: EventId, now: datetime, *, requested_by: str, confirm: bool = False
 ) -> Begun:
     """Begin a repair for REST, the console or the command line, and enqueue its signal; or return
     the active one.
+
+    `confirm`: begin it although a later event makes it doubtful.
 
     Raises:
         NotFound: no such receipt, or it has no incident.
         IncidentAlreadyResolved: it has ended.
         RepairUrlMissing: the project has no repair URL, or it is gone.
+        Superseded: a later event makes the repair doubtful, and it is not confirmed.
     """
     snapshot = await lock_receipt(st, event_id)
     if snapshot.incident_id is None:
         raise NotFound
     if snapshot.state is LifecycleState.OPEN and snapshot.repair_url is None:
         raise RepairUrlMissing
+    is_open = snapshot.state is LifecycleState.OPEN
+    if is_open and not confirm and await superseding_events(st, [event_id]):
+        raise Superseded
     replay_id = new_replay_id()
     facts = TriggerFacts(replay_id=replay_id, requested_by=requested_by)
     follows = await apply_transition(st, snapshot, Trigger.REPROCESS, now, facts)
@@ -124,7 +132,21 @@ async def begin_repair(
         missing = TriggerFacts(cause=RepairCause.REPAIR_URL_MISSING)
         await apply_transition(st, calling, Trigger.CALLBACK_ENDED, now, missing)
         return RepairRefused(RepairCause.REPAIR_URL_MISSING)
+    await _note_doubt(st, event_id, new, now)
     return Begun(new, is_new=True)
+
+
+async def _note_doubt(
+    st: Statements, event_id: EventId, replay_id: ReplayId, now: datetime
+) -> None:
+    """Note that a signal's repair is doubtful: a signal cannot be asked to confirm it."""
+    later = (await superseding_events(st, [event_id])).get(event_id)
+    if later is not None:
+        text = (
+            "The repair was requested by a signal, although a later event of this reference, such"
+            " as a refund, makes it doubtful."
+        )
+        await note(st, event_id, now, text=text, replay_id=replay_id, superseded_by=later)
 
 
 async def _remember_request(

@@ -34,7 +34,7 @@ from domain.lifecycle import (
 from domain.receipts import ReceiptState, timeout_span
 from domain.values.timestamps import to_iso, to_unix_ms
 from store.db.sql import Statements, Value
-from store.receipts.rows.alerts import add_alerts
+from store.receipts.rows.alerts import AlertRound, add_alerts, alert_again, end_snooze
 from store.receipts.rows.changes import Change, add_entry, given, note_unchanged
 from store.receipts.rows.changes import TriggerFacts as TriggerFacts
 from store.receipts.state import ReceiptSnapshot
@@ -64,14 +64,19 @@ _MOVE_RECEIPT = (
 )
 _INSERT_INCIDENT = (
     "INSERT INTO incidents (id, event_id, project_id, state, reason, error_code, error_message,"
-    " opened_at, event_type, effect_type, amount, currency, customer_reference)"
-    " SELECT $1, $2, $3, $4, $5, $6, $7, CAST($8 AS BIGINT), event_type, effect_type, amount,"
-    " currency, customer_reference FROM receipts WHERE event_id = $2"
+    " opened_at, event_type, effect_type, amount, currency, customer_reference, deadline_at,"
+    " sort_amount) SELECT $1, $2, $3, $4, $5, $6, $7, CAST($8 AS BIGINT), event_type, effect_type,"
+    " amount, currency, customer_reference, deadline_at, COALESCE(amount, -1)"
+    " FROM receipts WHERE event_id = $2"
 )
 _MOVE_INCIDENT = "UPDATE incidents SET state = $1 WHERE id = $2 AND state = $3 RETURNING 1"
 _RESOLVE_INCIDENT = (
-    "UPDATE incidents SET state = $1, resolved_at = $4, resolution = $5, resolving_replay_id = $6"
-    " WHERE id = $2 AND state = $3 RETURNING 1"
+    "UPDATE incidents SET state = $1, resolved_at = $4, resolution = $5, resolving_replay_id = $6,"
+    " acknowledged_until = NULL WHERE id = $2 AND state = $3 RETURNING 1"
+)
+_REOPEN_INCIDENT = (
+    "UPDATE incidents SET state = $1, resolved_at = NULL, resolution = NULL, acknowledged_at = NULL"
+    ", acknowledged_by = NULL WHERE id = $2 AND state = $3 AND resolution = 'manual' RETURNING 1"
 )
 _INSERT_REPAIR = (
     "INSERT INTO repairs (replay_id, incident_id, event_id, state, requested_by, requested_at)"
@@ -113,8 +118,10 @@ async def apply_transition(
             await _move_receipt(change, ReceiptState.WAITING)
         case LifecycleState.OPEN if snapshot.state in UNDECIDED_STATES:
             await _open_incident(change)
-        case LifecycleState.OPEN:
+        case LifecycleState.OPEN if trigger is Trigger.REOPEN:
             await _reopen_incident(change)
+        case LifecycleState.OPEN:
+            await _fail_active_repair(change)
         case LifecycleState.CALLING:
             await _begin_repair(change)
         case LifecycleState.AWAITING_RESULT:
@@ -161,13 +168,26 @@ async def _open_incident(change: Change) -> None:
     await add_alerts(change.st, snapshot, facts.incident_id, opens, change.now)
 
 
-async def _reopen_incident(change: Change) -> None:
-    """The active repair failed: the incident is open again."""
+async def _fail_active_repair(change: Change) -> None:
+    """The active repair failed: the incident is open again, and no longer snoozed."""
     snapshot, failed = change.snapshot, AlertKind.REPAIR_FAILED
     incident, replay_id = snapshot.incident, given(snapshot.active_replay_id)
     await _fail_repair(change, replay_id, change.facts.cause or _CAUSES[change.trigger])
     await _move_incident(change, IncidentState.OPEN)
+    if await end_snooze(change.st, incident, change.now):
+        await add_entry(change, TimelineKind.SNOOZE_ENDED, replay_id=replay_id)
     await add_alerts(change.st, snapshot, incident, failed, change.now, replay_id=replay_id)
+
+
+async def _reopen_incident(change: Change) -> None:
+    """An operator takes the manual resolution back: the incident is open, as if it were new."""
+    snapshot, facts = change.snapshot, change.facts
+    await _move_receipt(change, ReceiptState.INCIDENT)
+    before = _incident_state(change).value
+    await _move(change, _REOPEN_INCIDENT, IncidentState.OPEN.value, snapshot.incident, before)
+    reopened = {"reason": facts.reason, "requested_by": facts.requested_by}
+    await add_entry(change, TimelineKind.INCIDENT_REOPENED, **reopened)
+    await alert_again(change.st, snapshot, AlertRound.REOPENED, change.now)
 
 
 async def _begin_repair(change: Change) -> None:
@@ -224,6 +244,7 @@ async def _resolve_incident(change: Change, to: ReceiptState) -> None:
     given = {name: value for name, value in optional.items() if value is not None}
     resolved = {"incident_id": snapshot.incident, "resolution": resolution} | given
     await add_entry(change, TimelineKind.INCIDENT_RESOLVED, **resolved)
+    await end_snooze(change.st, snapshot.incident, change.now)
     kind = AlertKind.INCIDENT_RESOLVED
     await add_alerts(change.st, snapshot, snapshot.incident, kind, change.now)
 

@@ -5,7 +5,7 @@ function lists only the fields that differ from their column.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +14,7 @@ from sqlalchemy import Row
 
 from domain.alerts import AlertDestination
 from domain.audit import AuditEntry
-from domain.ids import UserId
+from domain.ids import EventId, UserId
 from domain.incidents import (
     TIMELINE_INSTANTS,
     Attempt,
@@ -33,6 +33,7 @@ from domain.names import OwnNames
 from domain.projects import Key, Project, Scope
 from domain.receipts import EffectType, EventType, Flag, Provider, Receipt, ReceiptState
 from domain.results import EarlyResult, EarlyResults, LateResult, Result, ResultFacts, ResultStatus
+from domain.search.saved_views import SavedView
 from domain.sources.events import SeenBy
 from domain.sources.source import Expects, Gap, ShopifyIdentity, Source, SourceKind, SourceProblem
 from domain.users import User
@@ -128,6 +129,10 @@ def user_from(row: Row[Any]) -> User:
     return User(user_id=UserId(row.id), email=row.email, has_password=row.password_hash is not None)
 
 
+def saved_view_from(row: Row[Any]) -> SavedView:
+    return _from_row(SavedView, row)
+
+
 def receipt_from(row: Row[Any]) -> Receipt:
     return _from_row(
         Receipt,
@@ -142,10 +147,20 @@ def receipt_from(row: Row[Any]) -> Receipt:
     )
 
 
-def incident_from(row: Row[Any], *, active_replay_id: str | None) -> Incident:
+def incident_from(
+    row: Row[Any],
+    *,
+    active_replay_id: str | None,
+    names: Mapping[str, str],
+    superseded_by: EventId | None,
+) -> Incident:
+    """The incident. `names` are those of the people and keys that its columns hold as ids."""
     return _from_row(
         Incident,
         row,
+        assignee=names.get(row.assignee or ""),
+        acknowledged_by=names.get(row.acknowledged_by or ""),
+        superseded_by=superseded_by,
         state=member_or_text(IncidentState, row.state),
         reason=member_or_text(Reason, row.reason),
         resolution=None if row.resolution is None else member_or_text(Resolution, row.resolution),

@@ -107,6 +107,12 @@ SOURCE_IS_TO_SCHEDULE = "scheduled_version < version"
 SOURCE_IS_REMOVED = "deleted_at IS NOT NULL"
 SOURCE_IS_UNWELL = "problem IS NOT NULL OR silent_since IS NOT NULL"
 INCIDENT_IS_REPAIRED = "resolution <> 'manual'"
+ACKNOWLEDGEMENT_ENDS = "acknowledged_until IS NOT NULL"
+SNOOZE_ENDS = "snoozed_until IS NOT NULL"
+RECEIPT_IS_FLAGGED = "flags <> ''"
+INCIDENT_HAS_CUSTOMER = "customer_reference IS NOT NULL"
+INCIDENT_IS_ACKNOWLEDGED = "acknowledged_at IS NOT NULL AND state <> 'resolved'"
+INCIDENT_HAS_ASSIGNEE = "assignee IS NOT NULL"
 
 
 def _newest_outage() -> Any:
@@ -142,6 +148,9 @@ class Project(SQLModel, table=True):
     providers: str = _added_text()
     event_types: str = _added_text()
     effect_types: str = _added_text()
+    acknowledge_minutes: int = Field(
+        default=240, sa_column=Column(Integer, nullable=False, server_default="240")
+    )
 
 
 class ApiKey(SQLModel, table=True):
@@ -202,6 +211,9 @@ class Receipt(SQLModel, table=True):
         _partial_index(
             "receipts_of_own_providers", "project_id", "provider_event_id", where=OWN_PROVIDER
         ),
+        _partial_index(
+            "receipts_flagged", "project_id", "accepted_at", "event_id", where=RECEIPT_IS_FLAGGED
+        ),
         _partial_index("receipts_with_payload", "accepted_at", where="payload IS NOT NULL"),
     )
 
@@ -251,6 +263,15 @@ class Incident(SQLModel, table=True):
             "opened_at",
             "id",
         ),
+        Index("incidents_by_opening", "project_id", "state", "opened_at", "id"),
+        Index("incidents_by_deadline", "project_id", "state", "deadline_at", "id"),
+        Index("incidents_by_amount", "project_id", "state", "sort_amount", "id"),
+        Index("incidents_by_error", "project_id", "state", "error_code", "opened_at", "id"),
+        _partial_index(
+            "incidents_by_customer",
+            *("project_id", "customer_reference"),
+            where=INCIDENT_HAS_CUSTOMER,
+        ),
         _partial_index(
             "incidents_at_risk",
             *("project_id", "currency", "amount", "state"),
@@ -258,6 +279,16 @@ class Incident(SQLModel, table=True):
         ),
         _partial_index(
             "incidents_repaired", "project_id", "resolved_at", where=INCIDENT_IS_REPAIRED
+        ),
+        _partial_index(
+            "incidents_acknowledged",
+            *("project_id", "acknowledged_until", "id"),
+            where=ACKNOWLEDGEMENT_ENDS,
+        ),
+        _partial_index("incidents_snoozed", "project_id", "snoozed_until", "id", where=SNOOZE_ENDS),
+        _partial_index("incidents_looked_at", "project_id", "id", where=INCIDENT_IS_ACKNOWLEDGED),
+        _partial_index(
+            "incidents_by_assignee", "project_id", "assignee", where=INCIDENT_HAS_ASSIGNEE
         ),
     )
 
@@ -281,6 +312,19 @@ class Incident(SQLModel, table=True):
     amount: int | None = _amount()
     currency: str | None = _text(nullable=True)
     customer_reference: str | None = _text(nullable=True)
+    acknowledged_by: str | None = _text(nullable=True)  # a user, a key, `cli` or `temporal`
+    # None while `acknowledged_at` is set: an earlier version wrote it, and it has no end.
+    acknowledged_until: datetime | None = _instant(nullable=True)
+    assignee: str | None = _text(nullable=True)  # a user
+    snoozed_until: datetime | None = _instant(nullable=True)
+    # Of the receipt when it opened. 0 in rows of an earlier version.
+    deadline_at: datetime = Field(
+        default=None, sa_column=Column(Instant(), nullable=False, server_default=text("0"))
+    )
+    # `amount`, for its order; -1 without one.
+    sort_amount: int = Field(
+        default=-1, sa_column=Column(BigInteger, nullable=False, server_default=text("-1"))
+    )
 
 
 class SearchText(SQLModel, table=True):
@@ -294,17 +338,26 @@ class SearchText(SQLModel, table=True):
     id: int | None = _sequence()
     event_id: str = _text(unique=True)
     project_id: str = _text()
-    text: str = _text()  # internal and customer reference and the provider's id, a line each
+    # Internal reference, the provider's id, customer reference, request id, and the incident's
+    # error code and message, a line each.
+    text: str = _text()
 
 
 class SearchProgress(SQLModel, table=True):
-    """How far `search_texts` holds the receipts of a project, in the order of their lists."""
+    """How far `search_texts` holds the receipts of a project and the errors of its incidents, each
+    in the order of their list.
+    """
 
     __tablename__: ClassVar[str] = "search_progress"
 
     project_id: str = _text(primary_key=True)
     until_at: datetime = _instant()
     until_id: str = _text()
+    # The same of its incidents. Before 1970: none.
+    incidents_until_at: datetime = Field(
+        default=None, sa_column=Column(Instant(), nullable=False, server_default=text("-1"))
+    )
+    incidents_until_id: str = _added_text()
 
 
 class Repair(SQLModel, table=True):
@@ -566,6 +619,9 @@ class AlertDestination(SQLModel, table=True):
         CheckConstraint(
             "(target IS NULL) <> (sealed_target IS NULL)", name="alert_destinations_target"
         ),
+        _partial_index(
+            "alert_destinations_failing", "failing_since", where="failing_since IS NOT NULL"
+        ),
     )
 
     id: str = _text(primary_key=True)
@@ -576,6 +632,13 @@ class AlertDestination(SQLModel, table=True):
     # sealed by the project's data key
     sealed_target: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
     events: str | None = _text(nullable=True)  # kinds of alerts, space-separated; None: all
+    label: str | None = _text(nullable=True)  # a name for people
+    disabled_at: datetime | None = _instant(nullable=True)
+    last_sent_at: datetime | None = _instant(nullable=True)
+    last_error: str | None = _text(nullable=True)
+    last_error_at: datetime | None = _instant(nullable=True)
+    unreached_since: datetime | None = _instant(nullable=True)  # the first failure after a success
+    failing_since: datetime | None = _instant(nullable=True)  # an alert never arrived since then
 
 
 class Alert(SQLModel, table=True):
@@ -617,6 +680,8 @@ class Alert(SQLModel, table=True):
     channel: str = Field(
         default="email", sa_column=Column(Text, nullable=False, server_default="email")
     )
+    # its mail's link acknowledged the incident
+    link_used_at: datetime | None = _instant(nullable=True)
 
 
 class Idempotency(SQLModel, table=True):
@@ -746,6 +811,23 @@ class Invitation(SQLModel, table=True):
     invited_by: str = _text()
     expires_at: datetime = _instant()
     used_at: datetime | None = _instant(nullable=True)
+
+
+class SavedView(SQLModel, table=True):
+    """A named search of the list of incidents. `project_id` None: only its user sees it."""
+
+    __tablename__: ClassVar[str] = "saved_views"
+    __table_args__ = (
+        Index("saved_views_by_user", "user_id", "id"),
+        Index("saved_views_by_project", "project_id", "id"),
+    )
+
+    id: str = _text(primary_key=True)
+    user_id: str = _text()
+    project_id: str | None = _text(nullable=True)
+    name: str = _text()
+    query: str = _text()  # of the list's address
+    created_at: datetime = _instant()
 
 
 class TotpFactor(SQLModel, table=True):
@@ -885,6 +967,7 @@ SESSIONS = TABLES["sessions"]
 ADMINISTRATORS = TABLES["administrators"]
 MEMBERS = TABLES["members"]
 INVITATIONS = TABLES["invitations"]
+SAVED_VIEWS = TABLES["saved_views"]
 TOTP_FACTORS = TABLES["totp_factors"]
 RECOVERY_CODES = TABLES["recovery_codes"]
 THROTTLES = TABLES["throttles"]

@@ -111,6 +111,10 @@ class ServedApart:
             ids |= {"project_id": made.project.id, "key_id": made.key.id, "name": "base.css"}
             ids |= {"user_id": user_id, "invitation_id": invited.id, "session_id": opened.id}
             ids |= {"source_id": source.id}
+            mail = {"kind": "email", "address": "ops@shop.example"}
+            destination = await caller.ask("POST", "/alert-destinations", json=mail)
+            view = await caller.ask("POST", "/views", json={"name": "Seats"})
+            ids |= {"destination_id": destination.json()["id"], "view_id": view.json()["id"]}
             self._reports.put(
                 Served(str(client.base_url), made.api_key, session_token, ids, routes_of(app))
             )

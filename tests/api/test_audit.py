@@ -219,7 +219,7 @@ async def test_actions_on_incidents_and_receipts_are_recorded(
     await operations.events.expire(None, waiting, actor=NADIA)
     for _ in range(2):
         await operations.runs.restart(None, waiting, actor=NADIA)
-    await operations.incidents.acknowledge(None, incident_id, actor=NADIA)
+    await operations.triage.acknowledge(None, incident_id, actor=NADIA)
     replay_id = await operations.incidents.reprocess(None, incident_id, actor=NADIA)
     await operations.incidents.reprocess(None, incident_id, actor=NADIA)
     await operations.incidents.resolve(None, incident_id, "Nadia Sample was refunded", actor=NADIA)
@@ -273,7 +273,7 @@ async def test_act_whose_entry_cannot_be_written_does_not_happen(
     acts: list[Callable[[], Awaitable[object]]] = [
         *(lambda act=act: act(operations, project_id) for act, *_ in ACTS.values()),
         lambda: operations.api_keys.revoke_key(project_id, project.key.id, actor=NADIA),
-        lambda: operations.incidents.acknowledge(None, incident_id, actor=NADIA),
+        lambda: operations.triage.acknowledge(None, incident_id, actor=NADIA),
         lambda: operations.incidents.reprocess(None, incident_id, actor=NADIA),
         lambda: operations.incidents.resolve(None, incident_id, "done", actor=NADIA),
         lambda: operations.audit.export_audit(AuditFilters(project_id=None), actor=NADIA),

@@ -27,7 +27,7 @@ FIELDS = (
         "late_result",
         "early_results",
         "snapshots",
-        *("providers", "event_types", "effect_types"),
+        *("providers", "event_types", "effect_types", "acknowledge_minutes"),
         "label",
         "scopes",
     ),
@@ -44,6 +44,7 @@ FIELDS = (
         "end_open",
         "held",
         "proof",
+        *("minutes", "at", "assignee", "text", "confirm"),
     ),
     *("project", "actor", "action", "from", "to", "cursor", "expires_in_days", "uri"),
 )

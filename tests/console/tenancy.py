@@ -66,6 +66,8 @@ class TenantIds:
     entry_hash: str
     internal_reference: str
     source_id: str
+    destination_id: str
+    view_id: str
 
     def cursor(self, identifier: str) -> str:
         """A list's cursor after this object: its time in milliseconds, and its id."""
@@ -77,7 +79,7 @@ class TenantIds:
         for name, value in asdict(self).items():
             for known in (self.cursor(value), value, labels.short_id(value)):
                 text = text.replace(known, name)
-        return re.sub(r'token=[\w-]+|name="seen" value="\w+"', "random", text)
+        return re.sub(r'token=[\w-]+|name="seen" value="\w+"|view_[0-9a-f]{32}', "random", text)
 
 
 def unknown_ids(of: TenantIds) -> TenantIds:
@@ -141,6 +143,18 @@ def source_probes(act: str, **body: str) -> Probes:
     return probes
 
 
+def link_probes(path: str, subject: Callable[[TenantIds], str]) -> Probes:
+    """A link of a mail with the other tenant's ids, and a signature that is not the tenant's."""
+    return lambda of, own: [
+        Probe(f"{path}/{of.project_id}.{subject(of)}.{'A' * 43}", "not found"),
+        Probe(f"{path}/{own.project_id}.{subject(of)}.{'A' * 43}", "not found"),
+    ]
+
+
+UNSUBSCRIBE = link_probes("/alerts/unsubscribe", lambda of: of.destination_id)
+ACKNOWLEDGE = link_probes("/alerts/acknowledge", lambda of: f"{of.incident_id}.1.4102444800")
+
+
 def list_probes(path: str, identifier: Callable[[TenantIds], str]) -> Probes:
     return lambda of, own: [
         Probe(path, "nothing", {"project": of.project_id}),
@@ -173,6 +187,18 @@ TABLE: dict[str, Probes] = {
         Probe("/rail", "its own", {"project": of.project_id, "section": "events"})
     ],
     "GET /incidents": list_probes("/incidents", lambda of: of.incident_id),
+    "GET /incidents/export": lambda of, own: [
+        Probe("/incidents/export", "its own", {"project": of.project_id, "state": "all"}),
+        Probe("/incidents/export", "its own", {"q": of.incident_id, "state": "all"}),
+        Probe("/incidents/export", "its own", {"q": of.internal_reference, "state": "all"}),
+    ],
+    "POST /views": lambda of, own: [
+        Probe("/views", "refused", body={"name": "mine", "project": of.project_id}),
+        Probe("/views", "its own", body={"name": "mine", "project": own.project_id}),
+    ],
+    "POST /views/{view_id}/remove": lambda of, own: [
+        Probe(f"/views/{of.view_id}/remove", "refused", body={})
+    ],
     "GET /incidents/{incident_id}": path_probes("/incidents/{incident_id}"),
     "GET /events": list_probes("/events", lambda of: of.event_id),
     "GET /events/{event_id}": path_probes("/events/{event_id}"),
@@ -183,6 +209,10 @@ TABLE: dict[str, Probes] = {
     "GET /projects/{project_id}/sources": path_probes("/projects/{project_id}/sources"),
     "GET /projects/{project_id}/sources/new": path_probes("/projects/{project_id}/sources/new"),
     "GET /projects/{project_id}/sources/{source_id}": source_probes(""),
+    "GET /alerts/unsubscribe/{token}": UNSUBSCRIBE,
+    "POST /alerts/unsubscribe/{token}": UNSUBSCRIBE,
+    "GET /alerts/acknowledge/{token}": ACKNOWLEDGE,
+    "POST /alerts/acknowledge/{token}": ACKNOWLEDGE,
     "GET /audit": lambda of, own: [
         Probe("/audit", "not found", {"project": of.project_id}),
         Probe("/audit", "not found", {"project": of.project_id, "cursor": of.entry_hash}),
@@ -206,6 +236,22 @@ TABLE: dict[str, Probes] = {
     "POST /incidents/{incident_id}/resolve": path_probes(
         "/incidents/{incident_id}/resolve", reason="mine now"
     ),
+    "POST /incidents/{incident_id}/unacknowledge": path_probes(
+        "/incidents/{incident_id}/unacknowledge"
+    ),
+    "POST /incidents/{incident_id}/assign": path_probes(
+        "/incidents/{incident_id}/assign", assignee=""
+    ),
+    "POST /incidents/{incident_id}/comments": path_probes(
+        "/incidents/{incident_id}/comments", text="mine now"
+    ),
+    "POST /incidents/{incident_id}/snooze": path_probes(
+        "/incidents/{incident_id}/snooze", minutes="60"
+    ),
+    "POST /incidents/{incident_id}/reopen": path_probes(
+        "/incidents/{incident_id}/reopen", reason="mine now"
+    ),
+    "POST /events/{event_id}/deadline": path_probes("/events/{event_id}/deadline", minutes="60"),
     "GET /events/{event_id}/evidence": path_probes("/events/{event_id}/evidence"),
     "POST /events/{event_id}/expire": path_probes("/events/{event_id}/expire"),
     "POST /events/{event_id}/restart": path_probes("/events/{event_id}/restart"),
@@ -234,6 +280,21 @@ TABLE: dict[str, Probes] = {
             f"/projects/{{project_id}}/sources/{{source_id}}/{act}"
         )
         for act in ("check", "pause", "resume", "remove")
+    },
+    "POST /projects/{project_id}/destinations": path_probes(
+        "/projects/{project_id}/destinations", kind="email", target="me@shop.example"
+    ),
+    "POST /projects/{project_id}/destinations/{destination_id}": mixed_probes(
+        "/projects/{project_id}/destinations/{destination_id}",
+        kind="slack",
+        label="mine",
+        all_events="on",
+    ),
+    **{
+        f"POST /projects/{{project_id}}/destinations/{{destination_id}}/{act}": mixed_probes(
+            f"/projects/{{project_id}}/destinations/{{destination_id}}/{act}"
+        )
+        for act in ("test", "disable", "enable", "remove")
     },
     "POST /projects/{project_id}/members": path_probes(
         "/projects/{project_id}/members", email="me@shop.example", role="owner"

@@ -42,12 +42,15 @@ GET = {
     "/account/totp": "user",
     "/account/totp/qr.svg": "user",
     "/incidents": "user",
+    "/incidents/export": "user",
     "/incidents/{incident_id}": "viewer",
     "/events": "user",
     "/events/{event_id}": "viewer",
     "/events/{event_id}/evidence": "owner",
     "/projects": "user",
     "/projects/{project_id}": "viewer",
+    "/alerts/unsubscribe/{token}": "link",
+    "/alerts/acknowledge/{token}": "link",
     "/projects/{project_id}/sources": "viewer",
     "/projects/{project_id}/sources/new": "owner",
     "/projects/{project_id}/sources/{source_id}": "viewer",
@@ -68,8 +71,16 @@ POST = {
     "/account/recovery-codes": "user",
     "/account/sessions/end-others": "user",
     "/account/sessions/{session_id}/end": "user",
+    "/views": "user",
+    "/views/{view_id}/remove": "user",
     "/incidents/{incident_id}/reprocess": "operator",
     "/incidents/{incident_id}/acknowledge": "operator",
+    "/incidents/{incident_id}/unacknowledge": "operator",
+    "/incidents/{incident_id}/assign": "operator",
+    "/incidents/{incident_id}/comments": "operator",
+    "/incidents/{incident_id}/snooze": "operator",
+    "/incidents/{incident_id}/reopen": "operator",
+    "/events/{event_id}/deadline": "operator",
     "/incidents/{incident_id}/resolve": "operator",
     "/events/{event_id}/expire": "operator",
     "/events/{event_id}/restart": "operator",
@@ -87,6 +98,14 @@ POST = {
     "/projects/{project_id}/sources/{source_id}/pause": "owner",
     "/projects/{project_id}/sources/{source_id}/resume": "owner",
     "/projects/{project_id}/sources/{source_id}/remove": "owner",
+    "/projects/{project_id}/destinations": "owner",
+    "/projects/{project_id}/destinations/{destination_id}": "owner",
+    "/projects/{project_id}/destinations/{destination_id}/test": "owner",
+    "/projects/{project_id}/destinations/{destination_id}/disable": "owner",
+    "/projects/{project_id}/destinations/{destination_id}/enable": "owner",
+    "/projects/{project_id}/destinations/{destination_id}/remove": "owner",
+    "/alerts/unsubscribe/{token}": "link",
+    "/alerts/acknowledge/{token}": "link",
     "/projects/{project_id}/members": "owner",
     "/projects/{project_id}/members/{user_id}/role": "owner",
     "/projects/{project_id}/members/{user_id}/remove": "owner",
@@ -97,17 +116,29 @@ ROWS = [("GET", path, needs) for path, needs in GET.items()] + [
     ("POST", path, needs) for path, needs in POST.items()
 ]
 # Allowed, but not found: there is no identity provider, no authenticator app is being set up, and
-# the source is an unknown one.
+# the source and the links in mails are unknown ones.
 NOTHING_THERE = {
     ("GET", path)
     for path in ("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg")
-} | {(method, "/projects/{project_id}/sources/{source_id}") for method in ("GET", "POST")}
+}
+NOTHING_THERE |= {
+    (method, path)
+    for method in ("GET", "POST")
+    for path in (
+        "/projects/{project_id}/sources/{source_id}",
+        "/alerts/unsubscribe/{token}",
+        "/alerts/acknowledge/{token}",
+    )
+}
 ROLES = ("viewer", "operator", "owner")
 UNKNOWN = {
     "key_id": "key_none",
     "user_id": "usr_none",
     "invitation_id": "inv_none",
     "source_id": "src_none",
+    "destination_id": "dst_none",
+    "token": "none",
+    "view_id": "view_none",
     "session_id": "0" * 16,
     "project_id": "prj_none",
     "event_id": "evt_none",
@@ -154,7 +185,11 @@ async def objects(story: Story, project: CreatedProject, tmp_path: Path) -> Obje
 
 
 def expected(needs: str, who: str) -> str:
-    if needs == "anyone" or (needs == "user" and who != "nobody") or who == "administrator":
+    if (
+        needs in ("anyone", "link")
+        or (needs == "user" and who != "nobody")
+        or who == "administrator"
+    ):
         return "in"
     if who == "nobody":
         return "sign in"
@@ -192,7 +227,7 @@ async def ask(person: Person, method: str, path: str, needs: str, **fields: str)
     # Attempts are counted for each email address.
     return await (
         person.post_anonymously(path, email=person.email)
-        if needs == "anyone"
+        if needs in ("anyone", "link")
         else person.post(path, **fields)
     )
 
@@ -318,7 +353,9 @@ async def test_form_of_another_session_or_site_is_rejected(
     wrong = {}
     for path, needs in POST.items():
         right = ANONYMOUS_TOKEN if needs == "anyone" else administrator.form_token
-        tried = {"no token": ("", {}), "another session's": (other.form_token, {})}
+        # The signed link in the address is the authority, instead of a form token.
+        tokens = {"no token": ("", {}), "another session's": (other.form_token, {})}
+        tried = {} if needs == "link" else tokens
         tried |= {name: (right, dict(headers)) for name, headers in HOSTILE.items()}
         for name, (token, headers) in tried.items():
             answer = await administrator.client.post(

@@ -184,7 +184,8 @@ async def read_alert(instance: Instance, page: Page) -> None:
 async def reprocess(instance: Instance, page: Page, event_id: str) -> str:
     """Reprocess while a reason is half typed on the page. The typed text survives the updates."""
     await page.goto(f"{instance.url}/events/{event_id}")
-    await page.get_by_role("button", name="Reprocess").click()
+    await page.get_by_text("Reprocess…").click()
+    await page.get_by_role("button", name="Reprocess", exact=True).click()
     await expect(page.get_by_text("Repair requested")).to_be_visible()
     await page.get_by_text("Resolve manually…").click()
     await page.get_by_label("Reason").fill("half a tho")
@@ -219,7 +220,7 @@ async def see_recovery(
 async def resolve_another_manually(instance: Instance, project: Project, page: Page) -> None:
     await page.goto(f"{instance.url}/incidents?q=invoice-2026-1187")
     await page.get_by_role("link", name="invoice-2026-1187", exact=True).click()
-    await page.get_by_role("button", name="Acknowledge").click()
+    await page.get_by_role("button", name="Acknowledge", exact=True).click()
     await page.get_by_text("Resolve manually…").click()
     await page.get_by_label("Reason").fill("Refunded in Stripe, ticket 4711")
     await page.get_by_role("button", name="Resolve", exact=True).click()

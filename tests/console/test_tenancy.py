@@ -15,13 +15,18 @@ from fastapi.routing import APIRoute
 from sqlalchemy import select
 
 from api.console.composition import ConsoleDependencies
+from domain.alerts import AlertChannel
 from domain.audit import Actor, AuditAction
+from domain.ids import DestinationId, ProjectId
 from domain.projects import CreatedProject, ProjectChanges
 from domain.results import LateResult
+from domain.search.saved_views import SavedView
 from domain.users import Role
+from store.alerts.destinations import add_secret_destination
 from store.audit import log as audit
+from store.crypto.tokens import new_view_id
 from store.db.database import Database
-from store.people import invitations, sessions
+from store.people import invitations, saved_views, sessions
 from store.projects.projects import change_project
 from store.receipts.repairs import request_repair
 from store.schema import tables
@@ -103,6 +108,8 @@ async def populate_project(
                 session, audit.AuditFilters(project_id=project.id), limit=1, cursor=None
             )
         ).rows
+        view = SavedView(new_view_id(), person.user_id, project.id, f"of {name}", "", now)
+        await saved_views.save_view(session, view)
     return TenantIds(
         project_id=project.id,
         event_id=event_id,
@@ -115,8 +122,21 @@ async def populate_project(
         session_id=opened.id,
         entry_hash=entry.hash,
         internal_reference=reference,
+        destination_id=await slack_destination(parts, project.id),
         source_id=(await stored_source(database, parts.sealer, project.id)).id,
+        view_id=view.id,
     )
+
+
+async def slack_destination(parts: ConsoleDependencies, project_id: ProjectId) -> DestinationId:
+    async with parts.database.transaction() as session:
+        return await add_secret_destination(
+            session,
+            parts.sealer,
+            project_id=project_id,
+            channel=AlertChannel.SLACK,
+            target="https://hooks.example/T0/B0",
+        )
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from domain.errors import IncidentAlreadyResolved, NotWaiting
+from domain.errors import IncidentAlreadyResolved, NotClosed, NotWaiting
 from domain.incidents import IncidentState, RepairState
 from domain.lifecycle import (
     END_STATES,
@@ -54,6 +54,7 @@ repair_deadline_passed   -             -        -                open          c
 reprocess                expected      waiting  =resolved        calling       calling       awaiting      =resolved         =resolved
 triage                   -             -        -                open          calling       awaiting      =resolved         =resolved
 resolve                  -             -        =resolved        closed        closed        closed        =resolved         =resolved
+reopen                   -             -        -                =not_closed   =not_closed   =not_closed   =not_closed      open
 expire                   =not_waiting  waiting  =not_waiting     =not_waiting  =not_waiting  =not_waiting  =not_waiting      =not_waiting
 purge                    open          open     applied          open          calling       awaiting      recovered         closed
 """
@@ -63,7 +64,11 @@ SHORT = {
     "double": "double_application",
     "late": "late_success",
 }
-REFUSALS = {"resolved": IncidentAlreadyResolved, "not_waiting": NotWaiting}
+REFUSALS = {
+    "resolved": IncidentAlreadyResolved,
+    "not_waiting": NotWaiting,
+    "not_closed": NotClosed,
+}
 
 
 def _pairs() -> list[tuple[str, str, str]]:
@@ -122,9 +127,18 @@ def test_move_cannot_be_altered() -> None:
 
 @pytest.mark.parametrize("state", sorted(END_STATES))
 def test_nothing_leaves_an_end(state: LifecycleState) -> None:
-    reached = {row[state].to for row in TRANSITIONS.values() if state in row}
+    leaves = {trigger for trigger, row in TRANSITIONS.items() if state in row} - {Trigger.REOPEN}
+    reached = {TRANSITIONS[trigger][state].to for trigger in leaves}
 
     assert reached == {state}
+
+
+def test_only_a_manual_end_is_left_and_only_by_reopening() -> None:
+    row = TRANSITIONS[Trigger.REOPEN]
+
+    assert {state for state, follows in row.items() if follows.to is not state} == {
+        LifecycleState.CLOSED
+    }
 
 
 def test_every_position_can_be_reached_and_every_open_one_can_end() -> None:

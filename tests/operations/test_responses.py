@@ -66,6 +66,10 @@ INCIDENT = Incident(
     amount=4900,
     currency="EUR",
     customer_reference="customer 7",
+    assignee="ada@shop.example",
+    acknowledged_by="deploys",
+    acknowledged_until=LATER,
+    superseded_by=EventId("evt_2"),
 )
 INCIDENT_JSON = {
     "id": "inc_1",
@@ -82,6 +86,11 @@ INCIDENT_JSON = {
     "amount": 4900,
     "currency": "EUR",
     "customer_reference": "customer 7",
+    "assignee": "ada@shop.example",
+    "acknowledged_by": "deploys",
+    "acknowledged_until": LATER_TEXT,
+    "snoozed_until": None,
+    "superseded_by": "evt_2",
 }
 RECEIPT = Receipt(
     event_id=EventId("evt_1"),
@@ -168,6 +177,7 @@ PROJECT_JSON = {
     "late_result": "resolve",
     "early_results": "refuse",
     "snapshots": False,
+    "acknowledge_minutes": 240,
     "alert_emails": ["ops@shop.example"],
     "providers": ["paddle"],
     "event_types": [],

@@ -25,6 +25,7 @@ from tests.support.plant_canaries import (
     plant_in_sign_in,
     plant_in_sources,
 )
+from tests.support.plant_in_destinations import plant_in_destinations
 from tests.support.product import Product, product
 from tests.support.waiting import wait_until
 
@@ -80,6 +81,7 @@ def test_planted_secrets_are_found_nowhere(
     plant_in_projects(shop, canaries)
     kept = plant_in_requests(shop, canaries)
     plant_in_sources(shop, canaries)
+    plant_in_destinations(shop, canaries)
     browser = plant_in_console(shop, canaries)
     halfway = plant_in_sign_in(shop, canaries, browser)
     plant_at_the_provider(shop, canaries, provider[1])

@@ -28,7 +28,7 @@ from store.crypto.encryption import Sealer
 from store.db.database import Clock, Database
 from store.db.sql import SessionStatements
 from store.projects.projects import create_project
-from store.receipts.operator_actions import expire, resolve_manually
+from store.receipts.operator_actions import expire, move_deadline, reopen, resolve_manually
 from store.receipts.outbox import count, enqueue_start_again
 from store.receipts.repairs import request_repair
 from store.receipts.results import apply_result
@@ -153,6 +153,18 @@ class World:
             reason="refunded",
             requested_by=OPERATOR,
         )
+
+    async def reopen(self, event_id: EventId) -> None:
+        """An operator opens the closed incident again."""
+        story = await self._now()
+        incident_id = await story.incident_id(event_id)
+        await story.do(reopen, incident_id, reason="not refunded", requested_by=OPERATOR)
+
+    async def move_deadline(self, event_id: EventId, **span: float) -> None:
+        """An operator moves the deadline to so long from now."""
+        story = await self._now()
+        moved = {"deadline_at": story.at + timedelta(**span), "requested_by": OPERATOR}
+        await story.do(move_deadline, event_id, **moved)
 
     async def expire(self, event_id: EventId) -> None:
         """Move the deadline to now."""
@@ -295,11 +307,11 @@ class World:
         await wait_until_async(predicate, seconds=20, what=what)
 
     async def subjects(self, count: int) -> list[str]:
-        """The mails' subjects, once there are `count` mails."""
+        """The mails' subjects and titles, once there are `count` mails."""
         await wait_until_async(
             lambda: len(self.post.mails) >= count, seconds=20, what=f"{count} mails"
         )
-        return [mail["Subject"] for mail in self.post.mails]
+        return [f"{mail['Subject']}\n{mail.get_body(('plain',))}" for mail in self.post.mails]
 
     async def _has_event(self, event_id: EventId, wanted: "EventType.ValueType") -> bool:
         try:

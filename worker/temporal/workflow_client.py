@@ -133,9 +133,9 @@ class ReceiptWorkflowClient:
                 first=first,
             )
         except WorkflowAlreadyStartedError:
-            await self._signal(batch.receipt, signals)
-            if not signals:
-                await self.ensure_running(batch.receipt)
+            # An open run reads the store, also if the receipt has ended: what ended it may have
+            # relied on this row.
+            await self._signal(batch.receipt, signals or [ExpireSignal()])
             return
         if first is None and not has_moved_on:
             await self._signal(batch.receipt, signals)

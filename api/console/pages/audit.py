@@ -28,8 +28,10 @@ from domain.errors import NotFound
 from domain.ids import ProjectId
 from domain.users import Role
 from operations.responses.audit import json_lines
+from operations.validation import known_id
 from store.audit.log import AuditFilters
 from store.people import users
+from store.receipts.rows.names import read_names
 
 ROWS = 50
 BAD = (
@@ -142,15 +144,16 @@ class AuditPages:
             raise NotFound("There is no such project, or you are not one of its owners.")
 
     async def _names(self, viewer: Viewer, entries: Iterable[AuditEntry]) -> dict[str, str]:
-        """Email addresses by user id, because entries hold only ids.
+        """Email addresses by user id and labels by key id, because entries hold only ids.
 
         Administrators also get all other users.
         """
-        named = {one for entry in entries for one in (entry.actor, entry.subject_id) if one}
+        named = {one for entry in entries for one in _people_of(entry) if one}
         async with self._console.parts.database.reading() as session:
             shown = await users.read_users(session, named)
             others = await users.list_users(session) if viewer.access.is_administrator else []
-        return {
+            keys = await read_names(session, {one for one in named if one.startswith("key_")})
+        return keys | {
             user.user_id: user.email or labels.short_id(user.user_id) for user in (*others, *shown)
         }
 
@@ -162,7 +165,7 @@ def _owns(viewer: Viewer, project_id: str) -> bool:
 def render_entry(
     entry: AuditEntry, names: Mapping[str, str], project_names: Mapping[str, str]
 ) -> AuditRow:
-    """Render one entry of the audit log. `names` are email addresses by user id."""
+    """Render one entry of the audit log. `names` are email addresses and labels by id."""
     kind, subject_id = entry.subject_type, entry.subject_id
     links: Mapping[str | None, str] = {
         SubjectType.PROJECT: f"/projects/{subject_id}",
@@ -185,7 +188,7 @@ def render_entry(
         else project_names.get(project_id, labels.short_id(project_id)),
         address=entry.address or "",
         facts=tuple(
-            (labels.humanize(name), _value(value))
+            (labels.humanize(name), _value(value, names))
             for name, value in read_details(entry.details).items()
             if value not in ([], None)
         ),
@@ -209,10 +212,18 @@ def _actor_name(actor: str, names: Mapping[str, str]) -> str:
     )
 
 
-def _value(value: object) -> str:
+def _people_of(entry: AuditEntry) -> tuple[str | None, ...]:
+    """The ids that may be of people or keys."""
+    assignee = read_details(entry.details).get("assignee")
+    return entry.actor, entry.subject_id, known_id(str(assignee or ""))
+
+
+def _value(value: object, names: Mapping[str, str]) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    return labels.short_id(value) if isinstance(value, str) else str(value).lower()
+    if isinstance(value, str):
+        return names.get(value) or labels.short_id(value)
+    return str(value).lower()
 
 
 def _filters(address: ListAddress) -> AuditFilters:

@@ -1,8 +1,9 @@
 """The list of receipts, and the event page with facts, incident, repairs and timeline."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,25 +15,36 @@ from api.console.access import (
     SIGNED_IN,
     RouteSpec,
 )
-from api.console.base import Console
+from api.console.base import Console, error_message
 from api.console.dependencies import CurrentActor, CurrentViewer
+from api.console.pages.incident_list.position import LIST, position_in_list
 from api.console.pages.list_page import (
     list_values,
     own_projects,
     redirect_to_short_address,
 )
+from api.console.sign_in.sessions import Viewer
 from api.console.ui import labels, timeline
 from api.console.ui.filters import EVENT_TABS, read_address
-from api.console.ui.list_queries import event_matches_elsewhere, event_rows, read_event
-from api.console.ui.rendering import HEADERS
-from api.console.ui.timeline_entries import TimelineText
+from api.console.ui.list_queries import (
+    event_matches_elsewhere,
+    event_rows,
+    matches_in_incidents,
+    read_context,
+    read_event,
+)
+from api.console.ui.rendering import HEADERS, is_htmx_request
+from api.console.ui.timeline_text import TimelineText
+from domain.errors import ValidationFailed
 from domain.receipts import Receipt, ReceiptState
+from domain.search.query import POINTER
 from domain.temporal.runs import cause_text, restart_command
 from domain.users import Role
 from domain.values.timestamps import to_iso
 from operations.evidence import attachment
 from operations.readiness import CheckStatus
-from store.receipts.queries import EventFull
+from store.db.paging import Page
+from store.receipts.queries import EventFull, EventRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +78,23 @@ class EventPages:
         address = read_address("/events", request.query_params, tabs=EVENT_TABS, projects=projects)
         if redirect := redirect_to_short_address(self._console, request, address):
             return redirect
-        page = await event_rows(self._console.parts.database, address, viewer)
+        database, problem = self._console.parts.database, ""
+        page: Page[EventRow] = Page((), None)
+        try:
+            page = await event_rows(database, address, viewer)
+        except ValidationFailed as refused:
+            if any(error.pointer != POINTER for error in refused.errors):
+                raise
+            problem = error_message(refused)
         values = await list_values(
             self._console, viewer, address, page, tabs=EVENT_TABS, projects=projects
         )
-        values["elsewhere"] = await event_matches_elsewhere(
-            self._console.parts.database, address, viewer, tabs=EVENT_TABS
-        )
+        values |= {"problem": problem, "elsewhere": {}, "in_incidents": ""}
+        if not problem:
+            values["elsewhere"] = await event_matches_elsewhere(
+                database, address, viewer, tabs=EVENT_TABS
+            )
+            values["in_incidents"] = await matches_in_incidents(database, address, viewer)
         values["public_url"] = self._console.parts.public_url.rstrip("/")
         values["example_at"] = to_iso(self._console.parts.now())
         return await self._console.render_page(
@@ -82,6 +104,7 @@ class EventPages:
             section="events",
             values=values,
             region="_events.html",
+            status=422 if problem else 200,
         )
 
     async def one(self, request: Request, viewer: CurrentViewer, event_id: str) -> Response:
@@ -89,7 +112,9 @@ class EventPages:
         event = await read_event(self._console.parts.database, event_id, cursor=cursor)
         project_id = event.receipt.project_id
         stopped_part = await self._stopped_part(event)
-        values = {
+        context = await read_context(self._console.parts.database, event)
+        may_operate = viewer.access.allows(Role.OPERATOR, project_id=project_id)
+        values: dict[str, object] = {
             "receipt": event.receipt,
             "incident": event.incident,
             "repairs": event.repairs,
@@ -97,7 +122,13 @@ class EventPages:
             "linked_sources": await self._linked_sources(event),
             "timeline_cursor": event.timeline_cursor,
             "is_older_part": cursor is not None,
-            "timeline_items": timeline.render(event.timeline, viewer_id=viewer.user_id),
+            "timeline_items": timeline.render(
+                event.timeline, viewer_id=viewer.user_id, names=context.names
+            ),
+            "names": context.names,
+            "superseding": context.superseding,
+            "assignees": await self._assignees(event, viewer) if may_operate else (),
+            "schedule_seconds": self._console.parts.callback_schedule_seconds,
             "next_step": self._next_step(event, stopped_part) if cursor is None else None,
             "stopped_part": stopped_part,
             "run_url": self._run_url(event_id),
@@ -106,8 +137,13 @@ class EventPages:
             "project": await self._operations.projects.read_project(project_id),
             "form_token": viewer.form_token,
             "may_download": viewer.access.allows(Role.OWNER, project_id=project_id),
-            "may_operate": viewer.access.allows(Role.OPERATOR, project_id=project_id),
+            "may_operate": may_operate,
         }
+        values["back"] = f"/events/{event_id}{_list_of(request)}"
+        if not is_htmx_request(request):
+            values["position"] = await position_in_list(
+                self._console, viewer, request.query_params, event.receipt, event.incident
+            )
         section = "incidents" if event.incident else "events"
         return await self._console.render_page(
             request, viewer, page="event.html", section=section, values=values, region="_event.html"
@@ -138,6 +174,14 @@ class EventPages:
             return frozenset()
         listed = await self._operations.sources.list_sources(event.receipt.project_id)
         return frozenset(source.id for source in listed)
+
+    async def _assignees(self, event: EventFull, viewer: Viewer) -> Sequence[str]:
+        """The addresses that the incident can be assigned to. Empty if it cannot be assigned."""
+        if event.receipt.state is not ReceiptState.INCIDENT:
+            return ()
+        found = await self._console.people.members.list_members(event.receipt.project_id)
+        emails = [member.email for member in found.members if member.email]
+        return emails if viewer.email in ("", *emails) else [viewer.email, *emails]
 
     async def _stuck(self, event_id: str) -> StuckNotice | None:
         """The notice about the workflow. None if it is not stuck."""
@@ -180,3 +224,9 @@ class EventPages:
             return None
         address, namespace = parts.temporal_ui_url.rstrip("/"), quote(parts.temporal_namespace)
         return f"{address}/namespaces/{namespace}/workflows/receipt-{event_id}"
+
+
+def _list_of(request: Request) -> str:
+    """The part of the address that names the list which the event was opened from."""
+    given = request.query_params.get(LIST)
+    return "" if given is None else f"?{urlencode({LIST: given})}"

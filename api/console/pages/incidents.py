@@ -6,20 +6,14 @@ from starlette.responses import Response
 from api.console.access import INCIDENT_OPERATOR, INCIDENT_VIEWER, SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
-from api.console.pages.list_page import (
-    list_values,
-    own_projects,
-    redirect_to_short_address,
-)
+from api.console.pages.incident_list.page import incident_list_page
 from api.console.sign_in.cookies import Notice
-from api.console.ui.filters import INCIDENT_TABS, read_address
-from api.console.ui.list_queries import incident_matches_elsewhere, incident_rows
 
 LONGEST_REASON = 2_048
 
 
 class IncidentPages:
-    """Incidents: the list, and Reprocess, Acknowledge and Resolve."""
+    """Incidents: the list, Reprocess and Resolve. For other actions see `triage`."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -31,32 +25,11 @@ class IncidentPages:
             ("GET", "/incidents", self.listing, SIGNED_IN),
             ("GET", "/incidents/{incident_id}", self.one, INCIDENT_VIEWER),
             ("POST", "/incidents/{incident_id}/reprocess", self.reprocess, INCIDENT_OPERATOR),
-            ("POST", "/incidents/{incident_id}/acknowledge", self.acknowledge, INCIDENT_OPERATOR),
             ("POST", "/incidents/{incident_id}/resolve", self.resolve, INCIDENT_OPERATOR),
         )
 
     async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
-        projects = await own_projects(self._console, viewer)
-        address = read_address(
-            "/incidents", request.query_params, tabs=INCIDENT_TABS, projects=projects
-        )
-        if redirect := redirect_to_short_address(self._console, request, address):
-            return redirect
-        page = await incident_rows(self._console.parts.database, address, viewer)
-        values = await list_values(
-            self._console, viewer, address, page, tabs=INCIDENT_TABS, projects=projects
-        )
-        values["elsewhere"] = await incident_matches_elsewhere(
-            self._console.parts.database, address, viewer, tabs=INCIDENT_TABS
-        )
-        return await self._console.render_page(
-            request,
-            viewer,
-            page="incidents.html",
-            section="incidents",
-            values=values,
-            region="_incidents.html",
-        )
+        return await incident_list_page(self._console, request, viewer)
 
     async def one(self, incident_id: str) -> Response:
         """Redirect to the event page. Alerts may link to this address."""
@@ -66,17 +39,10 @@ class IncidentPages:
     async def reprocess(
         self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, incident_id: str
     ) -> Response:
-        action = self._operations.incidents.reprocess(None, incident_id, actor=actor)
-        success = "Repair requested. The incident is resolved when the app reports success."
-        return await self._console.perform(
-            viewer, action, success=success, back=self._console.return_path(fields)
+        action = self._operations.incidents.reprocess(
+            None, incident_id, actor=actor, confirm=fields.get("confirm") == "on"
         )
-
-    async def acknowledge(
-        self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, incident_id: str
-    ) -> Response:
-        action = self._operations.incidents.acknowledge(None, incident_id, actor=actor)
-        success = "Acknowledged. Other members can see that someone is investigating."
+        success = "Repair requested. The incident is resolved when the app reports success."
         return await self._console.perform(
             viewer, action, success=success, back=self._console.return_path(fields)
         )

@@ -15,6 +15,7 @@ from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import own_projects
 from api.console.sign_in.cookies import Notice, Secret
 from api.console.sign_in.sessions import Viewer
+from domain.alerts import AlertEvent
 from domain.errors import Refusal
 from domain.projects import Mode, Project, Scope
 from domain.users import Role
@@ -162,6 +163,7 @@ class ProjectPages:
                 "members": people.members,
                 "invitations": people.invitations,
                 "roles": tuple(Role),
+                "events": tuple(AlertEvent),
             }
         return await self._console.render_page(
             request,
@@ -183,6 +185,7 @@ def _settings(project: Project) -> Typed:
         "late_result": project.late_result,
         "early_results": project.early_results,
         "snapshots": project.snapshots,
+        "acknowledge_minutes": project.acknowledge_minutes,
         **{name: getattr(project, name).current for name in SETS},
     }
 
@@ -203,6 +206,11 @@ def _changes(fields: Mapping[str, str], project: Project) -> dict[str, Any]:
         "late_result": fields.get("late_result", ""),
         **({"early_results": fields["early_results"]} if "early_results" in fields else {}),
         "snapshots": fields.get("snapshots") == "on",
+        **(
+            {"acknowledge_minutes": _number(fields["acknowledge_minutes"])}
+            if "acknowledge_minutes" in fields
+            else {}
+        ),
         **{name: _words(fields.get(name, "")) for name in SETS if name in fields},
     }
 

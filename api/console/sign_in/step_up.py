@@ -58,6 +58,21 @@ SENSITIVE_ACTIONS: Mapping[str, SensitiveAction] = {
     "/projects/{project_id}/sources/{source_id}": SensitiveAction(
         "change a source or its secret", "/projects/{project_id}/sources/{source_id}"
     ),
+    "/projects/{project_id}/destinations": SensitiveAction(
+        "change where alerts go", "/projects/{project_id}"
+    ),
+    "/projects/{project_id}/destinations/{destination_id}": SensitiveAction(
+        "change where alerts go", "/projects/{project_id}"
+    ),
+    "/projects/{project_id}/destinations/{destination_id}/disable": SensitiveAction(
+        "change where alerts go", "/projects/{project_id}"
+    ),
+    "/projects/{project_id}/destinations/{destination_id}/enable": SensitiveAction(
+        "change where alerts go", "/projects/{project_id}"
+    ),
+    "/projects/{project_id}/destinations/{destination_id}/remove": SensitiveAction(
+        "change where alerts go", "/projects/{project_id}"
+    ),
     "/projects/{project_id}/members": SensitiveAction(
         "invite someone to a project", "/projects/{project_id}"
     ),

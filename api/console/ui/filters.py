@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from urllib.parse import urlencode
 
+from api.console.ui.incident_tabs import ALL, DEFAULT_SORTS, MODES
 from domain.audit import AuditAction
-from domain.incidents import IncidentState
 from domain.projects import Project
 from domain.receipts import ReceiptState
+from domain.search.query import LONGEST_QUERY
+from domain.search.sorting import EVENT_SORTS, NEWEST_FIRST, SORTS
 from operations.names import known_effect_types, known_providers, knows_event_type
 
-ALL = "all"
-INCIDENT_TABS = (*(state.value for state in IncidentState), ALL)
 # Receipts that are not ended come first.
 _NOT_ENDED = (ReceiptState.EXPECTED, ReceiptState.WAITING, ReceiptState.INCIDENT)
 _ENDED = tuple(state for state in ReceiptState if state not in _NOT_ENDED)
@@ -27,10 +27,13 @@ NAMES = (
     "q",
     "from",
     "to",
+    "mode",
 )
 LONGEST = 255
 # Parameters of every list that are not filters. htmx sends `seen`.
-_NO_FILTERS = ("cursor", "seen")
+_NO_FILTERS = ("cursor", "seen", "view")
+INCIDENTS = "/incidents"
+FLAT = "flat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class ListAddress:
     `chosen` holds the filters that are set. `cursor` None is the newest page. Filters named in
     `required` are kept in every address, because the list cannot be shown without them. `ignored`
     holds the parameters that do not filter: their name is unknown, or their value is not valid.
+    `order` None is that of the tab. `view` is "flat", or None where a list has one view.
     """
 
     path: str
@@ -49,6 +53,18 @@ class ListAddress:
     cursor: str | None
     required: tuple[str, ...] = ()
     ignored: Mapping[str, str] = field(default_factory=dict)
+    order: str | None = None
+    view: str | None = None
+
+    @property
+    def sort(self) -> str:
+        """The order of the list: the chosen one, or that of the tab."""
+        return self.order or DEFAULT_SORTS.get(self.tab, NEWEST_FIRST)
+
+    @property
+    def query(self) -> str:
+        """The query of the address, without `?`."""
+        return str(self).partition("?")[2]
 
     @property
     def state(self) -> str | None:
@@ -59,12 +75,17 @@ class ListAddress:
         query = {
             **({} if self.tab == self.first_tab else {"state": self.tab}),
             **self.chosen,
+            **({"sort": self.order} if self.order else {}),
+            **({"view": self.view} if self.view else {}),
             **({"cursor": self.cursor} if self.cursor else {}),
         }
         return f"{self.path}?{urlencode(query)}" if query else self.path
 
     def with_tab(self, tab: str) -> str:
         return str(replace(self, tab=tab, cursor=None))
+
+    def with_sort(self, sort: str) -> str:
+        return str(replace(self, order=sort, cursor=None))
 
     def without(self, name: str) -> str:
         chosen = {key: value for key, value in self.chosen.items() if key != name}
@@ -106,12 +127,17 @@ def read_address(
     known = {
         "provider": known_providers(projects),
         "effect_type": known_effect_types(projects),
+        "mode": MODES,
     }
     chosen = _valid_filters(query, NAMES, known)
     if "event_type" in chosen and not knows_event_type(projects, chosen["event_type"]):
         del chosen["event_type"]
     tab = query.get("state") or tabs[0]
     used = chosen if tab not in tabs else {**chosen, "state": tab}
+    orders = SORTS if path == INCIDENTS else EVENT_SORTS
+    is_sorted = query.get("sort", "") in orders
+    if is_sorted:
+        used = {**used, "sort": query["sort"]}
     return ListAddress(
         path,
         tab if tab in tabs else tabs[0],
@@ -119,6 +145,8 @@ def read_address(
         chosen,
         query.get("cursor") or None,
         ignored=_ignored(query, used, NAMES),
+        order=query["sort"] if is_sorted else None,
+        view=FLAT if query.get("view") == FLAT else None,
     )
 
 
@@ -145,7 +173,7 @@ def _valid_filters(
     valid = {
         name: value
         for name, value in given.items()
-        if value and len(value) <= LONGEST and "\0" not in value
+        if value and len(value) <= (LONGEST_QUERY if name == "q" else LONGEST) and "\0" not in value
         if value in known.get(name, (value,))
     }
     for name in ("from", "to"):
@@ -158,7 +186,7 @@ def _ignored(
     query: Mapping[str, str], used: Mapping[str, str], names: Sequence[str]
 ) -> dict[str, str]:
     """The parameters that do not filter. An empty field of a known name is not set."""
-    may_be_empty = (*names, "state")
+    may_be_empty = (*names, "state", "sort")
     return {
         name: value
         for name, value in query.items()

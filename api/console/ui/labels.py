@@ -13,7 +13,7 @@ from domain.incidents import (
     RepairState,
     Resolution,
 )
-from domain.receipts import Flag, ReceiptState
+from domain.receipts import EffectType, Flag, ReceiptState
 from domain.retries import ErrorClass
 from domain.sources.source import SourceState
 from domain.values.timestamps import to_iso
@@ -64,6 +64,20 @@ REASONS: Mapping[str, str] = {
     Reason.MISSING_RECEIPT: "No receipt of an event at the provider",
     Reason.FAILED_RESULT: "The app reported a failure",
 }
+# For a line of a list.
+SHORT_REASONS: Mapping[str, str] = {
+    Reason.MISSING_RESULT: "No result",
+    Reason.MISSING_RECEIPT: "No receipt",
+    Reason.FAILED_RESULT: "Failed",
+}
+MISSING_EFFECTS: Mapping[str, str] = {
+    EffectType.ACCESS_UNLOCK: "Access not unlocked",
+    EffectType.CREDIT_GRANT: "Credits not granted",
+    EffectType.SEAT_UPDATE: "Seats not updated",
+    EffectType.SUBSCRIPTION_STATE_APPLY: "Subscription not updated",
+    EffectType.ACCESS_REVOCATION: "Access not revoked",
+    EffectType.CREDIT_DEDUCTION: "Credits not deducted",
+}
 RESOLUTIONS: Mapping[str, str] = {
     Resolution.REPAIRED: "Repaired",
     Resolution.LATE_RESULT: "Resolved by a late result",
@@ -93,16 +107,19 @@ ALERTS: Mapping[str, str] = {
     AlertKind.INCIDENT_OPENED: "Incident opened",
     AlertKind.REPAIR_FAILED: "Repair failed",
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
-    AlertKind.DESTINATION_FAILING: "Alerts to another address are failing",
+    AlertKind.INCIDENT_ASSIGNED: "Assignment",
+    AlertKind.INCIDENT_ACKNOWLEDGED: "Incident acknowledged",
+    AlertKind.DESTINATION_FAILING: "Alerts to another destination are failing",
     AlertKind.SOURCE_SILENT: "A source is failing or silent",
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results have no receipt",
 }
 ALERT_ENDS: Mapping[str, str] = {
-    AlertEnd.REFUSED: "The mail server rejected it permanently.",
+    AlertEnd.REFUSED: "It was refused permanently.",
     AlertEnd.TIMED_OUT: "Every attempt failed for 24 hours.",
     AlertEnd.ADDRESS_REFUSED: "The address is invalid. Correct it in the project's settings.",
-    AlertEnd.ADDRESS_REMOVED: "The address was removed from the project.",
-    AlertEnd.INCIDENT_OVER: "The incident was resolved before the email could be sent.",
+    AlertEnd.ADDRESS_REMOVED: "The destination was removed from the project.",
+    AlertEnd.DESTINATION_DISABLED: "The destination is disabled.",
+    AlertEnd.INCIDENT_OVER: "The incident was resolved before the alert could be sent.",
 }
 QUIET_ALERT_ENDS = frozenset(AlertEnd) - UNREACHED_ENDS
 FLAGS: Mapping[str, str] = {
@@ -160,6 +177,18 @@ def browser_name(user_agent: str) -> str:
 def humanize(name: str | None) -> str:
     """An enum value as words: `access_unlock` becomes `Access unlock`. Empty for None."""
     return (name or "").replace("_", " ").capitalize()
+
+
+def missing_effect(name: str) -> str:
+    """What did not happen, as in `Access not unlocked`; for a name of a project's own in general
+    words.
+    """
+    return MISSING_EFFECTS.get(name, f"{humanize(name)} not applied")
+
+
+def first_line(text: str) -> str:
+    """The first line of a message that says something."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def age(at: datetime | None, now: datetime) -> str:
@@ -227,6 +256,19 @@ def short_id(identifier: str) -> str:
     """The prefix and the last eight characters of an id."""
     prefix, _, rest = identifier.rpartition("_")
     return f"{prefix}_…{rest[-8:]}" if prefix and len(rest) > 12 else identifier
+
+
+def person(identifier: str, names: Mapping[str, str], *, viewer_id: str) -> str:
+    """A user or a key by name, never by its id. Other actors are named as they are."""
+    if identifier == viewer_id:
+        return "you"
+    for prefix, gone in (("usr_", "a deleted account"), ("key_", "a deleted key")):
+        if identifier.startswith(prefix):
+            name = names.get(identifier, gone)
+            return f"the key {name}" if prefix == "key_" and identifier in names else name
+    return {"cli": "the command line", "temporal": "a signal in Temporal"}.get(
+        identifier, short_id(identifier)
+    )
 
 
 def format_minutes(value: float) -> str:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from api.console.ui import labels, source_labels
+from api.console.ui import destination_labels, labels, source_labels
 from domain.effects import IMPACTS
 from domain.values.amounts import format_amount
 from domain.values.text import readable
@@ -70,6 +70,7 @@ class Pages:
             htmx_integrity=HTMX_INTEGRITY,
             labels=labels,
             source_labels=source_labels,
+            destination_labels=destination_labels,
             impacts=IMPACTS,
             format_amount=format_amount,
             age_of=lambda at: labels.age(at, now()),
@@ -93,12 +94,12 @@ class Pages:
         return Markup(content + f'\n<input type="hidden" name="seen" value="{seen}">')  # noqa: S704
 
     def page_or_region(
-        self, request: Request, *, page: str, region: str, values: Values
+        self, request: Request, *, page: str, region: str, values: Values, status: int = 200
     ) -> Response:
         """The page. For htmx only its region, or 204 if the region has not changed."""
         rendered = self.region(region, values)
         if not is_htmx_request(request):
-            return self.page(page, {**values, "region": rendered})
+            return self.page(page, {**values, "region": rendered}, status=status)
         return self.fragment(request, rendered)
 
     def fragment(self, request: Request, rendered: Markup) -> Response:

@@ -1,11 +1,12 @@
 """Renders a receipt's timeline: its entries in order, and the next step if it is open. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from api.console.ui import labels
-from api.console.ui.timeline_entries import TimelineText, render_entry
+from api.console.ui.timeline_entries import render_entry
+from api.console.ui.timeline_text import TimelineText
 from domain.incidents import (
     AttemptState,
     Incident,
@@ -15,6 +16,9 @@ from domain.incidents import (
     TimelineEntry,
 )
 from domain.receipts import ReceiptState
+
+# The fields of entries that hold the id of a user or a key.
+PEOPLE = ("requested_by", "assignee")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +33,22 @@ class TimelineItem:
     text: TimelineText
 
 
-def render(entries: Sequence[TimelineEntry], *, viewer_id: str) -> list[TimelineItem]:
-    """Render entries, oldest first. Actions of the viewer are attributed to "you"."""
+def render(
+    entries: Sequence[TimelineEntry], *, viewer_id: str, names: Mapping[str, str]
+) -> list[TimelineItem]:
+    """Render entries, oldest first. `names` are those of the people and keys that entries hold as
+    ids. The viewer is "you".
+    """
     items: list[TimelineItem] = []
     for entry in entries:
         seconds = (entry.at - items[-1].at).total_seconds() if items else 0.0
         gap = f"+{labels.exact_duration(seconds)}" if seconds > 0 else ""
-        if entry.fields.get("requested_by") == viewer_id:
-            entry = replace(entry, fields={**entry.fields, "requested_by": "you"})
+        people = {
+            field: labels.person(str(entry.fields[field]), names, viewer_id=viewer_id)
+            for field in PEOPLE
+            if entry.fields.get(field)
+        }
+        entry = replace(entry, fields={**entry.fields, **people})
         items.append(TimelineItem(entry.at, gap, render_entry(entry)))
     return items
 

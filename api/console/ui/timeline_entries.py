@@ -5,37 +5,13 @@ a kind without a text of its own, and for one that a newer version has written.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 from api.console.ui import labels
+from api.console.ui.timeline_text import Fields, TimelineText, actor_text, facts_of
+from api.console.ui.triage_entries import TRIAGE_RENDERERS
+from domain.alerts import CHANNEL_NAMES, AlertChannel, is_destination_id
 from domain.incidents import Resolution, TimelineEntry, TimelineKind
 from domain.results import ResultStatus
-
-# The fields of an entry. Any: JSON values and instants, by the kind of the entry.
-Fields = Mapping[str, Any]
-FACT_LABELS = {
-    "replay_id": "Repair",
-    "timeout_at": "Deadline",
-    "deadline_at": "Deadline",
-    "down_from": "Unavailable since",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class TimelineText:
-    """One timeline entry in words, as the event's page shows it.
-
-    `facts` are pairs of label and value. `is_now`: as a next step, it is under way.
-    """
-
-    icon: str
-    tone: str
-    title: str
-    detail: str = ""
-    facts: tuple[tuple[str, str], ...] = ()
-    is_now: bool = True
 
 
 def render_entry(entry: TimelineEntry) -> TimelineText:
@@ -50,12 +26,12 @@ def _receipt_accepted(fields: Fields) -> TimelineText:
         "wait",
         "Receipt accepted",
         "The app accepted the payment event and must report the result before the deadline.",
-        _facts(fields, "timeout_at", "request_id"),
+        facts_of(fields, "timeout_at", "request_id"),
     )
 
 
 def _result_received(fields: Fields) -> TimelineText:
-    facts = _facts(fields, "error_code", "replay_id", "repeats", "repeated_at")
+    facts = facts_of(fields, "error_code", "replay_id", "repeats", "repeated_at")
     if fields.get("status") == ResultStatus.SUCCESS:
         is_found = fields.get("already_applied") is True
         detail = "The app found the effect applied." if is_found else "The app applied the effect."
@@ -71,13 +47,13 @@ def _deadline_credited(fields: Fields) -> TimelineText:
     )
     seconds = fields.get("credited_seconds")
     credited = () if seconds is None else (("Extended by", labels.exact_duration(float(seconds))),)
-    facts = (*credited, *_facts(fields, "down_from"))
+    facts = (*credited, *facts_of(fields, "down_from"))
     return TimelineText("clock", "quiet", "Deadline extended", detail, facts)
 
 
 def _deadline_passed(fields: Fields) -> TimelineText:
     return TimelineText(
-        "clock", "bad", "Deadline passed", "Nothing came in time.", _facts(fields, "deadline_at")
+        "clock", "bad", "Deadline passed", "Nothing came in time.", facts_of(fields, "deadline_at")
     )
 
 
@@ -88,7 +64,7 @@ def _incident_opened(fields: Fields) -> TimelineText:
         "bad",
         "Incident opened",
         labels.REASONS.get(reason, labels.humanize(reason)),
-        _facts(fields, "error_code"),
+        facts_of(fields, "error_code"),
     )
 
 
@@ -99,8 +75,8 @@ def _alert_sent(fields: Fields) -> TimelineText:
 def _alert_failed(fields: Fields) -> TimelineText:
     if fields.get("final"):
         return _alert_given_up(fields)
-    detail = "It is retried until the mail server accepts it."
-    facts = (*_alert_subject(fields), *_facts(fields, "error"))
+    detail = "It is retried until the other side accepts it."
+    facts = (*_alert_subject(fields), *facts_of(fields, "error"))
     return TimelineText("mail", "bad", "Alert not sent yet", _recipient(fields) or detail, facts)
 
 
@@ -116,13 +92,13 @@ def _alert_given_up(fields: Fields) -> TimelineText:
         if part
     )
     tone = "quiet" if reason in labels.QUIET_ALERT_ENDS else "bad"
-    facts = (*_alert_subject(fields), *_facts(fields, "tries", "error"))
+    facts = (*_alert_subject(fields), *facts_of(fields, "tries", "error"))
     return TimelineText("mail", tone, "Alert not delivered", detail, facts)
 
 
 def _reprocess_requested(fields: Fields) -> TimelineText:
     return TimelineText(
-        "repair", "busy", "Reprocess requested", _actor(fields), _facts(fields, "replay_id")
+        "repair", "busy", "Reprocess requested", actor_text(fields), facts_of(fields, "replay_id")
     )
 
 
@@ -130,7 +106,7 @@ def _attempt(fields: Fields) -> TimelineText:
     number, status, error = fields.get("number"), fields.get("status"), fields.get("error_class")
     took = fields.get("duration_ms")
     facts = (
-        *_facts(fields, "replay_id"),
+        *facts_of(fields, "replay_id"),
         *((("Took", labels.exact_duration(took / 1000)),) if took is not None else ()),
     )
     if status is not None and 200 <= status < 300:
@@ -158,22 +134,16 @@ def _repair_failed(fields: Fields) -> TimelineText:
         "bad",
         "Repair failed",
         labels.repair_cause(fields.get("cause")),
-        _facts(fields, "replay_id"),
-    )
-
-
-def _incident_acknowledged(fields: Fields) -> TimelineText:
-    return TimelineText(
-        "eye", "quiet", "Incident acknowledged", _actor(fields) or "Someone is investigating."
+        facts_of(fields, "replay_id"),
     )
 
 
 def _incident_resolved(fields: Fields) -> TimelineText:
     how, reason = str(fields.get("resolution") or ""), str(fields.get("reason") or "")
-    facts = _facts(fields, "replay_id")
+    facts = facts_of(fields, "replay_id")
     if how == Resolution.MANUAL:
         by = fields.get("requested_by")
-        who = f" by {labels.short_id(str(by))}" if by else ""
+        who = f" by {by}" if by else ""
         why = f": “{reason}”" if reason else "."
         return TimelineText(
             "flag", "quiet", "Incident resolved", f"Resolved manually{who}{why}", facts
@@ -188,8 +158,8 @@ def _incident_resolved(fields: Fields) -> TimelineText:
 
 
 def _noted(fields: Fields) -> TimelineText:
-    facts = _facts(fields, *(name for name in fields if name not in ("text", "requested_by")))
-    detail = " ".join(part for part in (str(fields.get("text") or ""), _actor(fields)) if part)
+    facts = facts_of(fields, *(name for name in fields if name not in ("text", "requested_by")))
+    detail = " ".join(part for part in (str(fields.get("text") or ""), actor_text(fields)) if part)
     return TimelineText("note", "quiet", "Note added", detail, facts)
 
 
@@ -200,13 +170,15 @@ def _flagged(fields: Fields) -> TimelineText:
         "bad",
         f"Flagged: {labels.humanize(flag).lower()}",
         labels.FLAGS.get(flag, ""),
-        _facts(fields, "replay_id"),
+        facts_of(fields, "replay_id"),
     )
 
 
 def _by_its_name(entry: TimelineEntry) -> TimelineText:
-    facts = _facts(entry.fields, *(name for name in entry.fields if name != "requested_by"))
-    return TimelineText("note", "quiet", labels.humanize(entry.kind), _actor(entry.fields), facts)
+    facts = facts_of(entry.fields, *(name for name in entry.fields if name != "requested_by"))
+    return TimelineText(
+        "note", "quiet", labels.humanize(entry.kind), actor_text(entry.fields), facts
+    )
 
 
 def _alert_subject(fields: Fields) -> tuple[tuple[str, str], ...]:
@@ -214,33 +186,13 @@ def _alert_subject(fields: Fields) -> tuple[tuple[str, str], ...]:
     return (("About", labels.ALERTS.get(kind, labels.humanize(kind))),) if kind else ()
 
 
-def _actor(fields: Fields) -> str:
-    """Who requested it. `render` has replaced the viewer's own id with `you`."""
-    by = fields.get("requested_by")
-    return f"By {labels.short_id(str(by))}." if by else ""
-
-
 def _recipient(fields: Fields) -> str:
-    to = fields.get("destination")
+    to = str(fields.get("destination") or "")
+    if is_destination_id(to):
+        channel = str(fields.get("channel") or AlertChannel.EMAIL)
+        name = CHANNEL_NAMES.get(channel, labels.humanize(channel))
+        return f"To {name} ({labels.short_id(to)})."
     return f"To {to}." if to else ""
-
-
-def _facts(fields: Fields, *names: str) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (_label(name), _value(name, fields[name]))
-        for name in names
-        if fields.get(name) not in (None, "")
-    )
-
-
-def _label(name: str) -> str:
-    return FACT_LABELS.get(name, labels.humanize(name))
-
-
-def _value(name: str, value: object) -> str:
-    if isinstance(value, datetime):
-        return labels.format_instant(value)
-    return labels.short_id(str(value)) if name in ("replay_id", "incident_id") else str(value)
 
 
 RENDERERS: Mapping[str, Callable[[Fields], TimelineText]] = {
@@ -254,8 +206,8 @@ RENDERERS: Mapping[str, Callable[[Fields], TimelineText]] = {
     TimelineKind.REPROCESS_REQUESTED: _reprocess_requested,
     TimelineKind.ATTEMPT: _attempt,
     TimelineKind.REPAIR_FAILED: _repair_failed,
-    TimelineKind.INCIDENT_ACKNOWLEDGED: _incident_acknowledged,
     TimelineKind.INCIDENT_RESOLVED: _incident_resolved,
     TimelineKind.NOTED: _noted,
     TimelineKind.FLAGGED: _flagged,
+    **TRIAGE_RENDERERS,
 }

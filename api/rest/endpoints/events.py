@@ -6,7 +6,7 @@ from fastapi import Query, Request
 
 from api.auth.audit_actor import actor_of
 from api.rest.dependencies import OperationsParameter, Operator, Reader
-from api.rest.parameters import Cursor, Limit, ListQueryParameters
+from api.rest.parameters import Cursor, EventSortOrder, Limit, ListQueryParameters
 from api.rest.routing import route
 from domain.errors import Code
 from domain.receipts import ReceiptState
@@ -21,12 +21,14 @@ async def list_events(
     operations: OperationsParameter,
     query: ListQueryParameters,
     state: Annotated[ReceiptState | None, Query()] = None,
+    sort: EventSortOrder = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> EventList:
-    """Events, newest first. Scope `read`."""
+    """Events, newest first without `sort`. Scope `read`."""
     filters = query.filters(caller.project, state)
-    return EventList.of(await operations.events.list_events(filters, limit, cursor))
+    page = await operations.events.list_events(filters, limit, cursor, sort=sort)
+    return EventList.of(page)
 
 
 @route("GET", "/events/{event_id}", "Read an event", Code.NOT_FOUND)

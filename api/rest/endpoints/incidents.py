@@ -1,16 +1,24 @@
-"""REST: incidents, and the actions of operators on one."""
+"""REST: incidents, their repair and manual resolution. For the other actions see `triage`."""
 
 from typing import Annotated
 
 from fastapi import Query, Request
+from starlette.responses import Response, StreamingResponse
 
 from api.auth.audit_actor import actor_of
-from api.rest.dependencies import OperationsParameter, Operator, Reader, json_body
-from api.rest.parameters import Cursor, Limit, ListQueryParameters
+from api.rest.dependencies import (
+    OperationsParameter,
+    Operator,
+    Reader,
+    json_body,
+    json_body_or_none,
+)
+from api.rest.parameters import Cursor, Limit, ListQueryParameters, SortOrder
 from api.rest.routing import route
 from domain.errors import Code
 from domain.incidents import IncidentState
-from operations.incidents import ResolveBody
+from operations.incidents import ReprocessBody, ResolveBody
+from operations.listing.export import FILE_TYPES, MEDIA_TYPES, ExportFormat, attachment
 from operations.lists import DEFAULT_LIMIT
 from operations.responses.incidents import Incident, IncidentList, RepairRequested
 from operations.validation import validated
@@ -22,12 +30,32 @@ async def list_incidents(
     operations: OperationsParameter,
     query: ListQueryParameters,
     state: Annotated[IncidentState | None, Query()] = None,
+    sort: SortOrder = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> IncidentList:
-    """Incidents, newest first. Scope `read`."""
+    """Incidents, newest first without `sort`. Scope `read`."""
     filters = query.filters(caller.project, state)
-    return IncidentList.of(await operations.incidents.list_incidents(filters, limit, cursor))
+    page = await operations.incidents.list_incidents(filters, limit, cursor, sort=sort)
+    return IncidentList.of(page)
+
+
+@route("GET", "/incidents/export", "Export incidents", media_types=FILE_TYPES)
+async def export_incidents(
+    caller: Reader,
+    operations: OperationsParameter,
+    query: ListQueryParameters,
+    export_format: Annotated[ExportFormat, Query(alias="format")],
+    state: Annotated[IncidentState | None, Query()] = None,
+    sort: SortOrder = None,
+) -> Response:
+    """The whole filtered list as a stream: `csv`, or `jsonl` with a JSON object a line. A cell of
+    CSV that a spreadsheet would run as a formula begins with `'`. Scope `read`.
+    """
+    filters = query.filters(caller.project, state)
+    parts = await operations.exports.export_incidents(filters, export_format, sort=sort)
+    headers = attachment(export_format)
+    return StreamingResponse(parts, media_type=MEDIA_TYPES[export_format], headers=headers)
 
 
 @route("GET", "/incidents/{incident_id}", "Read an incident", Code.NOT_FOUND)
@@ -45,18 +73,25 @@ async def read_incident(
     Code.NOT_FOUND,
     Code.INCIDENT_RESOLVED,
     Code.REPAIR_URL_MISSING,
+    Code.SUPERSEDED,
     status=202,
+    body=ReprocessBody,
+    needs_body=False,
 )
 async def reprocess(
     caller: Operator, operations: OperationsParameter, incident_id: str, request: Request
 ) -> RepairRequested:
-    """Start a repair, which calls the repair URL.
+    """Start a repair, which calls the repair URL. The body is optional.
 
-    If a repair is already running, the response has its `replay_id` and no new repair starts.
-    Scope `operate`.
+    If a repair is already running, the response has its `replay_id` and no new repair starts. A
+    later event of the same reference can make a repair doubtful, such as a refund
+    (`superseded_by`). Such a repair starts only with `confirm`. Scope `operate`.
     """
+    confirm = validated(ReprocessBody, await json_body_or_none(request)).confirm
     actor = actor_of(request, caller.key.id)
-    replay_id = await operations.incidents.reprocess(caller.project.id, incident_id, actor=actor)
+    replay_id = await operations.incidents.reprocess(
+        caller.project.id, incident_id, actor=actor, confirm=confirm
+    )
     return RepairRequested(replay_id=replay_id, incident_id=incident_id)
 
 
@@ -80,20 +115,4 @@ async def resolve(
     return Incident.of(incident)
 
 
-@route(
-    "POST",
-    "/incidents/{incident_id}/acknowledge",
-    "Acknowledge",
-    Code.NOT_FOUND,
-    Code.INCIDENT_RESOLVED,
-)
-async def acknowledge(
-    caller: Operator, operations: OperationsParameter, incident_id: str, request: Request
-) -> Incident:
-    """Record that somebody is investigating an incident. Scope `operate`."""
-    actor = actor_of(request, caller.key.id)
-    incident = await operations.incidents.acknowledge(caller.project.id, incident_id, actor=actor)
-    return Incident.of(incident)
-
-
-ROUTES = (list_incidents, read_incident, reprocess, resolve, acknowledge)
+ROUTES = (list_incidents, export_incidents, read_incident, reprocess, resolve)

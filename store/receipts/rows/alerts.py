@@ -5,7 +5,9 @@ Runs inside the caller's transaction and never commits.
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
+from domain.alerts import wants
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import AlertKind
 from domain.values.timestamps import to_unix_ms
@@ -13,8 +15,25 @@ from store.db.sql import Statements
 from store.receipts.state import ReceiptSnapshot
 
 _SELECT_RECIPIENTS = """
-SELECT channel, COALESCE(target, id), events FROM alert_destinations WHERE project_id = $1
-ORDER BY channel, position"""
+SELECT channel, COALESCE(target, id), events FROM alert_destinations
+WHERE project_id = $1 AND disabled_at IS NULL ORDER BY channel, position"""
+# The recipients that still get the incident's earlier alert.
+_SELECT_PENDING = """
+SELECT channel, destination FROM alerts WHERE incident_id = $1 AND kind = 'incident_opened'
+AND sent_at IS NULL AND ended_at IS NULL"""
+_SELECT_SNOOZE = "SELECT snoozed_until FROM incidents WHERE id = $1 AND snoozed_until IS NOT NULL"
+_RELEASE_HELD = (
+    "UPDATE alerts SET due_at = $1 WHERE incident_id = $2 AND due_at = $3 AND sent_at IS NULL"
+    " AND ended_at IS NULL"
+)
+
+
+class AlertRound(StrEnum):
+    """Why the alerts of an open incident go out once more."""
+
+    ACKNOWLEDGEMENT_ENDED = "acknowledgement_ended"
+    SNOOZE_ENDED = "snooze_ended"
+    REOPENED = "reopened"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +56,12 @@ async def add_alerts(
     now: datetime,
     *,
     replay_id: ReplayId | None = None,
+    about: str = "",
 ) -> None:
-    """Insert one alert for each of the project's destinations; a second time changes nothing."""
+    """Insert one alert for each of the project's destinations; a second time changes nothing.
+
+    `about` tells alerts of one kind apart that are about no repair.
+    """
     for recipient in await read_recipients(st, snapshot.project_id, kind):
         await insert_alert(
             st,
@@ -46,20 +69,54 @@ async def add_alerts(
             incident_id=incident_id,
             event_id=snapshot.event_id,
             kind=kind,
-            about=replay_id or "",
+            about=replay_id or about,
             recipient=recipient,
             now=now,
         )
 
 
+async def alert_again(
+    st: Statements, snapshot: ReceiptSnapshot, why: AlertRound, now: datetime
+) -> None:
+    """Insert a new round of the incident's alerts.
+
+    A destination whose earlier alert is not sent yet gets that one. `now` tells the rounds apart.
+    """
+    opened = AlertKind.INCIDENT_OPENED
+    pending = {tuple(row) for row in await st.fetch(_SELECT_PENDING, snapshot.incident)}
+    for recipient in await read_recipients(st, snapshot.project_id, opened):
+        if (recipient.channel, recipient.destination) in pending:
+            continue
+        await insert_alert(
+            st,
+            project_id=snapshot.project_id,
+            incident_id=snapshot.incident,
+            event_id=snapshot.event_id,
+            kind=opened,
+            about=f"{why.value}-{to_unix_ms(now)}",
+            recipient=recipient,
+            now=now,
+        )
+
+
+async def end_snooze(st: Statements, incident_id: IncidentId, now: datetime) -> bool:
+    """End the snooze of a locked incident, and let its held alerts go; False without a snooze."""
+    held = await st.fetch(_SELECT_SNOOZE, incident_id)
+    for (snoozed_until,) in held:
+        # First, because who holds an alert locks this row: see `store.alerts.delivery`.
+        await st.fetch("UPDATE incidents SET snoozed_until = NULL WHERE id = $1", incident_id)
+        await st.fetch(_RELEASE_HELD, to_unix_ms(now), incident_id, snoozed_until)
+    return bool(held)
+
+
 async def read_recipients(
     st: Statements, project_id: ProjectId, kind: AlertKind
 ) -> list[Recipient]:
-    """The destinations that the project has now for alerts of this kind, in their order."""
+    """The enabled destinations that get the project's alerts of this kind now, in their order."""
     return [
         Recipient(channel, destination)
         for channel, destination, events in await st.fetch(_SELECT_RECIPIENTS, project_id)
-        if events is None or kind.value in events.split()
+        if wants(None if events is None else events.split(), kind.value, channel=channel)
     ]
 
 
@@ -76,7 +133,7 @@ async def insert_alert(
 ) -> None:
     """Insert one alert, due now; a second time changes nothing.
 
-    `about` is a `replay_id` or the digest of a destination, '' for neither.
+    `about` is a `replay_id`, the digest of a destination or an instant, '' for none.
     """
     await st.fetch(
         "INSERT INTO alerts (project_id, incident_id, event_id, kind, replay_id,"

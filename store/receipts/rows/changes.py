@@ -30,7 +30,7 @@ class TriggerFacts:
     1. A success or failed trigger: its `result`.
     2. `REPROCESS`: the new repair's `replay_id`, and `requested_by`.
     3. `CALLBACK_ENDED`: the `cause` of the repair's failure.
-    4. `RESOLVE`: the operator's `reason`, and `requested_by`.
+    4. `RESOLVE` and `REOPEN`: the operator's `reason`, and `requested_by`.
 
     `incident_id` is the id of the incident, if one opens.
     """

@@ -13,6 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import ProjectId
 from domain.incidents import Attempt, Incident, IncidentState, Repair, RepairState
+from store.db.sql import SessionStatements
+from store.receipts.rows.names import read_names
+from store.receipts.triage.superseded import superseding_events
 from store.schema.mappers import attempt_from, incident_from, repair_from
 from store.schema.tables import ATTEMPTS, INCIDENTS, REPAIRS
 
@@ -37,7 +40,20 @@ async def incidents_from(session: AsyncSession, rows: Sequence[Row[Any]]) -> lis
         REPAIRS.c.incident_id.in_(ids), REPAIRS.c.state.in_(_ACTIVE)
     )
     active = {row.incident_id: row.replay_id for row in await session.execute(query)} if ids else {}
-    return [incident_from(row, active_replay_id=active.get(row.id)) for row in rows]
+    names = await read_names(
+        session, {one for row in rows for one in (row.assignee, row.acknowledged_by) if one}
+    )
+    unresolved = [row.event_id for row in rows if row.state != IncidentState.RESOLVED.value]
+    later = await superseding_events(SessionStatements(session), unresolved)
+    return [
+        incident_from(
+            row,
+            active_replay_id=active.get(row.id),
+            names=names,
+            superseded_by=later.get(row.event_id),
+        )
+        for row in rows
+    ]
 
 
 async def select_repairs(session: AsyncSession, wanted: ColumnElement[bool]) -> tuple[Repair, ...]:

@@ -33,8 +33,10 @@ OPENED = [
 ANSWER = [*OPENED[:5], "In-Reply-To", "References", *OPENED[5:]]
 # Mails of other kinds begin a thread of their own.
 ANSWERS = {
+    AlertKind.INCIDENT_ACKNOWLEDGED,
     AlertKind.REPAIR_FAILED,
     AlertKind.INCIDENT_RESOLVED,
+    AlertKind.INCIDENT_ASSIGNED,
     AlertKind.DESTINATION_FAILING,
 }
 MIME = ["MIME-Version", "Content-Type"]
@@ -88,7 +90,7 @@ def test_any_text_in_any_field_makes_a_mail_with_our_fields_alone(text: str, fie
     receipt = alert.facts.receipt
     reference, event_type = receipt.internal_reference, receipt.event_type
     wanted = one_line(
-        f"Incident open: {reference} · {event_type} · the app reported a failure",
+        f"Incident: {reference} · {event_type} · the app reported a failure",
         longest=SUBJECT_CHARACTERS,
     )
     assert decoded_subject(read_by_hand(letter.content)["Subject"]) == wanted

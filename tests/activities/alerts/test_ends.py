@@ -247,7 +247,7 @@ async def test_alert_that_cannot_be_read_goes_out_with_its_ids_and_stops_no_batc
 
     assert outcome == AlertsSent(sent=2, failed=0)
     plain, wanted = sorted(server.taken, key=len)
-    assert read_by_hand(plain)["Subject"] == f"Incident open: {broken.event_id}"
+    assert read_by_hand(plain)["Subject"] == f"Incident: {broken.event_id}"
     assert whole.encode() in wanted
 
 
@@ -271,7 +271,7 @@ async def test_contents_that_a_server_refuses_go_out_in_their_plainest_form(
         outcome = await activities(database, url).send_alerts(order)
 
     assert outcome == AlertsSent(sent=1, failed=0)
-    assert read_by_hand(server.taken[0])["Subject"] == f"Incident open: {order.event_id}"
+    assert read_by_hand(server.taken[0])["Subject"] == f"Incident: {order.event_id}"
 
 
 async def test_mail_that_cannot_be_written_goes_out_in_its_plainest_form(

@@ -8,11 +8,11 @@ from email.policy import compat32
 
 import pytest
 
-from activities.alerts.delivery import retry_seconds
 from activities.alerts.email_format import OutgoingMail
 from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
 from activities.alerts.send import AlertActivities
 from activities.messages import AlertsSent, SendAlerts
+from domain.alerts import AlertChannel, alert_retry_seconds
 from domain.ids import EventId
 from domain.incidents import RepairCause
 from domain.lifecycle import LifecycleState
@@ -52,7 +52,7 @@ async def test_opened_incident_is_mailed_in_text_and_html_with_a_link(
     mail = post.mails[0]
     assert (
         mail["Subject"]
-        == "[test] Incident open: order <1001> · invoice.paid · no result before the deadline"
+        == "[test] Incident: order <1001> · invoice.paid · no result before the deadline"
     )
     assert mail["To"] == "ops@shop.example"
     for subtype in ("plain", "html"):
@@ -265,4 +265,4 @@ async def test_reference_that_elsewhere_makes_a_header_is_sent_as_text(
     ids=["first", "second", "7th", "8th", "500th"],
 )
 def test_retries_double_from_five_seconds_to_ten_minutes(tries: int, seconds: int) -> None:
-    assert retry_seconds(tries) == seconds
+    assert alert_retry_seconds(AlertChannel.EMAIL, tries) == seconds

@@ -192,6 +192,7 @@ async def test_metrics_count_what_was_accepted_and_refused(caller: Caller) -> No
         "makegood_alerts_failing 0.0",
         "makegood_alerts_failing_seconds 0.0",
         "makegood_alerts_ended 0.0",
+        "makegood_alert_destinations_failing 0.0",
         'makegood_sources_unwell{problem="key_refused"} 0.0',
         'makegood_sources_unwell{problem="silent"} 0.0',
     ):

@@ -3,11 +3,15 @@
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from tests.api.rest.test_sources import new_source
 from tests.api.serving import Json, receipt
 
-IDS = ("project_id", "event_id", "incident_id", "replay_id", "source_id")
+IDS = (
+    *("project_id", "event_id", "incident_id", "replay_id", "source_id", "destination_id"),
+    "view_id",
+)
 # The year 2100: later than every object.
 AFTER_ALL_MS = 4_102_444_800_000
 
@@ -21,6 +25,8 @@ class Named:
     incident_id: str
     replay_id: str
     source_id: str
+    destination_id: str
+    view_id: str
     provider_event_id: str
     internal_reference: str
     entry_hash: str
@@ -73,6 +79,11 @@ def results(of: Named) -> list[Asked]:
     ]
 
 
+def _act_on_incident(act: str, body: Json, of: Named) -> list[Asked]:
+    of_project = {**body, "project_id": of.project_id}
+    return [Asked(f"/incidents/{of.incident_id}/{act}", "not_found", body=of_project)]
+
+
 TABLE: dict[str, Callable[[Named], list[Asked]]] = {
     "POST /api/v1/result": results,
     "GET /api/v1/events": lists("/events", lambda of: of.event_id),
@@ -103,6 +114,10 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
         Asked(f"/events/{of.event_id}/restart", "not_found")
     ],
     "GET /api/v1/incidents": lists("/incidents", lambda of: of.incident_id),
+    "GET /api/v1/incidents/export": lambda of: [
+        Asked("/incidents/export", "refused", {"format": "csv", "q": f"id:{of.incident_id}"}),
+        Asked("/incidents/export", "unknown_parameter", {"project_id": of.project_id}),
+    ],
     "GET /api/v1/incidents/{incident_id}": lambda of: [
         Asked(f"/incidents/{of.incident_id}", "not_found")
     ],
@@ -120,6 +135,25 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
     ],
     "POST /api/v1/incidents/{incident_id}/acknowledge": lambda of: [
         Asked(f"/incidents/{of.incident_id}/acknowledge", "not_found")
+    ],
+    "DELETE /api/v1/incidents/{incident_id}/acknowledge": lambda of: [
+        Asked(f"/incidents/{of.incident_id}/acknowledge", "not_found")
+    ],
+    **{
+        f"POST /api/v1/incidents/{{incident_id}}/{act}": partial(_act_on_incident, act, body)
+        for act, body in {
+            "assign": {"assignee": None},
+            "comments": {"text": "mine now"},
+            "snooze": {"until": "2100-01-01T00:00:00Z"},
+            "reopen": {"reason": "mine now"},
+        }.items()
+    },
+    "PATCH /api/v1/events/{event_id}/deadline": lambda of: [
+        Asked(
+            f"/events/{of.event_id}/deadline",
+            "not_found",
+            body={"deadline_at": "2100-01-01T00:00:00Z", "project_id": of.project_id},
+        )
     ],
     "GET /api/v1/early-results": lambda of: [
         Asked("/early-results", "nothing"),
@@ -161,6 +195,45 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
             "its own",
             body=new_source(project_id=of.project_id, id=of.source_id, source_id=of.source_id),
         )
+    ],
+    "GET /api/v1/alert-destinations": lambda of: [
+        Asked("/alert-destinations", "nothing"),
+        Asked("/alert-destinations", "unknown_parameter", {"project_id": of.project_id}),
+    ],
+    "PATCH /api/v1/alert-destinations/{destination_id}": lambda of: [
+        Asked(
+            f"/alert-destinations/{of.destination_id}",
+            "not_found",
+            body={"label": "mine now", "project_id": of.project_id, "id": of.destination_id},
+        )
+    ],
+    "DELETE /api/v1/alert-destinations/{destination_id}": lambda of: [
+        Asked(f"/alert-destinations/{of.destination_id}", "not_found")
+    ],
+    "POST /api/v1/alert-destinations/{destination_id}/test": lambda of: [
+        Asked(f"/alert-destinations/{of.destination_id}/test", "not_found")
+    ],
+    # Later, because afterwards the caller has a destination.
+    "POST /api/v1/alert-destinations": lambda of: [
+        Asked(
+            "/alert-destinations",
+            "its own",
+            body={
+                "kind": "slack",
+                "url": "https://hooks.example/T0/B0",
+                "project_id": of.project_id,
+                "id": of.destination_id,
+            },
+        )
+    ],
+    "GET /api/v1/views": lambda of: [
+        Asked("/views", "nothing"),
+        Asked("/views", "unknown_parameter", {"project_id": of.project_id}),
+    ],
+    "DELETE /api/v1/views/{view_id}": lambda of: [Asked(f"/views/{of.view_id}", "not_found")],
+    # Later, because afterwards the caller has a view.
+    "POST /api/v1/views": lambda of: [
+        Asked("/views", "its own", body={"name": "mine", "project_id": of.project_id})
     ],
     "GET /api/v1/project": lambda of: [
         Asked("/project", "unknown_parameter", {"project_id": of.project_id})

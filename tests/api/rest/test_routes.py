@@ -49,6 +49,11 @@ INCIDENT_FIELDS = [
     "amount",
     "currency",
     "customer_reference",
+    "assignee",
+    "acknowledged_by",
+    "acknowledged_until",
+    "snoozed_until",
+    "superseded_by",
 ]
 
 

@@ -112,6 +112,10 @@ async def neighbours(
             "replay_id"
         ]
         source_id = (await owner.ask("POST", "/sources", json=new_source())).json()["id"]
+        slack = {"kind": "slack", "url": "https://hooks.example/T1/B1"}
+        added = await owner.ask("POST", "/alert-destinations", json=slack)
+        destination_id = added.json()["id"]
+        view_id = (await owner.ask("POST", "/views", json={"name": "theirs"})).json()["id"]
         entry_hash = (await owner.ask("GET", "/audit")).json()["data"][0]["hash"]
         named = Named(
             project.project.id,
@@ -119,6 +123,8 @@ async def neighbours(
             incident_id,
             replay_id,
             source_id,
+            destination_id,
+            view_id,
             "evt_next_door",
             "next door's",
             entry_hash,
@@ -241,7 +247,7 @@ def _comparable(body: Json) -> Json:
     kept = {
         name: value
         for name, value in body.items()
-        if name not in created and not str(value).startswith("src_")
+        if name not in created and not str(value).startswith(("src_", "dst_", "view_"))
     }
     if "expects" in kept:
         kept["expects"] = [_comparable(one) for one in kept["expects"]]

@@ -37,6 +37,7 @@ NAMES = {
         "Outages",
         "Search index",
         "Sources",
+        "Destinations",
         "API",
         "Temporal",
         "Mail",

@@ -251,3 +251,16 @@ def test_entry_of_a_newer_version_is_still_rendered() -> None:
         "prj_gone",
     )
     assert line.facts == (("Stage", "2"), ("Crew", "a, b"))
+
+
+async def test_keys_are_shown_by_label_and_assignees_by_address(
+    member: Visitor, parts: ConsoleDependencies, story: Story, project: CreatedProject
+) -> None:
+    _, incident_id = await story.opened()
+    by_key = {"actor": Actor(project.key.id)}
+    await parts.operations.triage.assign(None, incident_id, {"assignee": EMAIL}, **by_key)
+
+    page = (await member.open("/audit?action=incident_assigned")).text
+
+    assert f">{project.key.label}</a>" in page
+    assert f'<span class="hint">Assignee</span> {EMAIL}' in page

@@ -26,7 +26,7 @@ async def test_an_open_incident_is_listed_with_its_reference(
     page = (await operator.open("/incidents")).text
 
     assert html.escape("order <10482>") in page
-    assert f'href="/events/{event_id}"' in page
+    assert f'href="/events/{event_id}?list="' in page
     assert "No result before the deadline" in page
     assert story.project.name in page
 

@@ -27,13 +27,22 @@ from tests.support.sources import stored_source
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
-# Forms with their own proof, and those of the sign-in.
-OWN_PROOF = {"/login", "/login/link", "/login/code", "/join", "/account/totp/remove"}
+# Forms with their own proof, those of the sign-in, and those of signed links in mails.
+OWN_PROOF = {"/login", "/login/link", "/login/code", "/join", "/account/totp/remove"} | {
+    "/alerts/unsubscribe/{token}",
+    "/alerts/acknowledge/{token}",
+}
 # Forms that need only a session: actions on incidents, and those that only remove rights.
 ORDINARY = {
     "/logout",
     "/incidents/{incident_id}/reprocess",
     "/incidents/{incident_id}/acknowledge",
+    "/incidents/{incident_id}/unacknowledge",
+    "/incidents/{incident_id}/assign",
+    "/incidents/{incident_id}/comments",
+    "/incidents/{incident_id}/snooze",
+    "/incidents/{incident_id}/reopen",
+    "/events/{event_id}/deadline",
     "/incidents/{incident_id}/resolve",
     "/events/{event_id}/expire",
     "/events/{event_id}/restart",
@@ -42,6 +51,7 @@ ORDINARY = {
     "/projects/{project_id}/sources/{source_id}/pause",
     "/projects/{project_id}/sources/{source_id}/resume",
     "/projects/{project_id}/sources/{source_id}/remove",
+    "/projects/{project_id}/destinations/{destination_id}/test",
     "/projects/{project_id}/members/{user_id}/remove",
     "/projects/{project_id}/invitations/{invitation_id}/withdraw",
     "/account/sessions/end-others",
@@ -59,6 +69,7 @@ CHANGED_TABLES = (
         "members",
         "invitations",
         "sources",
+        "alert_destinations",
     ),
     "audit_log",
 )
@@ -124,6 +135,7 @@ async def test_every_sensitive_form_asks_first_and_changes_nothing(
     }
 
     named = {"project_id": project.project.id, "user_id": "usr_none", "source_id": "src_none"}
+    named["destination_id"] = "dst_none"
     answers = {
         path: await send(stale, path.format(**named), **fields) for path in SENSITIVE_ACTIONS
     }

@@ -123,22 +123,32 @@ def test_manual_resolution_shows_its_reason() -> None:
     assert (text.tone, text.detail) == ("quiet", "Resolved manually by usr_1: “refunded”")
 
 
-def test_actions_of_the_viewer_are_attributed_to_you() -> None:
+def test_actions_are_attributed_to_you_and_others_by_name() -> None:
     entries = [
         entry("reprocess_requested", requested_by="usr_me"),
-        entry("reprocess_requested", requested_by="usr_other"),
+        *(
+            entry("reprocess_requested", requested_by=by)
+            for by in ("usr_other", "key_1", "usr_gone")
+        ),
     ]
 
-    items = render(entries, viewer_id="usr_me")
+    names = {"usr_other": "jo_long_name@shop.example", "key_1": "deploys"}
 
-    assert [item.text.detail for item in items] == ["By you.", "By usr_other."]
+    items = render(entries, viewer_id="usr_me", names=names)
+
+    assert [item.text.detail for item in items] == [
+        "By you.",
+        "By jo_long_name@shop.example.",
+        "By the key deploys.",
+        "By a deleted account.",
+    ]
 
 
 def test_each_item_has_the_gap_to_the_previous_one() -> None:
     at = datetime(2026, 11, 23, 11, 44, 0, 250_000, tzinfo=UTC)
     later = [replace(entry(kind), at=at) for kind in ("deadline_passed", "incident_opened")]
 
-    items = render([entry("receipt_accepted"), *later], viewer_id="")
+    items = render([entry("receipt_accepted"), *later], viewer_id="", names={})
 
     assert [item.gap for item in items] == ["", "+30 min 5 s", ""]
 
@@ -227,12 +237,12 @@ def test_ended_receipt_has_no_next_step(state: str) -> None:
 @pytest.mark.parametrize(
     ("reason", "tone", "detail"),
     [
-        ("refused", "bad", "To ops@shop.example. The mail server rejected it permanently."),
+        ("refused", "bad", "To ops@shop.example. It was refused permanently."),
         ("timed_out", "bad", "To ops@shop.example. Every attempt failed for 24 hours."),
         (
             "address_removed",
             "quiet",
-            "To ops@shop.example. The address was removed from the project.",
+            "To ops@shop.example. The destination was removed from the project.",
         ),
         ("of a later version", "bad", "To ops@shop.example. Of a later version"),
     ],

@@ -112,7 +112,7 @@ class Run:
     ) -> Entry:
         """A mail as the product writes it, its Message-ID made from its notice."""
         lines = [
-            "Look",
+            title,
             "",
             f"Incident ID   inc_{number}",
             *([f"Repair ID     {replay_id}"] if replay_id else []),
@@ -123,7 +123,7 @@ class Run:
             message_id=message_id
             or f"<{number}.{title.replace(' ', '-')}.{replay_id}@example.com>",
             in_reply_to=None,
-            subject=f"[test] {title}: order-{number} · invoice.paid · missing_result",
+            subject=f"[test] Incident: order-{number} · invoice.paid · missing_result",
             to="ops@example.com",
             text="\n".join([*lines, "", f"Review: http://127.0.0.1:8000/events/evt_{number}", ""]),
         )

@@ -29,7 +29,8 @@ _KINDS = {
     "Repair failed": "repair_failed",
     "Incident resolved": "incident_resolved",
 }
-_SUBJECT = re.compile(r"(?:\[test\] )?(" + "|".join(_KINDS) + "):")
+# The title of a mail is the first line of its text. All mails of an incident share a subject.
+_TITLE = re.compile(r"(" + "|".join(_KINDS) + r")\r?\n")
 
 
 def instant(text: str) -> float:
@@ -204,7 +205,7 @@ def _faults(history: History) -> tuple[Fault, ...]:
 
 def _mail(entry: Entry) -> Mail:
     text, subject = entry["text"] or "", entry["subject"] or ""
-    titled = _SUBJECT.match(subject)
+    titled = _TITLE.match(text)
     to = entry["to"]
     return Mail(
         at=entry.at,

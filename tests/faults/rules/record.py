@@ -141,7 +141,7 @@ class Fault:
 class Mail:
     """A mail as the mail server received it.
 
-    `kind` is read from the subject, the ids from the text; None if they are not there.
+    `kind` and the ids are read from the text; None if they are not there.
     """
 
     at: float

@@ -19,7 +19,7 @@ def _violated(bend: Callable[[Run], object]) -> set[Rule]:
 
 def _drop_mail(title: str) -> Callable[[Run], object]:
     return lambda run: run.drop(
-        next(one for one in run.entries if one.kind == "mail" and title in one["subject"])
+        next(one for one in run.entries if one.kind == "mail" and title in one["text"])
     )
 
 

@@ -138,6 +138,8 @@ async def lived_in(story: Story, sealer: Sealer) -> None:
             insert(TABLES["totp_factors"]),
             {"data_key": b"\x01", "sealed": b"\x02", "last_step": 1, **of_user},
         )
+        view = {"id": "view_1", "name": "Ones", "query": "q=one", "project_id": story.project.id}
+        await session.execute(insert(TABLES["saved_views"]), {**view, **of_user})
         await create_evidence_key(session, sealer, now=now)
         await session.execute(insert(TABLES["recovery_codes"]), {"digest": "code", **of_user})
         await session.execute(

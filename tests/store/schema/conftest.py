@@ -9,13 +9,14 @@ from sqlalchemy import Connection
 
 from domain.audit import Actor, AuditAction
 from domain.lifecycle import LifecycleState
+from domain.search.saved_views import SavedView
 from domain.security.login_backoff import ADDRESS
 from domain.users import Role
 from store.audit.log import record
 from store.crypto.encryption import Sealer
 from store.db.database import Database, run_alone
 from store.evidence.keys import create_evidence_key
-from store.people import invitations, members, sessions, users
+from store.people import invitations, members, saved_views, sessions, users
 from store.people import second_factor as factors
 from store.people.login_attempts import charge, counter
 from store.projects.projects import create_project
@@ -80,6 +81,8 @@ async def fill(url: str, sealer: Sealer) -> None:
         await invitations.invite(
             session, email="bob@shop.example", invited_by=first.user_id, **asked
         )
+        view = SavedView("view_1", first.user_id, None, "Seats", "q=error%3Aseat", START)
+        await saved_views.save_view(session, view)
         await factors.begin_totp(session, sealer, first.user_id, now=START)
         await factors.renew_recovery_codes(session, first.user_id, now=START)
         await charge(session, [counter("address", "192.0.2.1", ADDRESS)], now=START)

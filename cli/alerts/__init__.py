@@ -1,0 +1,1 @@
+"""`makegood destination`: alert destinations, and the sender of their test alerts."""

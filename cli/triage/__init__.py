@@ -1,0 +1,1 @@
+"""Commands of people who look after incidents, beside those in `cli.commands.incidents`."""

@@ -1,0 +1,1 @@
+"""Alert destinations: list, add, change, remove, test; and what the links in alert mails do."""
