@@ -95,6 +95,8 @@ CALLS = {
     "POST /api/v1/incidents/{incident_id}/snooze": "incident_snoozed",
     "POST /api/v1/incidents/{incident_id}/reopen": "incident_reopened",
     "PATCH /api/v1/events/{event_id}/deadline": "deadline_moved",
+    "POST /api/v1/views": ONLY_A_NAME,
+    "DELETE /api/v1/views/{view_id}": ONLY_A_NAME,
     "POST /api/v1/sources": "source_added",
     "PATCH /api/v1/sources/{source_id}": "source_changed",
     "DELETE /api/v1/sources/{source_id}": "source_removed",

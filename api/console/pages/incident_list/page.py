@@ -101,7 +101,7 @@ def completions() -> list[str]:
         for value in values
         if key != "is" or value in TABS or is_available(f"is:{value}")
     ]
-    examples = {"age": "age:>1h", "amount": "amount:>10000"}
+    examples = {"age": "age:>1h", "amount": "amount:>10000", "assignee": "assignee:me"}
     free = [key for key in KEYS if key not in CHOICES and is_available(key)]
     return [*offered, *(examples.get(key, f"{key}:") for key in free)]
 
