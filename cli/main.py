@@ -29,6 +29,7 @@ from cli.demo import command as demo
 from cli.doctor import command as doctor
 from cli.evidence import export as evidence_export
 from cli.evidence import group as evidence
+from cli.evidence import sent
 from cli.output import CommandFailed, print_notice
 from cli.sources import command as sources
 from cli.usage_errors import PlainUsageErrors
@@ -66,6 +67,7 @@ def _root(
 for _part in (services, backup, doctor, demo, trigger, about):
     _part.register(app)
 evidence_export.register(receipts.app)
+sent.register(receipts.app)
 for _name, _group in (
     ("project", projects.app),
     ("key", keys.app),

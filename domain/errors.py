@@ -195,7 +195,7 @@ class NotWaiting(Refusal):
 
 
 class RepairUrlMissing(Refusal):
-    """The project has no repair URL, or its receiver said it is gone: save one in the project's
+    """The project has no repair URL, or the endpoint answered 410 Gone: save one in the project's
     settings.
     """
 

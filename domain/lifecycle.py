@@ -59,6 +59,7 @@ class Trigger(StrEnum):
     REPAIR_DEADLINE_PASSED = "repair_deadline_passed"
     TRIAGE = "triage"
     RESOLVE = "resolve"
+    STOP = "stop"
     EXPIRE = "expire"
     PURGE = "purge"
 
@@ -167,14 +168,9 @@ TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
     },
     # Deadlines and callback attempts. They may come late: a receipt in a later state ignores them.
     Trigger.DEADLINE_PASSED: {
+        **{state: Transition(state) for state in LifecycleState},
         EXPECTED: Transition(OPEN),
         WAITING: Transition(OPEN),
-        APPLIED: Transition(APPLIED),
-        OPEN: Transition(OPEN),
-        CALLING: Transition(CALLING),
-        AWAITING_RESULT: Transition(AWAITING_RESULT),
-        RECOVERED: Transition(RECOVERED),
-        CLOSED: Transition(CLOSED),
     },
     Trigger.CALLBACK_ACCEPTED: {
         OPEN: Transition(OPEN),
@@ -224,26 +220,23 @@ TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
         RECOVERED: Transition(RECOVERED, refusal=IncidentAlreadyResolved),
         CLOSED: Transition(CLOSED, refusal=IncidentAlreadyResolved),
     },
+    # The repair is stopped. A repair that has ended already is left as it is.
+    Trigger.STOP: {
+        OPEN: Transition(OPEN),
+        CALLING: Transition(OPEN),
+        AWAITING_RESULT: Transition(OPEN),
+        RECOVERED: Transition(RECOVERED, refusal=IncidentAlreadyResolved),
+        CLOSED: Transition(CLOSED, refusal=IncidentAlreadyResolved),
+    },
     Trigger.EXPIRE: {
-        EXPECTED: Transition(EXPECTED, refusal=NotWaiting),
+        **{state: Transition(state, refusal=NotWaiting) for state in LifecycleState},
         WAITING: Transition(WAITING),
-        APPLIED: Transition(APPLIED, refusal=NotWaiting),
-        OPEN: Transition(OPEN, refusal=NotWaiting),
-        CALLING: Transition(CALLING, refusal=NotWaiting),
-        AWAITING_RESULT: Transition(AWAITING_RESULT, refusal=NotWaiting),
-        RECOVERED: Transition(RECOVERED, refusal=NotWaiting),
-        CLOSED: Transition(CLOSED, refusal=NotWaiting),
     },
     # The project is deleted: what has no incident yet gets one, which is then resolved.
     Trigger.PURGE: {
+        **{state: Transition(state) for state in LifecycleState},
         EXPECTED: Transition(OPEN),
         WAITING: Transition(OPEN),
-        APPLIED: Transition(APPLIED),
-        OPEN: Transition(OPEN),
-        CALLING: Transition(CALLING),
-        AWAITING_RESULT: Transition(AWAITING_RESULT),
-        RECOVERED: Transition(RECOVERED),
-        CLOSED: Transition(CLOSED),
     },
 }
 

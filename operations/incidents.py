@@ -90,6 +90,24 @@ class IncidentOperations:
             await self._record(session, actor, AuditAction.INCIDENT_RESOLVED, row)
             return (await _load(session, project_id, incident_id)).incident
 
+    async def stop_repair(
+        self, project_id: str | None, incident_id: str, *, actor: Actor
+    ) -> Incident:
+        """Stop the active repair, so that the incident is open again.
+
+        Raises: NotFound, IncidentAlreadyResolved.
+        """
+        async with self._database.transaction(project_id or ALL_PROJECTS) as session:
+            row = await _load(session, project_id, incident_id)
+            await operator_actions.stop_repair(
+                SessionStatements(session),
+                row.incident.id,
+                await self._database.now(session),
+                requested_by=actor.requested_by,
+            )
+            await self._record(session, actor, AuditAction.REPAIR_STOPPED, row)
+            return (await _load(session, project_id, incident_id)).incident
+
     async def acknowledge(
         self, project_id: str | None, incident_id: str, *, actor: Actor
     ) -> Incident:

@@ -21,8 +21,9 @@ class AlertMessage:
     1. `incident_id`, `kind`, `subject_id` and `destination` identify it: a copy has the same ones.
        `subject_id` is the repair, or the digest of the destination, that it is about; None for
        neither.
-    2. `summary` says in one line what happened to what. `facts` are names and values, each of one
-       line, and `link` is the page of the event.
+    2. `summary` says in one line what happened to what. It is the same for every alert of an
+       incident. `facts` are names and values, each of one line: what people need first. `details`
+       are further ones, such as ids. `link` is the page of the event.
     3. `color` is an accent as `#rrggbb`. `project` is its name and mode.
     4. If `is_plain`, nothing in it comes from outside: it has ids only, and `project` is empty.
     """
@@ -37,6 +38,7 @@ class AlertMessage:
     summary: str
     sentence: str
     facts: FactLines
+    details: FactLines
     link: str
     link_label: str
     color: str

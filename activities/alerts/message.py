@@ -8,39 +8,31 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from activities.alerts.channels import AlertMessage, FactLines
-from domain.effects import IMPACTS
 from domain.ids import is_project_id
-from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolution
+from domain.incidents import AlertKind, Reason
 from domain.sources.source import is_source_id
 from domain.values.amounts import format_amount
+from domain.values.durations import exact_duration
 from domain.values.text import one_line
+from domain.wording.harm import Harm, harm_of
+from domain.wording.states import (
+    SHORT_REASONS,
+    humanize,
+    reason_label,
+    repair_cause,
+    resolution_label,
+    state_label,
+)
 from store.alerts.delivery import AlertDue, AlertFacts
 
 SUMMARY_CHARACTERS = 200
-_REASONS: dict[str, str] = {
-    Reason.MISSING_RESULT: "No result before the deadline",
-    Reason.MISSING_RECEIPT: "No receipt of an event at the provider",
-    Reason.FAILED_RESULT: "The app reported a failure",
-}
-_CAUSES: dict[str, str] = {
-    RepairCause.REJECTED: "the repair endpoint rejected the call",
-    RepairCause.EXHAUSTED: "all calls to the repair endpoint failed",
-    RepairCause.NO_RESULT: "the call was accepted, but no result arrived before the deadline",
-    RepairCause.FAILED_RESULT: "the app reported that the repair failed",
-    RepairCause.REPAIR_URL_MISSING: "the project has no repair URL",
-    RepairCause.SUPERSEDED: "the app reported success without this repair",
-    RepairCause.CLOSED: "the incident was resolved manually",
-}
+# So that the subject of a mail has room for each.
+_NAME_CHARACTERS, _REFERENCE_CHARACTERS, _CODE_CHARACTERS = 48, 80, 48
+_ERROR_CHARACTERS = 300
 _OPENINGS: dict[str, str] = {
-    Reason.MISSING_RESULT: "The app accepted a payment event, but reported no result in time.",
-    Reason.MISSING_RECEIPT: "The provider has a payment event that the app never reported.",
-    Reason.FAILED_RESULT: "The app accepted a payment event, then reported that its effect failed.",
-}
-_RESOLUTIONS: dict[str, str] = {
-    Resolution.REPAIRED: "The repair worked: the app reported success.",
-    Resolution.LATE_RESULT: "The app reported success after the deadline, without a repair.",
-    Resolution.ALREADY_APPLIED: "The app found the effect applied, and applied nothing.",
-    Resolution.MANUAL: "An operator resolved the incident manually.",
+    Reason.MISSING_RESULT: "Your app accepted the event but never confirmed the effect.",
+    Reason.MISSING_RECEIPT: "The provider has this event, but your app never reported it.",
+    Reason.FAILED_RESULT: "Your app accepted the event, then reported a failure.",
 }
 _PLAIN_TITLES: dict[str, str] = {
     AlertKind.INCIDENT_OPENED: "Incident open",
@@ -66,16 +58,18 @@ def write_message(alert: AlertDue, *, at: datetime, public_url: str) -> AlertMes
     """The message of an alert, sent at `at`. An alert without facts gets the plain message."""
     if not isinstance(alert.facts, AlertFacts):
         return write_plain_message(alert, at=at, public_url=public_url)
-    wording = _texts(alert.kind, alert.facts)
-    mode = "live" if alert.facts.receipt.livemode else "test"
+    facts = alert.facts
+    wording = _texts(alert.kind, facts)
+    mode = "live" if facts.receipt.livemode else "test"
     return compose_message(
         alert,
         wording,
         at=at,
         public_url=public_url,
-        summary=_summary(alert.facts, wording),
-        facts=_facts(alert, alert.facts),
-        project=f"{one_line(alert.facts.project_name)} ({mode})",
+        summary=_summary(alert.kind, facts, wording),
+        facts=_facts(facts),
+        details=_details(alert, facts),
+        project=f"{one_line(facts.project_name)} ({mode})",
     )
 
 
@@ -112,6 +106,7 @@ def compose_message(
     public_url: str,
     summary: str,
     facts: FactLines,
+    details: FactLines = (),
     project: str = "",
 ) -> AlertMessage:
     """The message with these texts. Without a `project` it is plain."""
@@ -126,6 +121,7 @@ def compose_message(
         summary=summary,
         sentence=wording.sentence,
         facts=facts,
+        details=details,
         link=f"{public_url}/{_path(alert)}",
         link_label=wording.link_label,
         color=wording.color,
@@ -153,19 +149,20 @@ def _path(alert: AlertDue) -> str:
 
 
 def _texts(kind: str, facts: AlertFacts) -> Wording:
+    harm = _harm(facts)
     match kind:
         case AlertKind.INCIDENT_OPENED:
+            opening = _OPENINGS.get(facts.incident.reason, "The effect of the event is missing.")
             return Wording(
-                title="Incident open",
-                sentence=_opening(facts),
+                title=_plain(harm.title),
+                sentence=_plain(f"{harm.sentence} {opening}"),
                 link_label="Review and reprocess",
                 color="#c2410c",
             )
         case AlertKind.REPAIR_FAILED:
-            cause = _cause(facts.cause) if facts.cause else "the repair failed"
             return Wording(
-                title="Repair failed",
-                sentence=f"The repair failed: {cause}. The incident is open again.",
+                title=_plain(f"Repair failed: {harm.title[:1].lower()}{harm.title[1:]}"),
+                sentence=_plain(f"{_cause(facts)}. {harm.sentence} The incident is open again."),
                 link_label="Review the attempts",
                 color="#b91c1c",
             )
@@ -180,9 +177,10 @@ def _texts(kind: str, facts: AlertFacts) -> Wording:
                 color="#b91c1c",
             )
         case AlertKind.INCIDENT_RESOLVED:
+            resolution = str(facts.incident.resolution or "")
             return Wording(
-                title="Incident resolved",
-                sentence=_resolution(facts.incident),
+                title=state_label(facts.incident.state, resolution or None),
+                sentence=resolution_label(resolution),
                 link_label="Open the timeline",
                 color="#15803d",
             )
@@ -190,65 +188,88 @@ def _texts(kind: str, facts: AlertFacts) -> Wording:
             raise LookupError("an unknown kind of alert, written by a newer version")
 
 
-def _opening(facts: AlertFacts) -> str:
-    impact = IMPACTS.get(facts.receipt.effect_type, "")
-    opening = _OPENINGS.get(facts.incident.reason, "The effect of a payment event is missing.")
-    return f"{opening} {impact}".rstrip()
-
-
-def _resolution(incident: Incident) -> str:
-    return _RESOLUTIONS.get(incident.resolution or "", "The incident is resolved.")
-
-
-def _reason(name: str) -> str:
-    return _REASONS.get(name, _words(name))
-
-
-def _cause(name: str) -> str:
-    return _CAUSES.get(name, _words(name).lower())
-
-
-def _summary(facts: AlertFacts, wording: Wording) -> str:
+def _harm(facts: AlertFacts) -> Harm:
     receipt = facts.receipt
-    mode = "" if receipt.livemode else "[test] "
-    reason = _reason(facts.incident.reason).lower()
-    summary = f"{wording.title}: {receipt.internal_reference} · {receipt.event_type} · {reason}"
-    return one_line(f"{mode}{summary}", longest=SUMMARY_CHARACTERS)
+    return harm_of(receipt.effect_type, receipt.event_type, facts.incident.reason)
 
 
-def _facts(alert: AlertDue, facts: AlertFacts) -> FactLines:
-    """The facts of the message, without those that have no value."""
+def _plain(text: str) -> str:
+    """A sentence on one line, with single spaces: a type of a project's own may hold others."""
+    return " ".join(one_line(text).split())
+
+
+def _cause(facts: AlertFacts) -> str:
+    """Why the repair failed, without a full stop."""
+    if facts.cause is None:
+        return "The repair failed"
+    failure = facts.repair_failure
+    if failure is None:
+        return repair_cause(facts.cause)
+    return repair_cause(
+        facts.cause,
+        attempts=failure.attempts,
+        status=failure.status,
+        error_class=failure.error_class,
+    )
+
+
+def _summary(kind: str, facts: AlertFacts, wording: Wording) -> str:
+    """What every alert of the incident is called, whatever its kind: mails form one thread."""
+    incident, receipt = facts.incident, facts.receipt
+    name = one_line(facts.project_name, longest=_NAME_CHARACTERS)
+    project = name if receipt.livemode else f"{name}, test" if name else "test"
+    short = SHORT_REASONS.get(incident.reason, reason_label(incident.reason))
+    code = one_line(incident.error_code or short, longest=_CODE_CHARACTERS)
+    title = wording.title if kind == AlertKind.DESTINATION_FAILING else _harm(facts).title
+    reference = one_line(receipt.internal_reference, longest=_REFERENCE_CHARACTERS)
+    line = f"[{project}] {_plain(title)}: {reference} ({code})"
+    return one_line(line, longest=SUMMARY_CHARACTERS)
+
+
+def _facts(facts: AlertFacts) -> FactLines:
+    """What people need first, without what has no value."""
     receipt, incident = facts.receipt, facts.incident
+    open_for = (incident.resolved_at or incident.opened_at) - incident.opened_at
     lines = (
         ("Reference", receipt.internal_reference),
         ("Customer", receipt.customer_reference or ""),
         ("Amount", format_amount(receipt.amount, receipt.currency)),
-        ("Event", str(receipt.event_type)),
-        ("Effect", _words(receipt.effect_type)),
-        ("Reason", f"{_reason(incident.reason)} ({incident.reason})"),
-        ("Error", " ".join(part for part in (incident.error_code, incident.error_message) if part)),
-        ("Cause", _sentence(_cause(facts.cause)) if facts.cause else ""),
+        ("Error", _error(facts)),
         ("Not reached", facts.failing or ""),
-        ("Resolution", _resolution(incident) if incident.resolution else ""),
-        ("Provider", f"{_words(receipt.provider)} {receipt.provider_event_id}"),
+        ("Open for", exact_duration(open_for.total_seconds()) if incident.resolved_at else ""),
+        ("Open since", "" if incident.resolved_at else moment(incident.opened_at)),
+    )
+    return tuple((name, one_line(value)) for name, value in lines if value)
+
+
+def _error(facts: AlertFacts) -> str:
+    """The latest error: of the repair if this is about one, else what opened the incident."""
+    code, message = facts.incident.error_code, facts.incident.error_message
+    failure = facts.repair_failure
+    if failure is not None and failure.reported is not None:
+        code, message = failure.reported.error_code, failure.reported.error_message
+    elif failure is not None and facts.cause is not None:
+        return _cause(facts)
+    stated = ": ".join(part for part in (code, message) if part)
+    return one_line(stated or reason_label(facts.incident.reason), longest=_ERROR_CHARACTERS)
+
+
+def _details(alert: AlertDue, facts: AlertFacts) -> FactLines:
+    """What programs and records need, at the foot."""
+    receipt, incident = facts.receipt, facts.incident
+    lines = (
+        ("Reason", reason_label(incident.reason)),
+        ("Event", f"{receipt.event_type} from {humanize(receipt.provider)}"),
         ("Occurred", moment(receipt.occurred_at)),
         ("Deadline", moment(receipt.deadline_at)),
         ("Opened", moment(incident.opened_at)),
         ("Resolved", moment(incident.resolved_at) if incident.resolved_at else ""),
+        ("Provider ID", receipt.provider_event_id),
         ("Event ID", receipt.event_id),
         ("Incident ID", incident.id),
         ("Repair ID", alert.replay_id or ""),
     )
     return tuple((name, one_line(value)) for name, value in lines if value)
-
-
-def _words(name: str) -> str:
-    """An enum value as wording: `access_unlock` becomes `Access unlock`."""
-    return name.replace("_", " ").capitalize()
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}"
 
 
 def moment(at: datetime) -> str:

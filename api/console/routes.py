@@ -13,6 +13,7 @@ from api.console.error_pages import ConsoleRoute
 from api.console.pages.account import AccountPages
 from api.console.pages.audit import AuditPages
 from api.console.pages.credentials import CredentialPages
+from api.console.pages.event_details import EventDetailPages
 from api.console.pages.events import EventPages
 from api.console.pages.home import HomePages
 from api.console.pages.incidents import IncidentPages
@@ -27,7 +28,7 @@ from api.console.pages.sources.pages import SourcePages
 
 PAGES = (
     *(HomePages, SignInPages, SecondFactorPages, OidcPages, AccountPages),
-    *(IncidentPages, EventPages, ProjectPages, CredentialPages, MemberPages),
+    *(IncidentPages, EventPages, EventDetailPages, ProjectPages, CredentialPages, MemberPages),
     *(SourcePages, SourceForms, AuditPages, MailboxPages),
 )
 

@@ -46,6 +46,7 @@ GET = {
     "/events": "user",
     "/events/{event_id}": "viewer",
     "/events/{event_id}/evidence": "owner",
+    "/events/{event_id}/repairs/{replay_id}": "viewer",
     "/projects": "user",
     "/projects/{project_id}": "viewer",
     "/projects/{project_id}/sources": "viewer",
@@ -71,8 +72,10 @@ POST = {
     "/incidents/{incident_id}/reprocess": "operator",
     "/incidents/{incident_id}/acknowledge": "operator",
     "/incidents/{incident_id}/resolve": "operator",
+    "/incidents/{incident_id}/stop-repair": "operator",
     "/events/{event_id}/expire": "operator",
     "/events/{event_id}/restart": "operator",
+    "/events/{event_id}/payload": "owner",
     "/projects": "administrator",
     "/projects/{project_id}": "owner",
     "/projects/{project_id}/delete": "owner",
@@ -96,12 +99,18 @@ POST = {
 ROWS = [("GET", path, needs) for path, needs in GET.items()] + [
     ("POST", path, needs) for path, needs in POST.items()
 ]
-# Allowed, but not found: there is no identity provider, no authenticator app is being set up, and
-# the source is an unknown one.
+# Allowed, but not found: there is no identity provider, no authenticator app is being set up, the
+# source and the repair are unknown ones, and the event has no payload.
 NOTHING_THERE = {
     ("GET", path)
-    for path in ("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg")
-} | {(method, "/projects/{project_id}/sources/{source_id}") for method in ("GET", "POST")}
+    for path in (
+        *("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg"),
+        "/events/{event_id}/repairs/{replay_id}",
+    )
+} | {("POST", "/events/{event_id}/payload")}
+NOTHING_THERE |= {
+    (method, "/projects/{project_id}/sources/{source_id}") for method in ("GET", "POST")
+}
 ROLES = ("viewer", "operator", "owner")
 UNKNOWN = {
     "key_id": "key_none",
@@ -109,6 +118,7 @@ UNKNOWN = {
     "invitation_id": "inv_none",
     "source_id": "src_none",
     "session_id": "0" * 16,
+    "replay_id": "rpl_none",
     "project_id": "prj_none",
     "event_id": "evt_none",
     "incident_id": "inc_none",

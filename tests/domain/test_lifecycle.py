@@ -54,6 +54,7 @@ repair_deadline_passed   -             -        -                open          c
 reprocess                expected      waiting  =resolved        calling       calling       awaiting      =resolved         =resolved
 triage                   -             -        -                open          calling       awaiting      =resolved         =resolved
 resolve                  -             -        =resolved        closed        closed        closed        =resolved         =resolved
+stop                     -             -        -                open          open          open          =resolved         =resolved
 expire                   =not_waiting  waiting  =not_waiting     =not_waiting  =not_waiting  =not_waiting  =not_waiting      =not_waiting
 purge                    open          open     applied          open          calling       awaiting      recovered         closed
 """

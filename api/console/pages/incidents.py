@@ -33,6 +33,7 @@ class IncidentPages:
             ("POST", "/incidents/{incident_id}/reprocess", self.reprocess, INCIDENT_OPERATOR),
             ("POST", "/incidents/{incident_id}/acknowledge", self.acknowledge, INCIDENT_OPERATOR),
             ("POST", "/incidents/{incident_id}/resolve", self.resolve, INCIDENT_OPERATOR),
+            ("POST", "/incidents/{incident_id}/stop-repair", self.stop_repair, INCIDENT_OPERATOR),
         )
 
     async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
@@ -77,6 +78,15 @@ class IncidentPages:
     ) -> Response:
         action = self._operations.incidents.acknowledge(None, incident_id, actor=actor)
         success = "Acknowledged. Other members can see that someone is investigating."
+        return await self._console.perform(
+            viewer, action, success=success, back=self._console.return_path(fields)
+        )
+
+    async def stop_repair(
+        self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, incident_id: str
+    ) -> Response:
+        action = self._operations.incidents.stop_repair(None, incident_id, actor=actor)
+        success = "Repair stopped. No further call begins."
         return await self._console.perform(
             viewer, action, success=success, back=self._console.return_path(fields)
         )

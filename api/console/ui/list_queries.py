@@ -10,15 +10,13 @@ from dataclasses import replace
 
 from api.console.sign_in.sessions import Viewer
 from api.console.ui.filters import ALL, ListAddress
-from domain.errors import NotFound, RateLimited, Unavailable
-from domain.ids import EventId, ProjectId
+from domain.errors import RateLimited, Unavailable
+from domain.ids import ProjectId
 from domain.users import Access
-from operations.validation import known_id
 from store.db.database import Database
 from store.db.paging import Page
 from store.receipts import queries
-from store.receipts.queries import EventFull, EventRow, IncidentRow, ListFilters
-from store.sources.seen import seen_by
+from store.receipts.queries import EventRow, IncidentRow, ListFilters
 
 ROWS = 25
 
@@ -69,20 +67,6 @@ async def incident_matches_elsewhere(
             page = await queries.list_incidents(session, filters, limit=ROWS, cursor=None)
         return _numbers([row.incident.state for row in page.rows], page.next_cursor)
     return {}
-
-
-async def read_event(database: Database, event_id: str, *, cursor: str | None) -> EventFull:
-    """The event with its repairs, one page of its timeline, and the sources that saw it.
-
-    Raises:
-        NotFound: there is no such event.
-        ValidationFailed: the cursor is invalid.
-    """
-    async with database.reading() as session:
-        event = await queries.read_event(session, None, EventId(known_id(event_id)), cursor=cursor)
-        if event is None:
-            raise NotFound("There is no such event.")
-        return replace(event, sources=await seen_by(session, event.receipt.event_id))
 
 
 def _elsewhere(address: ListAddress, access: Access, tabs: Sequence[str]) -> ListFilters | None:

@@ -20,6 +20,7 @@ FACT_LABELS = {
     "timeout_at": "Deadline",
     "deadline_at": "Deadline",
     "down_from": "Unavailable since",
+    "next_attempt_at": "Next call",
 }
 
 
@@ -27,7 +28,8 @@ FACT_LABELS = {
 class TimelineText:
     """One timeline entry in words, as the event's page shows it.
 
-    `facts` are pairs of label and value. `is_now`: as a next step, it is under way.
+    `facts` are pairs of label and value. `is_now`: as a next step, it is under way. `at` is when it
+    is due, None if it has no time.
     """
 
     icon: str
@@ -36,6 +38,7 @@ class TimelineText:
     detail: str = ""
     facts: tuple[tuple[str, str], ...] = ()
     is_now: bool = True
+    at: datetime | None = None
 
 
 def render_entry(entry: TimelineEntry) -> TimelineText:
@@ -49,13 +52,13 @@ def _receipt_accepted(fields: Fields) -> TimelineText:
         "inbox",
         "wait",
         "Receipt accepted",
-        "The app accepted the payment event and must report the result before the deadline.",
+        "Your app accepted the event. The result is due before the deadline.",
         _facts(fields, "timeout_at", "request_id"),
     )
 
 
 def _result_received(fields: Fields) -> TimelineText:
-    facts = _facts(fields, "error_code", "replay_id", "repeats", "repeated_at")
+    facts = _facts(fields, "error_code", "replay_id", "request_id", "repeats", "repeated_at")
     if fields.get("status") == ResultStatus.SUCCESS:
         is_found = fields.get("already_applied") is True
         detail = "The app found the effect applied." if is_found else "The app applied the effect."
@@ -66,9 +69,7 @@ def _result_received(fields: Fields) -> TimelineText:
 
 
 def _deadline_credited(fields: Fields) -> TimelineText:
-    detail = (
-        "Makegood could not receive results for a while. The deadline was extended by that time."
-    )
+    detail = "Makegood was unavailable; the deadline was extended."
     seconds = fields.get("credited_seconds")
     credited = () if seconds is None else (("Extended by", labels.exact_duration(float(seconds))),)
     facts = (*credited, *_facts(fields, "down_from"))
@@ -77,7 +78,11 @@ def _deadline_credited(fields: Fields) -> TimelineText:
 
 def _deadline_passed(fields: Fields) -> TimelineText:
     return TimelineText(
-        "clock", "bad", "Deadline passed", "Nothing came in time.", _facts(fields, "deadline_at")
+        "clock",
+        "bad",
+        "Deadline passed",
+        "Nothing was received in time.",
+        _facts(fields, "deadline_at"),
     )
 
 
@@ -122,7 +127,7 @@ def _alert_given_up(fields: Fields) -> TimelineText:
 
 def _reprocess_requested(fields: Fields) -> TimelineText:
     return TimelineText(
-        "repair", "busy", "Reprocess requested", _actor(fields), _facts(fields, "replay_id")
+        "repair", "busy", "Repair requested", _actor(fields), _facts(fields, "replay_id")
     )
 
 
@@ -132,19 +137,19 @@ def _attempt(fields: Fields) -> TimelineText:
     facts = (
         *_facts(fields, "replay_id"),
         *((("Took", labels.exact_duration(took / 1000)),) if took is not None else ()),
+        *_facts(fields, "next_attempt_at"),
     )
     if status is not None and 200 <= status < 300:
         return TimelineText(
             "send",
             "good",
             f"Repair call {number}: HTTP {status}",
-            "The repair endpoint accepted the call.",
+            "Endpoint accepted the call.",
             facts,
         )
+    answer = str(fields.get("answer_excerpt") or "")
     if status is not None:
-        return TimelineText(
-            "send", "bad", f"Repair call {number}: HTTP {status}", labels.call_error(error), facts
-        )
+        return TimelineText("send", "bad", f"Repair call {number}: HTTP {status}", answer, facts)
     if error:
         return TimelineText(
             "send", "bad", f"Repair call {number}: no response", labels.call_error(error), facts
@@ -176,13 +181,17 @@ def _incident_resolved(fields: Fields) -> TimelineText:
         who = f" by {labels.short_id(str(by))}" if by else ""
         why = f": “{reason}”" if reason else "."
         return TimelineText(
-            "flag", "quiet", "Incident resolved", f"Resolved manually{who}{why}", facts
+            "flag",
+            "quiet",
+            labels.state_label("resolved", how),
+            f"Resolved manually{who}{why}",
+            facts,
         )
     return TimelineText(
         "check",
         "good",
-        "Incident resolved",
-        labels.RESOLUTIONS.get(how, labels.humanize(how)),
+        labels.state_label("resolved", how or None),
+        labels.resolution_label(how),
         facts,
     )
 

@@ -1,6 +1,6 @@
 """What an operator does by hand:
 
-resolve, acknowledge, expire; each refused where the contract says so.
+resolve, stop a repair, acknowledge, expire; each refused where the contract says so.
 """
 
 import asyncio
@@ -11,7 +11,12 @@ from domain.errors import IncidentAlreadyResolved, NotFound, NotWaiting
 from domain.ids import EventId, IncidentId
 from domain.lifecycle import TRANSITIONS, LifecycleState, Trigger
 from store.receipts.deadlines import Opened, open_incident
-from store.receipts.operator_actions import acknowledge, expire, resolve_manually
+from store.receipts.operator_actions import (
+    acknowledge,
+    expire,
+    resolve_manually,
+    stop_repair,
+)
 from tests.support.given import OPERATOR, Story
 
 OPEN = (LifecycleState.OPEN, LifecycleState.CALLING, LifecycleState.AWAITING_RESULT)
@@ -57,7 +62,31 @@ async def test_resolving_by_hand_closes_the_receipt_and_ends_an_active_repair(
     assert (await story.outbox(event_id))[-1] == ("resolve", {"requested_by": OPERATOR})
 
 
-@pytest.mark.parametrize("ask", [resolved, acknowledged])
+async def stopped(story: Story, event_id: EventId) -> EventId:
+    return await story.do(stop_repair, await story.incident_id(event_id), requested_by=OPERATOR)
+
+
+@pytest.mark.parametrize("state", OPEN)
+async def test_stopping_ends_an_active_repair_and_leaves_the_incident_open(
+    story: Story, state: LifecycleState
+) -> None:
+    event_id, _ = await story.reach(state)
+    before = await story.outbox(event_id)
+
+    for _ in range(2):
+        assert await stopped(story, event_id) == event_id
+
+    (repair,) = await story.rows("repairs", event_id)
+    is_active = state is not LifecycleState.OPEN
+    assert (await story.snapshot(event_id)).state is LifecycleState.OPEN
+    assert repair["cause"] == ("stopped" if is_active else "rejected")
+    signals = [("resolve", {"requested_by": OPERATOR})] if is_active else []
+    assert (await story.outbox(event_id))[len(before) :] == signals
+    noted = [row["fields"] for row in await story.rows("timeline", event_id)][-1]
+    assert (noted.get("text") == "The repair was stopped.") == is_active
+
+
+@pytest.mark.parametrize("ask", [resolved, acknowledged, stopped])
 @pytest.mark.parametrize("state", RESOLVED)
 async def test_nothing_is_done_to_a_resolved_incident(
     story: Story, state: LifecycleState, ask: object
