@@ -30,6 +30,7 @@ from cli.demo import command as demo
 from cli.doctor import command as doctor
 from cli.evidence import export as evidence_export
 from cli.evidence import group as evidence
+from cli.evidence import sent
 from cli.output import CommandFailed, print_notice
 from cli.sources import command as sources
 from cli.triage import command as triage
@@ -69,6 +70,7 @@ for _part in (services, backup, doctor, demo, trigger, about):
     _part.register(app)
 evidence_export.register(receipts.app)
 triage.register(incidents.app, receipts.app)
+sent.register(receipts.app)
 for _name, _group in (
     ("project", projects.app),
     ("key", keys.app),

@@ -70,7 +70,7 @@ class Operations:
         """
         writer = AuditWriter(database, sealer)
         return cls(
-            events=EventOperations(database, writer),
+            events=EventOperations(database, writer, sealer=sealer),
             evidence=EvidenceOperations(database, writer, sealer=sealer),
             incidents=IncidentOperations(database, writer),
             triage=TriageOperations(database, writer),

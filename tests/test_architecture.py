@@ -43,6 +43,7 @@ INSIDE = {
     "domain/security": {"domain/values"},
     "domain/temporal": {"domain/values"},
     "domain/sources": {"domain/values", "domain/security"},
+    "domain/wording": {"domain/values"},
     "store/db": set(),
     "store/schema": set(),
     "store/status": {"store/db", "store/schema"},

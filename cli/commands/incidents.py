@@ -10,6 +10,8 @@ from cli.options import CursorOption, JsonFlag, LimitOption, ProjectOption, one_
 from cli.output import print_json, print_record, print_rows
 from domain.incidents import IncidentState
 from domain.values.text import one_line
+from domain.wording.harm import harm_of
+from domain.wording.states import reason_label, state_label
 
 if TYPE_CHECKING:
     from domain.ids import ProjectId
@@ -26,6 +28,7 @@ COLUMNS = (
     "state",
     "internal_reference",
     "project",
+    "harm",
     "reason",
     "error",
     "amount",
@@ -34,7 +37,6 @@ COLUMNS = (
     "opened_at",
     "acknowledged_by",
     "assignee",
-    "resolution",
 )
 ERROR_CHARACTERS = 80
 IncidentArgument = Annotated[
@@ -75,6 +77,11 @@ def list_some(
     rows = [
         {
             **fields,
+            "state": state_label(row.incident.state, fields["resolution"]),
+            "harm": harm_of(
+                row.receipt.effect_type, row.receipt.event_type, row.incident.reason
+            ).title,
+            "reason": reason_label(row.incident.reason),
             "internal_reference": row.receipt.internal_reference,
             "project": names.get(row.receipt.project_id),
             "error": _error(row.incident),
@@ -99,8 +106,15 @@ def show(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
     fields = responses.Incident.of(incident).to_json()
     if as_json:
         return print_json(fields)
-    named = {"internal_reference": receipt.internal_reference, "project": project.name}
-    print_record({**named, **fields}, as_json=False)
+    words = {
+        "harm": harm_of(receipt.effect_type, receipt.event_type, incident.reason).sentence,
+        "internal_reference": receipt.internal_reference,
+        "project": project.name,
+        "state": state_label(incident.state, fields["resolution"]),
+        "reason": reason_label(incident.reason),
+    }
+    del fields["state"], fields["reason"], fields["resolution"]
+    print_record({**words, **fields}, as_json=False)
 
 
 @app.command("reprocess")
@@ -126,6 +140,15 @@ def reprocess(
     )
     requested = RepairRequested(replay_id=replay_id, incident_id=incident_id)
     print_record(requested.to_json(), as_json=as_json)
+
+
+@app.command("stop-repair")
+def stop_repair(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
+    """Stop the running repair: no further call begins, and the incident is open again."""
+    _act(
+        lambda operations: operations.incidents.stop_repair(None, incident_id, actor=cli_actor()),
+        as_json=as_json,
+    )
 
 
 @app.command("resolve")

@@ -46,6 +46,7 @@ GET = {
     "/events": "user",
     "/events/{event_id}": "viewer",
     "/events/{event_id}/evidence": "owner",
+    "/events/{event_id}/repairs/{replay_id}": "viewer",
     "/projects": "user",
     "/projects/{project_id}": "viewer",
     "/alerts/unsubscribe/{token}": "link",
@@ -79,8 +80,10 @@ POST = {
     "/incidents/{incident_id}/reopen": "operator",
     "/events/{event_id}/deadline": "operator",
     "/incidents/{incident_id}/resolve": "operator",
+    "/incidents/{incident_id}/stop-repair": "operator",
     "/events/{event_id}/expire": "operator",
     "/events/{event_id}/restart": "operator",
+    "/events/{event_id}/payload": "owner",
     "/projects": "administrator",
     "/projects/{project_id}": "owner",
     "/projects/{project_id}/delete": "owner",
@@ -112,12 +115,15 @@ POST = {
 ROWS = [("GET", path, needs) for path, needs in GET.items()] + [
     ("POST", path, needs) for path, needs in POST.items()
 ]
-# Allowed, but not found: there is no identity provider, no authenticator app is being set up, and
-# the source and the links in mails are unknown ones.
+# Allowed, but not found: there is no identity provider, no authenticator app is being set up, the
+# source, the repair and the links in mails are unknown ones, and the event has no payload.
 NOTHING_THERE = {
     ("GET", path)
-    for path in ("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg")
-}
+    for path in (
+        *("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg"),
+        "/events/{event_id}/repairs/{replay_id}",
+    )
+} | {("POST", "/events/{event_id}/payload")}
 NOTHING_THERE |= {
     (method, path)
     for method in ("GET", "POST")
@@ -136,6 +142,7 @@ UNKNOWN = {
     "destination_id": "dst_none",
     "token": "none",
     "session_id": "0" * 16,
+    "replay_id": "rpl_none",
     "project_id": "prj_none",
     "event_id": "evt_none",
     "incident_id": "inc_none",

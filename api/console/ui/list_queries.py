@@ -6,22 +6,17 @@ A REST caller has one project. The console shows all projects of the viewer.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from api.console.sign_in.sessions import Viewer
 from api.console.ui.filters import ALL, ListAddress
-from api.console.ui.timeline import PEOPLE
-from domain.errors import NotFound, RateLimited, Unavailable
-from domain.ids import EventId, ProjectId
-from domain.receipts import Receipt
+from domain.errors import RateLimited, Unavailable
+from domain.ids import ProjectId
 from domain.users import Access
-from operations.validation import known_id
 from store.db.database import Database
 from store.db.paging import Page
 from store.receipts import queries
-from store.receipts.queries import EventFull, EventRow, IncidentRow, ListFilters
-from store.receipts.rows.names import read_names
-from store.sources.seen import seen_by
+from store.receipts.queries import EventRow, IncidentRow, ListFilters
 
 ROWS = 25
 
@@ -72,48 +67,6 @@ async def incident_matches_elsewhere(
             page = await queries.list_incidents(session, filters, limit=ROWS, cursor=None)
         return _numbers([row.incident.state for row in page.rows], page.next_cursor)
     return {}
-
-
-async def read_event(database: Database, event_id: str, *, cursor: str | None) -> EventFull:
-    """The event with its repairs, one page of its timeline, and the sources that saw it.
-
-    Raises:
-        NotFound: there is no such event.
-        ValidationFailed: the cursor is invalid.
-    """
-    async with database.reading() as session:
-        event = await queries.read_event(session, None, EventId(known_id(event_id)), cursor=cursor)
-        if event is None:
-            raise NotFound("There is no such event.")
-        return replace(event, sources=await seen_by(session, event.receipt.event_id))
-
-
-@dataclass(frozen=True, slots=True)
-class EventContext:
-    """What an event's page shows beside the event.
-
-    `names` are those of the people and keys that the event holds as ids. `superseding` is the later
-    event that makes a repair doubtful, None without one.
-    """
-
-    names: Mapping[str, str]
-    superseding: Receipt | None
-
-
-async def read_context(database: Database, event: EventFull) -> EventContext:
-    """The names and the superseding event of an event."""
-    ids = {
-        str(entry.fields[name])
-        for entry in event.timeline
-        for name in PEOPLE
-        if entry.fields.get(name)
-    }
-    ids |= {repair.requested_by for repair in event.repairs}
-    later = None if event.incident is None else event.incident.superseded_by
-    async with database.reading() as session:
-        names = await read_names(session, ids)
-        row = None if later is None else await queries.read_event_row(session, None, later)
-    return EventContext(names, None if row is None else row.receipt)
 
 
 def _elsewhere(address: ListAddress, access: Access, tabs: Sequence[str]) -> ListFilters | None:

@@ -69,7 +69,7 @@ def test_every_address_in_a_template_is_built_by_our_code() -> None:
     """Review a new expression before adding it: an outside value could start with `javascript:`."""
     reviewed = re.compile(
         r"address_of(\.\w+(\(.*\))?)?|static\(.*\)|action|back|base|line\.link|run_url|address"
-        r"|link\|default\('/incidents'\)"
+        r"|provider_page\.url|same_cause_path|link\|default\('/incidents'\)"
     )
     sources = [
         path.read_text(encoding="utf-8") for path in sorted((HERE / "templates").glob("*.html"))
