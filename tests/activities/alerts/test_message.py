@@ -88,7 +88,9 @@ def test_every_alert_of_an_incident_has_the_same_subject() -> None:
         said(alert(AlertKind.INCIDENT_RESOLVED, **resolved)),
     ]
 
-    assert len({message.summary for message in messages}) == 1
+    assert len({message.thread for message in messages}) == 1
+    assert messages[0].summary == messages[0].thread
+    assert messages[2].summary.startswith("[Acme Store] Resolved (repaired): order_48326")
     assert [message.title for message in messages] == [
         "Access not unlocked",
         "Repair failed: access not unlocked",
