@@ -30,6 +30,7 @@ from cli.demo import command as demo
 from cli.doctor import command as doctor
 from cli.evidence import export as evidence_export
 from cli.evidence import group as evidence
+from cli.evidence import sent
 from cli.lists import export as incident_export
 from cli.lists import listing as incident_list
 from cli.lists import views as incident_views
@@ -74,6 +75,7 @@ evidence_export.register(receipts.app)
 for _list in (incident_list, incident_export, incident_views):
     _list.register(incidents.app)
 triage.register(incidents.app, receipts.app)
+sent.register(receipts.app)
 for _name, _group in (
     ("project", projects.app),
     ("key", keys.app),

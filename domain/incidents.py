@@ -45,6 +45,7 @@ class RepairCause(StrEnum):
     REPAIR_URL_MISSING = "repair_url_missing"
     SUPERSEDED = "superseded"
     CLOSED = "closed"
+    STOPPED = "stopped"
 
 
 class AttemptState(StrEnum):
@@ -118,6 +119,7 @@ TIMELINE_INSTANTS = frozenset(
         "down_from",
         "held_since",
         "moved_from",
+        "next_attempt_at",
         "repeated_at",
         "snoozed_until",
         "timeout_at",
@@ -164,6 +166,8 @@ class Attempt:
     """One signed call of the repair URL.
 
     `status` and `duration_ms` are None while it runs; `error_class` names a failure.
+    `answer_excerpt` is the beginning of the answer's body, None without one. `next_attempt_at` is
+    when the next attempt is due, None when none follows.
     """
 
     number: int
@@ -172,6 +176,31 @@ class Attempt:
     status: int | None
     duration_ms: int | None
     error_class: str | None
+    answer_excerpt: str | None = None
+    next_attempt_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SentCallback:
+    """What Makegood sent in one attempt of a repair, and the beginning of the answer.
+
+    `headers` are those of the request in their order; empty for an attempt of an earlier version.
+    """
+
+    attempt: Attempt
+    headers: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RepairCallback:
+    """The callback of a repair: its body, and every attempt to send it.
+
+    `body` is the same text in every attempt; None before the first one.
+    """
+
+    repair: "Repair"
+    body: str | None
+    sent: tuple[SentCallback, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ class Trigger(StrEnum):
     TRIAGE = "triage"
     RESOLVE = "resolve"
     REOPEN = "reopen"
+    STOP = "stop"
     EXPIRE = "expire"
     PURGE = "purge"
 
@@ -168,14 +169,9 @@ TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
     },
     # Deadlines and callback attempts. They may come late: a receipt in a later state ignores them.
     Trigger.DEADLINE_PASSED: {
+        **{state: Transition(state) for state in LifecycleState},
         EXPECTED: Transition(OPEN),
         WAITING: Transition(OPEN),
-        APPLIED: Transition(APPLIED),
-        OPEN: Transition(OPEN),
-        CALLING: Transition(CALLING),
-        AWAITING_RESULT: Transition(AWAITING_RESULT),
-        RECOVERED: Transition(RECOVERED),
-        CLOSED: Transition(CLOSED),
     },
     Trigger.CALLBACK_ACCEPTED: {
         OPEN: Transition(OPEN),
@@ -229,6 +225,14 @@ TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
         **{state: Transition(state, refusal=NotClosed) for state in (*OPEN_STATES, RECOVERED)},
         CLOSED: Transition(OPEN),
     },
+    # The repair is stopped. A repair that has ended already is left as it is.
+    Trigger.STOP: {
+        OPEN: Transition(OPEN),
+        CALLING: Transition(OPEN),
+        AWAITING_RESULT: Transition(OPEN),
+        RECOVERED: Transition(RECOVERED, refusal=IncidentAlreadyResolved),
+        CLOSED: Transition(CLOSED, refusal=IncidentAlreadyResolved),
+    },
     # The deadline is moved: to now (`expire`), or to another time.
     Trigger.EXPIRE: {
         **{state: Transition(state, refusal=NotWaiting) for state in LifecycleState},
@@ -236,14 +240,9 @@ TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
     },
     # The project is deleted: what has no incident yet gets one, which is then resolved.
     Trigger.PURGE: {
+        **{state: Transition(state) for state in LifecycleState},
         EXPECTED: Transition(OPEN),
         WAITING: Transition(OPEN),
-        APPLIED: Transition(APPLIED),
-        OPEN: Transition(OPEN),
-        CALLING: Transition(CALLING),
-        AWAITING_RESULT: Transition(AWAITING_RESULT),
-        RECOVERED: Transition(RECOVERED),
-        CLOSED: Transition(CLOSED),
     },
 }
 

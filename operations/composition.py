@@ -75,7 +75,7 @@ class Operations:
         writer = AuditWriter(database, sealer)
         incidents = IncidentOperations(database, writer)
         return cls(
-            events=EventOperations(database, writer),
+            events=EventOperations(database, writer, sealer=sealer),
             evidence=EvidenceOperations(database, writer, sealer=sealer),
             incidents=incidents,
             triage=TriageOperations(database, writer),

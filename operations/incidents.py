@@ -1,4 +1,5 @@
-"""The operations on incidents: list, read, reprocess, resolve, count.
+"""The operations on incidents: list, read, reprocess, resolve, stop a repair,
+count.
 
 For the others see `operations.triage.actions`.
 """
@@ -124,6 +125,24 @@ class IncidentOperations:
                 requested_by=actor.requested_by,
             )
             await record_action(self._audit, session, actor, AuditAction.INCIDENT_RESOLVED, row)
+            return (await load_incident(session, project_id, incident_id)).incident
+
+    async def stop_repair(
+        self, project_id: str | None, incident_id: str, *, actor: Actor
+    ) -> Incident:
+        """Stop the active repair, so that the incident is open again.
+
+        Raises: NotFound, IncidentAlreadyResolved.
+        """
+        async with self._database.transaction(project_id or ALL_PROJECTS) as session:
+            row = await load_incident(session, project_id, incident_id)
+            await operator_actions.stop_repair(
+                SessionStatements(session),
+                row.incident.id,
+                await self._database.now(session),
+                requested_by=actor.requested_by,
+            )
+            await record_action(self._audit, session, actor, AuditAction.REPAIR_STOPPED, row)
             return (await load_incident(session, project_id, incident_id)).incident
 
     async def counts(

@@ -44,6 +44,7 @@ INSIDE = {
     "domain/temporal": {"domain/values"},
     "domain/sources": {"domain/values", "domain/security"},
     "domain/search": {"domain/values"},
+    "domain/wording": {"domain/values"},
     "store/db": set(),
     "store/schema": set(),
     "store/status": {"store/db", "store/schema"},

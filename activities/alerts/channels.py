@@ -37,7 +37,8 @@ class AlertMessage:
        `subject_id` is the repair, or the digest of the destination, that it is about; None for
        neither.
     2. `summary` says in one line what happened to what. `facts` are names and values, each of one
-       line, and `link` is the page of the event.
+       line: what people need first. `details` are further ones, such as ids. `link` is the page of
+       the event.
     3. `color` is an accent as `#rrggbb`. `project` is its name and mode.
     4. If `is_plain`, nothing in it comes from outside: it has ids only, and `project` is empty.
     5. `thread` is the subject that all mails of one incident share; empty for other alerts.
@@ -59,6 +60,7 @@ class AlertMessage:
     link: str
     link_label: str
     color: str
+    details: FactLines = ()
     project: str = ""
     is_plain: bool = False
     thread: str = ""

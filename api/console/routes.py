@@ -14,6 +14,7 @@ from api.console.pages.account import AccountPages
 from api.console.pages.audit import AuditPages
 from api.console.pages.credentials import CredentialPages
 from api.console.pages.destinations import DestinationForms
+from api.console.pages.event_details import EventDetailPages
 from api.console.pages.events import EventPages
 from api.console.pages.home import HomePages
 from api.console.pages.incident_list.views import IncidentViewPages
@@ -31,7 +32,7 @@ from api.console.pages.triage import TriagePages
 
 PAGES = (
     *(HomePages, SignInPages, SecondFactorPages, OidcPages, AccountPages),
-    *(IncidentViewPages, IncidentPages, TriagePages, EventPages),
+    *(IncidentViewPages, IncidentPages, TriagePages, EventPages, EventDetailPages),
     *(ProjectPages, CredentialPages, MemberPages),
     *(SourcePages, SourceForms, AuditPages, MailboxPages),
     *(DestinationForms, MailLinkPages),

@@ -8,6 +8,8 @@ import typer
 from cli.local_operations import cli_actor, operate
 from cli.options import JsonFlag
 from cli.output import print_json, print_record
+from domain.wording.harm import harm_of
+from domain.wording.states import reason_label, state_label
 
 if TYPE_CHECKING:
     from domain.incidents import Incident
@@ -36,8 +38,15 @@ def show(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
     fields = responses.Incident.of(incident).to_json()
     if as_json:
         return print_json(fields)
-    named = {"internal_reference": receipt.internal_reference, "project": project.name}
-    print_record({**named, **fields}, as_json=False)
+    words = {
+        "harm": harm_of(receipt.effect_type, receipt.event_type, incident.reason).sentence,
+        "internal_reference": receipt.internal_reference,
+        "project": project.name,
+        "state": state_label(incident.state, fields["resolution"]),
+        "reason": reason_label(incident.reason),
+    }
+    del fields["state"], fields["reason"], fields["resolution"]
+    print_record({**words, **fields}, as_json=False)
 
 
 @app.command("reprocess")
@@ -63,6 +72,15 @@ def reprocess(
     )
     requested = RepairRequested(replay_id=replay_id, incident_id=incident_id)
     print_record(requested.to_json(), as_json=as_json)
+
+
+@app.command("stop-repair")
+def stop_repair(incident_id: IncidentArgument, as_json: JsonFlag = False) -> None:
+    """Stop the running repair: no further call begins, and the incident is open again."""
+    _act(
+        lambda operations: operations.incidents.stop_repair(None, incident_id, actor=cli_actor()),
+        as_json=as_json,
+    )
 
 
 @app.command("resolve")

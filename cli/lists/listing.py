@@ -18,7 +18,10 @@ from cli.local_operations import find_project_id, operate
 from cli.options import CursorOption, JsonFlag, LimitOption, ProjectOption, SearchOption
 from cli.output import print_rows
 from domain.incidents import IncidentState
+from domain.values.durations import coarse_duration
 from domain.values.text import one_line
+from domain.wording.harm import harm_title
+from domain.wording.states import RESOLVED, STATES, reason_label, state_label
 
 if TYPE_CHECKING:
     from domain.ids import ProjectId
@@ -33,6 +36,7 @@ COLUMNS = (
     "age",
     "internal_reference",
     "project",
+    "harm",
     "reason",
     "error",
     "amount",
@@ -41,15 +45,14 @@ COLUMNS = (
     "opened_at",
     "acknowledged_by",
     "assignee",
-    "resolution",
 )
 ERROR_CHARACTERS = 80
 # The colours of states on a terminal.
 STYLES = {
     "state": {
-        IncidentState.OPEN.value: "bold red",
-        IncidentState.REPAIRING.value: "yellow",
-        IncidentState.RESOLVED.value: "green",
+        STATES[IncidentState.OPEN]: "bold red",
+        STATES[IncidentState.REPAIRING]: "yellow",
+        **dict.fromkeys(RESOLVED.values(), "green"),
     }
 }
 
@@ -91,6 +94,9 @@ def list_some(
     rows = [
         {
             **fields,
+            "state": state_label(row.incident.state, row.incident.resolution),
+            "harm": harm_title(row.receipt.effect_type, row.incident.reason),
+            "reason": reason_label(row.incident.reason),
             "age": _age(row.incident.opened_at),
             "internal_reference": row.receipt.internal_reference,
             "project": names.get(row.receipt.project_id),
@@ -102,9 +108,7 @@ def list_some(
 
 
 def _age(opened_at: datetime) -> str:
-    from api.console.ui.labels import age  # slow to import
-
-    return age(opened_at, datetime.now(UTC))
+    return coarse_duration((datetime.now(UTC) - opened_at).total_seconds())
 
 
 def _error(incident: "Incident") -> str | None:

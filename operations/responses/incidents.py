@@ -88,13 +88,19 @@ class IncidentList(Response):
 
 
 class Attempt(Response):
-    """A signed call of the repair URL. `status` and `duration_ms` are null while it runs."""
+    """A signed call of the repair URL. `status` and `duration_ms` are null while it runs.
+
+    `answer_excerpt` is the beginning of the endpoint's answer, at most 500 characters.
+    `next_attempt_at` is when the next attempt is due, null when none follows.
+    """
 
     number: int
     at: At
     status: int | None
     duration_ms: int | None
     error_class: str | None
+    answer_excerpt: str | None
+    next_attempt_at: At | None
 
     @classmethod
     def of(cls, attempt: incidents.Attempt) -> Self:
@@ -109,6 +115,9 @@ class Repair(Response):
     cause: OrNewer[RepairCause] | None
     requested_by: str
     requested_at: At
+    result_deadline_at: At | None = Field(
+        description="When the app's result is due. Null until the callback is accepted."
+    )
     attempts: list[Attempt]
 
     @classmethod

@@ -33,6 +33,7 @@ from store.db.sql import SessionStatements, Statements
 from store.people.email_addresses import same_address
 from store.receipts.early_results.unclaimed import Unclaimed
 from store.receipts.rows.alerts import Recipient, insert_alert, read_recipients
+from store.receipts.rows.failures import RepairFailure
 from store.receipts.timeline import add_timeline
 from store.schema.tables import ALERTS, INCIDENTS
 
@@ -49,7 +50,8 @@ class AlertFacts:
     """The contents of an alert beside ids.
 
     `destinations` are those that the project has now. `cause` is that of the repair which the alert
-    reports; `failing` names the destination that a notice is about.
+    reports, `repair_failure` what is known of its failure; both are None if it reports none.
+    `failing` names the destination that a notice is about.
     """
 
     incident: Incident
@@ -58,6 +60,7 @@ class AlertFacts:
     destinations: tuple[AlertDestination, ...]
     cause: RepairCause | str | None
     failing: str | None
+    repair_failure: RepairFailure | None = None
 
     @property
     def is_over(self) -> bool:

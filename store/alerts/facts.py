@@ -26,6 +26,7 @@ from store.alerts.delivery import (
 from store.alerts.destinations import read_destinations
 from store.receipts.early_results.unclaimed import read_unclaimed
 from store.receipts.queries import read_incident
+from store.receipts.rows.failures import read_repair_failure
 from store.schema.mappers import gap_from, source_from
 from store.schema.tables import PROJECTS, REPAIRS, SOURCE_GAPS, SOURCES
 
@@ -49,11 +50,12 @@ async def read_facts(session: AsyncSession, alert: AlertDue, now: datetime) -> A
     project_id = found.incident.project_id
     name = await session.scalar(select(PROJECTS.c.name).where(PROJECTS.c.id == project_id))
     destinations = (await read_destinations(session, [project_id]))[project_id]
-    cause = None
+    cause, failure = None, None
     if alert.replay_id is not None:
         cause = await session.scalar(
             select(REPAIRS.c.cause).where(REPAIRS.c.replay_id == alert.replay_id)
         )
+        failure = await read_repair_failure(session, alert.event_id, alert.replay_id)
     return AlertFacts(
         incident=found.incident,
         receipt=found.receipt,
@@ -61,6 +63,7 @@ async def read_facts(session: AsyncSession, alert: AlertDue, now: datetime) -> A
         destinations=destinations,
         cause=None if cause is None else member_or_text(RepairCause, cause),
         failing=_failing(destinations, alert),
+        repair_failure=failure,
     )
 
 

@@ -45,6 +45,31 @@ async def resolve_manually(
     return snapshot.event_id
 
 
+async def stop_repair(
+    st: Statements, incident_id: IncidentId, now: datetime, *, requested_by: str
+) -> EventId:
+    """End the active repair with cause `stopped`: no further call begins, and the incident is open
+    again. Without an active repair nothing changes.
+
+    A call in flight is only recorded. A success that names the repair still resolves the incident.
+
+    Raises:
+        NotFound: no such incident.
+        IncidentAlreadyResolved: it has ended.
+    """
+    snapshot = await lock_incident(st, incident_id)
+    follows = await apply_transition(st, snapshot, Trigger.STOP, now)
+    follows.raise_refusal()
+    if follows.to is not snapshot.state:
+        stopped = "The repair was stopped."
+        await note(st, snapshot.event_id, now, text=stopped, requested_by=requested_by)
+        # The signal only makes the run read the store again.
+        await enqueue_signal(
+            st, snapshot.event_id, OutboxKind.RESOLVE, now, requested_by=requested_by
+        )
+    return snapshot.event_id
+
+
 async def reopen(
     st: Statements, incident_id: IncidentId, now: datetime, *, reason: str, requested_by: str
 ) -> EventId:

@@ -81,7 +81,7 @@ async def apply_result(
     if trigger is Trigger.REPEATED or await _is_counted_repeat(st, snapshot, trigger, facts, now):
         return AppliedResult(event_id, snapshot.receipt_state, None)
     result_id = new_result_id()
-    await _store_result(st, event_id, result_id, facts, now)
+    await _store_result(st, event_id, result_id, facts, now, request_id=new.request_id)
     follows = await apply_transition(st, snapshot, trigger, now, TriggerFacts(result=facts))
     if snapshot.state not in END_STATES and not await _is_hinted(st, snapshot, now):
         replay = {"replay_id": new.replay_id} if new.replay_id else {}
@@ -109,12 +109,18 @@ async def _is_hinted(st: Statements, snapshot: ReceiptSnapshot, now: datetime) -
 
 
 async def _store_result(
-    st: Statements, event_id: EventId, result_id: ResultId, facts: ResultFacts, now: datetime
+    st: Statements,
+    event_id: EventId,
+    result_id: ResultId,
+    facts: ResultFacts,
+    now: datetime,
+    *,
+    request_id: str,
 ) -> None:
     await st.fetch(
         "INSERT INTO results (id, event_id, status, replay_id, error_code,"
-        " error_message, received_at, digest, repeats, already_applied) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9)",
+        " error_message, received_at, digest, repeats, already_applied,"
+        " request_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10)",
         result_id,
         event_id,
         facts.status.value,
@@ -124,6 +130,7 @@ async def _store_result(
         to_unix_ms(now),
         facts.digest,
         facts.already_applied,
+        request_id,
     )
 
 

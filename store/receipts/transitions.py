@@ -52,6 +52,7 @@ _CAUSES = {
     Trigger.SUCCESS_BY_REPLAY: RepairCause.SUPERSEDED,
     Trigger.SUCCESS_ALREADY_APPLIED: RepairCause.SUPERSEDED,
     Trigger.RESOLVE: RepairCause.CLOSED,
+    Trigger.STOP: RepairCause.STOPPED,
 }
 _RESOLUTIONS = {
     Trigger.SUCCESS: Resolution.LATE_RESULT,

@@ -40,13 +40,16 @@ from domain.users import User
 from domain.values.enums import member_or_text
 from domain.values.text import well_formed
 from domain.values.timestamps import parse_instant, to_iso_or_none
-from store.schema.tables import RECEIPTS
+from store.schema.tables import ATTEMPTS, RECEIPTS, REPAIRS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 # Without `payload`, which has up to 32 KiB and is not needed in a list.
 RECEIPT_COLUMNS = tuple(column for column in RECEIPTS.c if column.name != "payload")
+# Without the request of a callback, which only its own page needs.
+REPAIR_COLUMNS = tuple(column for column in REPAIRS.c if column.name != "callback_body")
+ATTEMPT_COLUMNS = tuple(column for column in ATTEMPTS.c if column.name != "request_headers")
 
 # Before a name that a project removed. No name begins so.
 RETIRED = "-"
@@ -180,6 +183,11 @@ def repair_from(row: Row[Any], *, attempts: Sequence[Attempt]) -> Repair:
 
 def attempt_from(row: Row[Any]) -> Attempt:
     return _from_row(Attempt, row, state=member_or_text(AttemptState, row.state))
+
+
+def headers_from(text: str | None) -> tuple[tuple[str, str], ...]:
+    """The headers of a callback from their column."""
+    return tuple((name, value) for name, value in json.loads(text or "[]"))
 
 
 def result_from(row: Row[Any]) -> Result:

@@ -106,6 +106,7 @@ INCIDENT_IS_AT_RISK = "state <> 'resolved' AND amount IS NOT NULL"
 SOURCE_IS_TO_SCHEDULE = "scheduled_version < version"
 SOURCE_IS_REMOVED = "deleted_at IS NOT NULL"
 SOURCE_IS_UNWELL = "problem IS NOT NULL OR silent_since IS NOT NULL"
+INCIDENT_IS_UNRESOLVED = "state <> 'resolved'"
 INCIDENT_IS_REPAIRED = "resolution <> 'manual'"
 ACKNOWLEDGEMENT_ENDS = "acknowledged_until IS NOT NULL"
 SNOOZE_ENDS = "snoozed_until IS NOT NULL"
@@ -290,6 +291,11 @@ class Incident(SQLModel, table=True):
         _partial_index(
             "incidents_by_assignee", "project_id", "assignee", where=INCIDENT_HAS_ASSIGNEE
         ),
+        _partial_index(
+            "incidents_by_cause",
+            *("project_id", "effect_type", "reason", "error_code", "id"),
+            where=INCIDENT_IS_UNRESOLVED,
+        ),
     )
 
     id: str = _text(primary_key=True)
@@ -381,7 +387,7 @@ class Repair(SQLModel, table=True):
     requested_at: datetime = _instant()
     result_deadline_at: datetime | None = _instant(nullable=True)
     credited_outage: int = _newest_outage()
-    # kept where a receipt may come during the repair: every attempt sends the same bytes
+    # of the first attempt: every attempt sends the same bytes
     callback_body: str | None = _text(nullable=True)
 
 
@@ -399,6 +405,10 @@ class Attempt(SQLModel, table=True):
     error_class: str | None = _text(nullable=True)
     # the process that sends it, as its heartbeat names it
     holder: str | None = _text(nullable=True)
+    request_headers: str | None = _text(nullable=True)  # JSON list of [name, value], as sent
+    answer_excerpt: str | None = _text(nullable=True)  # the beginning of the answer's body
+    # None when none follows
+    next_attempt_at: datetime | None = _instant(nullable=True)
 
 
 class Result(SQLModel, table=True):
@@ -423,6 +433,7 @@ class Result(SQLModel, table=True):
     already_applied: bool = Field(
         default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
     )
+    request_id: str | None = _text(nullable=True)  # of the request that reported it
 
 
 class EarlyResult(SQLModel, table=True):

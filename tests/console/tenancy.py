@@ -252,7 +252,14 @@ TABLE: dict[str, Probes] = {
         "/incidents/{incident_id}/reopen", reason="mine now"
     ),
     "POST /events/{event_id}/deadline": path_probes("/events/{event_id}/deadline", minutes="60"),
+    "POST /incidents/{incident_id}/stop-repair": path_probes(
+        "/incidents/{incident_id}/stop-repair"
+    ),
     "GET /events/{event_id}/evidence": path_probes("/events/{event_id}/evidence"),
+    "GET /events/{event_id}/repairs/{replay_id}": path_probes(
+        "/events/{event_id}/repairs/{replay_id}"
+    ),
+    "POST /events/{event_id}/payload": path_probes("/events/{event_id}/payload"),
     "POST /events/{event_id}/expire": path_probes("/events/{event_id}/expire"),
     "POST /events/{event_id}/restart": path_probes("/events/{event_id}/restart"),
     "POST /projects/{project_id}": settings_probes,

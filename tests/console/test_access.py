@@ -47,6 +47,7 @@ GET = {
     "/events": "user",
     "/events/{event_id}": "viewer",
     "/events/{event_id}/evidence": "owner",
+    "/events/{event_id}/repairs/{replay_id}": "viewer",
     "/projects": "user",
     "/projects/{project_id}": "viewer",
     "/alerts/unsubscribe/{token}": "link",
@@ -82,8 +83,10 @@ POST = {
     "/incidents/{incident_id}/reopen": "operator",
     "/events/{event_id}/deadline": "operator",
     "/incidents/{incident_id}/resolve": "operator",
+    "/incidents/{incident_id}/stop-repair": "operator",
     "/events/{event_id}/expire": "operator",
     "/events/{event_id}/restart": "operator",
+    "/events/{event_id}/payload": "owner",
     "/projects": "administrator",
     "/projects/{project_id}": "owner",
     "/projects/{project_id}/delete": "owner",
@@ -115,12 +118,15 @@ POST = {
 ROWS = [("GET", path, needs) for path, needs in GET.items()] + [
     ("POST", path, needs) for path, needs in POST.items()
 ]
-# Allowed, but not found: there is no identity provider, no authenticator app is being set up, and
-# the source and the links in mails are unknown ones.
+# Allowed, but not found: there is no identity provider, no authenticator app is being set up, the
+# source, the repair and the links in mails are unknown ones, and the event has no payload.
 NOTHING_THERE = {
     ("GET", path)
-    for path in ("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg")
-}
+    for path in (
+        *("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg"),
+        "/events/{event_id}/repairs/{replay_id}",
+    )
+} | {("POST", "/events/{event_id}/payload")}
 NOTHING_THERE |= {
     (method, path)
     for method in ("GET", "POST")
@@ -140,6 +146,7 @@ UNKNOWN = {
     "token": "none",
     "view_id": "view_none",
     "session_id": "0" * 16,
+    "replay_id": "rpl_none",
     "project_id": "prj_none",
     "event_id": "evt_none",
     "incident_id": "inc_none",

@@ -55,6 +55,7 @@ reprocess                expected      waiting  =resolved        calling       c
 triage                   -             -        -                open          calling       awaiting      =resolved         =resolved
 resolve                  -             -        =resolved        closed        closed        closed        =resolved         =resolved
 reopen                   -             -        -                =not_closed   =not_closed   =not_closed   =not_closed      open
+stop                     -             -        -                open          open          open          =resolved         =resolved
 expire                   =not_waiting  waiting  =not_waiting     =not_waiting  =not_waiting  =not_waiting  =not_waiting      =not_waiting
 purge                    open          open     applied          open          calling       awaiting      recovered         closed
 """

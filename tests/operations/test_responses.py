@@ -148,7 +148,7 @@ REPAIR = Repair(
     requested_by="usr_1",
     requested_at=AT,
     result_deadline_at=LATER,
-    attempts=(Attempt(1, AT, AttemptState.FINISHED, 502, 31, None),),
+    attempts=(Attempt(1, AT, AttemptState.FINISHED, 502, 31, None, "busy", LATER),),
 )
 PROJECT = Project(
     id=PROJECT_ID,
@@ -266,12 +266,14 @@ def test_full_event_has_its_repairs_timeline_and_sources() -> None:
     full = EventFull(RECEIPT, INCIDENT, (REPAIR,), timeline, "older", saw)
     times = {"occurred_at": AT_TEXT, "seen_at": LATER_TEXT}
     attempt = {"number": 1, "at": AT_TEXT, "status": 502, "duration_ms": 31, "error_class": None}
+    attempt |= {"answer_excerpt": "busy", "next_attempt_at": LATER_TEXT}
     repair = {
         "replay_id": "rpl_1",
         "state": "failed",
         "cause": "exhausted",
         "requested_by": "usr_1",
         "requested_at": AT_TEXT,
+        "result_deadline_at": LATER_TEXT,
         "attempts": [attempt],
     }
 

@@ -28,7 +28,13 @@ from store.crypto.encryption import Sealer
 from store.db.database import Clock, Database
 from store.db.sql import SessionStatements
 from store.projects.projects import create_project
-from store.receipts.operator_actions import expire, move_deadline, reopen, resolve_manually
+from store.receipts.operator_actions import (
+    expire,
+    move_deadline,
+    reopen,
+    resolve_manually,
+    stop_repair,
+)
 from store.receipts.outbox import count, enqueue_start_again
 from store.receipts.repairs import request_repair
 from store.receipts.results import apply_result
@@ -165,6 +171,12 @@ class World:
         story = await self._now()
         moved = {"deadline_at": story.at + timedelta(**span), "requested_by": OPERATOR}
         await story.do(move_deadline, event_id, **moved)
+
+    async def stop(self, event_id: EventId) -> None:
+        """An operator stops the running repair."""
+        story = await self._now()
+        incident_id = await story.incident_id(event_id)
+        await story.do(stop_repair, incident_id, requested_by=OPERATOR)
 
     async def expire(self, event_id: EventId) -> None:
         """Move the deadline to now."""

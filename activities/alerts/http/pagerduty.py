@@ -54,7 +54,8 @@ def pagerduty_event(message: AlertMessage, *, routing_key: str) -> dict[str, Any
     if action != "trigger":
         return event
     severity = _SEVERITIES.get(message.kind, "warning")
-    details = {name: one_line(value, longest=_VALUE_CHARACTERS) for name, value in message.facts}
+    lines = (*message.facts, *message.details)
+    details = {name: one_line(value, longest=_VALUE_CHARACTERS) for name, value in lines}
     payload = {
         "summary": one_line(message.summary, longest=SUMMARY_CHARACTERS),
         "source": one_line(message.project, longest=_SOURCE_CHARACTERS) or "Makegood",

@@ -25,19 +25,16 @@ from api.console.pages.list_page import (
 )
 from api.console.sign_in.sessions import Viewer
 from api.console.ui import labels, timeline
+from api.console.ui.event_queries import EventDetails, read_event
 from api.console.ui.filters import EVENT_TABS, read_address
-from api.console.ui.list_queries import (
-    event_matches_elsewhere,
-    event_rows,
-    matches_in_incidents,
-    read_context,
-    read_event,
-)
+from api.console.ui.incident_panel import IncidentPanel, failed_repair, incident_panel
+from api.console.ui.list_queries import event_matches_elsewhere, event_rows, matches_in_incidents
 from api.console.ui.rendering import HEADERS, is_htmx_request
 from api.console.ui.timeline_text import TimelineText
 from domain.errors import ValidationFailed
 from domain.receipts import Receipt, ReceiptState
-from domain.search.query import POINTER
+from domain.search.query import POINTER, quoted
+from domain.sources.provider_pages import provider_page
 from domain.temporal.runs import cause_text, restart_command
 from domain.users import Role
 from domain.values.timestamps import to_iso
@@ -109,10 +106,10 @@ class EventPages:
 
     async def one(self, request: Request, viewer: CurrentViewer, event_id: str) -> Response:
         cursor = request.query_params.get("older") or None
-        event = await read_event(self._console.parts.database, event_id, cursor=cursor)
+        details = await read_event(self._console.parts.database, event_id, cursor=cursor)
+        event = details.event
         project_id = event.receipt.project_id
         stopped_part = await self._stopped_part(event)
-        context = await read_context(self._console.parts.database, event)
         may_operate = viewer.access.allows(Role.OPERATOR, project_id=project_id)
         values: dict[str, object] = {
             "receipt": event.receipt,
@@ -123,14 +120,20 @@ class EventPages:
             "timeline_cursor": event.timeline_cursor,
             "is_older_part": cursor is not None,
             "timeline_items": timeline.render(
-                event.timeline, viewer_id=viewer.user_id, names=context.names
+                event.timeline, viewer_id=viewer.user_id, names=details.names
             ),
-            "names": context.names,
-            "superseding": context.superseding,
+            "names": details.names,
+            "superseding": details.superseding,
             "assignees": await self._assignees(event, viewer) if may_operate else (),
             "schedule_seconds": self._console.parts.callback_schedule_seconds,
-            "next_step": self._next_step(event, stopped_part) if cursor is None else None,
+            "next_step": self._next_step(details, stopped_part) if cursor is None else None,
             "stopped_part": stopped_part,
+            "panel": self._panel(details, stopped_part),
+            "failed_repair": failed_repair,
+            "same_cause": details.same_cause,
+            "same_cause_path": _same_cause_path(event),
+            "provider_page": provider_page(event.receipt),
+            "has_payload": details.has_payload,
             "run_url": self._run_url(event_id),
             "stuck": await self._stuck(event_id),
             "share_of_wait": self._share_of_wait(event.receipt),
@@ -206,9 +209,29 @@ class EventPages:
         )
         return next(stopped, "")
 
-    def _next_step(self, event: EventFull, stopped_part: str) -> TimelineText | None:
+    def _panel(self, details: EventDetails, stopped_part: str) -> IncidentPanel | None:
+        event = details.event
+        if event.incident is None:
+            return None
+        return incident_panel(
+            event.incident,
+            event.repairs,
+            event.timeline,
+            latest=details.latest_failure,
+            attempts_of_series=details.attempts_of_series,
+            stopped_part=stopped_part,
+            now=self._console.parts.now(),
+        )
+
+    def _next_step(self, details: EventDetails, stopped_part: str) -> TimelineText | None:
+        event = details.event
         return timeline.next_step(
-            event.receipt.state, event.incident, event.repairs, stopped_part=stopped_part
+            event.receipt.state,
+            event.incident,
+            event.repairs,
+            stopped_part=stopped_part,
+            attempts_of_series=details.attempts_of_series,
+            now=self._console.parts.now(),
         )
 
     def _share_of_wait(self, receipt: Receipt) -> int:
@@ -230,3 +253,15 @@ def _list_of(request: Request) -> str:
     """The part of the address that names the list which the event was opened from."""
     given = request.query_params.get(LIST)
     return "" if given is None else f"?{urlencode({LIST: given})}"
+
+
+def _same_cause_path(event: EventFull) -> str:
+    """The list of the project's open incidents with the same effect, reason and error code."""
+    incident, effect_type = event.incident, event.receipt.effect_type
+    if incident is None:
+        return ""
+    tokens = [f"effect:{effect_type}", f"reason:{incident.reason}"]
+    if incident.error_code is not None:
+        tokens.append(f"error:{quoted(incident.error_code)}")
+    query = {"project": event.receipt.project_id, "q": " ".join(tokens)}
+    return f"/incidents?{urlencode(query)}"

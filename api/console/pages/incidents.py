@@ -26,6 +26,7 @@ class IncidentPages:
             ("GET", "/incidents/{incident_id}", self.one, INCIDENT_VIEWER),
             ("POST", "/incidents/{incident_id}/reprocess", self.reprocess, INCIDENT_OPERATOR),
             ("POST", "/incidents/{incident_id}/resolve", self.resolve, INCIDENT_OPERATOR),
+            ("POST", "/incidents/{incident_id}/stop-repair", self.stop_repair, INCIDENT_OPERATOR),
         )
 
     async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
@@ -43,6 +44,15 @@ class IncidentPages:
             None, incident_id, actor=actor, confirm=fields.get("confirm") == "on"
         )
         success = "Repair requested. The incident is resolved when the app reports success."
+        return await self._console.perform(
+            viewer, action, success=success, back=self._console.return_path(fields)
+        )
+
+    async def stop_repair(
+        self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, incident_id: str
+    ) -> Response:
+        action = self._operations.incidents.stop_repair(None, incident_id, actor=actor)
+        success = "Repair stopped. No further call begins."
         return await self._console.perform(
             viewer, action, success=success, back=self._console.return_path(fields)
         )

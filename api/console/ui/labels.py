@@ -8,30 +8,27 @@ from domain.incidents import (
     AlertEnd,
     AlertKind,
     IncidentState,
-    Reason,
-    RepairCause,
     RepairState,
-    Resolution,
 )
-from domain.receipts import EffectType, Flag, ReceiptState
-from domain.retries import ErrorClass
+from domain.receipts import Flag, ReceiptState
 from domain.sources.source import SourceState
+from domain.values.durations import coarse_duration as coarse_duration
+from domain.values.durations import exact_duration as exact_duration
 from domain.values.timestamps import to_iso
+from domain.wording import states as words
+from domain.wording.states import CAUSES as CAUSES
+from domain.wording.states import ERROR_CLASSES as ERROR_CLASSES
+from domain.wording.states import REASONS as REASONS
+from domain.wording.states import call_error as call_error
+from domain.wording.states import humanize as humanize
+from domain.wording.states import reason_label as reason_label
+from domain.wording.states import repair_cause as repair_cause
+from domain.wording.states import resolution_label as resolution_label
+from domain.wording.states import short_reason as short_reason
+from domain.wording.states import state_label as state_label
 
 STATE_LABELS: Mapping[str, str] = {
-    ReceiptState.EXPECTED: "Expected",
-    ReceiptState.WAITING: "Waiting",
-    ReceiptState.APPLIED: "Applied",
-    ReceiptState.INCIDENT: "Incident",
-    ReceiptState.RECOVERED: "Recovered",
-    ReceiptState.CLOSED: "Closed",
-    IncidentState.OPEN: "Open",
-    IncidentState.REPAIRING: "Repairing",
-    IncidentState.RESOLVED: "Resolved",
-    RepairState.CALLING: "Calling",
-    RepairState.AWAITING_RESULT: "Awaiting result",
-    RepairState.SUCCEEDED: "Succeeded",
-    RepairState.FAILED: "Failed",
+    **words.STATES,
     SourceState.NEW: "New",
     SourceState.HEALTHY: "Working",
     SourceState.SILENT: "Silent",
@@ -59,50 +56,7 @@ STATE_TONES: Mapping[str, str] = {
     SourceState.FAILING: "bad",
     SourceState.PAUSED: "quiet",
 }
-REASONS: Mapping[str, str] = {
-    Reason.MISSING_RESULT: "No result before the deadline",
-    Reason.MISSING_RECEIPT: "No receipt of an event at the provider",
-    Reason.FAILED_RESULT: "The app reported a failure",
-}
-# For a line of a list.
-SHORT_REASONS: Mapping[str, str] = {
-    Reason.MISSING_RESULT: "No result",
-    Reason.MISSING_RECEIPT: "No receipt",
-    Reason.FAILED_RESULT: "Failed",
-}
-MISSING_EFFECTS: Mapping[str, str] = {
-    EffectType.ACCESS_UNLOCK: "Access not unlocked",
-    EffectType.CREDIT_GRANT: "Credits not granted",
-    EffectType.SEAT_UPDATE: "Seats not updated",
-    EffectType.SUBSCRIPTION_STATE_APPLY: "Subscription not updated",
-    EffectType.ACCESS_REVOCATION: "Access not revoked",
-    EffectType.CREDIT_DEDUCTION: "Credits not deducted",
-}
-RESOLUTIONS: Mapping[str, str] = {
-    Resolution.REPAIRED: "Repaired",
-    Resolution.LATE_RESULT: "Resolved by a late result",
-    Resolution.ALREADY_APPLIED: "Effect was already applied",
-    Resolution.MANUAL: "Resolved manually",
-}
-CAUSES: Mapping[str, str] = {
-    RepairCause.REJECTED: "The repair endpoint rejected the call",
-    RepairCause.EXHAUSTED: "All calls to the repair endpoint failed",
-    RepairCause.NO_RESULT: "The endpoint accepted the call, but no result arrived before the "
-    "deadline",
-    RepairCause.FAILED_RESULT: "The app reported that the repair failed",
-    RepairCause.REPAIR_URL_MISSING: "The project has no repair URL",
-    RepairCause.SUPERSEDED: "The app reported success without this repair",
-    RepairCause.CLOSED: "The incident was resolved manually",
-}
-ERROR_CLASSES: Mapping[str, str] = {
-    ErrorClass.NO_PERMITTED_ADDRESS: "The host has no address that Makegood may call",
-    ErrorClass.CONNECT_FAILED: "Connection failed",
-    ErrorClass.TLS_FAILED: "TLS handshake failed",
-    ErrorClass.TIMEOUT: "Timed out",
-    ErrorClass.CONNECTION_RESET: "Connection reset",
-    ErrorClass.PROTOCOL_ERROR: "Invalid HTTP response",
-    ErrorClass.UNKNOWN: "Outcome unknown: the worker stopped",
-}
+RESOLUTIONS = words.RESOLVED
 ALERTS: Mapping[str, str] = {
     AlertKind.INCIDENT_OPENED: "Incident opened",
     AlertKind.REPAIR_FAILED: "Repair failed",
@@ -161,7 +115,6 @@ SYSTEMS = (
     ("CrOS", "ChromeOS"),
     ("Linux", "Linux"),
 )
-UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def browser_name(user_agent: str) -> str:
@@ -172,18 +125,6 @@ def browser_name(user_agent: str) -> str:
     name = next((label for mark, label in BROWSERS if mark in user_agent), "")
     system = next((label for mark, label in SYSTEMS if mark in user_agent), "")
     return f"{name or 'Unknown browser'} on {system}" if system else name or "Unknown browser"
-
-
-def humanize(name: str | None) -> str:
-    """An enum value as words: `access_unlock` becomes `Access unlock`. Empty for None."""
-    return (name or "").replace("_", " ").capitalize()
-
-
-def missing_effect(name: str) -> str:
-    """What did not happen, as in `Access not unlocked`; for a name of a project's own in general
-    words.
-    """
-    return MISSING_EFFECTS.get(name, f"{humanize(name)} not applied")
 
 
 def first_line(text: str) -> str:
@@ -199,32 +140,6 @@ def age(at: datetime | None, now: datetime) -> str:
 def time_left(until: datetime, now: datetime) -> str:
     """The time left in its largest unit. `now` if it has passed."""
     return coarse_duration((until - now).total_seconds())
-
-
-def coarse_duration(seconds: float) -> str:
-    """A duration in its largest unit."""
-    for size, unit in UNITS:
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit}"
-    return f"{int(seconds)} s" if seconds >= 1 else "now"
-
-
-def exact_duration(seconds: float) -> str:
-    """A duration in its two largest units, or with decimals: `31 min 4 s`, `2.41 s`, `83 ms`."""
-    if seconds < 0.9995:
-        return f"{round(seconds * 1000)} ms"
-    if seconds < 59.95:
-        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
-    seconds = max(seconds, 60)
-    for (size, unit), (small, small_unit) in zip(UNITS, (*UNITS[1:], (1, "s")), strict=True):
-        if seconds >= size:
-            rest = int(seconds % size // small)
-            return (
-                f"{int(seconds // size)} {unit} {rest} {small_unit}"
-                if rest
-                else f"{int(seconds // size)} {unit}"
-            )
-    raise AssertionError("unreachable: a minute is the smallest unit")
 
 
 def format_date(at: datetime) -> str:
@@ -275,13 +190,3 @@ def format_minutes(value: float) -> str:
     """A number of minutes as a duration: `30 min`, `1 h`, `0.6 s`."""
     seconds = float(value) * 60
     return f"{seconds:g} s" if seconds < 60 else exact_duration(seconds)
-
-
-def repair_cause(name: str | None) -> str:
-    """The text of a repair's failure cause."""
-    return CAUSES.get(name or "", humanize(name))
-
-
-def call_error(name: str | None) -> str:
-    """The text of the error of a repair call."""
-    return ERROR_CLASSES.get(name or "", humanize(name))

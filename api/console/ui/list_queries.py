@@ -1,4 +1,4 @@
-"""Queries of the console's lists and of the event page. Read-only.
+"""Queries of the console's lists. Read-only.
 
 A REST caller has one project. The console shows all projects of the viewer.
 """
@@ -13,11 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.console.sign_in.sessions import Viewer
 from api.console.ui.filters import ListAddress
 from api.console.ui.incident_tabs import ALL, SEARCHES, TABS
-from api.console.ui.timeline import PEOPLE
-from domain.errors import NotFound, RateLimited, Unavailable
+from domain.errors import RateLimited, Unavailable
 from domain.ids import EventId, ProjectId
-from domain.receipts import Receipt
-from operations.validation import known_id
 from store.db.database import Database
 from store.db.paging import Page
 from store.db.sql import SessionStatements
@@ -26,9 +23,7 @@ from store.receipts.lists.order import EVENT_LIST, INCIDENT_LIST
 from store.receipts.lists.pages import keys_of, with_scope
 from store.receipts.lists.progress import RepairProgress, repair_progress
 from store.receipts.lists.tab_counts import TabCount, available_tabs, count_tabs
-from store.receipts.queries import EventFull, EventRow, IncidentRow, ListFilters
-from store.receipts.rows.names import read_names
-from store.sources.seen import seen_by
+from store.receipts.queries import EventRow, IncidentRow, ListFilters
 
 ROWS = 25
 INCIDENT_TABS = available_tabs(SEARCHES)
@@ -122,48 +117,6 @@ async def matches_in_incidents(database: Database, address: ListAddress, viewer:
             filters = replace(filters, states=())
             return _number(len(await keys_of(session, INCIDENT_LIST, filters, count=ROWS + 1)))
     return ""
-
-
-async def read_event(database: Database, event_id: str, *, cursor: str | None) -> EventFull:
-    """The event with its repairs, one page of its timeline, and the sources that saw it.
-
-    Raises:
-        NotFound: there is no such event.
-        ValidationFailed: the cursor is invalid.
-    """
-    async with database.reading() as session:
-        event = await queries.read_event(session, None, EventId(known_id(event_id)), cursor=cursor)
-        if event is None:
-            raise NotFound("There is no such event.")
-        return replace(event, sources=await seen_by(session, event.receipt.event_id))
-
-
-@dataclass(frozen=True, slots=True)
-class EventContext:
-    """What an event's page shows beside the event.
-
-    `names` are those of the people and keys that the event holds as ids. `superseding` is the later
-    event that makes a repair doubtful, None without one.
-    """
-
-    names: Mapping[str, str]
-    superseding: Receipt | None
-
-
-async def read_context(database: Database, event: EventFull) -> EventContext:
-    """The names and the superseding event of an event."""
-    ids = {
-        str(entry.fields[name])
-        for entry in event.timeline
-        for name in PEOPLE
-        if entry.fields.get(name)
-    }
-    ids |= {repair.requested_by for repair in event.repairs}
-    later = None if event.incident is None else event.incident.superseded_by
-    async with database.reading() as session:
-        names = await read_names(session, ids)
-        row = None if later is None else await queries.read_event_row(session, None, later)
-    return EventContext(names, None if row is None else row.receipt)
 
 
 async def list_filters(

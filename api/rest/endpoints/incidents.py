@@ -115,4 +115,23 @@ async def resolve(
     return Incident.of(incident)
 
 
-ROUTES = (list_incidents, export_incidents, read_incident, reprocess, resolve)
+@route(
+    "POST",
+    "/incidents/{incident_id}/stop-repair",
+    "Stop the repair",
+    Code.NOT_FOUND,
+    Code.INCIDENT_RESOLVED,
+)
+async def stop_repair(
+    caller: Operator, operations: OperationsParameter, incident_id: str, request: Request
+) -> Incident:
+    """Stop the running repair: no further call begins, and the incident is open again.
+
+    Without a running repair nothing changes. Scope `operate`.
+    """
+    actor = actor_of(request, caller.key.id)
+    incident = await operations.incidents.stop_repair(caller.project.id, incident_id, actor=actor)
+    return Incident.of(incident)
+
+
+ROUTES = (list_incidents, export_incidents, read_incident, reprocess, resolve, stop_repair)

@@ -167,7 +167,7 @@ async def _apply(
         request_id=request_id,
         already_applied=bool(already_applied),
     )
-    text = f"A {status} result had come before the receipt. It was held until now."
+    text = f"A {status} result arrived before the receipt. It was held until now."
     await note(st, event_id, now, text=text, held_since=to_iso(from_unix_ms(received_ms)))
     applied = await apply_result(st, new, now, event_id=event_id)
     if repeats and applied.result_id is not None:

@@ -18,12 +18,25 @@ from store.status.heartbeats import read_fact, write_fact
 
 # A JSON list: the longest delay in seconds after attempt 1, 2, …; the last holds for all further.
 DELAYS_FACT = "callback_delays"
+ATTEMPTS_FACT = "callback_attempts"
 
 
-async def store_callback_delays(session: AsyncSession, delays: tuple[float, ...]) -> None:
-    """Store the longest delay after each attempt: see `domain.retries.longest_delays`."""
-    if await read_fact(session, DELAYS_FACT) != (stored := json.dumps(delays)):
-        await write_fact(session, DELAYS_FACT, stored)
+async def store_callback_delays(
+    session: AsyncSession, delays: tuple[float, ...], *, attempts: int
+) -> None:
+    """Store the longest delay after each attempt: see `domain.retries.longest_delays`.
+
+    `attempts` is the number of attempts of a series.
+    """
+    for name, stored in ((DELAYS_FACT, json.dumps(delays)), (ATTEMPTS_FACT, str(attempts))):
+        if await read_fact(session, name) != stored:
+            await write_fact(session, name, stored)
+
+
+async def read_attempts_of_series(session: AsyncSession) -> int | None:
+    """The number of attempts of a series; None until a worker has begun one."""
+    stored = await read_fact(session, ATTEMPTS_FACT)
+    return int(stored) if stored is not None and stored.isdecimal() else None
 
 
 async def is_stalled(

@@ -16,7 +16,13 @@ from domain.incidents import Attempt, Incident, IncidentState, Repair, RepairSta
 from store.db.sql import SessionStatements
 from store.receipts.rows.names import read_names
 from store.receipts.triage.superseded import superseding_events
-from store.schema.mappers import attempt_from, incident_from, repair_from
+from store.schema.mappers import (
+    ATTEMPT_COLUMNS,
+    REPAIR_COLUMNS,
+    attempt_from,
+    incident_from,
+    repair_from,
+)
 from store.schema.tables import ATTEMPTS, INCIDENTS, REPAIRS
 
 # The most of one receipt. Every attempt is on the timeline too, which is paged.
@@ -58,11 +64,16 @@ async def incidents_from(session: AsyncSession, rows: Sequence[Row[Any]]) -> lis
 
 async def select_repairs(session: AsyncSession, wanted: ColumnElement[bool]) -> tuple[Repair, ...]:
     """The newest repairs that match the condition, oldest first, each with its newest attempts."""
-    newest = select(REPAIRS).where(wanted).order_by(REPAIRS.c.replay_id.desc()).limit(REPAIRS_SHOWN)
+    newest = (
+        select(*REPAIR_COLUMNS)
+        .where(wanted)
+        .order_by(REPAIRS.c.replay_id.desc())
+        .limit(REPAIRS_SHOWN)
+    )
     rows = (await session.execute(newest)).all()
     ids = [row.replay_id for row in rows]
     tried = (
-        select(ATTEMPTS)
+        select(*ATTEMPT_COLUMNS)
         .where(ATTEMPTS.c.replay_id.in_(ids))
         .order_by(ATTEMPTS.c.replay_id.desc(), ATTEMPTS.c.number.desc())
     )

@@ -128,7 +128,7 @@ async def test_alert_goes_to_the_channel_that_it_names(
     ((message, target),) = pager.sent
     assert (sent, mail.sent, target) == (AlertsSent(sent=1, failed=1), [], "ops@shop.example")
     assert (message.event_id, message.link) == (second, f"{PUBLIC_URL}/events/{second}")
-    assert message.summary.startswith("[test] Incident open: order 7 of Ada · invoice.paid · ")
+    assert message.summary == "[shop, test] Access not confirmed: order 7 of Ada (no result)"
     assert dict(message.facts)["Reference"] == "order 7 of Ada"
     (ended,) = await entries(story, first)
     assert ended["reason"] == "address_removed", "no e-mail destination is left"

@@ -97,6 +97,18 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
             f"/events/{of.event_id}/timeline", "unknown_parameter", {"project_id": of.project_id}
         ),
     ],
+    "GET /api/v1/events/{event_id}/repairs/{replay_id}": lambda of: [
+        Asked(f"/events/{of.event_id}/repairs/{of.replay_id}", "not_found"),
+        Asked(
+            f"/events/{of.event_id}/repairs/{of.replay_id}",
+            "unknown_parameter",
+            {"project_id": of.project_id},
+        ),
+    ],
+    "GET /api/v1/events/{event_id}/payload": lambda of: [
+        Asked(f"/events/{of.event_id}/payload", "not_found"),
+        Asked(f"/events/{of.event_id}/payload", "unknown_parameter", {"project_id": of.project_id}),
+    ],
     "GET /api/v1/events/{event_id}/evidence": lambda of: [
         Asked(f"/events/{of.event_id}/evidence", "not_found"),
         Asked(
@@ -132,6 +144,9 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
             "not_found",
             body={"reason": "mine now", "project_id": of.project_id},
         )
+    ],
+    "POST /api/v1/incidents/{incident_id}/stop-repair": lambda of: [
+        Asked(f"/incidents/{of.incident_id}/stop-repair", "not_found")
     ],
     "POST /api/v1/incidents/{incident_id}/acknowledge": lambda of: [
         Asked(f"/incidents/{of.incident_id}/acknowledge", "not_found")

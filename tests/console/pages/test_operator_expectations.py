@@ -48,7 +48,7 @@ async def test_search_of_receipts_names_each_other_tab(operator: Visitor, story:
 
     assert found == {
         "Applied (2)": "/events?state=applied&q=order",
-        "Closed (1)": "/events?state=closed&q=order",
+        "Resolved (manually) (1)": "/events?state=closed&q=order",
         "1 in Incidents": "/incidents?state=all&q=order",
     }
 

@@ -44,6 +44,8 @@ ORDINARY = {
     "/incidents/{incident_id}/reopen",
     "/events/{event_id}/deadline",
     "/incidents/{incident_id}/resolve",
+    "/incidents/{incident_id}/stop-repair",
+    "/events/{event_id}/payload",
     "/events/{event_id}/expire",
     "/events/{event_id}/restart",
     "/projects/{project_id}/keys/{key_id}/revoke",

@@ -69,7 +69,7 @@ def test_every_address_in_a_template_is_built_by_our_code() -> None:
     """Review a new expression before adding it: an outside value could start with `javascript:`."""
     reviewed = re.compile(
         r"address_of(\.\w+(\(.*\))?)?|static\(.*\)|action|back|base|line\.link|run_url|address"
-        r"|link\|default\('/incidents'\)"
+        r"|provider_page\.url|same_cause_path|link\|default\('/incidents'\)"
         # Of `position_in_list`, which writes the path itself.
         r"|position\.(previous|next)|position\.back if position else .*"
     )

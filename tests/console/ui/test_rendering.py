@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from starlette.requests import Request
 
-from api.console.ui.rendering import HERE, HTMX, HTMX_INTEGRITY, STATIC, Pages
+from api.console.ui.rendering import HERE, HTMX, HTMX_INTEGRITY, STATIC, Pages, prose
 
 TEMPLATES = sorted((HERE / "templates").glob("*.html"))
 
@@ -75,3 +75,18 @@ def test_every_form_that_changes_something_carries_its_token(template: Path) -> 
     forms = re.findall(r'<form[^>]*method="post".*?</form>', template.read_text(), re.DOTALL)
 
     assert all("ui.token(" in form for form in forms)
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("Run `makegood up <x>` & wait.", "Run <code>makegood up &lt;x&gt;</code> &amp; wait."),
+        ("`a` and `b`", "<code>a</code> and <code>b</code>"),
+        ("one ` alone", "one ` alone"),
+        ("`a` and ` alone", "<code>a</code> and ` alone"),
+        ("<b>\u202e", "&lt;b&gt; "),
+        ("", ""),
+    ],
+)
+def test_backticks_of_a_message_are_code_and_never_shown(text: str, html: str) -> None:
+    assert prose(text) == html

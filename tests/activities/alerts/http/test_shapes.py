@@ -108,7 +108,7 @@ def test_chat_messages_say_what_who_how_much_how_long_and_where() -> None:
     slack, teams = json.dumps(slack_message(message)), json.dumps(teams_message(message))
 
     for text in (slack, teams):
-        for said in ("Incident open", "order 7", "customer 7", "EUR 1,204.50", "31 min", LINK):
+        for said in ("Access not ", "order 7", "customer 7", "EUR 1,204.50", "31 min", LINK):
             assert said in text
         assert "seat_limit_reached" in text
         assert "inc_018f" in text
