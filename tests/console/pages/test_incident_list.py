@@ -72,7 +72,7 @@ async def test_row_says_who_what_how_much_why_and_what_is_next(
     row = page.split("<tbody>")[1].split("</tbody>")[0]
     for shown in (
         *("order-1", "cus-7", "Access not unlocked", "EUR 99.50", "seat_limit_reached"),
-        *(">No seat is left.<", "Failed", ">Reprocess</button>"),
+        *(">No seat is left.<", "Failure reported", ">Reprocess</button>"),
     ):
         assert shown in row, shown
     assert "at assign_seat" not in row
