@@ -120,20 +120,16 @@ ROWS = [("GET", path, needs) for path, needs in GET.items()] + [
 ]
 # Allowed, but not found: there is no identity provider, no authenticator app is being set up, the
 # source, the repair and the links in mails are unknown ones, and the event has no payload.
-NOTHING_THERE = {
+NOTHING_THERE = {("POST", "/events/{event_id}/payload")} | {
     ("GET", path)
-    for path in (
-        *("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg"),
-        "/events/{event_id}/repairs/{replay_id}",
-    )
-} | {("POST", "/events/{event_id}/payload")}
+    for path in ("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg")
+}
 NOTHING_THERE |= {
     (method, path)
     for method in ("GET", "POST")
     for path in (
-        "/projects/{project_id}/sources/{source_id}",
-        "/alerts/unsubscribe/{token}",
-        "/alerts/acknowledge/{token}",
+        *("/projects/{project_id}/sources/{source_id}", "/events/{event_id}/repairs/{replay_id}"),
+        *("/alerts/unsubscribe/{token}", "/alerts/acknowledge/{token}"),
     )
 }
 ROLES = ("viewer", "operator", "owner")
