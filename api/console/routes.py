@@ -14,7 +14,7 @@ from api.console.pages.account import AccountPages
 from api.console.pages.audit import AuditPages
 from api.console.pages.credentials import CredentialPages
 from api.console.pages.destinations import DestinationForms
-from api.console.pages.event_details import EventDetailPages
+from api.console.pages.event.details import EventDetailPages
 from api.console.pages.events import EventPages
 from api.console.pages.home import HomePages
 from api.console.pages.incident_list.views import IncidentViewPages

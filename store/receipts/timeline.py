@@ -23,12 +23,7 @@ from domain.results import Result, ResultStatus
 from domain.values.timestamps import to_unix_ms
 from store.db.paging import read_cursor, write_cursor
 from store.db.sql import Statements, each
-from store.schema.mappers import (
-    ATTEMPT_COLUMNS,
-    attempt_from,
-    result_from,
-    timeline_entry_from,
-)
+from store.schema.mappers import ATTEMPT_COLUMNS, attempt_from, result_from, timeline_entry_from
 from store.schema.tables import ATTEMPTS, RESULTS, TIMELINE
 
 ENTRIES_SHOWN = 100

@@ -28,13 +28,7 @@ from store.crypto.encryption import Sealer
 from store.db.database import Clock, Database
 from store.db.sql import SessionStatements
 from store.projects.projects import create_project
-from store.receipts.operator_actions import (
-    expire,
-    move_deadline,
-    reopen,
-    resolve_manually,
-    stop_repair,
-)
+from store.receipts import operator_actions as acts
 from store.receipts.outbox import count, enqueue_start_again
 from store.receipts.repairs import request_repair
 from store.receipts.results import apply_result
@@ -153,34 +147,30 @@ class World:
     async def resolve(self, event_id: EventId) -> None:
         """An operator closes the incident manually."""
         story = await self._now()
-        await story.do(
-            resolve_manually,
-            await story.incident_id(event_id),
-            reason="refunded",
-            requested_by=OPERATOR,
-        )
+        incident_id = await story.incident_id(event_id)
+        await story.do(acts.resolve_manually, incident_id, reason="refunded", requested_by=OPERATOR)
 
     async def reopen(self, event_id: EventId) -> None:
         """An operator opens the closed incident again."""
         story = await self._now()
         incident_id = await story.incident_id(event_id)
-        await story.do(reopen, incident_id, reason="not refunded", requested_by=OPERATOR)
+        await story.do(acts.reopen, incident_id, reason="not refunded", requested_by=OPERATOR)
 
     async def move_deadline(self, event_id: EventId, **span: float) -> None:
         """An operator moves the deadline to so long from now."""
         story = await self._now()
         moved = {"deadline_at": story.at + timedelta(**span), "requested_by": OPERATOR}
-        await story.do(move_deadline, event_id, **moved)
+        await story.do(acts.move_deadline, event_id, **moved)
 
     async def stop(self, event_id: EventId) -> None:
         """An operator stops the running repair."""
         story = await self._now()
         incident_id = await story.incident_id(event_id)
-        await story.do(stop_repair, incident_id, requested_by=OPERATOR)
+        await story.do(acts.stop_repair, incident_id, requested_by=OPERATOR)
 
     async def expire(self, event_id: EventId) -> None:
         """Move the deadline to now."""
-        await (await self._now()).do(expire, event_id, requested_by=OPERATOR)
+        await (await self._now()).do(acts.expire, event_id, requested_by=OPERATOR)
 
     async def advance(self, event_id: EventId, **span: float) -> None:
         """Let time pass in the store, and then for the receipt's workflow."""

@@ -25,9 +25,9 @@ from api.console.pages.list_page import (
 )
 from api.console.sign_in.sessions import Viewer
 from api.console.ui import labels, timeline
-from api.console.ui.event_queries import EventDetails, read_event
+from api.console.ui.event.panel import IncidentPanel, failed_repair, incident_panel
+from api.console.ui.event.queries import EventDetails, read_event
 from api.console.ui.filters import EVENT_TABS, read_address
-from api.console.ui.incident_panel import IncidentPanel, failed_repair, incident_panel
 from api.console.ui.list_queries import event_matches_elsewhere, event_rows, matches_in_incidents
 from api.console.ui.rendering import HEADERS, is_htmx_request
 from api.console.ui.timeline_text import TimelineText

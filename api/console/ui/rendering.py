@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from api.console.ui import destination_labels, labels, source_labels
-from api.console.ui.long_text import clamped
+from api.console.ui.event.long_text import clamped
 from domain.values.amounts import format_amount
 from domain.values.text import readable
 from domain.wording.harm import harm_of

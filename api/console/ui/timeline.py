@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from api.console.ui import labels
-from api.console.ui.incident_panel import next_call
+from api.console.ui.event.panel import next_call
 from api.console.ui.timeline_entries import render_entry
 from api.console.ui.timeline_text import TimelineText
 from domain.incidents import (

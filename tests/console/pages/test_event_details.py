@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from sqlalchemy import update
 
-from api.console.pages.event_details import signature_check
+from api.console.pages.event.details import signature_check
 from domain.audit import AuditAction
 from domain.incidents import Attempt, AttemptState, SentCallback
 from domain.lifecycle import LifecycleState

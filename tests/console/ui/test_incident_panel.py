@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from api.console.ui.incident_panel import IncidentPanel, incident_panel
-from api.console.ui.long_text import clamped
+from api.console.ui.event.long_text import clamped
+from api.console.ui.event.panel import IncidentPanel, incident_panel
 from domain.ids import ReplayId
 from domain.incidents import (
     Attempt,
