@@ -291,7 +291,7 @@ async def test_results_of_a_reopened_incident_count_as_those_of_an_open_one(stor
 
 @pytest.mark.parametrize(
     "state",
-    [state for state, follows in TRANSITIONS[Trigger.REOPEN].items() if follows.refusal],
+    sorted(state for state, follows in TRANSITIONS[Trigger.REOPEN].items() if follows.refusal),
 )
 async def test_only_what_was_resolved_by_hand_is_reopened(
     story: Story, state: LifecycleState
