@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from domain.ids import EventId, IncidentId, ProjectId, ReplayId
+from domain.ids import EventId, GroupId, IncidentId, ProjectId, ReplayId
 
 
 class IncidentState(StrEnum):
@@ -56,6 +56,9 @@ class AlertKind(StrEnum):
     INCIDENT_OPENED = "incident_opened"
     REPAIR_FAILED = "repair_failed"
     INCIDENT_RESOLVED = "incident_resolved"
+    # Further incidents of a group opened. Of an alert about a group, `incident_id` and `event_id`
+    # are the group's id, and `replay_id` is an instant and the number of incidents.
+    GROUP_GREW = "group_grew"
     # Sent to the project's other destinations when one of them never got its alert.
     DESTINATION_FAILING = "destination_failing"
     # A source is failing or silent, or could not list a span of time. It is about no incident:
@@ -74,6 +77,7 @@ class AlertEnd(StrEnum):
     ADDRESS_REFUSED = "address_refused"
     ADDRESS_REMOVED = "address_removed"
     INCIDENT_OVER = "incident_over"
+    GROUP_MUTED = "group_muted"
 
 
 # The alert was still wanted and did not arrive: the project's other destinations and the operators
@@ -96,17 +100,22 @@ class TimelineKind(StrEnum):
     INCIDENT_RESOLVED = "incident_resolved"
     NOTED = "noted"
     FLAGGED = "flagged"
+    GROUP_MUTED = "group_muted"
+    GROUP_UNMUTED = "group_unmuted"
 
 
 # The fields of timeline entries that hold an instant. The database stores their text.
 TIMELINE_INSTANTS = frozenset(
-    {"deadline_at", "down_from", "held_since", "repeated_at", "timeout_at"}
+    {"deadline_at", "down_from", "held_since", "muted_until", "repeated_at", "timeout_at"}
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """A stored incident. `amount`, `currency` and `customer_reference` are those of its receipt."""
+    """A stored incident. `amount`, `currency` and `customer_reference` are those of its receipt.
+
+    `muted`: its group was muted when it was read.
+    """
 
     id: IncidentId
     event_id: EventId
@@ -124,6 +133,8 @@ class Incident:
     amount: int | None = None
     currency: str | None = None
     customer_reference: str | None = None
+    group_id: GroupId | None = None
+    muted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

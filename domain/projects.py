@@ -8,6 +8,7 @@ from enum import Enum, StrEnum
 from typing import Final, Literal
 
 from domain.alerts import AlertChannel, AlertDestination
+from domain.groups.group import DEFAULT_ALERT_WINDOW_MINUTES, DEFAULT_GROUP_WINDOW_MINUTES
 from domain.ids import KeyId, ProjectId
 from domain.names import NO_NAMES, OwnNames
 from domain.results import EarlyResults, LateResult
@@ -50,6 +51,8 @@ class Project:
     providers: OwnNames = NO_NAMES
     event_types: OwnNames = NO_NAMES
     effect_types: OwnNames = NO_NAMES
+    group_window_minutes: float = DEFAULT_GROUP_WINDOW_MINUTES
+    alert_window_minutes: float = DEFAULT_ALERT_WINDOW_MINUTES
 
     @property
     def alert_emails(self) -> tuple[str, ...]:
@@ -135,3 +138,5 @@ class ProjectChanges:
     providers: tuple[str, ...] | Untouched = UNSET
     event_types: tuple[str, ...] | Untouched = UNSET
     effect_types: tuple[str, ...] | Untouched = UNSET
+    group_window_minutes: float | Untouched = UNSET
+    alert_window_minutes: float | Untouched = UNSET

@@ -11,6 +11,7 @@ from operations.credentials.signing_secrets import SigningSecretOperations
 from operations.early_results import EarlyResultOperations
 from operations.events import EventOperations
 from operations.evidence import EvidenceOperations
+from operations.groups.groups import GroupOperations
 from operations.incidents import IncidentOperations
 from operations.inputs import JudgeRepairUrl
 from operations.projects import ProjectOperations
@@ -36,6 +37,7 @@ class Operations:
     events: EventOperations
     evidence: EvidenceOperations
     incidents: IncidentOperations
+    groups: GroupOperations
     runs: RunOperations
     projects: ProjectOperations
     api_keys: ApiKeyOperations
@@ -66,6 +68,7 @@ class Operations:
             events=EventOperations(database, writer),
             evidence=EvidenceOperations(database, writer, sealer=sealer),
             incidents=IncidentOperations(database, writer),
+            groups=GroupOperations(database, writer),
             runs=RunOperations(database, writer),
             projects=ProjectOperations(
                 database,

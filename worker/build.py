@@ -26,6 +26,8 @@ from activities.sources.transport import get_page
 from egress.provider_api import ProviderUrls
 from store.crypto.encryption import Sealer
 from store.db.database import Database
+from worker.groups.adoption import GroupAdoption
+from worker.groups.alerts import GroupAlerts
 from worker.loops.alert_retries import alert_retry_loop
 from worker.loops.dispatch import Dispatcher
 from worker.loops.notify_listener import listen_loop
@@ -68,8 +70,7 @@ class WorkerDependencies:
 
 @dataclass(frozen=True, slots=True)
 class StoreServices:
-    """The services that need only the store: the reconciler, late incidents, alert retries,
-    the health of sources, alerts about early results.
+    """The services that need only the store, among them the reconciler, late incidents and alerts.
 
     `callback` is one of them because its attempts outlive Temporal's worker. `slots` are those of
     callbacks. `workflow_client` is attached to a connection later. Until then its calls fail as
@@ -82,6 +83,8 @@ class StoreServices:
     overdue: OverdueOpener
     health: SourceHealth
     early_results: EarlyResultAlerts
+    group_alerts: GroupAlerts
+    group_adoption: GroupAdoption
     callback: CallbackActivities
     slots: CallbackSlots
     every_seconds: float
@@ -101,7 +104,13 @@ class StoreServices:
         unclaimed = asyncio.create_task(
             self.early_results.alert_loop(every_seconds=self.every_seconds)
         )
-        endless = [alerting, opening, watching, unclaimed]
+        gathering = asyncio.create_task(
+            self.group_alerts.window_loop(every_seconds=self.every_seconds)
+        )
+        adopting = asyncio.create_task(
+            self.group_adoption.adoption_loop(every_seconds=self.every_seconds)
+        )
+        endless = [alerting, opening, watching, unclaimed, gathering, adopting]
         whole = asyncio.create_task(_first_failure([reconciling, *endless]))
         try:
             yield whole
@@ -220,6 +229,8 @@ def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> 
         overdue,
         SourceHealth(dependencies.database.for_loops()),
         EarlyResultAlerts(dependencies.database.for_loops()),
+        GroupAlerts(dependencies.database.for_loops()),
+        GroupAdoption(dependencies.database.for_loops()),
         callback,
         slots,
         every_seconds=dependencies.reconcile_seconds,

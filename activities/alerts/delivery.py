@@ -16,6 +16,7 @@ from activities.alerts.channels import (
     Channels,
     TargetRefused,
 )
+from activities.alerts.group_message import write_group_message
 from activities.alerts.in_flight import TimedOutDestinations
 from activities.alerts.message import write_message, write_plain_message
 from activities.alerts.source_message import write_source_message
@@ -26,6 +27,8 @@ from domain.incidents import AlertEnd, AlertKind
 from domain.values.timestamps import to_unix_ms
 from store.alerts.delivery import (
     AlertDue,
+    AlertFacts,
+    GroupAlertFacts,
     SourceAlertFacts,
     UnclaimedFacts,
     record_alert_ended,
@@ -52,6 +55,7 @@ _OVER_WITH_THEIR_SUBJECT = frozenset(
     {
         AlertKind.INCIDENT_OPENED,
         AlertKind.REPAIR_FAILED,
+        AlertKind.GROUP_GREW,
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
     }
@@ -117,6 +121,8 @@ class AlertDelivery:
             return None
         if not alert.is_wanted:
             return AlertEnd.ADDRESS_REMOVED
+        if isinstance(alert.facts, AlertFacts | GroupAlertFacts) and alert.facts.is_muted:
+            return AlertEnd.GROUP_MUTED
         may_be_over = alert.kind in _OVER_WITH_THEIR_SUBJECT
         if not may_be_over or alert.failing_since is None or not alert.facts.is_over:
             return None
@@ -201,6 +207,8 @@ class AlertDelivery:
                     return write_source_message(alert, facts, at=at, public_url=self._public_url)
                 case UnclaimedFacts() as facts:
                     return write_unclaimed_message(alert, facts, at=at, public_url=self._public_url)
+                case GroupAlertFacts() as facts:
+                    return write_group_message(alert, facts, at=at, public_url=self._public_url)
                 case _:
                     return write_message(alert, at=at, public_url=self._public_url)
         except Exception:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from activities.alerts.channels import AlertMessage, FactLines
 from domain.effects import IMPACTS
-from domain.ids import is_project_id
+from domain.ids import is_group_id, is_project_id
 from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolution
 from domain.sources.source import is_source_id
 from domain.values.amounts import format_amount
@@ -46,6 +46,7 @@ _PLAIN_TITLES: dict[str, str] = {
     AlertKind.INCIDENT_OPENED: "Incident open",
     AlertKind.REPAIR_FAILED: "Repair failed",
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
+    AlertKind.GROUP_GREW: "More incidents of one cause",
     AlertKind.DESTINATION_FAILING: "Alerts to an address are failing",
     AlertKind.SOURCE_SILENT: "A source needs attention",
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results without a receipt",
@@ -135,7 +136,9 @@ def compose_message(
 
 
 def _subject(alert: AlertDue) -> str:
-    """What the alert is about: an event, a source or a project."""
+    """What the alert is about: an event, a source, a project or a group."""
+    if is_group_id(alert.incident_id):
+        return "group"
     if is_source_id(alert.incident_id):
         return "source"
     return "project" if is_project_id(alert.incident_id) else "event"
@@ -146,6 +149,8 @@ def _path(alert: AlertDue) -> str:
     match _subject(alert):
         case "source":
             return f"projects/{alert.project_id}/sources/{alert.incident_id}"
+        case "group":
+            return f"groups/{alert.incident_id}"
         case "project":
             return f"projects/{alert.incident_id}#early-results"
         case _:
@@ -200,18 +205,18 @@ def _resolution(incident: Incident) -> str:
     return _RESOLUTIONS.get(incident.resolution or "", "The incident is resolved.")
 
 
-def _reason(name: str) -> str:
-    return _REASONS.get(name, _words(name))
+def reason_words(name: str) -> str:
+    return _REASONS.get(name, words(name))
 
 
 def _cause(name: str) -> str:
-    return _CAUSES.get(name, _words(name).lower())
+    return _CAUSES.get(name, words(name).lower())
 
 
 def _summary(facts: AlertFacts, wording: Wording) -> str:
     receipt = facts.receipt
     mode = "" if receipt.livemode else "[test] "
-    reason = _reason(facts.incident.reason).lower()
+    reason = reason_words(facts.incident.reason).lower()
     summary = f"{wording.title}: {receipt.internal_reference} · {receipt.event_type} · {reason}"
     return one_line(f"{mode}{summary}", longest=SUMMARY_CHARACTERS)
 
@@ -224,13 +229,13 @@ def _facts(alert: AlertDue, facts: AlertFacts) -> FactLines:
         ("Customer", receipt.customer_reference or ""),
         ("Amount", format_amount(receipt.amount, receipt.currency)),
         ("Event", str(receipt.event_type)),
-        ("Effect", _words(receipt.effect_type)),
-        ("Reason", f"{_reason(incident.reason)} ({incident.reason})"),
+        ("Effect", words(receipt.effect_type)),
+        ("Reason", f"{reason_words(incident.reason)} ({incident.reason})"),
         ("Error", " ".join(part for part in (incident.error_code, incident.error_message) if part)),
         ("Cause", _sentence(_cause(facts.cause)) if facts.cause else ""),
         ("Not reached", facts.failing or ""),
         ("Resolution", _resolution(incident) if incident.resolution else ""),
-        ("Provider", f"{_words(receipt.provider)} {receipt.provider_event_id}"),
+        ("Provider", f"{words(receipt.provider)} {receipt.provider_event_id}"),
         ("Occurred", moment(receipt.occurred_at)),
         ("Deadline", moment(receipt.deadline_at)),
         ("Opened", moment(incident.opened_at)),
@@ -242,7 +247,7 @@ def _facts(alert: AlertDue, facts: AlertFacts) -> FactLines:
     return tuple((name, one_line(value)) for name, value in lines if value)
 
 
-def _words(name: str) -> str:
+def words(name: str) -> str:
     """An enum value as wording: `access_unlock` becomes `Access unlock`."""
     return name.replace("_", " ").capitalize()
 

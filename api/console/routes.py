@@ -14,6 +14,7 @@ from api.console.pages.account import AccountPages
 from api.console.pages.audit import AuditPages
 from api.console.pages.credentials import CredentialPages
 from api.console.pages.events import EventPages
+from api.console.pages.groups import GroupPages
 from api.console.pages.home import HomePages
 from api.console.pages.incidents import IncidentPages
 from api.console.pages.mailbox import MailboxPages
@@ -27,7 +28,7 @@ from api.console.pages.sources.pages import SourcePages
 
 PAGES = (
     *(HomePages, SignInPages, SecondFactorPages, OidcPages, AccountPages),
-    *(IncidentPages, EventPages, ProjectPages, CredentialPages, MemberPages),
+    *(IncidentPages, GroupPages, EventPages, ProjectPages, CredentialPages, MemberPages),
     *(SourcePages, SourceForms, AuditPages, MailboxPages),
 )
 

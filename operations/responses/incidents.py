@@ -7,6 +7,7 @@ from domain.incidents import IncidentState, Reason, RepairCause, RepairState, Re
 from operations.responses.base import (
     At,
     EventIdText,
+    GroupIdText,
     IncidentIdText,
     OrNewer,
     ReplayIdText,
@@ -33,6 +34,8 @@ class Incident(Response):
     amount: int | None
     currency: str | None
     customer_reference: str | None
+    group_id: GroupIdText | None
+    muted: bool
 
     @classmethod
     def of(cls, incident: incidents.Incident) -> Self:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.alerts import AlertDestination
-from domain.ids import ProjectId, is_project_id
+from domain.ids import GroupId, ProjectId, is_group_id, is_project_id
 from domain.incidents import AlertKind, RepairCause
 from domain.sources.source import Gap, is_source_id
 from domain.values.enums import member_or_text
@@ -19,12 +19,14 @@ from store.alerts.delivery import (
     AlertDue,
     AlertFacts,
     AnyFacts,
+    GroupAlertFacts,
     SourceAlertFacts,
     UnclaimedFacts,
     destination_digest,
 )
 from store.alerts.destinations import read_destinations
 from store.receipts.early_results.unclaimed import read_unclaimed
+from store.receipts.groups.queries import read_group
 from store.receipts.queries import read_incident
 from store.schema.mappers import gap_from, source_from
 from store.schema.tables import PROJECTS, REPAIRS, SOURCE_GAPS, SOURCES
@@ -41,6 +43,8 @@ async def read_facts(session: AsyncSession, alert: AlertDue, now: datetime) -> A
         return await _read_source_facts(session, alert)
     if is_project_id(alert.incident_id):
         return await _read_unclaimed_facts(session, alert, now)
+    if is_group_id(alert.incident_id):
+        return await _read_group_facts(session, alert, now)
     found = await read_incident(session, None, alert.incident_id)
     if found is None:
         raise LookupError(
@@ -102,6 +106,26 @@ async def _read_unclaimed_facts(
         project_name=project.name,
         destinations=destinations,
         unclaimed=await read_unclaimed(session, project_id, now),
+        failing=_failing(destinations, alert),
+    )
+
+
+async def _read_group_facts(
+    session: AsyncSession, alert: AlertDue, now: datetime
+) -> GroupAlertFacts:
+    group = await read_group(session, None, GroupId(alert.incident_id), now)
+    if group is None:
+        raise LookupError(
+            f"alert {alert.alert_id} refers to {alert.incident_id}, which is not stored"
+        )
+    name = await session.scalar(select(PROJECTS.c.name).where(PROJECTS.c.id == group.project_id))
+    destinations = (await read_destinations(session, [group.project_id]))[group.project_id]
+    count = (alert.about or "").rpartition("-")[2]
+    return GroupAlertFacts(
+        group=group,
+        count=int(count) if count.isdecimal() else 0,
+        project_name=name or "",
+        destinations=destinations,
         failing=_failing(destinations, alert),
     )
 

@@ -15,6 +15,7 @@ from domain.lifecycle import Trigger
 from domain.temporal.outbox import OutboxKind
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import Statements
+from store.receipts.groups.changes import GroupChanges
 from store.receipts.outbox import enqueue_signal
 from store.receipts.state import ReceiptSnapshot, lock_receipt
 from store.receipts.timeline import add_timeline, note
@@ -22,9 +23,17 @@ from store.receipts.transitions import TriggerFacts, apply_transition
 
 
 async def resolve_manually(
-    st: Statements, incident_id: IncidentId, now: datetime, *, reason: str, requested_by: str
+    st: Statements,
+    incident_id: IncidentId,
+    now: datetime,
+    *,
+    reason: str,
+    requested_by: str,
+    groups: GroupChanges | None = None,
 ) -> EventId:
     """Close an incident for an operator's reason; an active repair fails with cause `closed`.
+
+    `groups` as in `apply_transition`.
 
     Raises:
         NotFound: no such incident.
@@ -32,7 +41,7 @@ async def resolve_manually(
     """
     snapshot = await lock_incident(st, incident_id)
     facts = TriggerFacts(reason=reason, requested_by=requested_by)
-    follows = await apply_transition(st, snapshot, Trigger.RESOLVE, now, facts)
+    follows = await apply_transition(st, snapshot, Trigger.RESOLVE, now, facts, groups=groups)
     follows.raise_refusal()
     await enqueue_signal(st, snapshot.event_id, OutboxKind.RESOLVE, now, requested_by=requested_by)
     return snapshot.event_id

@@ -142,7 +142,7 @@ def receipt_from(row: Row[Any]) -> Receipt:
     )
 
 
-def incident_from(row: Row[Any], *, active_replay_id: str | None) -> Incident:
+def incident_from(row: Row[Any], *, active_replay_id: str | None, muted: bool) -> Incident:
     return _from_row(
         Incident,
         row,
@@ -150,6 +150,7 @@ def incident_from(row: Row[Any], *, active_replay_id: str | None) -> Incident:
         reason=member_or_text(Reason, row.reason),
         resolution=None if row.resolution is None else member_or_text(Resolution, row.resolution),
         active_replay_id=active_replay_id,
+        muted=muted,
     )
 
 

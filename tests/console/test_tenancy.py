@@ -116,6 +116,7 @@ async def populate_project(
         entry_hash=entry.hash,
         internal_reference=reference,
         source_id=(await stored_source(database, parts.sealer, project.id)).id,
+        group_id=(await story.rows("incidents", event_id))[0]["group_id"],
     )
 
 

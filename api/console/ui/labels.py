@@ -93,6 +93,7 @@ ALERTS: Mapping[str, str] = {
     AlertKind.INCIDENT_OPENED: "Incident opened",
     AlertKind.REPAIR_FAILED: "Repair failed",
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
+    AlertKind.GROUP_GREW: "More incidents of one cause opened",
     AlertKind.DESTINATION_FAILING: "Alerts to another address are failing",
     AlertKind.SOURCE_SILENT: "A source is failing or silent",
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results have no receipt",
@@ -103,6 +104,7 @@ ALERT_ENDS: Mapping[str, str] = {
     AlertEnd.ADDRESS_REFUSED: "The address is invalid. Correct it in the project's settings.",
     AlertEnd.ADDRESS_REMOVED: "The address was removed from the project.",
     AlertEnd.INCIDENT_OVER: "The incident was resolved before the email could be sent.",
+    AlertEnd.GROUP_MUTED: "The group of the incident is muted.",
 }
 QUIET_ALERT_ENDS = frozenset(AlertEnd) - UNREACHED_ENDS
 FLAGS: Mapping[str, str] = {

@@ -39,12 +39,27 @@ async def add_alerts(
     replay_id: ReplayId | None = None,
 ) -> None:
     """Insert one alert for each of the project's destinations; a second time changes nothing."""
-    for recipient in await read_recipients(st, snapshot.project_id, kind):
+    project_id, event_id = snapshot.project_id, snapshot.event_id
+    await add_incident_alerts(st, project_id, event_id, incident_id, kind, now, replay_id=replay_id)
+
+
+async def add_incident_alerts(
+    st: Statements,
+    project_id: ProjectId,
+    event_id: EventId,
+    incident_id: IncidentId,
+    kind: AlertKind,
+    now: datetime,
+    *,
+    replay_id: ReplayId | None = None,
+) -> None:
+    """`add_alerts` without a snapshot."""
+    for recipient in await read_recipients(st, project_id, kind):
         await insert_alert(
             st,
-            project_id=snapshot.project_id,
+            project_id=project_id,
             incident_id=incident_id,
-            event_id=snapshot.event_id,
+            event_id=event_id,
             kind=kind,
             about=replay_id or "",
             recipient=recipient,

@@ -33,6 +33,7 @@ OPENED = [
 ANSWER = [*OPENED[:5], "In-Reply-To", "References", *OPENED[5:]]
 # Mails of other kinds begin a thread of their own.
 ANSWERS = {
+    AlertKind.GROUP_GREW,
     AlertKind.REPAIR_FAILED,
     AlertKind.INCIDENT_RESOLVED,
     AlertKind.DESTINATION_FAILING,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tests.api.rest.test_sources import new_source
 from tests.api.serving import Json, receipt
 
-IDS = ("project_id", "event_id", "incident_id", "replay_id", "source_id")
+IDS = ("project_id", "event_id", "incident_id", "replay_id", "source_id", "group_id")
 # The year 2100: later than every object.
 AFTER_ALL_MS = 4_102_444_800_000
 
@@ -21,6 +21,7 @@ class Named:
     incident_id: str
     replay_id: str
     source_id: str
+    group_id: str
     provider_event_id: str
     internal_reference: str
     entry_hash: str
@@ -120,6 +121,34 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
     ],
     "POST /api/v1/incidents/{incident_id}/acknowledge": lambda of: [
         Asked(f"/incidents/{of.incident_id}/acknowledge", "not_found")
+    ],
+    "GET /api/v1/groups": lambda of: [
+        Asked("/groups", "its own", {"cursor": of.cursor(of.group_id)}),
+        Asked("/groups", "unknown_parameter", {"project_id": of.project_id}),
+    ],
+    "GET /api/v1/groups/{group_id}": lambda of: [
+        Asked(f"/groups/{of.group_id}", "not_found"),
+        Asked(f"/groups/{of.group_id}", "unknown_parameter", {"project_id": of.project_id}),
+    ],
+    "POST /api/v1/groups/{group_id}/mute": lambda of: [
+        Asked(
+            f"/groups/{of.group_id}/mute",
+            "not_found",
+            body={"until": "2030-01-01T00:00:00Z", "project_id": of.project_id},
+        )
+    ],
+    "POST /api/v1/groups/{group_id}/unmute": lambda of: [
+        Asked(f"/groups/{of.group_id}/unmute", "not_found")
+    ],
+    "POST /api/v1/groups/{group_id}/acknowledge": lambda of: [
+        Asked(f"/groups/{of.group_id}/acknowledge", "not_found")
+    ],
+    "POST /api/v1/groups/{group_id}/resolve": lambda of: [
+        Asked(
+            f"/groups/{of.group_id}/resolve",
+            "not_found",
+            body={"reason": "mine now", "project_id": of.project_id},
+        )
     ],
     "GET /api/v1/early-results": lambda of: [
         Asked("/early-results", "nothing"),

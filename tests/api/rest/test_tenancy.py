@@ -112,6 +112,7 @@ async def neighbours(
             "replay_id"
         ]
         source_id = (await owner.ask("POST", "/sources", json=new_source())).json()["id"]
+        group_id = (await owner.ask("GET", f"/incidents/{incident_id}")).json()["group_id"]
         entry_hash = (await owner.ask("GET", "/audit")).json()["data"][0]["hash"]
         named = Named(
             project.project.id,
@@ -119,6 +120,7 @@ async def neighbours(
             incident_id,
             replay_id,
             source_id,
+            group_id,
             "evt_next_door",
             "next door's",
             entry_hash,
