@@ -30,6 +30,7 @@ from cli.demo import command as demo
 from cli.doctor import command as doctor
 from cli.evidence import export as evidence_export
 from cli.evidence import group as evidence
+from cli.groups import command as groups
 from cli.output import CommandFailed, print_notice
 from cli.sources import command as sources
 from cli.triage import command as triage
@@ -76,6 +77,7 @@ for _name, _group in (
     ("user", users.app),
     ("incident", incidents.app),
     ("destination", destinations.app),
+    ("group", groups.app),
     ("source", sources.app),
     ("receipt", receipts.app),
     ("result", results.app),

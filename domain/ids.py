@@ -16,8 +16,10 @@ KeyId = NewType("KeyId", str)
 UserId = NewType("UserId", str)
 DestinationId = NewType("DestinationId", str)
 SourceId = NewType("SourceId", str)
+GroupId = NewType("GroupId", str)
 
 _PROJECT_ID = re.compile(r"prj_[0-9a-f]{32}")
+_GROUP_ID = re.compile(r"grp_[0-9a-f]{32}")
 
 
 def is_project_id(text: str) -> bool:
@@ -25,3 +27,10 @@ def is_project_id(text: str) -> bool:
     name an incident.
     """
     return _PROJECT_ID.fullmatch(text) is not None
+
+
+def is_group_id(text: str) -> bool:
+    """Whether the text has the form of a group's id. Alerts about a group name it where others name
+    an incident.
+    """
+    return _GROUP_ID.fullmatch(text) is not None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from domain.ids import EventId, IncidentId, ProjectId, ReplayId
+from domain.ids import EventId, GroupId, IncidentId, ProjectId, ReplayId
 
 
 class IncidentState(StrEnum):
@@ -58,6 +58,9 @@ class AlertKind(StrEnum):
     INCIDENT_RESOLVED = "incident_resolved"
     # To the assignee alone, whether or not the project has destinations.
     INCIDENT_ASSIGNED = "incident_assigned"
+    # Further incidents of a group opened. Of an alert about a group, `incident_id` and `event_id`
+    # are the group's id, and `replay_id` is an instant and the number of incidents.
+    GROUP_GREW = "group_grew"
     # Sent to the project's other destinations when one of them never got its alert.
     DESTINATION_FAILING = "destination_failing"
     # A source is failing or silent, or could not list a span of time. It is about no incident:
@@ -79,6 +82,7 @@ class AlertEnd(StrEnum):
     ADDRESS_REMOVED = "address_removed"
     INCIDENT_OVER = "incident_over"
     DESTINATION_DISABLED = "destination_disabled"
+    GROUP_MUTED = "group_muted"
 
 
 # The alert was still wanted and did not arrive: the project's other destinations and the operators
@@ -108,6 +112,8 @@ class TimelineKind(StrEnum):
     INCIDENT_RESOLVED = "incident_resolved"
     NOTED = "noted"
     FLAGGED = "flagged"
+    GROUP_MUTED = "group_muted"
+    GROUP_UNMUTED = "group_unmuted"
 
 
 # The fields of timeline entries that hold an instant. The database stores their text.
@@ -118,6 +124,7 @@ TIMELINE_INSTANTS = frozenset(
         "down_from",
         "held_since",
         "moved_from",
+        "muted_until",
         "repeated_at",
         "snoozed_until",
         "timeout_at",
@@ -134,6 +141,7 @@ class Incident:
     2. `acknowledged_until` is when the acknowledgement ends; None without one.
     3. While it is snoozed, no alert about it is sent: until `snoozed_until`, or a failed repair.
     4. `superseded_by` is a later event of the same reference that makes a repair doubtful.
+    5. `muted`: its group was muted when it was read.
     """
 
     id: IncidentId
@@ -157,6 +165,8 @@ class Incident:
     acknowledged_until: datetime | None = None
     snoozed_until: datetime | None = None
     superseded_by: EventId | None = None
+    group_id: GroupId | None = None
+    muted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

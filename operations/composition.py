@@ -13,6 +13,7 @@ from operations.credentials.signing_secrets import SigningSecretOperations
 from operations.early_results import EarlyResultOperations
 from operations.events import EventOperations
 from operations.evidence import EvidenceOperations
+from operations.groups.groups import GroupOperations
 from operations.incidents import IncidentOperations
 from operations.inputs import JudgeRepairUrl
 from operations.projects import ProjectOperations
@@ -40,6 +41,7 @@ class Operations:
     evidence: EvidenceOperations
     incidents: IncidentOperations
     triage: TriageOperations
+    groups: GroupOperations
     runs: RunOperations
     projects: ProjectOperations
     api_keys: ApiKeyOperations
@@ -74,6 +76,7 @@ class Operations:
             evidence=EvidenceOperations(database, writer, sealer=sealer),
             incidents=IncidentOperations(database, writer),
             triage=TriageOperations(database, writer),
+            groups=GroupOperations(database, writer),
             runs=RunOperations(database, writer),
             projects=ProjectOperations(
                 database,

@@ -17,6 +17,7 @@ from api.ingest.schemas import ReceiptBody
 from config.settings import Settings, environment_name, environment_names
 from domain.audit import AuditAction
 from domain.errors import Code, ValidationFailed
+from domain.groups.group import GroupState
 from domain.incidents import (
     IncidentState,
     Reason,
@@ -37,6 +38,7 @@ LINK = re.compile(r"\]\((?!https?://|#|mailto:)(?P<target>[^)#\s]+)")
 STATES = (
     ReceiptState,
     IncidentState,
+    GroupState,
     RepairState,
     LifecycleState,
     Reason,

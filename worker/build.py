@@ -26,6 +26,8 @@ from activities.sources.transport import get_page
 from egress.provider_api import ProviderUrls
 from store.crypto.encryption import Sealer
 from store.db.database import Database
+from worker.groups.adoption import GroupAdoption
+from worker.groups.alerts import GroupAlerts
 from worker.loops.alert_retries import alert_retry_loop
 from worker.loops.dispatch import Dispatcher
 from worker.loops.notify_listener import listen_loop
@@ -69,8 +71,7 @@ class WorkerDependencies:
 
 @dataclass(frozen=True, slots=True)
 class StoreServices:
-    """The services that need only the store: the reconciler, late incidents, alert retries,
-    the health of sources, alerts about early results, ends of acknowledgements and snoozes.
+    """The services that need only the store, among them the reconciler, late incidents and alerts.
 
     `callback` is one of them because its attempts outlive Temporal's worker. `slots` are those of
     callbacks. `workflow_client` is attached to a connection later. Until then its calls fail as
@@ -84,6 +85,8 @@ class StoreServices:
     health: SourceHealth
     early_results: EarlyResultAlerts
     quiet_times: QuietTimes
+    group_alerts: GroupAlerts
+    group_adoption: GroupAdoption
     callback: CallbackActivities
     slots: CallbackSlots
     every_seconds: float
@@ -95,16 +98,15 @@ class StoreServices:
         The task ends early if a service fails.
         """
         reconciling = asyncio.create_task(self.reconciler.run())
-        alerting = asyncio.create_task(
-            alert_retry_loop(self.alerts, every_seconds=self.every_seconds)
-        )
-        opening = asyncio.create_task(self.overdue.overdue_loop(every_seconds=self.every_seconds))
-        watching = asyncio.create_task(self.health.health_loop(every_seconds=self.every_seconds))
-        unclaimed = asyncio.create_task(
-            self.early_results.alert_loop(every_seconds=self.every_seconds)
-        )
-        ending = asyncio.create_task(self.quiet_times.loop(every_seconds=self.every_seconds))
-        endless = [alerting, opening, watching, unclaimed, ending]
+        every = self.every_seconds
+        alerting = asyncio.create_task(alert_retry_loop(self.alerts, every_seconds=every))
+        opening = asyncio.create_task(self.overdue.overdue_loop(every_seconds=every))
+        watching = asyncio.create_task(self.health.health_loop(every_seconds=every))
+        unclaimed = asyncio.create_task(self.early_results.alert_loop(every_seconds=every))
+        ending = asyncio.create_task(self.quiet_times.loop(every_seconds=every))
+        gathering = asyncio.create_task(self.group_alerts.window_loop(every_seconds=every))
+        adopting = asyncio.create_task(self.group_adoption.adoption_loop(every_seconds=every))
+        endless = [alerting, opening, watching, unclaimed, ending, gathering, adopting]
         whole = asyncio.create_task(_first_failure([reconciling, *endless]))
         try:
             yield whole
@@ -224,6 +226,8 @@ def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> 
         SourceHealth(dependencies.database.for_loops()),
         EarlyResultAlerts(dependencies.database.for_loops()),
         QuietTimes(dependencies.database.for_loops()),
+        GroupAlerts(dependencies.database.for_loops()),
+        GroupAdoption(dependencies.database.for_loops()),
         callback,
         slots,
         every_seconds=dependencies.reconcile_seconds,

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from activities.alerts.channels import AlertMessage, FactLines
-from activities.alerts.http.data import alert_data, dedup_key, livemode_of
+from activities.alerts.http.data import alert_data, closes, dedup_key, livemode_of
 from domain.effects import IMPACTS
-from domain.ids import is_project_id
+from domain.ids import is_group_id, is_project_id
 from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolution
 from domain.sources.source import is_source_id
 from domain.values.amounts import format_amount
@@ -56,6 +56,7 @@ _PLAIN_TITLES: dict[str, str] = {
     AlertKind.REPAIR_FAILED: "Repair failed",
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
     AlertKind.INCIDENT_ASSIGNED: "Incident assigned to you",
+    AlertKind.GROUP_GREW: "More incidents of one cause",
     AlertKind.DESTINATION_FAILING: DESTINATION_TITLE,
     AlertKind.INCIDENT_ACKNOWLEDGED: "Incident acknowledged",
     AlertKind.SOURCE_SILENT: "A source needs attention",
@@ -150,6 +151,7 @@ def compose_message(
         is_plain=not project,
         thread=thread,
         dedup_key=dedup_key(alert),
+        closes=closes(alert),
         data=alert_data(alert if project else replace(alert, facts=None)),
         livemode=livemode_of(alert),
         created_at=alert.created_at,
@@ -186,7 +188,9 @@ def compose_named_message(
 
 
 def _subject(alert: AlertDue) -> str:
-    """What the alert is about: an event, a source or a project."""
+    """What the alert is about: an event, a source, a project or a group."""
+    if is_group_id(alert.incident_id):
+        return "group"
     if is_source_id(alert.incident_id):
         return "source"
     return "project" if is_project_id(alert.incident_id) else "event"
@@ -197,6 +201,8 @@ def _path(alert: AlertDue) -> str:
     match _subject(alert):
         case "source":
             return f"projects/{alert.project_id}/sources/{alert.incident_id}"
+        case "group":
+            return f"groups/{alert.incident_id}"
         case "project":
             return f"projects/{alert.incident_id}#early-results"
         case _:
@@ -270,12 +276,12 @@ def _resolution(incident: Incident) -> str:
     return _RESOLUTIONS.get(incident.resolution or "", "The incident is resolved.")
 
 
-def _reason(name: str) -> str:
-    return _REASONS.get(name, _words(name))
+def reason_words(name: str) -> str:
+    return _REASONS.get(name, words(name))
 
 
 def _cause(name: str) -> str:
-    return _CAUSES.get(name, _words(name).lower())
+    return _CAUSES.get(name, words(name).lower())
 
 
 def _thread(kind: str, facts: AlertFacts) -> str:
@@ -285,7 +291,7 @@ def _thread(kind: str, facts: AlertFacts) -> str:
 
 def _line(facts: AlertFacts, title: str) -> str:
     receipt = facts.receipt
-    reason = _reason(facts.incident.reason).lower()
+    reason = reason_words(facts.incident.reason).lower()
     summary = f"{title}: {receipt.internal_reference} · {receipt.event_type} · {reason}"
     return one_line(f"{_mark(receipt.livemode)}{summary}", longest=SUMMARY_CHARACTERS)
 
@@ -297,13 +303,13 @@ def _facts(alert: AlertDue, facts: AlertFacts) -> FactLines:
         ("Customer", receipt.customer_reference or ""),
         ("Amount", format_amount(receipt.amount, receipt.currency)),
         ("Event", str(receipt.event_type)),
-        ("Effect", _words(receipt.effect_type)),
-        ("Reason", f"{_reason(incident.reason)} ({incident.reason})"),
+        ("Effect", words(receipt.effect_type)),
+        ("Reason", f"{reason_words(incident.reason)} ({incident.reason})"),
         ("Error", " ".join(part for part in (incident.error_code, incident.error_message) if part)),
         ("Cause", _sentence(_cause(facts.cause)) if facts.cause else ""),
         ("Not reached", facts.failing or ""),
         ("Resolution", _resolution(incident) if incident.resolution else ""),
-        ("Provider", f"{_words(receipt.provider)} {receipt.provider_event_id}"),
+        ("Provider", f"{words(receipt.provider)} {receipt.provider_event_id}"),
         ("Missing for", _missing_for(facts)),
         ("Occurred", moment(receipt.occurred_at)),
         ("Deadline", moment(receipt.deadline_at)),
@@ -326,13 +332,15 @@ def _mark(livemode: bool) -> str:
 
 def _project(name: str, livemode: bool) -> str:
     return f"{one_line(name)} ({'live' if livemode else 'test'})"
+
+
 def _missing_for(facts: AlertFacts) -> str:
     """How long the effect was missing when the incident opened, or until it was resolved."""
     ended_at = facts.incident.resolved_at or facts.incident.opened_at
     return format_span(ended_at - facts.receipt.occurred_at)
 
 
-def _words(name: str) -> str:
+def words(name: str) -> str:
     """An enum value as wording: `access_unlock` becomes `Access unlock`."""
     return name.replace("_", " ").capitalize()
 

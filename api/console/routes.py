@@ -15,6 +15,7 @@ from api.console.pages.audit import AuditPages
 from api.console.pages.credentials import CredentialPages
 from api.console.pages.destinations import DestinationForms
 from api.console.pages.events import EventPages
+from api.console.pages.groups import GroupPages
 from api.console.pages.home import HomePages
 from api.console.pages.incidents import IncidentPages
 from api.console.pages.mail_links import MailLinkPages
@@ -30,7 +31,15 @@ from api.console.pages.triage import TriagePages
 
 PAGES = (
     *(HomePages, SignInPages, SecondFactorPages, OidcPages, AccountPages),
-    *(IncidentPages, TriagePages, EventPages, ProjectPages, CredentialPages, MemberPages),
+    *(
+        IncidentPages,
+        TriagePages,
+        GroupPages,
+        EventPages,
+        ProjectPages,
+        CredentialPages,
+        MemberPages,
+    ),
     *(SourcePages, SourceForms, AuditPages, MailboxPages),
     *(DestinationForms, MailLinkPages),
 )

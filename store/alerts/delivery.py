@@ -15,7 +15,8 @@ from sqlalchemy import Row, func, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.alerts import AlertDestination, is_destination_id
-from domain.ids import EventId, IncidentId, ProjectId, ReplayId, is_project_id
+from domain.groups.group import Group, GroupState
+from domain.ids import EventId, IncidentId, ProjectId, ReplayId, is_group_id, is_project_id
 from domain.incidents import (
     UNREACHED_ENDS,
     AlertEnd,
@@ -50,6 +51,7 @@ class AlertFacts:
 
     `destinations` are those that the project has now. `cause` is that of the repair which the alert
     reports; `failing` names the destination that a notice is about.
+    `has_unresolved_group`: an incident of its group is not resolved.
     """
 
     incident: Incident
@@ -58,11 +60,17 @@ class AlertFacts:
     destinations: tuple[AlertDestination, ...]
     cause: RepairCause | str | None
     failing: str | None
+    has_unresolved_group: bool = False
 
     @property
     def is_over(self) -> bool:
         """Whether the incident has ended."""
         return self.incident.state is IncidentState.RESOLVED
+
+    @property
+    def is_muted(self) -> bool:
+        """Whether its group is muted now."""
+        return self.incident.muted
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,33 @@ class UnclaimedFacts:
         return self.unclaimed.oldest_at is None
 
 
-AnyFacts = AlertFacts | SourceAlertFacts | UnclaimedFacts
+@dataclass(frozen=True, slots=True)
+class GroupAlertFacts:
+    """The same of an alert about several incidents of a group. `count` is their number."""
+
+    group: Group
+    count: int
+    project_name: str
+    destinations: tuple[AlertDestination, ...]
+    failing: str | None
+
+    @property
+    def livemode(self) -> bool:
+        """Whether the group is of a live project."""
+        return self.group.livemode
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all incidents of the group are resolved."""
+        return self.group.state is GroupState.RESOLVED
+
+    @property
+    def is_muted(self) -> bool:
+        """Whether the group is muted now."""
+        return self.group.muted_until is not None
+
+
+AnyFacts = AlertFacts | SourceAlertFacts | UnclaimedFacts | GroupAlertFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +144,9 @@ class AlertDue:
     `destination` is the target, or the destination's id if the target is a secret. `replay_id` is
     the repair that it reports, `about` the digest of the destination that a notice is about, the
     beginning of a source's episode, the day of unclaimed results, an assignment, the instant of an
-    acknowledgement, or the round of alerts of an incident that is alerted again; None for other
-    kinds. `facts` is None when they were not read or are unreadable: the alert then has ids only.
-    `created_at` is when it became due.
+    acknowledgement, the round of alerts of an incident that is alerted again, or an instant and the
+    number of a group's incidents; None for other kinds. `facts` is None when they were not read or
+    are unreadable: the alert then has ids only. `created_at` is when it became due.
     """
 
     alert_id: int
@@ -297,8 +331,8 @@ def _is_pending(alert_id: int) -> tuple[Any, ...]:
 async def _add_timeline(
     session: AsyncSession, row: Row[Any], kind: TimelineKind, now: datetime, **fields: object
 ) -> None:
-    if is_source_id(row.event_id) or is_project_id(row.event_id):
-        return  # sources and projects have no timeline
+    if not _has_timeline(row.event_id):
+        return  # sources, projects and groups have no timeline
     is_repair = row.kind == AlertKind.REPAIR_FAILED and row.replay_id
     replay = {"replay_id": row.replay_id} if is_repair else {}
     named: dict[str, object] = {
@@ -309,6 +343,10 @@ async def _add_timeline(
         **fields,
     }
     await add_timeline(SessionStatements(session), EventId(row.event_id), kind, now, **named)
+
+
+def _has_timeline(event_id: str) -> bool:
+    return not (is_source_id(event_id) or is_project_id(event_id) or is_group_id(event_id))
 
 
 def _is_power_of_two(number: int) -> bool:

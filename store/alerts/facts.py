@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.alerts import AlertDestination
-from domain.ids import ProjectId, is_project_id
+from domain.ids import GroupId, ProjectId, is_group_id, is_project_id
 from domain.incidents import AlertKind, RepairCause
 from domain.sources.source import Gap, is_source_id
 from domain.values.enums import member_or_text
@@ -19,15 +19,17 @@ from store.alerts.delivery import (
     AlertDue,
     AlertFacts,
     AnyFacts,
+    GroupAlertFacts,
     SourceAlertFacts,
     UnclaimedFacts,
     destination_digest,
 )
 from store.alerts.destinations import read_destinations
 from store.receipts.early_results.unclaimed import read_unclaimed
+from store.receipts.groups.queries import read_group
 from store.receipts.queries import read_incident
 from store.schema.mappers import gap_from, source_from
-from store.schema.tables import PROJECTS, REPAIRS, SOURCE_GAPS, SOURCES
+from store.schema.tables import INCIDENT_GROUPS, PROJECTS, REPAIRS, SOURCE_GAPS, SOURCES
 
 
 async def read_facts(session: AsyncSession, alert: AlertDue, now: datetime) -> AnyFacts:
@@ -41,6 +43,8 @@ async def read_facts(session: AsyncSession, alert: AlertDue, now: datetime) -> A
         return await _read_source_facts(session, alert)
     if is_project_id(alert.incident_id):
         return await _read_unclaimed_facts(session, alert, now)
+    if is_group_id(alert.incident_id):
+        return await _read_group_facts(session, alert, now)
     found = await read_incident(session, None, alert.incident_id)
     if found is None:
         raise LookupError(
@@ -54,6 +58,8 @@ async def read_facts(session: AsyncSession, alert: AlertDue, now: datetime) -> A
         cause = await session.scalar(
             select(REPAIRS.c.cause).where(REPAIRS.c.replay_id == alert.replay_id)
         )
+    unresolved = select(INCIDENT_GROUPS.c.open_count + INCIDENT_GROUPS.c.repairing_count)
+    of_group = unresolved.where(INCIDENT_GROUPS.c.id == found.incident.group_id)
     return AlertFacts(
         incident=found.incident,
         receipt=found.receipt,
@@ -61,6 +67,7 @@ async def read_facts(session: AsyncSession, alert: AlertDue, now: datetime) -> A
         destinations=destinations,
         cause=None if cause is None else member_or_text(RepairCause, cause),
         failing=_failing(destinations, alert),
+        has_unresolved_group=bool(await session.scalar(of_group)),
     )
 
 
@@ -102,6 +109,26 @@ async def _read_unclaimed_facts(
         project_name=project.name,
         destinations=destinations,
         unclaimed=await read_unclaimed(session, project_id, now),
+        failing=_failing(destinations, alert),
+    )
+
+
+async def _read_group_facts(
+    session: AsyncSession, alert: AlertDue, now: datetime
+) -> GroupAlertFacts:
+    group = await read_group(session, None, GroupId(alert.incident_id), now)
+    if group is None:
+        raise LookupError(
+            f"alert {alert.alert_id} refers to {alert.incident_id}, which is not stored"
+        )
+    name = await session.scalar(select(PROJECTS.c.name).where(PROJECTS.c.id == group.project_id))
+    destinations = (await read_destinations(session, [group.project_id]))[group.project_id]
+    count = (alert.about or "").rpartition("-")[2]
+    return GroupAlertFacts(
+        group=group,
+        count=int(count) if count.isdecimal() else 0,
+        project_name=name or "",
+        destinations=destinations,
         failing=_failing(destinations, alert),
     )
 

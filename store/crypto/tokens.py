@@ -13,6 +13,7 @@ import uuid_utils
 from domain.ids import (
     DestinationId,
     EventId,
+    GroupId,
     IncidentId,
     KeyId,
     ProjectId,
@@ -61,6 +62,11 @@ def new_destination_id() -> DestinationId:
 
 def new_source_id() -> SourceId:
     return SourceId(_new_id("src_"))
+
+
+def new_group_id() -> GroupId:
+    """The id of a group of incidents."""
+    return GroupId(_new_id("grp_"))
 
 
 def new_invitation_id() -> str:

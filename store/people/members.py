@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import FieldError, NotFound, ValidationFailed
-from domain.ids import EventId, IncidentId, ProjectId, UserId
+from domain.ids import EventId, GroupId, IncidentId, ProjectId, UserId
 from domain.users import Access, Member, Role
 from domain.values.enums import member_or_text
 from store.db.paging import LISTED_AT_MOST
@@ -21,6 +21,7 @@ from store.people.sessions import end_sessions
 from store.schema.tables import (
     ADMINISTRATORS,
     IDENTITIES,
+    INCIDENT_GROUPS,
     INCIDENTS,
     INVITATIONS,
     LOGIN_LINKS,
@@ -71,6 +72,14 @@ async def project_of_incident(session: AsyncSession, incident_id: IncidentId) ->
     """The project of the incident; None when there is no such incident."""
     found = await session.scalar(
         select(INCIDENTS.c.project_id).where(INCIDENTS.c.id == incident_id)
+    )
+    return None if found is None else ProjectId(found)
+
+
+async def project_of_group(session: AsyncSession, group_id: GroupId) -> ProjectId | None:
+    """The project of the group of incidents; None when there is no such group."""
+    found = await session.scalar(
+        select(INCIDENT_GROUPS.c.project_id).where(INCIDENT_GROUPS.c.id == group_id)
     )
     return None if found is None else ProjectId(found)
 

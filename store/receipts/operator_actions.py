@@ -16,6 +16,8 @@ from domain.lifecycle import Trigger
 from domain.temporal.outbox import OutboxKind
 from domain.values.timestamps import to_iso, to_unix_ms
 from store.db.sql import Statements
+from store.receipts.groups.acknowledged import is_acknowledged
+from store.receipts.groups.changes import GroupChanges
 from store.receipts.outbox import enqueue_signal
 from store.receipts.rows.alerts import Recipient, add_alerts, end_snooze, insert_alert
 from store.receipts.state import ReceiptSnapshot, lock_receipt
@@ -29,9 +31,17 @@ _ACKNOWLEDGEMENT = (
 
 
 async def resolve_manually(
-    st: Statements, incident_id: IncidentId, now: datetime, *, reason: str, requested_by: str
+    st: Statements,
+    incident_id: IncidentId,
+    now: datetime,
+    *,
+    reason: str,
+    requested_by: str,
+    groups: GroupChanges | None = None,
 ) -> EventId:
     """Close an incident for an operator's reason; an active repair fails with cause `closed`.
+
+    `groups` as in `apply_transition`.
 
     Raises:
         NotFound: no such incident.
@@ -39,7 +49,7 @@ async def resolve_manually(
     """
     snapshot = await lock_incident(st, incident_id)
     facts = TriggerFacts(reason=reason, requested_by=requested_by)
-    follows = await apply_transition(st, snapshot, Trigger.RESOLVE, now, facts)
+    follows = await apply_transition(st, snapshot, Trigger.RESOLVE, now, facts, groups=groups)
     follows.raise_refusal()
     await enqueue_signal(st, snapshot.event_id, OutboxKind.RESOLVE, now, requested_by=requested_by)
     return snapshot.event_id
@@ -71,11 +81,13 @@ async def acknowledge(
     *,
     requested_by: str,
     until: datetime | None = None,
+    tells: bool = True,
 ) -> EventId:
     """Record that an operator looks into the incident until that instant.
 
     `until` None: for the project's `acknowledge_minutes`; while the incident is acknowledged, a
-    repeat without it changes nothing.
+    repeat without it changes nothing. `tells`: pagers are told, once all incidents of its group are
+    acknowledged.
 
     Raises:
         NotFound: no such incident.
@@ -96,7 +108,7 @@ async def acknowledge(
     )
     entry = {"acknowledged_until": to_iso(ends_at), "requested_by": requested_by}
     await add_timeline(st, snapshot.event_id, TimelineKind.INCIDENT_ACKNOWLEDGED, now, **entry)
-    if acknowledged_at is None:
+    if tells and acknowledged_at is None and await is_acknowledged(st, snapshot.group_id):
         kind, about = AlertKind.INCIDENT_ACKNOWLEDGED, str(to_unix_ms(now))
         await add_alerts(st, snapshot, incident_id, kind, now, about=about)
     return snapshot.event_id

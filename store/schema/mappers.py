@@ -148,6 +148,7 @@ def incident_from(
     active_replay_id: str | None,
     names: Mapping[str, str],
     superseded_by: EventId | None,
+    muted: bool,
 ) -> Incident:
     """The incident. `names` are those of the people and keys that its columns hold as ids."""
     return _from_row(
@@ -160,6 +161,7 @@ def incident_from(
         reason=member_or_text(Reason, row.reason),
         resolution=None if row.resolution is None else member_or_text(Resolution, row.resolution),
         active_replay_id=active_replay_id,
+        muted=muted,
     )
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Dialect,
+    Float,
     Index,
     Integer,
     LargeBinary,
@@ -106,6 +107,8 @@ INCIDENT_IS_AT_RISK = "state <> 'resolved' AND amount IS NOT NULL"
 SOURCE_IS_TO_SCHEDULE = "scheduled_version < version"
 SOURCE_IS_REMOVED = "deleted_at IS NOT NULL"
 SOURCE_IS_UNWELL = "problem IS NOT NULL OR silent_since IS NOT NULL"
+INCIDENT_IS_UNGROUPED = "group_id IS NULL AND state <> 'resolved'"
+GROUP_TAKES_MORE = "takes_more"
 INCIDENT_IS_REPAIRED = "resolution <> 'manual'"
 ACKNOWLEDGEMENT_ENDS = "acknowledged_until IS NOT NULL"
 SNOOZE_ENDS = "snoozed_until IS NOT NULL"
@@ -146,6 +149,12 @@ class Project(SQLModel, table=True):
     effect_types: str = _added_text()
     acknowledge_minutes: int = Field(
         default=240, sa_column=Column(Integer, nullable=False, server_default="240")
+    )
+    group_window_minutes: float = Field(
+        default=60.0, sa_column=Column(Float, nullable=False, server_default="60")
+    )
+    alert_window_minutes: float = Field(
+        default=5.0, sa_column=Column(Float, nullable=False, server_default="5")
     )
 
 
@@ -270,6 +279,8 @@ class Incident(SQLModel, table=True):
             where=ACKNOWLEDGEMENT_ENDS,
         ),
         _partial_index("incidents_snoozed", "project_id", "snoozed_until", "id", where=SNOOZE_ENDS),
+        Index("incidents_by_group", "group_id", "state", "id"),
+        _partial_index("incidents_ungrouped", "id", where=INCIDENT_IS_UNGROUPED),
     )
 
     id: str = _text(primary_key=True)
@@ -297,6 +308,73 @@ class Incident(SQLModel, table=True):
     acknowledged_until: datetime | None = _instant(nullable=True)
     assignee: str | None = _text(nullable=True)  # a user
     snoozed_until: datetime | None = _instant(nullable=True)
+    # None: it opened before there were groups, or in an earlier version
+    group_id: str | None = _text(nullable=True)
+
+
+class IncidentGroup(SQLModel, table=True):
+    """Incidents of one cause. Its counts are those of its incidents, by state.
+
+    `store.receipts.groups` keeps them in the transactions that change the incidents.
+    """
+
+    __tablename__: ClassVar[str] = "incident_groups"
+    __table_args__ = (
+        _partial_index(
+            "incident_groups_by_cause",
+            *("project_id", "effect_type", "reason", "error_code"),
+            where=GROUP_TAKES_MORE,
+            unique=True,
+        ),
+        Index("incident_groups_by_time", "project_id", "last_at", "id"),
+        Index("incident_groups_by_stage", "project_id", "stage", "last_at", "id"),
+    )
+
+    id: str = _text(primary_key=True)
+    project_id: str = _text()
+    effect_type: str = _text()
+    reason: str = _text()
+    error_code: str = _text()  # '' for none
+    # the newest of its cause: the next incident joins it, if it opens soon enough
+    takes_more: bool = Field()
+    stage: str = _text()  # unresolved | resolved
+    first_at: datetime = _instant()
+    last_at: datetime = _instant()
+    open_count: int = Field()
+    repairing_count: int = Field()
+    resolved_count: int = Field()
+    muted_until: datetime | None = _instant(nullable=True)
+
+
+class GroupAmount(SQLModel, table=True):
+    """The sum of the amounts of a group's incidents in one currency.
+
+    It is `billions` times 10^9 and `rest`, because 64 bits are too few for the sum.
+    """
+
+    __tablename__: ClassVar[str] = "group_amounts"
+
+    group_id: str = _text(primary_key=True)
+    currency: str = _text(primary_key=True)
+    billions: int = Field(sa_column=Column(BigInteger, nullable=False))
+    rest: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class GroupWindow(SQLModel, table=True):
+    """A span of time in which alerts of one kind about a group are gathered, and their number.
+
+    `is_pause`: it began with an alert, so that no other goes out before its end.
+    """
+
+    __tablename__: ClassVar[str] = "group_windows"
+    __table_args__ = (Index("group_windows_due", "project_id", "due_at"),)
+
+    group_id: str = _text(primary_key=True)
+    kind: str = _text(primary_key=True)
+    project_id: str = _text()
+    due_at: datetime = _instant()
+    gathered: int = Field()
+    is_pause: bool = Field()
 
 
 class SearchText(SQLModel, table=True):
@@ -897,6 +975,9 @@ SOURCES = TABLES["sources"]
 SOURCE_EVENTS = TABLES["source_events"]
 SOURCE_GAPS = TABLES["source_gaps"]
 TIMELINE = TABLES["timeline"]
+INCIDENT_GROUPS = TABLES["incident_groups"]
+GROUP_AMOUNTS = TABLES["group_amounts"]
+GROUP_WINDOWS = TABLES["group_windows"]
 SEARCH_TEXTS = TABLES["search_texts"]
 SEARCH_PROGRESS = TABLES["search_progress"]
 OUTBOX = TABLES["outbox"]

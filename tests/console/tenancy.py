@@ -67,6 +67,7 @@ class TenantIds:
     internal_reference: str
     source_id: str
     destination_id: str
+    group_id: str
 
     def cursor(self, identifier: str) -> str:
         """A list's cursor after this object: its time in milliseconds, and its id."""
@@ -187,6 +188,13 @@ TABLE: dict[str, Probes] = {
     ],
     "GET /incidents": list_probes("/incidents", lambda of: of.incident_id),
     "GET /incidents/{incident_id}": path_probes("/incidents/{incident_id}"),
+    "GET /groups/{group_id}": path_probes("/groups/{group_id}"),
+    **{
+        f"POST /groups/{{group_id}}/{act}": path_probes(
+            f"/groups/{{group_id}}/{act}", hours="4", reason="mine now"
+        )
+        for act in ("mute", "unmute", "acknowledge", "resolve")
+    },
     "GET /events": list_probes("/events", lambda of: of.event_id),
     "GET /events/{event_id}": path_probes("/events/{event_id}"),
     "GET /projects": lambda of, own: [

@@ -43,6 +43,7 @@ GET = {
     "/account/totp/qr.svg": "user",
     "/incidents": "user",
     "/incidents/{incident_id}": "viewer",
+    "/groups/{group_id}": "viewer",
     "/events": "user",
     "/events/{event_id}": "viewer",
     "/events/{event_id}/evidence": "owner",
@@ -70,6 +71,10 @@ POST = {
     "/account/recovery-codes": "user",
     "/account/sessions/end-others": "user",
     "/account/sessions/{session_id}/end": "user",
+    "/groups/{group_id}/mute": "operator",
+    "/groups/{group_id}/unmute": "operator",
+    "/groups/{group_id}/acknowledge": "operator",
+    "/groups/{group_id}/resolve": "operator",
     "/incidents/{incident_id}/reprocess": "operator",
     "/incidents/{incident_id}/acknowledge": "operator",
     "/incidents/{incident_id}/unacknowledge": "operator",
@@ -139,6 +144,7 @@ UNKNOWN = {
     "project_id": "prj_none",
     "event_id": "evt_none",
     "incident_id": "inc_none",
+    "group_id": "grp_none",
 }
 HOSTILE: Mapping[str, Mapping[str, str]] = {
     "another site": {"Sec-Fetch-Site": "cross-site"},
@@ -155,6 +161,7 @@ class Objects(NamedTuple):
     project: CreatedProject
     event_id: EventId
     incident_id: IncidentId
+    group_id: str
     mail: str
 
     def path(self, template: str) -> str:
@@ -164,6 +171,7 @@ class Objects(NamedTuple):
             "project_id": self.project.project.id,
             "event_id": self.event_id,
             "incident_id": self.incident_id,
+            "group_id": self.group_id,
             "name": name,
         }
         chosen = f"?project={self.project.project.id}" if template == "/audit" else ""
@@ -177,7 +185,9 @@ class Objects(NamedTuple):
 @pytest.fixture
 async def objects(story: Story, project: CreatedProject, tmp_path: Path) -> Objects:
     event_id, incident_id = await story.opened()
-    return Objects(project, event_id, incident_id, mail(tmp_path / "mailbox"))
+    (incident,) = await story.rows("incidents", event_id)
+    group_id = incident["group_id"]
+    return Objects(project, event_id, incident_id, group_id, mail(tmp_path / "mailbox"))
 
 
 def expected(needs: str, who: str) -> str:
@@ -313,7 +323,8 @@ async def test_lists_and_counts_hold_only_own_projects(
             )
             shown = {
                 "/events": objects.event_id,
-                "/incidents": objects.event_id,
+                # By cause, unless there is a search.
+                "/incidents": objects.event_id if "q=" in narrowed else objects.group_id,
                 "/projects": ">shop<",
                 "/rail": '"count">1<',
             }[path]

@@ -120,6 +120,7 @@ async def populate_project(
         internal_reference=reference,
         destination_id=await slack_destination(parts, project.id),
         source_id=(await stored_source(database, parts.sealer, project.id)).id,
+        group_id=(await story.rows("incidents", event_id))[0]["group_id"],
     )
 
 

@@ -73,6 +73,13 @@ async def let_results_come_early(
     )
 
 
+async def keep_incidents_apart(
+    st: Statements, project_id: ProjectId, _: datetime | None = None
+) -> None:
+    """Let each incident be a group of its own, so that each is alerted by itself."""
+    await st.fetch("UPDATE projects SET group_window_minutes = 0 WHERE id = $1", project_id)
+
+
 def expected_receipt(project_id: ProjectId, **changes: Any) -> ExpectedReceipt:
     """A Stripe event that a source saw, and no other receipt names."""
     new = new_receipt(project_id)

@@ -6,9 +6,16 @@ The names are those of the REST API. There is no secret and no payload in it.
 
 from datetime import datetime
 
+from domain.ids import is_group_id
 from domain.incidents import AlertKind
 from domain.values.timestamps import to_iso, to_iso_or_none
-from store.alerts.delivery import AlertDue, AlertFacts, SourceAlertFacts, UnclaimedFacts
+from store.alerts.delivery import (
+    AlertDue,
+    AlertFacts,
+    GroupAlertFacts,
+    SourceAlertFacts,
+    UnclaimedFacts,
+)
 
 Data = dict[str, object]
 
@@ -22,6 +29,8 @@ def alert_data(alert: AlertDue) -> Data:
             return _of_source(facts)
         case UnclaimedFacts() as facts:
             return _of_results(facts)
+        case GroupAlertFacts() as facts:
+            return _of_group(facts)
         case None:
             return {"event_id": alert.event_id, "incident_id": alert.incident_id}
 
@@ -34,7 +43,23 @@ def dedup_key(alert: AlertDue) -> str:
     if alert.kind == AlertKind.DESTINATION_FAILING:
         return f"destination-{alert.about}"
     incident = alert.facts.incident if isinstance(alert.facts, AlertFacts) else None
-    return getattr(incident, "group_id", None) or alert.incident_id
+    return (incident and incident.group_id) or alert.incident_id
+
+
+def closes(alert: AlertDue) -> bool:
+    """Whether what a pager shows as one alert is over: its last incident is resolved.
+
+    Without facts: an incident that is resolved.
+    """
+    if alert.kind != AlertKind.INCIDENT_RESOLVED:
+        return False
+    match alert.facts:
+        case AlertFacts() as facts:
+            return not facts.has_unresolved_group
+        case GroupAlertFacts() as facts:
+            return facts.is_over
+        case _:
+            return not is_group_id(alert.incident_id)
 
 
 def livemode_of(alert: AlertDue) -> bool | None:
@@ -55,6 +80,7 @@ def _of_incident(alert: AlertDue, facts: AlertFacts) -> Data:
         "incident": {
             "id": incident.id,
             "event_id": incident.event_id,
+            "group_id": incident.group_id,
             "state": incident.state,
             "reason": incident.reason,
             "error_code": incident.error_code,
@@ -97,6 +123,29 @@ def _of_source(facts: SourceAlertFacts) -> Data:
         },
         "gap": None if span is None else {name: to_iso(at) for name, at in span.items()},
         "is_over": facts.is_over,
+        "destination": facts.failing,
+    }
+
+
+def _of_group(facts: GroupAlertFacts) -> Data:
+    group, counts = facts.group, facts.group.counts
+    return {
+        "group": {
+            "id": group.id,
+            "state": group.state,
+            "effect_type": group.effect_type,
+            "reason": group.reason,
+            "error_code": group.error_code,
+            "first_at": to_iso(group.first_at),
+            "last_at": to_iso(group.last_at),
+            "counts": {
+                "open": counts.open,
+                "repairing": counts.repairing,
+                "resolved": counts.resolved,
+            },
+            "amounts": dict(group.amounts),
+        },
+        "incidents": facts.count,
         "destination": facts.failing,
     }
 

@@ -6,6 +6,7 @@ from starlette.responses import Response
 from api.console.access import INCIDENT_OPERATOR, INCIDENT_VIEWER, SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
+from api.console.pages.groups import GroupPages
 from api.console.pages.list_page import (
     list_values,
     own_projects,
@@ -13,6 +14,7 @@ from api.console.pages.list_page import (
 )
 from api.console.sign_in.cookies import Notice
 from api.console.ui.filters import INCIDENT_TABS, read_address
+from api.console.ui.group_address import shows_groups
 from api.console.ui.list_queries import incident_matches_elsewhere, incident_rows
 
 LONGEST_REASON = 2_048
@@ -24,6 +26,7 @@ class IncidentPages:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._operations = console.operations
+        self._groups = GroupPages(console)
 
     def routes(self) -> tuple[RouteSpec, ...]:
         """The addresses, each with its access rule."""
@@ -35,9 +38,11 @@ class IncidentPages:
         )
 
     async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
+        if shows_groups(request.query_params):
+            return await self._groups.listing(request, viewer)
         projects = await own_projects(self._console, viewer)
         address = read_address(
-            "/incidents", request.query_params, tabs=INCIDENT_TABS, projects=projects
+            "/incidents", request.query_params, tabs=INCIDENT_TABS, projects=projects, view="flat"
         )
         if redirect := redirect_to_short_address(self._console, request, address):
             return redirect

@@ -24,6 +24,7 @@ from store.db.paging import LISTED_AT_MOST
 
 # The sets that a project adds names to.
 SETS = ("providers", "event_types", "effect_types")
+WINDOWS = ("group_window_minutes", "alert_window_minutes")
 KEY_LIFETIMES = (30, 90, 365)  # days
 # The values of a form's fields, as typed or as stored.
 Typed = Mapping[str, object]
@@ -181,6 +182,7 @@ def _settings(project: Project) -> Typed:
         "name": project.name,
         "repair_url": project.repair_url,
         "timeout_minutes": int_if_whole(project.timeout_minutes),
+        **{name: int_if_whole(getattr(project, name)) for name in WINDOWS},
         "alert_emails": project.alert_emails,
         "late_result": project.late_result,
         "early_results": project.early_results,
@@ -202,6 +204,7 @@ def _changes(fields: Mapping[str, str], project: Project) -> dict[str, Any]:
         "name": fields.get("name", "").strip(),
         **({"repair_url": repair_url} if is_saved else {}),
         "timeout_minutes": _number(fields.get("timeout_minutes", "")),
+        **{name: _number(fields[name]) for name in WINDOWS if name in fields},
         "alert_emails": _addresses(fields),
         "late_result": fields.get("late_result", ""),
         **({"early_results": fields["early_results"]} if "early_results" in fields else {}),

@@ -30,7 +30,7 @@ NAMES = (
 )
 LONGEST = 255
 # Parameters of every list that are not filters. htmx sends `seen`.
-_NO_FILTERS = ("cursor", "seen")
+_NO_FILTERS = ("cursor", "seen", "view")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class ListAddress:
     `chosen` holds the filters that are set. `cursor` None is the newest page. Filters named in
     `required` are kept in every address, because the list cannot be shown without them. `ignored`
     holds the parameters that do not filter: their name is unknown, or their value is not valid.
+    `view` is in every address whose other parameters would not select this list.
     """
 
     path: str
@@ -49,6 +50,7 @@ class ListAddress:
     cursor: str | None
     required: tuple[str, ...] = ()
     ignored: Mapping[str, str] = field(default_factory=dict)
+    view: str = ""
 
     @property
     def state(self) -> str | None:
@@ -56,7 +58,9 @@ class ListAddress:
         return None if self.tab == ALL else self.tab
 
     def __str__(self) -> str:
+        selects = self.tab != self.first_tab or self.chosen.keys() - {"project"}
         query = {
+            **({"view": self.view} if self.view and not selects else {}),
             **({} if self.tab == self.first_tab else {"state": self.tab}),
             **self.chosen,
             **({"cursor": self.cursor} if self.cursor else {}),
@@ -98,10 +102,11 @@ def read_address(
     *,
     tabs: tuple[str, ...],
     projects: Sequence[Project] = (),
+    view: str = "",
 ) -> ListAddress:
     """Parse the address of a list. Unknown and invalid parameters do not filter.
 
-    `projects` are those of the list, whose own names are valid.
+    `projects` are those of the list, whose own names are valid. `view` as in `ListAddress`.
     """
     known = {
         "provider": known_providers(projects),
@@ -119,6 +124,7 @@ def read_address(
         chosen,
         query.get("cursor") or None,
         ignored=_ignored(query, used, NAMES),
+        view=view,
     )
 
 

@@ -94,6 +94,7 @@ ALERTS: Mapping[str, str] = {
     AlertKind.REPAIR_FAILED: "Repair failed",
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
     AlertKind.INCIDENT_ASSIGNED: "Assignment",
+    AlertKind.GROUP_GREW: "More incidents of one cause opened",
     AlertKind.INCIDENT_ACKNOWLEDGED: "Incident acknowledged",
     AlertKind.DESTINATION_FAILING: "Alerts to another destination are failing",
     AlertKind.SOURCE_SILENT: "A source is failing or silent",
@@ -106,6 +107,7 @@ ALERT_ENDS: Mapping[str, str] = {
     AlertEnd.ADDRESS_REMOVED: "The destination was removed from the project.",
     AlertEnd.DESTINATION_DISABLED: "The destination is disabled.",
     AlertEnd.INCIDENT_OVER: "The incident was resolved before the alert could be sent.",
+    AlertEnd.GROUP_MUTED: "The group of the incident is muted.",
 }
 QUIET_ALERT_ENDS = frozenset(AlertEnd) - UNREACHED_ENDS
 FLAGS: Mapping[str, str] = {

@@ -15,6 +15,7 @@ from domain.receipts import Flag
 from domain.results import ResultFacts
 from store.crypto.tokens import new_incident_id
 from store.db.sql import Statements
+from store.receipts.groups.changes import GroupChanges
 from store.receipts.state import ReceiptSnapshot
 from store.receipts.timeline import add_timeline, note
 
@@ -52,6 +53,7 @@ class Change:
     trigger: Trigger
     facts: TriggerFacts
     now: datetime
+    groups: GroupChanges
 
     @property
     def named_replay_id(self) -> ReplayId | None:

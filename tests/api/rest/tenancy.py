@@ -8,7 +8,10 @@ from functools import partial
 from tests.api.rest.test_sources import new_source
 from tests.api.serving import Json, receipt
 
-IDS = ("project_id", "event_id", "incident_id", "replay_id", "source_id", "destination_id")
+IDS = (
+    *("project_id", "event_id", "incident_id", "replay_id", "source_id"),
+    *("destination_id", "group_id"),
+)
 # The year 2100: later than every object.
 AFTER_ALL_MS = 4_102_444_800_000
 
@@ -23,6 +26,7 @@ class Named:
     replay_id: str
     source_id: str
     destination_id: str
+    group_id: str
     provider_event_id: str
     internal_reference: str
     entry_hash: str
@@ -145,6 +149,34 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
             f"/events/{of.event_id}/deadline",
             "not_found",
             body={"deadline_at": "2100-01-01T00:00:00Z", "project_id": of.project_id},
+        )
+    ],
+    "GET /api/v1/groups": lambda of: [
+        Asked("/groups", "its own", {"cursor": of.cursor(of.group_id)}),
+        Asked("/groups", "unknown_parameter", {"project_id": of.project_id}),
+    ],
+    "GET /api/v1/groups/{group_id}": lambda of: [
+        Asked(f"/groups/{of.group_id}", "not_found"),
+        Asked(f"/groups/{of.group_id}", "unknown_parameter", {"project_id": of.project_id}),
+    ],
+    "POST /api/v1/groups/{group_id}/mute": lambda of: [
+        Asked(
+            f"/groups/{of.group_id}/mute",
+            "not_found",
+            body={"until": "2030-01-01T00:00:00Z", "project_id": of.project_id},
+        )
+    ],
+    "POST /api/v1/groups/{group_id}/unmute": lambda of: [
+        Asked(f"/groups/{of.group_id}/unmute", "not_found")
+    ],
+    "POST /api/v1/groups/{group_id}/acknowledge": lambda of: [
+        Asked(f"/groups/{of.group_id}/acknowledge", "not_found")
+    ],
+    "POST /api/v1/groups/{group_id}/resolve": lambda of: [
+        Asked(
+            f"/groups/{of.group_id}/resolve",
+            "not_found",
+            body={"reason": "mine now", "project_id": of.project_id},
         )
     ],
     "GET /api/v1/early-results": lambda of: [

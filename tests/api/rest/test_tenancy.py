@@ -115,6 +115,7 @@ async def neighbours(
         slack = {"kind": "slack", "url": "https://hooks.example/T1/B1"}
         added = await owner.ask("POST", "/alert-destinations", json=slack)
         destination_id = added.json()["id"]
+        group_id = (await owner.ask("GET", f"/incidents/{incident_id}")).json()["group_id"]
         entry_hash = (await owner.ask("GET", "/audit")).json()["data"][0]["hash"]
         named = Named(
             project.project.id,
@@ -123,6 +124,7 @@ async def neighbours(
             replay_id,
             source_id,
             destination_id,
+            group_id,
             "evt_next_door",
             "next door's",
             entry_hash,

@@ -61,7 +61,12 @@ async def test_many_matches_elsewhere_are_not_counted_to_the_end(
 
 @pytest.mark.parametrize(
     "path",
-    ["/incidents", "/incidents?state=all&q=order-1", "/incidents?provider=shopify", "/events?q=o"],
+    [
+        "/incidents?view=flat",
+        "/incidents?state=all&q=order-1",
+        "/incidents?provider=shopify",
+        "/events?q=o",
+    ],
 )
 async def test_a_list_without_search_or_of_all_states_names_no_other_tab(
     operator: Visitor, story: Story, path: str

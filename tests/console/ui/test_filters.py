@@ -1,5 +1,6 @@
 """Addresses of lists: parsed leniently, written without empty parameters."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from api.console.ui.filters import EVENT_TABS, INCIDENT_TABS, has_empty_fields, read_address
@@ -64,6 +65,8 @@ def test_changing_the_tab_or_a_filter_drops_the_cursor() -> None:
     assert address.without("q") == "/incidents?provider=stripe"
     assert address.with_cursor(None) == "/incidents?provider=stripe&q=x"
     assert address.cleared() == "/incidents"
+    assert replace(address, view="flat").cleared() == "/incidents?view=flat"
+    assert replace(address, view="flat").with_tab("all").startswith("/incidents?state=all&")
 
 
 def test_both_days_are_in_the_list() -> None:

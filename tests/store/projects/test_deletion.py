@@ -14,7 +14,7 @@ from store.projects import deletion as deleting
 from store.projects import projects
 from store.receipts.queries import ListFilters, list_events, list_incidents
 from tests.store.projects.delete_project import LATER, delete, rows_left
-from tests.support.given import START, Story
+from tests.support.given import START, Story, keep_incidents_apart
 
 
 class Erased(NamedTuple):
@@ -96,6 +96,7 @@ async def test_alerts_of_a_deleted_project_are_erased_in_batches_and_no_others(
             session, sealer, name="other", livemode=False, now=START, **wanted
         )
     neighbour = Story(story.database, other.project)
+    await story.do(keep_incidents_apart, story.project.id)
     theirs, _ = await neighbour.opened()
     ours = [(await story.opened())[0] for _ in range(3)]
     assert [len(await story.alerts(event_id)) for event_id in ours] == [1, 1, 1]

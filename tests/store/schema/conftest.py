@@ -62,6 +62,7 @@ async def fill(url: str, sealer: Sealer) -> None:
     for state in LifecycleState:
         event_id, _ = await story.reach(state)
         await story.do(suspect_run, event_id, story.project.id)
+    await story.opened(amount=1_000, currency="EUR")
     early = new_result(story.project.id, provider_event_id="evt_early")
     await story.do(let_results_come_early, story.project.id)
     for _ in range(2):
