@@ -250,6 +250,8 @@ async def test_reference_that_elsewhere_makes_a_header_is_sent_as_text(
         "To",
         "Date",
         "Message-ID",
+        "List-Unsubscribe",
+        "List-Unsubscribe-Post",
         "Auto-Submitted",
         "X-Auto-Response-Suppress",
         "MIME-Version",

@@ -57,13 +57,18 @@ async def read(story: Story, destination_id: DestinationId) -> AlertDestination:
 
 async def alert_rows(story: Story, destination: str) -> list[Any]:
     async with story.database.reading() as session:
-        rows = await session.execute(select(ALERTS).where(ALERTS.c.destination == destination))
-        return list(rows)
+        of = select(ALERTS).where(ALERTS.c.destination == destination)
+        return list(await session.execute(of.order_by(ALERTS.c.id)))
 
 
-def set_clock(story: Story, at: datetime) -> None:
-    """Make the store's clock say `at`, a few seconds from now on."""
-    story.database.clock.skew += at - story.database.clock.now()
+async def clock_of(story: Story) -> datetime:
+    async with story.database.reading() as session:
+        return await story.database.now(session)
+
+
+async def set_clock(story: Story, at: datetime) -> None:
+    """Make the store's clock say `at` now."""
+    story.database.clock.skew += at - await clock_of(story)
 
 
 @pytest.mark.parametrize(
@@ -136,11 +141,11 @@ async def test_failed_alert_is_retried_on_its_schedule_with_the_same_id(
         story.database.clock.skew = timedelta(hours=1)
         alerts, delays = senders(story, sealer, receiver), []
         for _ in range(4):
-            before = story.database.clock.now()
+            before = await clock_of(story)
             await alerts.deliver()
             (row,) = await alert_rows(story, destination_id)
             delays.append(round((row.due_at - before).total_seconds()))
-            set_clock(story, row.due_at)
+            await set_clock(story, row.due_at)
         await alerts.deliver()
 
     (row,) = await alert_rows(story, destination_id)
@@ -159,7 +164,7 @@ async def test_throttling_receiver_is_left_alone_for_as_long_as_it_asks(
         destination_id = await add(story, sealer, AlertChannel.SLACK, receiver.url)
         await story.opened()
         story.database.clock.skew = timedelta(hours=1)
-        before = story.database.clock.now()
+        before = await clock_of(story)
 
         await senders(story, sealer, receiver).deliver()
 
