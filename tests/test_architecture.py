@@ -66,16 +66,8 @@ INSIDE = {
         *("store/db", "store/crypto", "store/status", "store/receipts", "store/sources"),
     },
     "store/maintenance": {
-        *(
-            "store/db",
-            "store/schema",
-            "store/status",
-            "store/crypto",
-            "store/audit",
-            "store/people",
-            "store/receipts",
-        ),
-        *("store/ingest", "store/sources"),
+        *("store/db", "store/schema", "store/status", "store/crypto", "store/audit"),
+        *("store/people", "store/receipts", "store/ingest", "store/sources"),
     },
     "operations/alerts": set(),
     "operations/people": set(),

@@ -147,14 +147,14 @@ class Project(SQLModel, table=True):
     providers: str = _added_text()
     event_types: str = _added_text()
     effect_types: str = _added_text()
-    acknowledge_minutes: int = Field(
-        default=240, sa_column=Column(Integer, nullable=False, server_default="240")
-    )
     group_window_minutes: float = Field(
         default=60.0, sa_column=Column(Float, nullable=False, server_default="60")
     )
     alert_window_minutes: float = Field(
         default=5.0, sa_column=Column(Float, nullable=False, server_default="5")
+    )
+    acknowledge_minutes: int = Field(
+        default=240, sa_column=Column(Integer, nullable=False, server_default="240")
     )
 
 
@@ -303,13 +303,13 @@ class Incident(SQLModel, table=True):
     amount: int | None = _amount()
     currency: str | None = _text(nullable=True)
     customer_reference: str | None = _text(nullable=True)
+    # None: it opened before there were groups, or in an earlier version
+    group_id: str | None = _text(nullable=True)
     acknowledged_by: str | None = _text(nullable=True)  # a user, a key, `cli` or `temporal`
     # None while `acknowledged_at` is set: an earlier version wrote it, and it has no end.
     acknowledged_until: datetime | None = _instant(nullable=True)
     assignee: str | None = _text(nullable=True)  # a user
     snoozed_until: datetime | None = _instant(nullable=True)
-    # None: it opened before there were groups, or in an earlier version
-    group_id: str | None = _text(nullable=True)
 
 
 class IncidentGroup(SQLModel, table=True):
