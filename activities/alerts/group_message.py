@@ -20,7 +20,7 @@ from domain.groups.group import Group
 from domain.incidents import AlertKind
 from domain.values.amounts import format_amount
 from domain.values.text import one_line
-from store.alerts.delivery import AlertDue, GroupAlertFacts
+from store.alerts.due import AlertDue, GroupAlertFacts
 
 _ORANGE, _RED, _GREEN, _GREY = "#c2410c", "#b91c1c", "#15803d", "#6b7280"
 

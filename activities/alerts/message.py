@@ -16,7 +16,7 @@ from domain.sources.source import is_source_id
 from domain.values.amounts import format_amount
 from domain.values.text import one_line
 from domain.values.timestamps import format_span
-from store.alerts.delivery import AlertDue, AlertFacts, SourceAlertFacts, UnclaimedFacts
+from store.alerts.due import AlertDue, AlertFacts, SourceAlertFacts, UnclaimedFacts
 from store.receipts.rows.alerts import AlertRound
 
 SUMMARY_CHARACTERS = 200

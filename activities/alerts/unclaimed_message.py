@@ -9,7 +9,7 @@ from activities.alerts.channels import AlertMessage, FactLines
 from activities.alerts.message import DESTINATION_TITLE, compose_named_message, moment
 from domain.incidents import AlertKind
 from domain.values.text import one_line
-from store.alerts.delivery import AlertDue, UnclaimedFacts
+from store.alerts.due import AlertDue, UnclaimedFacts
 from store.receipts.early_results.hold import HELD_FOR
 from store.receipts.early_results.unclaimed import COUNTED_AT_MOST, Unclaimed
 

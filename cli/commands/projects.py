@@ -156,16 +156,13 @@ def set_fields(
     event_types: EventTypes = None,
     effect_types: EffectTypes = None,
     group_window_minutes: Annotated[
-        float | None,
-        typer.Option(help="How long a group takes a further incident of its cause. 0: never."),
+        float | None, typer.Option(help="How long a group takes another incident. 0: never.")
     ] = None,
     alert_window_minutes: Annotated[
-        float | None,
-        typer.Option(help="How long alerts about a group are gathered into one."),
+        float | None, typer.Option(help="How long alerts about a group are gathered.")
     ] = None,
     no_names: Annotated[
-        bool,
-        typer.Option("--no-names", help="Remove all providers, types and effects of its own."),
+        bool, typer.Option("--no-names", help="Remove all providers, types and effects of its own.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:

@@ -71,10 +71,8 @@ POST = {
     "/account/recovery-codes": "user",
     "/account/sessions/end-others": "user",
     "/account/sessions/{session_id}/end": "user",
-    "/groups/{group_id}/mute": "operator",
-    "/groups/{group_id}/unmute": "operator",
-    "/groups/{group_id}/acknowledge": "operator",
-    "/groups/{group_id}/resolve": "operator",
+    **dict.fromkeys(("/groups/{group_id}/mute", "/groups/{group_id}/unmute"), "operator"),
+    **dict.fromkeys(("/groups/{group_id}/acknowledge", "/groups/{group_id}/resolve"), "operator"),
     "/incidents/{incident_id}/reprocess": "operator",
     "/incidents/{incident_id}/acknowledge": "operator",
     "/incidents/{incident_id}/unacknowledge": "operator",
@@ -185,8 +183,7 @@ class Objects(NamedTuple):
 @pytest.fixture
 async def objects(story: Story, project: CreatedProject, tmp_path: Path) -> Objects:
     event_id, incident_id = await story.opened()
-    (incident,) = await story.rows("incidents", event_id)
-    group_id = incident["group_id"]
+    group_id = (await story.rows("incidents", event_id))[0]["group_id"]
     return Objects(project, event_id, incident_id, group_id, mail(tmp_path / "mailbox"))
 
 

@@ -9,13 +9,7 @@ from datetime import datetime
 from domain.ids import is_group_id
 from domain.incidents import AlertKind
 from domain.values.timestamps import to_iso, to_iso_or_none
-from store.alerts.delivery import (
-    AlertDue,
-    AlertFacts,
-    GroupAlertFacts,
-    SourceAlertFacts,
-    UnclaimedFacts,
-)
+from store.alerts.due import AlertDue, AlertFacts, GroupAlertFacts, SourceAlertFacts, UnclaimedFacts
 
 Data = dict[str, object]
 
