@@ -1,12 +1,19 @@
 """Alerts of groups: the first at once, the others gathered; at most one more for each window."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 
-from domain.ids import EventId
+from domain.alerts import AlertChannel
+from domain.ids import EventId, IncidentId
+from domain.values.timestamps import to_unix_ms
+from store.alerts.destinations import add_secret_destination
+from store.crypto.encryption import Sealer
 from store.receipts.groups.windows import due_windows, end_window
+from store.receipts.operator_actions import acknowledge, reopen, resolve_manually
 from store.receipts.repairs import request_repair
+from store.receipts.triage.quiet_times import end_quiet_times
 from tests.store.receipts.groups.recount import rows_of
 from tests.support.given import OPERATOR, Story
 
@@ -128,6 +135,54 @@ async def test_first_failed_repair_alerts_and_further_ones_are_gathered(story: S
     assert failed[1:] == [("grp", "repair_failed", "3")]
 
 
+async def test_ended_acknowledgements_of_a_group_alert_once_and_the_others_are_gathered(
+    story: Story,
+) -> None:
+    for _ in range(4):
+        await fail(story)
+    incidents = await incident_ids(story)
+    await story.do(send_all)
+    for incident_id in incidents:
+        await story.do(acknowledge, incident_id, requested_by=OPERATOR)
+    story.later(minutes=1)
+    await resolved_and_reopened(story, incidents[0])
+    story.later(hours=5)
+    for incident_id in incidents[1:]:
+        await story.do(end_quiet_times, incident_id)
+
+    again = [one for one in await sent(story) if one[1] == "incident_opened"][1:]
+    assert [about for about, *_ in again] == ["inc"]
+    story.later(minutes=5)
+    await end_windows(story)
+    again = [one for one in await sent(story) if one[1] == "incident_opened"][1:]
+    assert again[1:] == [("grp", "incident_opened", "3")]
+    (group,) = await rows_of(story.database, "SELECT * FROM incident_groups")
+    assert (group["open_count"], group["repairing_count"], group["resolved_count"]) == (4, 0, 0)
+
+
+async def test_pager_is_told_when_all_of_the_group_are_acknowledged(
+    story: Story, sealer: Sealer
+) -> None:
+    async with story.database.transaction() as session:
+        await add_secret_destination(
+            session,
+            sealer,
+            project_id=story.project.id,
+            channel=AlertChannel.PAGERDUTY,
+            target="0" * 32,
+        )
+    await fail(story)
+    await fail(story)
+    first, second = await incident_ids(story)
+
+    told = []
+    for incident_id in (first, second, second):
+        await story.do(acknowledge, incident_id, requested_by=OPERATOR)
+        told.append([kind for _, kind, _ in await sent(story)].count("incident_acknowledged"))
+
+    assert told == [0, 1, 1]
+
+
 async def test_single_incident_is_alerted_by_itself(story: Story) -> None:
     event_id = await fail(story)
     begun = await story.do(request_repair, event_id, requested_by=OPERATOR)
@@ -151,6 +206,20 @@ async def test_muted_group_alerts_nothing(story: Story) -> None:
     assert await sent(story) == [("inc", "incident_opened", "")]
     (group,) = await rows_of(story.database, "SELECT * FROM incident_groups")
     assert (group["open_count"], group["resolved_count"]) == (1, 2)
+
+
+async def incident_ids(story: Story) -> list[IncidentId]:
+    return [row["id"] for row in await rows_of(story.database, "SELECT id FROM incidents")]
+
+
+async def send_all(st: Any, now: datetime) -> None:
+    """An alert that waits to be sent takes the place of a new round."""
+    await st.fetch("UPDATE alerts SET sent_at = $1", to_unix_ms(now))
+
+
+async def resolved_and_reopened(story: Story, incident_id: IncidentId) -> None:
+    await story.do(resolve_manually, incident_id, reason="done", requested_by=OPERATOR)
+    await story.do(reopen, incident_id, reason="not done", requested_by=OPERATOR)
 
 
 async def mute(st: Any, _: Any) -> None:
