@@ -34,7 +34,7 @@ WHERE {_IS_CAUSE} AND takes_more AND last_at < $5"""  # noqa: S608 - constants o
 _CREATE = f"""
 INSERT INTO incident_groups (project_id, effect_type, reason, error_code, id, takes_more, stage,
   first_at, last_at, open_count, repairing_count, resolved_count)
-VALUES ($1, $2, $3, $4, $5, true, 'unresolved', $7, $7, $6, 0, 0)
+VALUES ($1, $2, $3, $4, $5, $8, 'unresolved', $7, $7, $6, 0, 0)
 ON CONFLICT (project_id, effect_type, reason, error_code) WHERE takes_more DO UPDATE SET
   open_count = incident_groups.open_count + excluded.open_count, stage = 'unresolved',
   last_at = CASE WHEN incident_groups.last_at < excluded.last_at THEN excluded.last_at
@@ -88,14 +88,15 @@ async def join_group(
 ) -> LockedGroup:
     """Add incidents that opened at `at` to the group of their cause; one is made if none fits.
 
-    With a window of zero, each call makes a new one.
+    With a window of zero, each call makes a new one, which takes no more.
     """
     count, at_ms = len(incidents), to_unix_ms(at)
-    since_ms = to_unix_ms(at - window) if window else at_ms + 1
-    rows = await st.fetch(_JOIN, *cause, since_ms, count, at_ms)
+    takes_more, since_ms = bool(window), to_unix_ms(at - window)
+    rows = await st.fetch(_JOIN, *cause, since_ms, count, at_ms) if takes_more else ()
     if not rows:
-        await st.fetch(_RETIRE, *cause, since_ms)
-        rows = await st.fetch(_CREATE, *cause, new_group_id(), count, at_ms)
+        if takes_more:
+            await st.fetch(_RETIRE, *cause, since_ms)
+        rows = await st.fetch(_CREATE, *cause, new_group_id(), count, at_ms, takes_more)
     group = _locked(cause, rows[0])
     ids = json.dumps([incident_id for incident_id, _ in incidents])
     await st.fetch(_SET_GROUP[st.dialect], group.id, ids)

@@ -19,10 +19,12 @@ from store.db.sql import SessionStatements, limit_lock_wait
 from store.receipts.groups.alerts import begin_window, insert_group_alerts
 from store.receipts.groups.counts import lock_group
 
-# By `group_windows_due`: one probe for each project, then its oldest.
+# By `group_windows_due`: one probe for each project, then its oldest. An EXISTS may become a join
+# that reads all windows.
 _FIND_PROJECTS = """
 SELECT p.id FROM projects p
-WHERE EXISTS (SELECT 1 FROM group_windows w WHERE w.project_id = p.id AND w.due_at <= $1)
+WHERE (SELECT w.due_at FROM group_windows w WHERE w.project_id = p.id AND w.due_at <= $1
+  ORDER BY w.due_at LIMIT 1) IS NOT NULL
 ORDER BY random() LIMIT $2"""
 _FIND = """
 SELECT group_id, kind FROM group_windows WHERE project_id = $1 AND due_at <= $2
