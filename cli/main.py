@@ -30,6 +30,8 @@ from cli.doctor import command as doctor
 from cli.evidence import export as evidence_export
 from cli.evidence import group as evidence
 from cli.output import CommandFailed, print_notice
+from cli.repairing import bulk, holds
+from cli.repairing import rules as repair_rules
 from cli.sources import command as sources
 from cli.usage_errors import PlainUsageErrors
 
@@ -66,12 +68,15 @@ def _root(
 for _part in (services, backup, doctor, demo, trigger, about):
     _part.register(app)
 evidence_export.register(receipts.app)
+projects.app.add_typer(repair_rules.app, name="rules")
 for _name, _group in (
     ("project", projects.app),
     ("key", keys.app),
     ("secret", secret_key.app),
     ("user", users.app),
     ("incident", incidents.app),
+    ("bulk", bulk.app),
+    ("hold", holds.app),
     ("source", sources.app),
     ("receipt", receipts.app),
     ("result", results.app),

@@ -29,6 +29,7 @@ class Resolution(StrEnum):
 
 
 class RepairState(StrEnum):
+    HELD = "held"
     CALLING = "calling"
     AWAITING_RESULT = "awaiting_result"
     SUCCEEDED = "succeeded"
@@ -64,6 +65,10 @@ class AlertKind(StrEnum):
     # Results are held, and no receipt has claimed them. Once a day (UTC): `incident_id` and
     # `event_id` are the project's id, `replay_id` is the day.
     EARLY_RESULTS_UNCLAIMED = "early_results_unclaimed"
+    # A bulk repair finished, stopped or was aborted: `incident_id` and `event_id` are its id.
+    BULK_REPAIR_ENDED = "bulk_repair_ended"
+    # A rule disarmed itself: `incident_id` and `event_id` are its id, `replay_id` is the instant.
+    RULE_DISARMED = "rule_disarmed"
 
 
 class AlertEnd(StrEnum):

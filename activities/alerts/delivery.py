@@ -18,6 +18,7 @@ from activities.alerts.channels import (
 )
 from activities.alerts.in_flight import TimedOutDestinations
 from activities.alerts.message import write_message, write_plain_message
+from activities.alerts.repairing_message import write_repairing_message
 from activities.alerts.source_message import write_source_message
 from activities.alerts.unclaimed_message import write_unclaimed_message
 from domain.alerts import is_destination_id
@@ -26,6 +27,7 @@ from domain.incidents import AlertEnd, AlertKind
 from domain.values.timestamps import to_unix_ms
 from store.alerts.delivery import (
     AlertDue,
+    RepairingFacts,
     SourceAlertFacts,
     UnclaimedFacts,
     record_alert_ended,
@@ -54,6 +56,7 @@ _OVER_WITH_THEIR_SUBJECT = frozenset(
         AlertKind.REPAIR_FAILED,
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
+        AlertKind.RULE_DISARMED,
     }
 )
 TIMED_OUT = "TimeoutError"
@@ -201,6 +204,8 @@ class AlertDelivery:
                     return write_source_message(alert, facts, at=at, public_url=self._public_url)
                 case UnclaimedFacts() as facts:
                     return write_unclaimed_message(alert, facts, at=at, public_url=self._public_url)
+                case RepairingFacts() as facts:
+                    return write_repairing_message(alert, facts, at=at, public_url=self._public_url)
                 case _:
                     return write_message(alert, at=at, public_url=self._public_url)
         except Exception:

@@ -23,6 +23,8 @@ FIRST_OF_THEIR_SUBJECT = frozenset(
         AlertKind.INCIDENT_OPENED,
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
+        AlertKind.BULK_REPAIR_ENDED,
+        AlertKind.RULE_DISARMED,
     }
 )
 SUBJECT_CHARACTERS = 200  # no summary is longer

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from activities.alerts.channels import AlertMessage, FactLines
 from domain.effects import IMPACTS
-from domain.ids import is_project_id
+from domain.ids import is_bulk_id, is_project_id, is_rule_id
 from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolution
 from domain.sources.source import is_source_id
 from domain.values.amounts import format_amount
@@ -49,6 +49,8 @@ _PLAIN_TITLES: dict[str, str] = {
     AlertKind.DESTINATION_FAILING: "Alerts to an address are failing",
     AlertKind.SOURCE_SILENT: "A source needs attention",
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results without a receipt",
+    AlertKind.BULK_REPAIR_ENDED: "Bulk repair ended",
+    AlertKind.RULE_DISARMED: "Rule disarmed",
 }
 
 
@@ -135,9 +137,13 @@ def compose_message(
 
 
 def _subject(alert: AlertDue) -> str:
-    """What the alert is about: an event, a source or a project."""
+    """What the alert is about: an event, a source, a project, a bulk repair or a rule."""
     if is_source_id(alert.incident_id):
         return "source"
+    if is_bulk_id(alert.incident_id):
+        return "bulk repair"
+    if is_rule_id(alert.incident_id):
+        return "rule"
     return "project" if is_project_id(alert.incident_id) else "event"
 
 
@@ -148,6 +154,10 @@ def _path(alert: AlertDue) -> str:
             return f"projects/{alert.project_id}/sources/{alert.incident_id}"
         case "project":
             return f"projects/{alert.incident_id}#early-results"
+        case "bulk repair":
+            return f"bulk-repairs/{alert.incident_id}"
+        case "rule":
+            return f"projects/{alert.project_id}#repair-rules"
         case _:
             return f"events/{alert.event_id}"
 

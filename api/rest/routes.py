@@ -6,11 +6,14 @@ from fastapi import APIRouter
 
 from api.rest.endpoints import (
     audit,
+    bulk_repairs,
     early_results,
     events,
     evidence,
+    holds,
     incidents,
     project,
+    repair_rules,
     sources,
 )
 from api.rest.routing import add_route
@@ -19,9 +22,12 @@ ROUTES = (
     *events.ROUTES,
     *evidence.ROUTES,
     *incidents.ROUTES,
+    *bulk_repairs.ROUTES,
+    *holds.ROUTES,
     *early_results.ROUTES,
     *sources.ROUTES,
     *project.ROUTES,
+    *repair_rules.ROUTES,
     *audit.ROUTES,
 )
 

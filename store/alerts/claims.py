@@ -50,6 +50,8 @@ _NOTICES = frozenset(
         AlertKind.DESTINATION_FAILING,
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
+        AlertKind.BULK_REPAIR_ENDED,
+        AlertKind.RULE_DISARMED,
     }
 )
 

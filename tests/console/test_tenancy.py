@@ -17,6 +17,7 @@ from sqlalchemy import select
 from api.console.composition import ConsoleDependencies
 from domain.audit import Actor, AuditAction
 from domain.projects import CreatedProject, ProjectChanges
+from domain.repairing.bulk import Plan
 from domain.results import LateResult
 from domain.users import Role
 from store.audit import log as audit
@@ -24,6 +25,7 @@ from store.db.database import Database
 from store.people import invitations, sessions
 from store.projects.projects import change_project
 from store.receipts.repairs import request_repair
+from store.repairing.bulk_repairs import NewBulkRepair, add_bulk_repair
 from store.schema import tables
 from tests.console.people import ConsoleWorld, Person
 from tests.console.recording import recorded_statements
@@ -103,6 +105,9 @@ async def populate_project(
                 session, audit.AuditFilters(project_id=project.id), limit=1, cursor=None
             )
         ).rows
+    new = NewBulkRepair("outage", person.user_id, Plan(), False, [(incident_id, event_id)])
+    async with database.transaction() as session:
+        bulk_id = await add_bulk_repair(session, project.id, new, now)
     return TenantIds(
         project_id=project.id,
         event_id=event_id,
@@ -115,6 +120,8 @@ async def populate_project(
         session_id=opened.id,
         entry_hash=entry.hash,
         internal_reference=reference,
+        bulk_id=bulk_id,
+        hold_id=(await story.hold(effect_type="seat_update")).id,
         source_id=(await stored_source(database, parts.sealer, project.id)).id,
     )
 

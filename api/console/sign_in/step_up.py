@@ -58,6 +58,9 @@ SENSITIVE_ACTIONS: Mapping[str, SensitiveAction] = {
     "/projects/{project_id}/sources/{source_id}": SensitiveAction(
         "change a source or its secret", "/projects/{project_id}/sources/{source_id}"
     ),
+    "/projects/{project_id}/repair-rules": SensitiveAction(
+        "change the rules of automatic repair", "/projects/{project_id}"
+    ),
     "/projects/{project_id}/members": SensitiveAction(
         "invite someone to a project", "/projects/{project_id}"
     ),

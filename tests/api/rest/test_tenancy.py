@@ -112,6 +112,12 @@ async def neighbours(
             "replay_id"
         ]
         source_id = (await owner.ask("POST", "/sources", json=new_source())).json()["id"]
+        rule = {"name": "of-next-door", "delay_seconds": 60}
+        await owner.ask("PUT", "/project/repair-rules", json={"rules": [rule]})
+        selected = {"incident_ids": [incident_id], "reason": "outage"}
+        bulk_id = (await owner.ask("POST", "/bulk-repairs", json=selected)).json()["bulk_id"]
+        hold = {"all": True, "reason": "closed"}
+        hold_id = (await owner.ask("POST", "/holds", json=hold)).json()["id"]
         entry_hash = (await owner.ask("GET", "/audit")).json()["data"][0]["hash"]
         named = Named(
             project.project.id,
@@ -119,6 +125,8 @@ async def neighbours(
             incident_id,
             replay_id,
             source_id,
+            bulk_id,
+            hold_id,
             "evt_next_door",
             "next door's",
             entry_hash,
@@ -241,7 +249,7 @@ def _comparable(body: Json) -> Json:
     kept = {
         name: value
         for name, value in body.items()
-        if name not in created and not str(value).startswith("src_")
+        if name not in created and not str(value).startswith(("src_", "hld_"))
     }
     if "expects" in kept:
         kept["expects"] = [_comparable(one) for one in kept["expects"]]

@@ -37,6 +37,7 @@ NAMES = {
         "Outages",
         "Search index",
         "Sources",
+        "Repairs of many",
         "API",
         "Temporal",
         "Mail",
