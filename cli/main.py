@@ -31,6 +31,8 @@ from cli.doctor import command as doctor
 from cli.evidence import export as evidence_export
 from cli.evidence import group as evidence
 from cli.output import CommandFailed, print_notice
+from cli.repairing import bulk, holds
+from cli.repairing import rules as repair_rules
 from cli.sources import command as sources
 from cli.triage import command as triage
 from cli.usage_errors import PlainUsageErrors
@@ -69,6 +71,7 @@ for _part in (services, backup, doctor, demo, trigger, about):
     _part.register(app)
 evidence_export.register(receipts.app)
 triage.register(incidents.app, receipts.app)
+projects.app.add_typer(repair_rules.app, name="rules")
 for _name, _group in (
     ("project", projects.app),
     ("key", keys.app),
@@ -76,6 +79,8 @@ for _name, _group in (
     ("user", users.app),
     ("incident", incidents.app),
     ("destination", destinations.app),
+    ("bulk", bulk.app),
+    ("hold", holds.app),
     ("source", sources.app),
     ("receipt", receipts.app),
     ("result", results.app),

@@ -27,6 +27,7 @@ from domain.incidents import (
 )
 from domain.lifecycle import LifecycleState
 from domain.receipts import Flag, ReceiptState
+from domain.repairing.bulk import BulkState, ItemState, SkipReason
 from domain.sources.source import SourceProblem, SourceState
 from operations.validation import validated
 
@@ -46,6 +47,9 @@ STATES = (
     TimelineKind,
     SourceState,
     SourceProblem,
+    BulkState,
+    ItemState,
+    SkipReason,
 )
 
 

@@ -21,6 +21,7 @@ from activities.alerts.channels import (
 )
 from activities.alerts.in_flight import TimedOutDestinations
 from activities.alerts.message import write_message, write_plain_message
+from activities.alerts.repairing_message import write_repairing_message
 from activities.alerts.source_message import write_source_message
 from activities.alerts.unclaimed_message import write_unclaimed_message
 from domain.alerts import AlertChannel, alert_retry_seconds, is_destination_id
@@ -30,6 +31,7 @@ from domain.values.timestamps import to_unix_ms
 from store.alerts.delivery import (
     AlertDue,
     AlertFacts,
+    RepairingFacts,
     SourceAlertFacts,
     UnclaimedFacts,
     hold_alert,
@@ -59,6 +61,7 @@ _OVER_WITH_THEIR_SUBJECT = frozenset(
         AlertKind.INCIDENT_ASSIGNED,
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
+        AlertKind.RULE_DISARMED,
     }
 )
 # Not sent while the incident is snoozed.
@@ -246,6 +249,8 @@ class AlertDelivery:
                     return write_source_message(alert, facts, at=at, public_url=self._public_url)
                 case UnclaimedFacts() as facts:
                     return write_unclaimed_message(alert, facts, at=at, public_url=self._public_url)
+                case RepairingFacts() as facts:
+                    return write_repairing_message(alert, facts, at=at, public_url=self._public_url)
                 case _:
                     return write_message(alert, at=at, public_url=self._public_url)
         except Exception:

@@ -7,11 +7,14 @@ from fastapi import APIRouter
 from api.rest.endpoints import (
     alert_destinations,
     audit,
+    bulk_repairs,
     early_results,
     events,
     evidence,
+    holds,
     incidents,
     project,
+    repair_rules,
     sources,
     triage,
 )
@@ -22,10 +25,13 @@ ROUTES = (
     *evidence.ROUTES,
     *incidents.ROUTES,
     *triage.ROUTES,
+    *bulk_repairs.ROUTES,
+    *holds.ROUTES,
     *early_results.ROUTES,
     *sources.ROUTES,
     *alert_destinations.ROUTES,
     *project.ROUTES,
+    *repair_rules.ROUTES,
     *audit.ROUTES,
 )
 

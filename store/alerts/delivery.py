@@ -15,7 +15,7 @@ from sqlalchemy import Row, func, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.alerts import AlertDestination, is_destination_id
-from domain.ids import EventId, IncidentId, ProjectId, ReplayId, is_project_id
+from domain.ids import EventId, IncidentId, ProjectId, ReplayId, is_event_id
 from domain.incidents import (
     UNREACHED_ENDS,
     AlertEnd,
@@ -26,7 +26,9 @@ from domain.incidents import (
     TimelineKind,
 )
 from domain.receipts import Receipt
-from domain.sources.source import Gap, Source, is_source_id
+from domain.repairing.bulk import BulkRepair
+from domain.repairing.rules import Rule
+from domain.sources.source import Gap, Source
 from domain.values.text import sanitize
 from store.alerts.health import Place, note_accepted, note_failed, note_failing
 from store.db.sql import SessionStatements, Statements
@@ -99,7 +101,23 @@ class UnclaimedFacts:
         return self.unclaimed.oldest_at is None
 
 
-AnyFacts = AlertFacts | SourceAlertFacts | UnclaimedFacts
+@dataclass(frozen=True, slots=True)
+class RepairingFacts:
+    """The same of an alert about a bulk repair that ended, or a rule that disarmed itself."""
+
+    subject: BulkRepair | Rule
+    livemode: bool
+    project_name: str
+    destinations: tuple[AlertDestination, ...]
+    failing: str | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether somebody armed the rule again. A bulk repair does not change after its end."""
+        return isinstance(self.subject, Rule) and self.subject.disarmed_at is None
+
+
+AnyFacts = AlertFacts | SourceAlertFacts | UnclaimedFacts | RepairingFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,8 +315,8 @@ def _is_pending(alert_id: int) -> tuple[Any, ...]:
 async def _add_timeline(
     session: AsyncSession, row: Row[Any], kind: TimelineKind, now: datetime, **fields: object
 ) -> None:
-    if is_source_id(row.event_id) or is_project_id(row.event_id):
-        return  # sources and projects have no timeline
+    if not is_event_id(row.event_id):
+        return  # sources, projects, bulk repairs and rules have no timeline
     is_repair = row.kind == AlertKind.REPAIR_FAILED and row.replay_id
     replay = {"replay_id": row.replay_id} if is_repair else {}
     named: dict[str, object] = {

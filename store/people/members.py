@@ -13,13 +13,14 @@ from sqlalchemy import ColumnElement, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import FieldError, NotFound, ValidationFailed
-from domain.ids import EventId, IncidentId, ProjectId, UserId
+from domain.ids import BulkId, EventId, IncidentId, ProjectId, UserId
 from domain.users import Access, Member, Role
 from domain.values.enums import member_or_text
 from store.db.paging import LISTED_AT_MOST
 from store.people.sessions import end_sessions
 from store.schema.tables import (
     ADMINISTRATORS,
+    BULK_REPAIRS,
     IDENTITIES,
     INCIDENTS,
     INVITATIONS,
@@ -71,6 +72,14 @@ async def project_of_incident(session: AsyncSession, incident_id: IncidentId) ->
     """The project of the incident; None when there is no such incident."""
     found = await session.scalar(
         select(INCIDENTS.c.project_id).where(INCIDENTS.c.id == incident_id)
+    )
+    return None if found is None else ProjectId(found)
+
+
+async def project_of_bulk_repair(session: AsyncSession, bulk_id: BulkId) -> ProjectId | None:
+    """The project of the bulk repair; None when there is no such bulk repair."""
+    found = await session.scalar(
+        select(BULK_REPAIRS.c.project_id).where(BULK_REPAIRS.c.id == bulk_id)
     )
     return None if found is None else ProjectId(found)
 

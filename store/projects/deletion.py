@@ -31,18 +31,12 @@ from store.receipts.operator_actions import resolve_manually
 from store.receipts.state import load_snapshot, lock_receipt
 from store.receipts.transitions import apply_transition
 from store.schema import tables
-from store.schema.tables import (
-    ALERT_DESTINATIONS,
-    ALERTS,
-    API_KEYS,
-    IDEMPOTENCY,
-    INVITATIONS,
-    MEMBERS,
-    OUTBOX,
-    PROJECTS,
-    RECEIPTS,
-    SIGNING_SECRETS,
-    TABLES,
+from store.schema.tables import ALERTS, IDEMPOTENCY, OUTBOX, PROJECTS, RECEIPTS, TABLES
+
+# Few rows each, deleted in the transaction of the deletion.
+GONE_AT_ONCE = (
+    *(tables.API_KEYS, tables.SIGNING_SECRETS, tables.MEMBERS, tables.INVITATIONS),
+    *(tables.ALERT_DESTINATIONS, tables.HOLDS, tables.BULK_REPAIRS, tables.REPAIR_RULES),
 )
 
 OF_A_RECEIPT = (
@@ -54,6 +48,9 @@ OF_A_RECEIPT = (
     "incidents",
     "stuck_runs",
     "search_texts",
+    "bulk_repair_items",
+    "rule_turns",
+    "rule_repairs",
 )
 # By then the run has received the signal.
 ERASED_AFTER = timedelta(seconds=60)
@@ -119,7 +116,7 @@ async def delete_project(
     }
     marked = update(PROJECTS).where(PROJECTS.c.id == project_id)
     await session.execute(marked.values(**gone, suspended_at=now, deleted_at=now))
-    for table in (API_KEYS, SIGNING_SECRETS, MEMBERS, INVITATIONS, ALERT_DESTINATIONS):
+    for table in GONE_AT_ONCE:
         await session.execute(delete(table).where(table.c.project_id == project_id))
     await remove_sources(session, project_id, now)
     return open_count

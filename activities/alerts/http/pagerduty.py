@@ -26,6 +26,7 @@ _ACTIONS: dict[str, str] = {
 _SEVERITIES: dict[str, str] = {
     AlertKind.INCIDENT_OPENED: "critical",
     AlertKind.REPAIR_FAILED: "critical",
+    AlertKind.BULK_REPAIR_ENDED: "info",
 }
 
 

@@ -14,6 +14,7 @@ from domain.incidents import (
     Resolution,
 )
 from domain.receipts import Flag, ReceiptState
+from domain.repairing.bulk import BulkState, ItemState, SkipReason
 from domain.retries import ErrorClass
 from domain.sources.source import SourceState
 from domain.values.timestamps import to_iso
@@ -28,10 +29,16 @@ STATE_LABELS: Mapping[str, str] = {
     IncidentState.OPEN: "Open",
     IncidentState.REPAIRING: "Repairing",
     IncidentState.RESOLVED: "Resolved",
+    RepairState.HELD: "Held",
     RepairState.CALLING: "Calling",
     RepairState.AWAITING_RESULT: "Awaiting result",
     RepairState.SUCCEEDED: "Succeeded",
     RepairState.FAILED: "Failed",
+    BulkState.RUNNING: "Running",
+    BulkState.STOPPED: "Stopped itself",
+    BulkState.FINISHED: "Finished",
+    BulkState.ABORTED: "Aborted",
+    ItemState.SKIPPED: "Skipped",
     SourceState.NEW: "New",
     SourceState.HEALTHY: "Working",
     SourceState.SILENT: "Silent",
@@ -49,10 +56,16 @@ STATE_TONES: Mapping[str, str] = {
     IncidentState.OPEN: "bad",
     IncidentState.REPAIRING: "busy",
     IncidentState.RESOLVED: "good",
+    RepairState.HELD: "wait",
     RepairState.CALLING: "busy",
     RepairState.AWAITING_RESULT: "busy",
     RepairState.SUCCEEDED: "good",
     RepairState.FAILED: "bad",
+    BulkState.RUNNING: "busy",
+    BulkState.STOPPED: "bad",
+    BulkState.FINISHED: "good",
+    BulkState.ABORTED: "quiet",
+    ItemState.SKIPPED: "quiet",
     SourceState.NEW: "wait",
     SourceState.HEALTHY: "good",
     SourceState.SILENT: "bad",
@@ -89,6 +102,15 @@ ERROR_CLASSES: Mapping[str, str] = {
     ErrorClass.PROTOCOL_ERROR: "Invalid HTTP response",
     ErrorClass.UNKNOWN: "Outcome unknown: the worker stopped",
 }
+SKIP_REASONS: Mapping[str, str] = {
+    SkipReason.INCIDENT_RESOLVED: "Already resolved",
+    SkipReason.ALREADY_REPAIRING: "Another repair was running",
+    SkipReason.SUPERSEDED: "A later event makes the repair doubtful",
+    SkipReason.REPAIR_URL_MISSING: "The project has no repair URL",
+    SkipReason.CLOSED: "Resolved manually meanwhile",
+    SkipReason.NOT_FOUND: "Deleted with its project",
+    SkipReason.NOT_BEGUN: "It could not begin. See the worker's log",
+}
 ALERTS: Mapping[str, str] = {
     AlertKind.INCIDENT_OPENED: "Incident opened",
     AlertKind.REPAIR_FAILED: "Repair failed",
@@ -98,6 +120,8 @@ ALERTS: Mapping[str, str] = {
     AlertKind.DESTINATION_FAILING: "Alerts to another destination are failing",
     AlertKind.SOURCE_SILENT: "A source is failing or silent",
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results have no receipt",
+    AlertKind.BULK_REPAIR_ENDED: "A bulk repair ended",
+    AlertKind.RULE_DISARMED: "A rule of automatic repair disarmed itself",
 }
 ALERT_ENDS: Mapping[str, str] = {
     AlertEnd.REFUSED: "It was refused permanently.",

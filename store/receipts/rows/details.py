@@ -22,7 +22,7 @@ from store.schema.tables import ATTEMPTS, INCIDENTS, REPAIRS
 # The most of one receipt. Every attempt is on the timeline too, which is paged.
 REPAIRS_SHOWN = 100
 ATTEMPTS_SHOWN = 1_000
-_ACTIVE = (RepairState.CALLING.value, RepairState.AWAITING_RESULT.value)
+_ACTIVE = (RepairState.HELD.value, RepairState.CALLING.value, RepairState.AWAITING_RESULT.value)
 
 
 async def incidents_of(session: AsyncSession, event_ids: Collection[str]) -> dict[str, Incident]:
