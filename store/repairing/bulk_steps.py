@@ -14,7 +14,7 @@ from datetime import datetime
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.errors import IncidentAlreadyResolved, NotFound, RepairUrlMissing
+from domain.errors import IncidentAlreadyResolved, NotFound, RepairUrlMissing, Superseded
 from domain.ids import BulkId, EventId, IncidentId, ProjectId
 from domain.incidents import AlertKind, RepairCause, RepairState
 from domain.repairing.bulk import (
@@ -35,7 +35,6 @@ from store.receipts.repairs import request_repair
 from store.receipts.rows.alerts import insert_alert, read_recipients
 from store.receipts.state import lock_receipt
 from store.repairing.bulk_repairs import read_bulk_repair
-from store.repairing.exclusions import is_superseded
 from store.schema.tables import BULK_IS_TO_DELIVER, BULK_IS_UNDONE, BULK_REPAIRS
 
 SETTLED_AT_ONCE = 200
@@ -51,7 +50,7 @@ _SETTLE = """
 UPDATE bulk_repair_items SET state = $1, skipped_because = $2, decided_at = $3
 WHERE bulk_id = $4 AND position = $5 AND state = 'repairing' RETURNING 1"""
 _NEXT = """
-SELECT position, incident_id, event_id FROM bulk_repair_items
+SELECT position, event_id FROM bulk_repair_items
 WHERE bulk_id = $1 AND state = 'waiting' ORDER BY position LIMIT 1"""
 _SKIP = """
 UPDATE bulk_repair_items SET state = 'skipped', skipped_because = $1, decided_at = $2
@@ -125,9 +124,8 @@ async def begin_next(session: AsyncSession, bulk_id: BulkId, now: datetime) -> b
     bulk = await read_bulk_repair(session, None, bulk_id, locked=True)
     if bulk.state != BulkState.RUNNING:
         return None
-    for position, incident_id, event_id in await st.fetch(_NEXT, bulk_id):
-        incident = IncidentId(incident_id)
-        skipped = await _begin(st, bulk, position, incident, EventId(event_id), now)
+    for position, event_id in await st.fetch(_NEXT, bulk_id):
+        skipped = await _begin(st, bulk, position, EventId(event_id), now)
         if skipped is not None:
             await st.fetch(_SKIP, skipped.value, to_unix_ms(now), bulk_id, position)
         values: dict[str, object] = {"changed_at": now}
@@ -200,7 +198,6 @@ async def _begin(
     st: Statements,
     bulk: BulkRepair,
     position: int,
-    incident_id: IncidentId,
     event_id: EventId,
     now: datetime,
 ) -> SkipReason | None:
@@ -209,9 +206,10 @@ async def _begin(
         snapshot = await lock_receipt(st, event_id)
         if snapshot.active_replay_id is not None:
             return SkipReason.ALREADY_REPAIRING
-        if not bulk.include_superseded and await is_superseded(st, incident_id):
-            return SkipReason.SUPERSEDED
-        begun = await request_repair(st, event_id, now, requested_by=bulk.id)
+        confirm = bulk.include_superseded
+        begun = await request_repair(st, event_id, now, requested_by=bulk.id, confirm=confirm)
+    except Superseded:
+        return SkipReason.SUPERSEDED
     except IncidentAlreadyResolved:
         return SkipReason.INCIDENT_RESOLVED
     except RepairUrlMissing:

@@ -17,7 +17,7 @@ from domain.values.timestamps import to_unix_ms
 from store.db.sql import Row, SessionStatements, Statements
 from store.receipts.lists.pages import ListFilters, page_of_ids
 from store.receipts.lists.ranges import INCIDENT_LIST
-from store.repairing.exclusions import superseded_among
+from store.receipts.triage.superseded import superseding_events
 
 READ_AT_ONCE = 1_000
 _GIVEN = {
@@ -28,7 +28,7 @@ _MEMBERS = """
 SELECT i.id, i.event_id, i.opened_at FROM {given} AS given JOIN incidents i ON i.id = given.id
 WHERE i.project_id = $2"""
 _FACTS = """
-SELECT i.id, i.state, i.amount, i.currency,
+SELECT i.event_id, i.state, i.amount, i.currency,
   EXISTS (SELECT 1 FROM holds h WHERE h.project_id = i.project_id AND h.ended_at IS NULL
     AND (h.until_at IS NULL OR h.until_at > $3)
     AND (h.effect_type IS NULL OR h.effect_type = r.effect_type)
@@ -89,21 +89,22 @@ async def estimate(
     include_superseded: bool,
 ) -> Estimate:
     """What a bulk repair of these incidents would do at `now`."""
-    ids = [incident_id for incident_id, _ in members]
     has_url = await has_repair_url(st, project_id)
     repairable = superseded = held = without_url = 0
     amounts: Counter[str] = Counter()
-    for part in _parts(ids):
-        doubtful = await superseded_among(st, [IncidentId(one) for one in part])
+    for start in range(0, len(members), READ_AT_ONCE):
+        part = members[start : start + READ_AT_ONCE]
+        doubtful = await superseding_events(st, [event_id for _, event_id in part])
         sql = _FACTS.format(given=_GIVEN[st.dialect])
-        for row in await st.fetch(sql, json.dumps(part), project_id, to_unix_ms(now)):
-            incident_id, state, amount, currency, is_held = row
+        ids = json.dumps([incident_id for incident_id, _ in part])
+        for row in await st.fetch(sql, ids, project_id, to_unix_ms(now)):
+            event_id, state, amount, currency, is_held = row
             if state != IncidentState.OPEN:
                 continue
-            superseded += incident_id in doubtful
+            superseded += event_id in doubtful
             without_url += not has_url
             held += bool(is_held)
-            if not has_url or (incident_id in doubtful and not include_superseded):
+            if not has_url or (event_id in doubtful and not include_superseded):
                 continue
             repairable += 1
             if amount is not None and currency is not None:

@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 
 INCIDENTS = 60
 FAILS_EVERY = 3
-PLAN = {"first": 3, "then": 3, "per_minute": 600, "stop_at_failed_percent": 33}
+PLAN = {"first": 2, "then": 4, "per_minute": 600, "stop_at_failed_percent": 33}
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_outcomes_are_those_of_the_model_though_the_worker_is_killed(shop: Produ
     # It stopped itself: a prefix has begun, and each of it has its own result.
     counts = stopped["counts"]
     assert (stopped["state"], "It stops at 33 %" in stopped["stopped_because"]) == ("stopped", True)
-    assert 6 <= len(begun) < INCIDENTS
+    assert FAILS_EVERY <= len(begun) < INCIDENTS
     assert [item["position"] for item in begun] == list(range(1, len(begun) + 1))
     assert [item["state"] for item in begun] == [_model(n) for n in range(1, len(begun) + 1)]
     assert counts["waiting"] == INCIDENTS - len(begun)

@@ -189,6 +189,16 @@ class Story:
         assert isinstance(opened, Opened)
         return event_id, opened.incident_id
 
+    async def refund(self, event_id: EventId) -> EventId:
+        """A refund of the same reference, later than the receipt: it makes a repair doubtful."""
+        (stored,) = await self.rows("receipts", event_id)
+        return await self.receipt(
+            event_type=EventType.CHARGE_REFUNDED,
+            effect_type=EffectType.CREDIT_DEDUCTION,
+            internal_reference=stored["internal_reference"],
+            occurred_at=self.at,
+        )
+
     async def repairing(self) -> tuple[EventId, ReplayId]:
         """A receipt whose repair was requested."""
         event_id, _ = await self.opened()

@@ -257,13 +257,17 @@ def short_id(identifier: str) -> str:
 
 
 def person(identifier: str, names: Mapping[str, str], *, viewer_id: str) -> str:
-    """A user or a key by name, never by its id. Other actors are named as they are."""
+    """A user, a key or a rule by name, never by its id. Other actors are named as they are."""
     if identifier == viewer_id:
         return "you"
     for prefix, gone in (("usr_", "a deleted account"), ("key_", "a deleted key")):
         if identifier.startswith(prefix):
             name = names.get(identifier, gone)
             return f"the key {name}" if prefix == "key_" and identifier in names else name
+    if identifier.startswith("rule:"):
+        return f"the rule {identifier.removeprefix('rule:')}"
+    if identifier.startswith("blk_"):
+        return f"the bulk repair {short_id(identifier)}"
     return {"cli": "the command line", "temporal": "a signal in Temporal"}.get(
         identifier, short_id(identifier)
     )

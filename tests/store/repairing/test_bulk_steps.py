@@ -24,7 +24,6 @@ from store.db.sql import SessionStatements
 from store.receipts.lists.pages import ListFilters
 from store.receipts.operator_actions import resolve_manually
 from store.receipts.repairs import request_repair
-from store.repairing import exclusions
 from store.repairing.bulk_repairs import (
     MOST_UNDONE,
     NewBulkRepair,
@@ -127,7 +126,7 @@ async def test_each_repair_is_requested_by_the_bulk_repair(story: Story) -> None
 
 
 async def test_incidents_that_were_settled_meanwhile_are_skipped_with_the_reason(
-    story: Story, monkeypatch: pytest.MonkeyPatch
+    story: Story,
 ) -> None:
     members = await opened(story, 5)
     bulk_id = await start(story, members)
@@ -135,11 +134,8 @@ async def test_incidents_that_were_settled_meanwhile_are_skipped_with_the_reason
     await story.do(request_repair, members[1][1], requested_by=OPERATOR)
     closing = {"reason": "refunded", "requested_by": OPERATOR}
     await story.do(resolve_manually, members[2][0], **closing)
+    await story.refund(members[3][1])
 
-    async def superseded(_: object, ids: Any) -> frozenset[IncidentId]:
-        return frozenset({members[3][0]} & set(ids))
-
-    monkeypatch.setattr(exclusions, "superseded_among", superseded)
     await step(story, bulk_id)
 
     assert await outcomes(story, bulk_id) == [
@@ -148,16 +144,11 @@ async def test_incidents_that_were_settled_meanwhile_are_skipped_with_the_reason
     ]
 
 
-async def test_superseded_incidents_are_repaired_if_that_is_asked_for(
-    story: Story, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_superseded_incidents_are_repaired_if_that_is_asked_for(story: Story) -> None:
     members = await opened(story, 1)
     bulk_id = await start(story, members, include_superseded=True)
+    await story.refund(members[0][1])
 
-    async def superseded(_: object, ids: Any) -> frozenset[IncidentId]:
-        return frozenset(ids)
-
-    monkeypatch.setattr(exclusions, "superseded_among", superseded)
     await step(story, bulk_id)
 
     assert await outcomes(story, bulk_id) == ["repairing"]
@@ -341,19 +332,23 @@ async def test_estimate_counts_what_would_begin(story: Story) -> None:
     (repairing,) = await opened(story, 1, **of_money)
     await story.do(request_repair, repairing[1], requested_by=OPERATOR)
     await story.hold(internal_reference="seat 7")
-    every = [*members, resolved, repairing]
+    (refunded,) = await opened(story, 1, amount=700, currency="EUR")
+    await story.refund(refunded[1])
+    every = [*members, resolved, repairing, refunded]
 
-    async def found() -> tuple[object, ...]:
+    async def found(include_superseded: bool = False) -> tuple[object, ...]:
         async with story.database.reading() as session:
-            st = SessionStatements(session)
-            one = await estimate(st, story.project.id, every, story.at, include_superseded=False)
-        return (one.matched, one.repairable, one.held, one.without_repair_url, one.amounts)
+            st, of = SessionStatements(session), {"include_superseded": include_superseded}
+            one = await estimate(st, story.project.id, every, story.at, **of)
+        counts = (one.matched, one.repairable, one.superseded, one.held, one.without_repair_url)
+        return (*counts, one.amounts)
 
-    before = await found()
+    before, with_superseded = await found(), await found(include_superseded=True)
     await set_repair_url(story, None)
 
-    assert before == (5, 3, 1, 0, {"EUR": 2_500, "USD": 500})
-    assert await found() == (5, 0, 1, 3, {})
+    assert before == (6, 3, 1, 1, 0, {"EUR": 2_500, "USD": 500})
+    assert with_superseded == (6, 4, 1, 1, 0, {"EUR": 3_200, "USD": 500})
+    assert await found() == (6, 0, 1, 1, 4, {})
 
 
 async def test_members_are_those_of_the_list_with_the_oldest_first(story: Story) -> None:

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from domain.ids import EventId, IncidentId, RuleId
+from domain.ids import EventId, RuleId
 from domain.repairing.rules import Rule, RuleSpec
-from store.receipts.operator_actions import resolve_manually
+from store.receipts.operator_actions import resolve_manually, snooze
 from store.receipts.repairs import request_repair
-from store.repairing import exclusions
 from store.repairing.rule_turns import (
     due_turns,
     projects_with_turns,
@@ -240,30 +239,29 @@ async def test_what_people_or_the_app_ended_is_no_failure_of_the_rule(
         assert await rules_with_open_repairs(session, after=None, limit=9) == []
 
 
-async def test_rule_never_repairs_what_is_flagged_or_superseded(
-    story: Story, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_rule_never_repairs_what_is_flagged_or_superseded(story: Story) -> None:
     await set_rules(story, delay_seconds=0)
     flagged, superseded = await failed(story), await failed(story)
-    doubtful = await story.incident_id(superseded)
+    await story.refund(superseded)
     async with story.database.transaction() as session:
         mark = text("UPDATE receipts SET flags = 'contradiction' WHERE event_id = :id")
         await session.execute(mark, {"id": flagged})
 
-    async def among(_: object, ids: Any) -> frozenset[IncidentId]:
-        return frozenset({doubtful} & set(ids))
-
-    monkeypatch.setattr(exclusions, "superseded_among", among)
-
     assert await turn(story) == 0
     assert await turns_left(story) == 0
     assert "noted" in await story.timeline(flagged)
+    assert "noted" in await story.timeline(superseded)
 
 
-async def test_rule_acts_once_the_hold_has_ended(story: Story) -> None:
+@pytest.mark.parametrize("why", ["hold", "snooze"])
+async def test_rule_acts_once_the_hold_or_the_snooze_has_ended(story: Story, why: str) -> None:
     await set_rules(story, delay_seconds=0)
-    await story.hold(until=story.at + timedelta(minutes=5))
-    event_id = await failed(story)
+    event_id, until = await failed(story), story.at + timedelta(minutes=5)
+    if why == "hold":
+        await story.hold(until=until)
+    else:
+        incident_id = await story.incident_id(event_id)
+        await story.do(snooze, incident_id, until=until, requested_by=OPERATOR)
 
     held = await turn(story), await turns_left(story)
     story.later(minutes=6)
