@@ -16,7 +16,9 @@ from tests.support.waiting import wait_until
 
 INCIDENTS = 60
 FAILS_EVERY = 3
-PLAN = {"first": 2, "then": 4, "per_minute": 600, "stop_at_failed_percent": 33}
+PLAN = {"first": 2, "then": 4, "per_minute": 120, "stop_at_failed_percent": 25}
+# Never stops itself: more begin at first than can fail a second time.
+TO_THE_END = {"first": INCIDENTS // FAILS_EVERY, "per_minute": 600, "stop_at_failed_percent": 100}
 
 
 @pytest.fixture
@@ -69,12 +71,12 @@ def test_outcomes_are_those_of_the_model_though_the_worker_is_killed(shop: Produ
     with App(shop, numbers) as app:
         stopped = _run(shop, ids, PLAN, kills=2)
         begun = [item for item in stopped["items"] if item["state"] != "waiting"]
-        finished = _run(shop, ids, PLAN | {"stop_at_failed_percent": 100}, kills=3)
+        finished = _run(shop, ids, PLAN | TO_THE_END, kills=3)
         wait_until(lambda: len(app.reported) >= INCIDENTS, seconds=60, what="all reports")
 
     # It stopped itself: a prefix has begun, and each of it has its own result.
     counts = stopped["counts"]
-    assert (stopped["state"], "It stops at 33 %" in stopped["stopped_because"]) == ("stopped", True)
+    assert (stopped["state"], "It stops at 25 %" in stopped["stopped_because"]) == ("stopped", True)
     assert FAILS_EVERY <= len(begun) < INCIDENTS
     assert [item["position"] for item in begun] == list(range(1, len(begun) + 1))
     assert [item["state"] for item in begun] == [_model(n) for n in range(1, len(begun) + 1)]

@@ -36,6 +36,7 @@ from operations.validation import validated
     status=202,
     body=BulkRepairBody,
     answer=BulkRepairStarted,
+    dry_answer=BulkRepairEstimate,
 )
 async def start_bulk_repair(
     caller: Operator, operations: OperationsParameter, request: Request
