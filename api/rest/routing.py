@@ -81,9 +81,9 @@ def route(
 def add_route(router: APIRouter, added: Route) -> None:
     """Give the route to FastAPI. Its handler's docstring is the text of the API reference."""
     body_refusals = () if added.body is None else WITH_BODY
-    dry: dict[int | str, dict[str, Any]] = {}
+    responses = problem_responses(*EVERY_CALL, *added.refusals, *body_refusals)
     if added.dry_answer is not None:
-        dry[200] = {"model": added.dry_answer, "description": "The answer to a dry run"}
+        responses[200] = {"model": added.dry_answer, "description": "The answer to a dry run."}
     router.add_api_route(
         added.path,
         added.handler,
@@ -93,7 +93,7 @@ def add_route(router: APIRouter, added: Route) -> None:
         operation_id=added.handler.__name__,
         response_model=Default(None) if added.answer is None else added.answer,
         status_code=added.status,
-        responses=problem_responses(*EVERY_CALL, *added.refusals, *body_refusals) | dry,
+        responses=responses,
         openapi_extra=None if added.body is None else _request_body(added.body, added.needs_body),
     )
 
