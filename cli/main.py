@@ -32,6 +32,8 @@ from cli.evidence import export as evidence_export
 from cli.evidence import group as evidence
 from cli.groups import command as groups
 from cli.output import CommandFailed, print_notice
+from cli.repairing import bulk, holds
+from cli.repairing import rules as repair_rules
 from cli.sources import command as sources
 from cli.triage import command as triage
 from cli.usage_errors import PlainUsageErrors
@@ -70,6 +72,7 @@ for _part in (services, backup, doctor, demo, trigger, about):
     _part.register(app)
 evidence_export.register(receipts.app)
 triage.register(incidents.app, receipts.app)
+projects.app.add_typer(repair_rules.app, name="rules")
 for _name, _group in (
     ("project", projects.app),
     ("key", keys.app),
@@ -78,6 +81,8 @@ for _name, _group in (
     ("incident", incidents.app),
     ("destination", destinations.app),
     ("group", groups.app),
+    ("bulk", bulk.app),
+    ("hold", holds.app),
     ("source", sources.app),
     ("receipt", receipts.app),
     ("result", results.app),

@@ -86,6 +86,14 @@ class AuditAction(StrEnum):
     DESTINATION_CHANGED = "destination_changed"
     DESTINATION_REMOVED = "destination_removed"
     DESTINATION_TESTED = "destination_tested"
+    BULK_REPAIR_STARTED = "bulk_repair_started"
+    BULK_REPAIR_PAUSED = "bulk_repair_paused"
+    BULK_REPAIR_RESUMED = "bulk_repair_resumed"
+    BULK_REPAIR_ABORTED = "bulk_repair_aborted"
+    HOLD_ADDED = "hold_added"
+    HOLD_REMOVED = "hold_removed"
+    REPAIR_RULES_CHANGED = "repair_rules_changed"
+    REPAIR_RULE_ARMED = "repair_rule_armed"
     SECRET_KEY_ROTATED = "secret_key_rotated"  # noqa: S105 - likewise
     SECRET_KEY_DROPPED = "secret_key_dropped"  # noqa: S105 - likewise
     EVIDENCE_KEY_CREATED = "evidence_key_created"
@@ -107,6 +115,8 @@ class SubjectType(StrEnum):
     RECEIPT = "receipt"
     SOURCE = "source"
     DESTINATION = "destination"
+    BULK_REPAIR = "bulk_repair"
+    HOLD = "hold"
     STORE = "store"
 
 

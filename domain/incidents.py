@@ -29,6 +29,7 @@ class Resolution(StrEnum):
 
 
 class RepairState(StrEnum):
+    HELD = "held"
     CALLING = "calling"
     AWAITING_RESULT = "awaiting_result"
     SUCCEEDED = "succeeded"
@@ -71,6 +72,10 @@ class AlertKind(StrEnum):
     EARLY_RESULTS_UNCLAIMED = "early_results_unclaimed"
     # Only pagers get it: their alert shows that somebody is on it. `replay_id` is the instant.
     INCIDENT_ACKNOWLEDGED = "incident_acknowledged"
+    # A bulk repair finished, stopped or was aborted: `incident_id` and `event_id` are its id.
+    BULK_REPAIR_ENDED = "bulk_repair_ended"
+    # A rule disarmed itself: `incident_id` and `event_id` are its id, `replay_id` is the instant.
+    RULE_DISARMED = "rule_disarmed"
 
 
 class AlertEnd(StrEnum):

@@ -17,6 +17,9 @@ from operations.groups.groups import GroupOperations
 from operations.incidents import IncidentOperations
 from operations.inputs import JudgeRepairUrl
 from operations.projects import ProjectOperations
+from operations.repairing.bulk_repairs import BulkRepairOperations
+from operations.repairing.holds import HoldOperations
+from operations.repairing.rules import RuleOperations
 from operations.runs import RunOperations
 from operations.sources.check import ProviderCheck
 from operations.sources.sources import SourceOperations
@@ -51,6 +54,9 @@ class Operations:
     sources: SourceOperations
     destinations: DestinationOperations
     mail_links: MailLinkOperations
+    bulk_repairs: BulkRepairOperations
+    holds: HoldOperations
+    repair_rules: RuleOperations
 
     @classmethod
     def build(
@@ -89,6 +95,9 @@ class Operations:
             signing_secrets=SigningSecretOperations(database, writer, sealer=sealer),
             audit=AuditOperations(database, writer, sealer=sealer),
             early_results=EarlyResultOperations(database),
+            bulk_repairs=BulkRepairOperations(database, writer),
+            holds=HoldOperations(database, writer),
+            repair_rules=RuleOperations(database, writer),
             sources=SourceOperations(
                 database,
                 writer,

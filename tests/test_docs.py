@@ -28,6 +28,7 @@ from domain.incidents import (
 )
 from domain.lifecycle import LifecycleState
 from domain.receipts import Flag, ReceiptState
+from domain.repairing.bulk import BulkState, ItemState, SkipReason
 from domain.sources.source import SourceProblem, SourceState
 from operations.validation import validated
 
@@ -48,6 +49,9 @@ STATES = (
     TimelineKind,
     SourceState,
     SourceProblem,
+    BulkState,
+    ItemState,
+    SkipReason,
 )
 
 

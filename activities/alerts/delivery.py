@@ -22,6 +22,7 @@ from activities.alerts.channels import (
 from activities.alerts.group_message import write_group_message
 from activities.alerts.in_flight import TimedOutDestinations
 from activities.alerts.message import write_message, write_plain_message
+from activities.alerts.repairing_message import write_repairing_message
 from activities.alerts.source_message import write_source_message
 from activities.alerts.unclaimed_message import write_unclaimed_message
 from domain.alerts import AlertChannel, alert_retry_seconds, is_destination_id
@@ -35,7 +36,14 @@ from store.alerts.delivery import (
     record_alert_sent,
 )
 from store.alerts.destinations import read_secret_target
-from store.alerts.due import AlertDue, AlertFacts, GroupAlertFacts, SourceAlertFacts, UnclaimedFacts
+from store.alerts.due import (
+    AlertDue,
+    AlertFacts,
+    GroupAlertFacts,
+    RepairingFacts,
+    SourceAlertFacts,
+    UnclaimedFacts,
+)
 from store.alerts.links import mail_tokens
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -58,6 +66,7 @@ _OVER_WITH_THEIR_SUBJECT = frozenset(
         AlertKind.GROUP_GREW,
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
+        AlertKind.RULE_DISARMED,
     }
 )
 # Not sent while the incident is snoozed.
@@ -256,6 +265,8 @@ class AlertDelivery:
                     return write_unclaimed_message(alert, facts, at=at, public_url=self._public_url)
                 case GroupAlertFacts() as facts:
                     return write_group_message(alert, facts, at=at, public_url=self._public_url)
+                case RepairingFacts() as facts:
+                    return write_repairing_message(alert, facts, at=at, public_url=self._public_url)
                 case _:
                     return write_message(alert, at=at, public_url=self._public_url)
         except Exception:

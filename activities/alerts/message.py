@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from activities.alerts.channels import AlertMessage, FactLines
 from activities.alerts.http.data import alert_data, closes, dedup_key, livemode_of
 from domain.effects import IMPACTS
-from domain.ids import is_group_id, is_project_id
+from domain.ids import is_bulk_id, is_group_id, is_project_id, is_rule_id
 from domain.incidents import AlertKind, Incident, Reason, RepairCause, Resolution
 from domain.sources.source import is_source_id
 from domain.values.amounts import format_amount
@@ -61,6 +61,8 @@ _PLAIN_TITLES: dict[str, str] = {
     AlertKind.INCIDENT_ACKNOWLEDGED: "Incident acknowledged",
     AlertKind.SOURCE_SILENT: "A source needs attention",
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results without a receipt",
+    AlertKind.BULK_REPAIR_ENDED: "Bulk repair ended",
+    AlertKind.RULE_DISARMED: "Rule disarmed",
 }
 # The alerts of one incident. A notice about a destination is not about the incident itself.
 _THREADED = frozenset(
@@ -188,11 +190,15 @@ def compose_named_message(
 
 
 def _subject(alert: AlertDue) -> str:
-    """What the alert is about: an event, a source, a project or a group."""
+    """What the alert is about: an event, a source, a project, a group, a bulk repair or a rule."""
     if is_group_id(alert.incident_id):
         return "group"
     if is_source_id(alert.incident_id):
         return "source"
+    if is_bulk_id(alert.incident_id):
+        return "bulk repair"
+    if is_rule_id(alert.incident_id):
+        return "rule"
     return "project" if is_project_id(alert.incident_id) else "event"
 
 
@@ -205,6 +211,10 @@ def _path(alert: AlertDue) -> str:
             return f"groups/{alert.incident_id}"
         case "project":
             return f"projects/{alert.incident_id}#early-results"
+        case "bulk repair":
+            return f"bulk-repairs/{alert.incident_id}"
+        case "rule":
+            return f"projects/{alert.project_id}#repair-rules"
         case _:
             return f"events/{alert.event_id}"
 

@@ -23,6 +23,9 @@ from api.console.pages.mailbox import MailboxPages
 from api.console.pages.members import MemberPages
 from api.console.pages.oidc import OidcPages
 from api.console.pages.projects import ProjectPages
+from api.console.pages.repairing.bulk import BulkRepairPages
+from api.console.pages.repairing.holds import HoldForms
+from api.console.pages.repairing.rules import RuleForms
 from api.console.pages.second_factor import SecondFactorPages
 from api.console.pages.sign_in import SignInPages
 from api.console.pages.sources.forms import SourceForms
@@ -31,15 +34,9 @@ from api.console.pages.triage import TriagePages
 
 PAGES = (
     *(HomePages, SignInPages, SecondFactorPages, OidcPages, AccountPages),
-    *(
-        IncidentPages,
-        TriagePages,
-        GroupPages,
-        EventPages,
-        ProjectPages,
-        CredentialPages,
-        MemberPages,
-    ),
+    *(IncidentPages, TriagePages, GroupPages, EventPages),
+    *(ProjectPages, CredentialPages, MemberPages),
+    *(BulkRepairPages, HoldForms, RuleForms),
     *(SourcePages, SourceForms, AuditPages, MailboxPages),
     *(DestinationForms, MailLinkPages),
 )

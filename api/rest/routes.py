@@ -7,12 +7,15 @@ from fastapi import APIRouter
 from api.rest.endpoints import (
     alert_destinations,
     audit,
+    bulk_repairs,
     early_results,
     events,
     evidence,
     groups,
+    holds,
     incidents,
     project,
+    repair_rules,
     sources,
     triage,
 )
@@ -24,10 +27,13 @@ ROUTES = (
     *incidents.ROUTES,
     *triage.ROUTES,
     *groups.ROUTES,
+    *bulk_repairs.ROUTES,
+    *holds.ROUTES,
     *early_results.ROUTES,
     *sources.ROUTES,
     *alert_destinations.ROUTES,
     *project.ROUTES,
+    *repair_rules.ROUTES,
     *audit.ROUTES,
 )
 

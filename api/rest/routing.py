@@ -40,7 +40,7 @@ class Route:
 
     `refusals` are those in addition to `EVERY_CALL` and, with a `body`, to `WITH_BODY`. `answer` is
     the model of a response that the handler writes itself. None: it returns the model. A request
-    may omit the body if not `needs_body`.
+    may omit the body if not `needs_body`. `dry_answer` is the model of the 200 to a dry run.
     """
 
     method: str
@@ -52,6 +52,7 @@ class Route:
     body: type[BaseModel] | None
     answer: type[BaseModel] | None
     needs_body: bool = True
+    dry_answer: type[BaseModel] | None = None
 
 
 def route(
@@ -63,11 +64,16 @@ def route(
     body: type[BaseModel] | None = None,
     answer: type[BaseModel] | None = None,
     needs_body: bool = True,
+    dry_answer: type[BaseModel] | None = None,
 ) -> Callable[[Handler], Route]:
     """Declare the decorated handler as the route of this method and path."""
 
     def declare(handler: Handler) -> Route:
-        return Route(method, path, summary, handler, refusals, status, body, answer, needs_body)
+        return Route(
+            *(method, path, summary, handler, refusals, status, body, answer),
+            needs_body=needs_body,
+            dry_answer=dry_answer,
+        )
 
     return declare
 
@@ -75,6 +81,9 @@ def route(
 def add_route(router: APIRouter, added: Route) -> None:
     """Give the route to FastAPI. Its handler's docstring is the text of the API reference."""
     body_refusals = () if added.body is None else WITH_BODY
+    responses = problem_responses(*EVERY_CALL, *added.refusals, *body_refusals)
+    if added.dry_answer is not None:
+        responses[200] = {"model": added.dry_answer, "description": "The answer to a dry run."}
     router.add_api_route(
         added.path,
         added.handler,
@@ -84,7 +93,7 @@ def add_route(router: APIRouter, added: Route) -> None:
         operation_id=added.handler.__name__,
         response_model=Default(None) if added.answer is None else added.answer,
         status_code=added.status,
-        responses=problem_responses(*EVERY_CALL, *added.refusals, *body_refusals),
+        responses=responses,
         openapi_extra=None if added.body is None else _request_body(added.body, added.needs_body),
     )
 

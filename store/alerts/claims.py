@@ -53,6 +53,8 @@ _NOTICES = frozenset(
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
         AlertKind.INCIDENT_ACKNOWLEDGED,
+        AlertKind.BULK_REPAIR_ENDED,
+        AlertKind.RULE_DISARMED,
     }
 )
 

@@ -12,6 +12,8 @@ from domain.groups.group import Group, GroupState
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import AlertEnd, AlertKind, Incident, IncidentState, RepairCause
 from domain.receipts import Receipt
+from domain.repairing.bulk import BulkRepair
+from domain.repairing.rules import Rule
 from domain.sources.source import Gap, Source
 from store.people.email_addresses import same_address
 from store.receipts.early_results.unclaimed import Unclaimed
@@ -105,7 +107,23 @@ class GroupAlertFacts:
         return self.group.muted_until is not None
 
 
-AnyFacts = AlertFacts | SourceAlertFacts | UnclaimedFacts | GroupAlertFacts
+@dataclass(frozen=True, slots=True)
+class RepairingFacts:
+    """The same of an alert about a bulk repair that ended, or a rule that disarmed itself."""
+
+    subject: BulkRepair | Rule
+    livemode: bool
+    project_name: str
+    destinations: tuple[AlertDestination, ...]
+    failing: str | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether somebody armed the rule again. A bulk repair does not change after its end."""
+        return isinstance(self.subject, Rule) and self.subject.disarmed_at is None
+
+
+AnyFacts = AlertFacts | SourceAlertFacts | UnclaimedFacts | GroupAlertFacts | RepairingFacts
 
 
 @dataclass(frozen=True, slots=True)

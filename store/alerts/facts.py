@@ -10,8 +10,19 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.alerts import AlertDestination
-from domain.ids import GroupId, ProjectId, is_group_id, is_project_id
+from domain.errors import NotFound
+from domain.ids import (
+    BulkId,
+    GroupId,
+    ProjectId,
+    is_bulk_id,
+    is_group_id,
+    is_project_id,
+    is_rule_id,
+)
 from domain.incidents import AlertKind, RepairCause
+from domain.repairing.bulk import BulkRepair
+from domain.repairing.rules import Rule
 from domain.sources.source import Gap, is_source_id
 from domain.values.enums import member_or_text
 from domain.values.timestamps import from_unix_ms
@@ -22,21 +33,31 @@ from store.alerts.due import (
     AlertFacts,
     AnyFacts,
     GroupAlertFacts,
+    RepairingFacts,
     SourceAlertFacts,
     UnclaimedFacts,
 )
 from store.receipts.early_results.unclaimed import read_unclaimed
 from store.receipts.groups.queries import read_group
 from store.receipts.queries import read_incident
+from store.repairing.bulk_repairs import read_bulk_repair
 from store.schema.mappers import gap_from, source_from
-from store.schema.tables import INCIDENT_GROUPS, PROJECTS, REPAIRS, SOURCE_GAPS, SOURCES
+from store.schema.repairing_mappers import rule_from
+from store.schema.tables import (
+    INCIDENT_GROUPS,
+    PROJECTS,
+    REPAIR_RULES,
+    REPAIRS,
+    SOURCE_GAPS,
+    SOURCES,
+)
 
 
 async def read_facts(session: AsyncSession, alert: AlertDue, now: datetime) -> AnyFacts:
     """The facts of an alert at `now`.
 
     Raises:
-        LookupError: its incident, source or project is not stored.
+        LookupError: its incident, source, group, bulk repair, rule or project is not stored.
         OverflowError: a row holds an instant that does not exist.
     """
     if is_source_id(alert.incident_id):
@@ -45,6 +66,8 @@ async def read_facts(session: AsyncSession, alert: AlertDue, now: datetime) -> A
         return await _read_unclaimed_facts(session, alert, now)
     if is_group_id(alert.incident_id):
         return await _read_group_facts(session, alert, now)
+    if is_bulk_id(alert.incident_id) or is_rule_id(alert.incident_id):
+        return await _read_repairing_facts(session, alert)
     found = await read_incident(session, None, alert.incident_id)
     if found is None:
         raise LookupError(
@@ -131,6 +154,34 @@ async def _read_group_facts(
         destinations=destinations,
         failing=_failing(destinations, alert),
     )
+
+
+async def _read_repairing_facts(session: AsyncSession, alert: AlertDue) -> RepairingFacts:
+    subject = await _read_subject(session, alert)
+    by_id = select(PROJECTS.c.name, PROJECTS.c.mode).where(PROJECTS.c.id == subject.project_id)
+    project = (await session.execute(by_id)).first()
+    destinations = (await read_destinations(session, [subject.project_id]))[subject.project_id]
+    return RepairingFacts(
+        subject=subject,
+        livemode=project is not None and project.mode == "live",
+        project_name="" if project is None else project.name,
+        destinations=destinations,
+        failing=_failing(destinations, alert),
+    )
+
+
+async def _read_subject(session: AsyncSession, alert: AlertDue) -> BulkRepair | Rule:
+    try:
+        if is_bulk_id(alert.incident_id):
+            return await read_bulk_repair(session, None, BulkId(alert.incident_id))
+    except NotFound:
+        pass
+    by_id = select(REPAIR_RULES).where(REPAIR_RULES.c.id == alert.incident_id)
+    row = (await session.execute(by_id)).first()
+    if row is None:
+        message = f"alert {alert.alert_id} refers to {alert.incident_id}, which is not stored"
+        raise LookupError(message)
+    return rule_from(row)
 
 
 def _episode(alert: AlertDue) -> datetime | None:

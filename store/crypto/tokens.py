@@ -11,14 +11,17 @@ import secrets
 import uuid_utils
 
 from domain.ids import (
+    BulkId,
     DestinationId,
     EventId,
     GroupId,
+    HoldId,
     IncidentId,
     KeyId,
     ProjectId,
     ReplayId,
     ResultId,
+    RuleId,
     SourceId,
     UserId,
 )
@@ -67,6 +70,18 @@ def new_source_id() -> SourceId:
 def new_group_id() -> GroupId:
     """The id of a group of incidents."""
     return GroupId(_new_id("grp_"))
+
+
+def new_bulk_id() -> BulkId:
+    return BulkId(_new_id("blk_"))
+
+
+def new_hold_id() -> HoldId:
+    return HoldId(_new_id("hld_"))
+
+
+def new_rule_id() -> RuleId:
+    return RuleId(_new_id("rul_"))
 
 
 def new_invitation_id() -> str:

@@ -42,6 +42,12 @@ from store.schema.tables import (
     TABLES,
 )
 
+# Few rows each, deleted in the transaction of the deletion.
+GONE_AT_ONCE = (
+    *(tables.API_KEYS, tables.SIGNING_SECRETS, tables.MEMBERS, tables.INVITATIONS),
+    *(tables.ALERT_DESTINATIONS, tables.HOLDS, tables.BULK_REPAIRS, tables.REPAIR_RULES),
+)
+
 OF_A_RECEIPT = (
     "alerts",
     "attempts",
@@ -51,8 +57,10 @@ OF_A_RECEIPT = (
     "incidents",
     "stuck_runs",
     "search_texts",
+    "bulk_repair_items",
+    "rule_turns",
+    "rule_repairs",
 )
-DESTROYED = ("api_keys", "signing_secrets", "members", "invitations", "alert_destinations")
 # By then the run has received the signal.
 ERASED_AFTER = timedelta(seconds=60)
 # Longer than any process accepts receipts of a deleted project, unless it is frozen meanwhile.
@@ -111,7 +119,7 @@ async def delete_project(
     gone = {"name": project_id, "repair_url": None, "snapshots": False, "data_key": b""}
     marked = update(PROJECTS).where(PROJECTS.c.id == project_id)
     await session.execute(marked.values(**gone, suspended_at=now, deleted_at=now))
-    for table in (TABLES[name] for name in DESTROYED):
+    for table in GONE_AT_ONCE:
         await session.execute(delete(table).where(table.c.project_id == project_id))
     await remove_sources(session, project_id, now)
     return open_count

@@ -30,7 +30,7 @@ SELECT r.event_id, r.project_id, r.livemode, r.state, r.deadline_at, r.flags, i.
        p.group_window_minutes, p.alert_window_minutes, i.group_id, r.effect_type, i.error_code
 FROM receipts r JOIN projects p ON p.id = r.project_id
 LEFT JOIN incidents i ON i.event_id = r.event_id
-LEFT JOIN repairs a ON a.incident_id = i.id AND a.state IN ('calling', 'awaiting_result')
+LEFT JOIN repairs a ON a.incident_id = i.id AND a.state IN ('held', 'calling', 'awaiting_result')
 WHERE r.event_id = $1"""
 
 _IN_ORDER = "SELECT event_id FROM receipts WHERE event_id = ANY($1) ORDER BY event_id"

@@ -41,6 +41,7 @@ from store.receipts.groups.gathering import gather_moved, gather_opened
 from store.receipts.rows.alerts import AlertRound, end_snooze, round_name
 from store.receipts.rows.changes import Change, add_entry, given, note_unchanged
 from store.receipts.rows.changes import TriggerFacts as TriggerFacts
+from store.receipts.rows.rule_turns import add_turn_of_failed, add_turn_of_opened
 from store.receipts.state import ReceiptSnapshot
 
 # Why an incident opens that no failed result opens.
@@ -83,8 +84,8 @@ _REOPEN_INCIDENT = (
     ", acknowledged_by = NULL WHERE id = $2 AND state = $3 AND resolution = 'manual' RETURNING 1"
 )
 _INSERT_REPAIR = (
-    "INSERT INTO repairs (replay_id, incident_id, event_id, state, requested_by, requested_at)"
-    " VALUES ($1, $2, $3, $4, $5, $6)"
+    "INSERT INTO repairs (replay_id, incident_id, event_id, state, requested_by, requested_at,"
+    " hold_id) VALUES ($1, $2, $3, $4, $5, $6, $7)"
 )
 _MOVE_REPAIR = (
     "UPDATE repairs SET state = $1, cause = $4 WHERE replay_id = $2 AND state = $3 RETURNING 1"
@@ -137,8 +138,12 @@ async def _apply(change: Change) -> Transition:
             await _reopen_incident(change)
         case LifecycleState.OPEN:
             await _fail_active_repair(change)
+        case LifecycleState.CALLING if snapshot.state is LifecycleState.HELD:
+            await _release_repair(change)
         case LifecycleState.CALLING:
-            await _begin_repair(change)
+            await _begin_repair(change, RepairState.CALLING)
+        case LifecycleState.HELD:
+            await _begin_repair(change, RepairState.HELD)
         case LifecycleState.AWAITING_RESULT:
             await _await_result(change)
         case LifecycleState.RECOVERED | LifecycleState.CLOSED:
@@ -182,6 +187,7 @@ async def _open_incident(change: Change) -> None:
     effect_type, amount, currency = rows[0]
     cause = Cause(snapshot.project_id, effect_type, reason.value, error_code or "")
     gather_opened(change.groups, snapshot, facts.incident_id, cause, (amount, currency))
+    await add_turn_of_opened(change.st, facts.incident_id, change.now)
 
 
 async def _fail_active_repair(change: Change) -> None:
@@ -191,6 +197,7 @@ async def _fail_active_repair(change: Change) -> None:
     await _move_incident(change, IncidentState.OPEN, AlertKind.REPAIR_FAILED, replay_id)
     if await end_snooze(change.st, incident, change.now):
         await add_entry(change, TimelineKind.SNOOZE_ENDED, replay_id=replay_id)
+    await add_turn_of_failed(change.st, change.snapshot, replay_id, change.now)
 
 
 async def _reopen_incident(change: Change) -> None:
@@ -205,7 +212,7 @@ async def _reopen_incident(change: Change) -> None:
     _move_in_group(change, IncidentState.OPEN, AlertKind.INCIDENT_OPENED, again)
 
 
-async def _begin_repair(change: Change) -> None:
+async def _begin_repair(change: Change, state: RepairState) -> None:
     snapshot, facts = change.snapshot, change.facts
     replay_id, requested_by = given(facts.replay_id), given(facts.requested_by)
     await change.st.fetch(
@@ -213,13 +220,22 @@ async def _begin_repair(change: Change) -> None:
         replay_id,
         snapshot.incident,
         snapshot.event_id,
-        RepairState.CALLING.value,
+        state.value,
         requested_by,
         to_unix_ms(change.now),
+        facts.hold_id,
     )
-    requested = {"replay_id": replay_id, "requested_by": requested_by}
+    held = {"hold_id": facts.hold_id} if facts.hold_id else {}
+    requested = {"replay_id": replay_id, "requested_by": requested_by} | held
     await add_entry(change, TimelineKind.REPROCESS_REQUESTED, **requested)
     await _move_incident(change, IncidentState.REPAIRING)
+
+
+async def _release_repair(change: Change) -> None:
+    """No hold matches the incident any more: its held repair begins."""
+    before, after = RepairState.HELD.value, RepairState.CALLING.value
+    replay_id = given(change.snapshot.active_replay_id)
+    await _move(change, _MOVE_REPAIR, after, replay_id, before, None)
 
 
 async def _await_result(change: Change) -> None:

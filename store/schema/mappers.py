@@ -54,7 +54,7 @@ T = TypeVar("T", bound="DataclassInstance")
 
 
 def project_from(row: Row[Any], alert_destinations: Sequence[AlertDestination]) -> Project:
-    return _from_row(
+    return from_row(
         Project,
         row,
         livemode=row.mode == "live",
@@ -82,7 +82,7 @@ def own_names_text(names: OwnNames) -> str:
 
 def destination_from(row: Row[Any]) -> AlertDestination:
     events = None if row.events is None else frozenset(row.events.split())
-    return _from_row(AlertDestination, row, events=events)
+    return from_row(AlertDestination, row, events=events)
 
 
 def expects_from(text: str) -> tuple[Expects, ...]:
@@ -100,7 +100,7 @@ def expects_text(expects: tuple[Expects, ...]) -> str:
 
 def source_from(row: Row[Any]) -> Source:
     """A source. One of a kind that a newer version made has no reader here: it is not selected."""
-    return _from_row(
+    return from_row(
         Source,
         row,
         kind=SourceKind(row.kind),
@@ -111,15 +111,15 @@ def source_from(row: Row[Any]) -> Source:
 
 
 def seen_by_from(row: Row[Any]) -> SeenBy:
-    return _from_row(SeenBy, row, kind=member_or_text(SourceKind, row.kind))
+    return from_row(SeenBy, row, kind=member_or_text(SourceKind, row.kind))
 
 
 def gap_from(row: Row[Any]) -> Gap:
-    return _from_row(Gap, row)
+    return from_row(Gap, row)
 
 
 def key_from(row: Row[Any]) -> Key:
-    return _from_row(
+    return from_row(
         Key, row, scopes=frozenset(member_or_text(Scope, scope) for scope in row.scopes.split())
     )
 
@@ -129,7 +129,7 @@ def user_from(row: Row[Any]) -> User:
 
 
 def receipt_from(row: Row[Any]) -> Receipt:
-    return _from_row(
+    return from_row(
         Receipt,
         row,
         accepted_at=None if row.lacks_receipt else row.accepted_at,
@@ -151,7 +151,7 @@ def incident_from(
     muted: bool,
 ) -> Incident:
     """The incident. `names` are those of the people and keys that its columns hold as ids."""
-    return _from_row(
+    return from_row(
         Incident,
         row,
         assignee=names.get(row.assignee or ""),
@@ -166,7 +166,7 @@ def incident_from(
 
 
 def repair_from(row: Row[Any], *, attempts: Sequence[Attempt]) -> Repair:
-    return _from_row(
+    return from_row(
         Repair,
         row,
         state=member_or_text(RepairState, row.state),
@@ -176,16 +176,16 @@ def repair_from(row: Row[Any], *, attempts: Sequence[Attempt]) -> Repair:
 
 
 def attempt_from(row: Row[Any]) -> Attempt:
-    return _from_row(Attempt, row, state=member_or_text(AttemptState, row.state))
+    return from_row(Attempt, row, state=member_or_text(AttemptState, row.state))
 
 
 def result_from(row: Row[Any]) -> Result:
-    facts = _from_row(ResultFacts, row, status=ResultStatus(row.status))
-    return _from_row(Result, row, facts=facts)
+    facts = from_row(ResultFacts, row, status=ResultStatus(row.status))
+    return from_row(Result, row, facts=facts)
 
 
 def early_result_from(row: Row[Any]) -> EarlyResult:
-    return _from_row(
+    return from_row(
         EarlyResult,
         row,
         provider=row.provider or None,
@@ -196,7 +196,7 @@ def early_result_from(row: Row[Any]) -> EarlyResult:
 
 def timeline_entry_from(row: Row[Any]) -> TimelineEntry:
     stored = json.loads(row.fields)
-    return _from_row(
+    return from_row(
         TimelineEntry,
         row,
         kind=member_or_text(TimelineKind, row.kind),
@@ -214,10 +214,10 @@ def _timeline_field(name: str, value: object) -> object:
 
 
 def audit_entry_from(row: Row[Any]) -> AuditEntry:
-    return _from_row(AuditEntry, row)
+    return from_row(AuditEntry, row)
 
 
-def _from_row(value_type: type[T], row: Row[Any], **mapped: object) -> T:
+def from_row(value_type: type[T], row: Row[Any], **mapped: object) -> T:
     """The domain value of a row.
 
     `mapped` are the fields that differ from their column. All others are columns of the same name.

@@ -15,9 +15,11 @@ from starlette.responses import Response
 
 from api.console.access import AccessRule
 from api.console.composition import ConsoleDependencies
-from domain.ids import EventId, IncidentId
+from domain.ids import BulkId, EventId, IncidentId
 from domain.projects import CreatedProject
+from domain.repairing.bulk import Plan
 from domain.users import Role
+from store.repairing.bulk_repairs import NewBulkRepair, add_bulk_repair
 from tests.console.pages.test_mailbox import mail
 from tests.console.people import ANONYMOUS_TOKEN, ConsoleWorld, Person
 from tests.support.given import Story
@@ -47,6 +49,9 @@ GET = {
     "/events": "user",
     "/events/{event_id}": "viewer",
     "/events/{event_id}/evidence": "owner",
+    "/bulk-repairs": "user",
+    "/bulk-repairs/new": "user",
+    "/bulk-repairs/{bulk_id}": "viewer",
     "/projects": "user",
     "/projects/{project_id}": "viewer",
     "/alerts/unsubscribe/{token}": "link",
@@ -84,6 +89,15 @@ POST = {
     "/incidents/{incident_id}/resolve": "operator",
     "/events/{event_id}/expire": "operator",
     "/events/{event_id}/restart": "operator",
+    "/bulk-repairs/new": "user",
+    "/bulk-repairs/{bulk_id}/pause": "operator",
+    "/bulk-repairs/{bulk_id}/resume": "operator",
+    "/bulk-repairs/{bulk_id}/abort": "operator",
+    "/projects/{project_id}/bulk-repairs": "operator",
+    "/projects/{project_id}/holds": "operator",
+    "/projects/{project_id}/holds/{hold_id}/remove": "operator",
+    "/projects/{project_id}/repair-rules": "owner",
+    "/projects/{project_id}/repair-rules/{name}/arm": "operator",
     "/projects": "administrator",
     "/projects/{project_id}": "owner",
     "/projects/{project_id}/delete": "owner",
@@ -138,6 +152,9 @@ UNKNOWN = {
     "source_id": "src_none",
     "destination_id": "dst_none",
     "token": "none",
+    "hold_id": "hld_none",
+    "bulk_id": "blk_none",
+    "name": "nobody",
     "session_id": "0" * 16,
     "project_id": "prj_none",
     "event_id": "evt_none",
@@ -161,6 +178,7 @@ class Objects(NamedTuple):
     incident_id: IncidentId
     group_id: str
     mail: str
+    bulk_id: BulkId
 
     def path(self, template: str) -> str:
         """The address with ids of this project. Ids that a form would change are unknown ones."""
@@ -170,6 +188,7 @@ class Objects(NamedTuple):
             "event_id": self.event_id,
             "incident_id": self.incident_id,
             "group_id": self.group_id,
+            "bulk_id": self.bulk_id,
             "name": name,
         }
         chosen = f"?project={self.project.project.id}" if template == "/audit" else ""
@@ -184,7 +203,10 @@ class Objects(NamedTuple):
 async def objects(story: Story, project: CreatedProject, tmp_path: Path) -> Objects:
     event_id, incident_id = await story.opened()
     group_id = (await story.rows("incidents", event_id))[0]["group_id"]
-    return Objects(project, event_id, incident_id, group_id, mail(tmp_path / "mailbox"))
+    new = NewBulkRepair("outage", "usr_1", Plan(), False, [(incident_id, event_id)])
+    async with story.database.transaction() as session:
+        bulk_id = await add_bulk_repair(session, project.project.id, new, story.at)
+    return Objects(project, event_id, incident_id, group_id, mail(tmp_path / "mailbox"), bulk_id)
 
 
 def expected(needs: str, who: str) -> str:

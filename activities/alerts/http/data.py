@@ -4,12 +4,21 @@ one alert. Pure.
 The names are those of the REST API. There is no secret and no payload in it.
 """
 
+from dataclasses import asdict
 from datetime import datetime
 
 from domain.ids import is_group_id
 from domain.incidents import AlertKind
+from domain.repairing.rules import Rule
 from domain.values.timestamps import to_iso, to_iso_or_none
-from store.alerts.due import AlertDue, AlertFacts, GroupAlertFacts, SourceAlertFacts, UnclaimedFacts
+from store.alerts.due import (
+    AlertDue,
+    AlertFacts,
+    GroupAlertFacts,
+    RepairingFacts,
+    SourceAlertFacts,
+    UnclaimedFacts,
+)
 
 Data = dict[str, object]
 
@@ -25,6 +34,8 @@ def alert_data(alert: AlertDue) -> Data:
             return _of_results(facts)
         case GroupAlertFacts() as facts:
             return _of_group(facts)
+        case RepairingFacts() as facts:
+            return _of_repairing(facts)
         case None:
             return {"event_id": alert.event_id, "incident_id": alert.incident_id}
 
@@ -153,3 +164,26 @@ def _of_results(facts: UnclaimedFacts) -> Data:
         "is_over": facts.is_over,
         "destination": facts.failing,
     }
+
+
+def _of_repairing(facts: RepairingFacts) -> Data:
+    subject = facts.subject
+    if isinstance(subject, Rule):
+        rule = {
+            "name": subject.spec.name,
+            "failures": subject.failures,
+            "disarm_after_failures": subject.spec.disarm_after_failures,
+            "disarmed_at": to_iso_or_none(subject.disarmed_at),
+        }
+        return {"rule": rule, "is_over": facts.is_over, "destination": facts.failing}
+    bulk_repair = {
+        "bulk_id": subject.id,
+        "state": subject.state,
+        "reason": subject.reason,
+        "requested_by": subject.requested_by,
+        "stopped_because": subject.stopped_because,
+        "counts": asdict(subject.counts),
+        "created_at": to_iso(subject.created_at),
+        "ended_at": to_iso_or_none(subject.ended_at),
+    }
+    return {"bulk_repair": bulk_repair, "destination": facts.failing}

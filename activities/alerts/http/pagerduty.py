@@ -27,6 +27,7 @@ _SEVERITIES: dict[str, str] = {
     AlertKind.INCIDENT_OPENED: "critical",
     AlertKind.REPAIR_FAILED: "critical",
     AlertKind.GROUP_GREW: "critical",
+    AlertKind.BULK_REPAIR_ENDED: "info",
 }
 
 

@@ -1,5 +1,7 @@
 """The list of incidents, and the actions of operators on one. Its details are on the event page."""
 
+from urllib.parse import urlencode
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -50,6 +52,7 @@ class IncidentPages:
         values = await list_values(
             self._console, viewer, address, page, tabs=INCIDENT_TABS, projects=projects
         )
+        values["repair_query"] = urlencode({**address.chosen, "state": address.tab})
         values["elsewhere"] = await incident_matches_elsewhere(
             self._console.parts.database, address, viewer, tabs=INCIDENT_TABS
         )

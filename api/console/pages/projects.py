@@ -13,12 +13,14 @@ from api.console.access import ADMINISTRATOR, PROJECT_OWNER, PROJECT_VIEWER, SIG
 from api.console.base import Console, error_message, project_path
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import own_projects
+from api.console.pages.repairing.rules import rules_text
 from api.console.sign_in.cookies import Notice, Secret
 from api.console.sign_in.sessions import Viewer
 from domain.alerts import AlertEvent
 from domain.errors import Refusal
 from domain.projects import Mode, Project, Scope
 from domain.users import Role
+from operations.names import known_effect_types
 from operations.responses.projects import int_if_whole
 from store.db.paging import LISTED_AT_MOST
 
@@ -150,7 +152,17 @@ class ProjectPages:
     ) -> Response:
         role = viewer.access.role_in(project.id)
         early = await self._operations.early_results.list_early_results(project.id)
-        values: dict[str, object] = {"project": project, "role": role, "early": early}
+        rules = await self._operations.repair_rules.read_rules(project.id)
+        values: dict[str, object] = {
+            "project": project,
+            "role": role,
+            "early": early,
+            "holds": await self._operations.holds.list_holds(project.id),
+            "rules": rules,
+            "rules_text": rules_text(rules),
+            "may_operate": role is not None and role.allows(Role.OPERATOR),
+            "effect_types": known_effect_types([project]),
+        }
         if role is Role.OWNER:
             people = await self._console.people.members.list_members(project.id)
             values |= {

@@ -14,6 +14,7 @@ from domain.incidents import (
     Resolution,
 )
 from domain.receipts import Flag, ReceiptState
+from domain.repairing.bulk import BulkState, ItemState, SkipReason
 from domain.retries import ErrorClass
 from domain.sources.source import SourceState
 from domain.values.timestamps import to_iso
@@ -28,10 +29,16 @@ STATE_LABELS: Mapping[str, str] = {
     IncidentState.OPEN: "Open",
     IncidentState.REPAIRING: "Repairing",
     IncidentState.RESOLVED: "Resolved",
+    RepairState.HELD: "Held",
     RepairState.CALLING: "Calling",
     RepairState.AWAITING_RESULT: "Awaiting result",
     RepairState.SUCCEEDED: "Succeeded",
     RepairState.FAILED: "Failed",
+    BulkState.RUNNING: "Running",
+    BulkState.STOPPED: "Stopped itself",
+    BulkState.FINISHED: "Finished",
+    BulkState.ABORTED: "Aborted",
+    ItemState.SKIPPED: "Skipped",
     SourceState.NEW: "New",
     SourceState.HEALTHY: "Working",
     SourceState.SILENT: "Silent",
@@ -49,10 +56,16 @@ STATE_TONES: Mapping[str, str] = {
     IncidentState.OPEN: "bad",
     IncidentState.REPAIRING: "busy",
     IncidentState.RESOLVED: "good",
+    RepairState.HELD: "wait",
     RepairState.CALLING: "busy",
     RepairState.AWAITING_RESULT: "busy",
     RepairState.SUCCEEDED: "good",
     RepairState.FAILED: "bad",
+    BulkState.RUNNING: "busy",
+    BulkState.STOPPED: "bad",
+    BulkState.FINISHED: "good",
+    BulkState.ABORTED: "quiet",
+    ItemState.SKIPPED: "quiet",
     SourceState.NEW: "wait",
     SourceState.HEALTHY: "good",
     SourceState.SILENT: "bad",
@@ -89,6 +102,15 @@ ERROR_CLASSES: Mapping[str, str] = {
     ErrorClass.PROTOCOL_ERROR: "Invalid HTTP response",
     ErrorClass.UNKNOWN: "Outcome unknown: the worker stopped",
 }
+SKIP_REASONS: Mapping[str, str] = {
+    SkipReason.INCIDENT_RESOLVED: "Already resolved",
+    SkipReason.ALREADY_REPAIRING: "Another repair was running",
+    SkipReason.SUPERSEDED: "A later event makes the repair doubtful",
+    SkipReason.REPAIR_URL_MISSING: "The project has no repair URL",
+    SkipReason.CLOSED: "Resolved manually meanwhile",
+    SkipReason.NOT_FOUND: "Deleted with its project",
+    SkipReason.NOT_BEGUN: "It could not begin. See the worker's log",
+}
 ALERTS: Mapping[str, str] = {
     AlertKind.INCIDENT_OPENED: "Incident opened",
     AlertKind.REPAIR_FAILED: "Repair failed",
@@ -99,6 +121,8 @@ ALERTS: Mapping[str, str] = {
     AlertKind.DESTINATION_FAILING: "Alerts to another destination are failing",
     AlertKind.SOURCE_SILENT: "A source is failing or silent",
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results have no receipt",
+    AlertKind.BULK_REPAIR_ENDED: "A bulk repair ended",
+    AlertKind.RULE_DISARMED: "A rule of automatic repair disarmed itself",
 }
 ALERT_ENDS: Mapping[str, str] = {
     AlertEnd.REFUSED: "It was refused permanently.",
@@ -235,13 +259,17 @@ def short_id(identifier: str) -> str:
 
 
 def person(identifier: str, names: Mapping[str, str], *, viewer_id: str) -> str:
-    """A user or a key by name, never by its id. Other actors are named as they are."""
+    """A user, a key or a rule by name, never by its id. Other actors are named as they are."""
     if identifier == viewer_id:
         return "you"
     for prefix, gone in (("usr_", "a deleted account"), ("key_", "a deleted key")):
         if identifier.startswith(prefix):
             name = names.get(identifier, gone)
             return f"the key {name}" if prefix == "key_" and identifier in names else name
+    if identifier.startswith("rule:"):
+        return f"the rule {identifier.removeprefix('rule:')}"
+    if identifier.startswith("blk_"):
+        return f"the bulk repair {short_id(identifier)}"
     return {"cli": "the command line", "temporal": "a signal in Temporal"}.get(
         identifier, short_id(identifier)
     )

@@ -30,7 +30,7 @@ async def event_rows(database: Database, address: ListAddress, viewer: Viewer) -
     """Events, newest first. Raises: ValidationFailed if the cursor is invalid."""
     async with database.searching(viewer.user_id) as session:
         return await queries.list_events(
-            session, _filters(address, viewer.access), limit=ROWS, cursor=address.cursor
+            session, list_filters(address, viewer.access), limit=ROWS, cursor=address.cursor
         )
 
 
@@ -44,7 +44,7 @@ async def incident_rows(
     """
     async with database.searching(viewer.user_id) as session:
         return await queries.list_incidents(
-            session, _filters(address, viewer.access), limit=ROWS, cursor=address.cursor
+            session, list_filters(address, viewer.access), limit=ROWS, cursor=address.cursor
         )
 
 
@@ -121,7 +121,7 @@ def _elsewhere(address: ListAddress, access: Access, tabs: Sequence[str]) -> Lis
     if address.state is None or "q" not in address.chosen:
         return None
     others = tuple(tab for tab in tabs if tab not in (ALL, address.state))
-    return replace(_filters(address, access), states=others)
+    return replace(list_filters(address, access), states=others)
 
 
 def _numbers(states: Iterable[str], next_cursor: str | None) -> Mapping[str, str]:
@@ -130,7 +130,7 @@ def _numbers(states: Iterable[str], next_cursor: str | None) -> Mapping[str, str
     return {state: f"{number}{mark}" for state, number in Counter(states).items()}
 
 
-def _filters(address: ListAddress, access: Access) -> ListFilters:
+def list_filters(address: ListAddress, access: Access) -> ListFilters:
     """The store's filters for an address, limited to the projects of the viewer."""
     chosen = address.chosen
     project_id = chosen.get("project")

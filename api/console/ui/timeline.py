@@ -96,6 +96,14 @@ def next_step(
 
 def _repair_step(active: Sequence[Repair], stopped_part: str) -> TimelineText:
     """`active` is the running repair; empty if it is not among those that the page shows."""
+    if any(repair.state is RepairState.HELD for repair in active):
+        return TimelineText(
+            "clock",
+            "wait",
+            "The repair is held",
+            "A hold matches this incident. The repair begins when the hold ends.",
+            is_now=False,
+        )
     if any(repair.state is RepairState.AWAITING_RESULT for repair in active):
         return TimelineText(
             "clock",

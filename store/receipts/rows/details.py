@@ -27,7 +27,7 @@ _NOW_MS = {
     "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
     "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
 }
-_ACTIVE = (RepairState.CALLING.value, RepairState.AWAITING_RESULT.value)
+_ACTIVE = (RepairState.HELD.value, RepairState.CALLING.value, RepairState.AWAITING_RESULT.value)
 
 
 async def incidents_of(session: AsyncSession, event_ids: Collection[str]) -> dict[str, Incident]:

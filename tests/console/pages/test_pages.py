@@ -4,7 +4,7 @@ import html
 
 import pytest
 
-from domain.lifecycle import LifecycleState
+from domain.lifecycle import REPAIRING_STATES, LifecycleState
 from domain.projects import CreatedProject
 from operations.readiness import CheckStatus
 from tests.console.conftest import ConsoleStubs, Visitor
@@ -35,7 +35,7 @@ async def test_an_open_incident_is_listed_with_its_reference(
     ("path", "states"),
     [
         ("/incidents?view=flat", {LifecycleState.OPEN}),
-        ("/incidents?state=repairing", {LifecycleState.CALLING, LifecycleState.AWAITING_RESULT}),
+        ("/incidents?state=repairing", REPAIRING_STATES),
         ("/incidents?state=resolved", {LifecycleState.RECOVERED, LifecycleState.CLOSED}),
         (
             "/incidents?state=all",
