@@ -32,15 +32,7 @@ from store.receipts.operator_actions import resolve_manually
 from store.receipts.state import load_snapshot, lock_receipt
 from store.receipts.transitions import apply_transition
 from store.schema import tables
-from store.schema.tables import (
-    ALERTS,
-    IDEMPOTENCY,
-    INCIDENT_GROUPS,
-    OUTBOX,
-    PROJECTS,
-    RECEIPTS,
-    TABLES,
-)
+from store.schema.tables import ALERTS, IDEMPOTENCY, OUTBOX, PROJECTS, RECEIPTS, TABLES
 
 # Few rows each, deleted in the transaction of the deletion.
 GONE_AT_ONCE = (
@@ -251,10 +243,9 @@ async def _erase_alerts(session: AsyncSession, now: datetime, limit: int, skip: 
 
 async def _erase_groups(session: AsyncSession, now: datetime, limit: int, skip: int | None) -> int:
     del now
-    theirs = select(INCIDENT_GROUPS.c.id).where(
-        INCIDENT_GROUPS.c.project_id.in_(_deleted_projects())
-    )
-    return await erase_groups(session, _window(theirs, limit, skip, INCIDENT_GROUPS.c.id))
+    groups = tables.INCIDENT_GROUPS
+    theirs = select(groups.c.id).where(groups.c.project_id.in_(_deleted_projects()))
+    return await erase_groups(session, _window(theirs, limit, skip, groups.c.id))
 
 
 def _window(
@@ -274,7 +265,7 @@ def _has_rows() -> ColumnElement[bool]:
     unsent = [
         exists().where(ALERTS.c.project_id == PROJECTS.c.id, text(lane)) for lane in ALERT_LANES
     ]
-    of_project = (RECEIPTS, IDEMPOTENCY, tables.SOURCES, INCIDENT_GROUPS)
+    of_project = (RECEIPTS, IDEMPOTENCY, tables.SOURCES, tables.INCIDENT_GROUPS)
     stored = [exists().where(table.c.project_id == PROJECTS.c.id) for table in of_project]
     return or_(*stored, *unsent)
 

@@ -170,17 +170,9 @@ async def _open_incident(change: Change) -> None:
     error_code = facts.result.error_code if facts.result else None
     is_failure = change.trigger is Trigger.FAILED
     reason = Reason.FAILED_RESULT if is_failure else _MISSING[snapshot.state]
-    rows = await change.st.fetch(
-        _INSERT_INCIDENT,
-        facts.incident_id,
-        snapshot.event_id,
-        snapshot.project_id,
-        IncidentState.OPEN.value,
-        reason.value,
-        error_code,
-        facts.result.error_message if facts.result else None,
-        to_unix_ms(change.now),
-    )
+    why = (reason.value, error_code, facts.result.error_message if facts.result else None)
+    of = (facts.incident_id, snapshot.event_id, snapshot.project_id, IncidentState.OPEN.value)
+    rows = await change.st.fetch(_INSERT_INCIDENT, *of, *why, to_unix_ms(change.now))
     error = {"error_code": error_code} if error_code else {}
     opened = {"incident_id": facts.incident_id, "reason": reason.value} | error
     await add_entry(change, TimelineKind.INCIDENT_OPENED, **opened)
@@ -215,16 +207,9 @@ async def _reopen_incident(change: Change) -> None:
 async def _begin_repair(change: Change, state: RepairState) -> None:
     snapshot, facts = change.snapshot, change.facts
     replay_id, requested_by = given(facts.replay_id), given(facts.requested_by)
-    await change.st.fetch(
-        _INSERT_REPAIR,
-        replay_id,
-        snapshot.incident,
-        snapshot.event_id,
-        state.value,
-        requested_by,
-        to_unix_ms(change.now),
-        facts.hold_id,
-    )
+    of, asked_at = (replay_id, snapshot.incident, snapshot.event_id), to_unix_ms(change.now)
+    asked = (state.value, requested_by, asked_at, facts.hold_id)
+    await change.st.fetch(_INSERT_REPAIR, *of, *asked)
     held = {"hold_id": facts.hold_id} if facts.hold_id else {}
     requested = {"replay_id": replay_id, "requested_by": requested_by} | held
     await add_entry(change, TimelineKind.REPROCESS_REQUESTED, **requested)

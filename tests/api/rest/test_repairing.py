@@ -173,7 +173,7 @@ async def test_group_is_repaired_without_its_resolved_incidents(caller: Caller) 
     started = await asked(caller, "POST", "/bulk-repairs", 202, group_id=group_id, reason="outage")
 
     found = await asked(caller, "GET", f"/bulk-repairs/{started['bulk_id']}")
-    assert [item["incident_id"] for item in found["items"]["data"]] == [ids[0], ids[2]]
+    assert [item["incident_id"] for item in found["items"]] == [ids[0], ids[2]]
 
 
 async def test_group_is_not_found_and_missing_url_is_refused(caller: Caller) -> None:

@@ -46,6 +46,22 @@ async def test_incidents_are_listed_by_cause(operator: Visitor, story: Story) ->
     assert set(rows_of(everything)) == {*rows_of(page), *rows_of(resolved)}
 
 
+async def test_unresolved_incidents_of_a_group_are_repaired_as_one(
+    operator: Visitor, story: Story
+) -> None:
+    events = await failed(story, 3)
+    group_id = await group_of(story, events[0])
+    await story.result(events[1])
+
+    page = (await operator.open(f"/groups/{group_id}")).text
+    link = re.search(r'href="(/bulk-repairs/new\?[^"]*)"', page)
+    assert link is not None
+    new = (await operator.open(html.unescape(link[1]))).text
+
+    assert "<dt>Incidents</dt><dd>2</dd>" in new
+    assert f'<input type="hidden" name="group" value="{group_id}">' in new
+
+
 async def test_switch_shows_the_incidents_one_by_one(operator: Visitor, story: Story) -> None:
     events = await failed(story, 2)
 

@@ -1,7 +1,7 @@
 """The selection of a bulk repair, as an address or a form of the console has it.
 
-Selected incidents are the repeated parameter `incident`, or the text `incident_ids`. Otherwise the
-parameters are those of the list of incidents.
+Selected incidents are the repeated parameter `incident`, or the text `incident_ids`; those of a
+group are `group`. Otherwise the parameters are those of the list of incidents.
 """
 
 import re
@@ -26,10 +26,11 @@ _DIGITS = re.compile(r"[0-9]{1,9}")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The incidents that were selected: by id, or by the filters of `address`."""
+    """The incidents that were selected: by id, by their group, or by the filters of `address`."""
 
     project_id: ProjectId | None
     incident_ids: tuple[str, ...]
+    group_id: str | None
     address: ListAddress
 
     @property
@@ -37,6 +38,8 @@ class Selection:
         """The selection as hidden fields of a form."""
         if self.incident_ids:
             return {"incident_ids": " ".join(self.incident_ids)}
+        if self.group_id:
+            return {"group": self.group_id}
         return {**self.address.chosen, "state": self.address.tab}
 
     @property
@@ -46,15 +49,18 @@ class Selection:
         return urlencode(project | self.fields)
 
     def filters(self, viewer: Viewer) -> ListFilters | None:
-        """The filters of the list; None for selected incidents."""
-        return None if self.incident_ids else list_filters(self.address, viewer.access)
+        """The filters of the list; None for selected incidents and for a group."""
+        is_named = self.incident_ids or self.group_id
+        return None if is_named else list_filters(self.address, viewer.access)
 
     def body(self, typed: Mapping[str, str]) -> dict[str, Any]:  # Any: JSON values
         """The body of REST's POST, with what was typed."""
         plan = {name: _whole(typed[name]) for name in PLAN_FIELDS if typed.get(name, "").strip()}
-        ids = {"incident_ids": list(self.incident_ids)} if self.incident_ids else {}
+        named: dict[str, Any] = {"group_id": self.group_id} if self.group_id else {}
+        if self.incident_ids:
+            named = {"incident_ids": list(self.incident_ids)}
         return {
-            **ids,
+            **named,
             "reason": typed.get("reason", "").strip(),
             "plan": plan,
             "include_superseded": typed.get("include_superseded") == "on",
@@ -86,7 +92,8 @@ def _selection(
     address = read_address("/incidents", given, tabs=INCIDENT_TABS, projects=projects)
     named = address.chosen.get("project") or (projects[0].id if len(projects) == 1 else None)
     project_id = None if named is None else ProjectId(named)
-    return Selection(project_id, tuple(dict.fromkeys(ids)), address)
+    group_id = given.get("group", "").strip() or None
+    return Selection(project_id, tuple(dict.fromkeys(ids)), group_id, address)
 
 
 def _whole(text: str) -> int | str:
