@@ -71,6 +71,7 @@ def of_each(path: str, acts: str, needs: str) -> dict[str, str]:
     return {f"{path}/{act}": needs for act in acts.split()}
 
 
+PROJECT = "/projects/{project_id}"
 POST = {
     "/login": "anyone",
     **of_each("/login", "link code", "anyone"),
@@ -84,29 +85,19 @@ POST = {
     **of_each("/events/{event_id}", "deadline expire restart", "operator"),
     "/bulk-repairs/new": "user",
     **of_each("/bulk-repairs/{bulk_id}", "pause resume abort", "operator"),
-    **of_each("/projects/{project_id}", "bulk-repairs holds holds/{hold_id}/remove", "operator"),
-    **of_each(
-        "/projects/{project_id}",
-        "delete keys signing-secret sources destinations repair-rules",
-        "owner",
-    ),
+    **of_each(PROJECT, "bulk-repairs holds holds/{hold_id}/remove", "operator"),
+    **of_each(PROJECT, "delete keys signing-secret sources destinations repair-rules", "owner"),
     "/projects/{project_id}/repair-rules/{name}/arm": "operator",
     "/projects": "administrator",
     "/projects/{project_id}": "owner",
     "/audit/export": "owner of what is chosen",
-    **of_each("/projects/{project_id}", "keys/{key_id}/revoke signing-secret/finish", "owner"),
+    **of_each(PROJECT, "keys/{key_id}/revoke signing-secret/finish", "owner"),
     "/projects/{project_id}/sources/{source_id}": "owner",
     **of_each("/projects/{project_id}/sources/{source_id}", "check pause resume remove", "owner"),
     "/projects/{project_id}/destinations/{destination_id}": "owner",
-    **of_each(
-        "/projects/{project_id}/destinations/{destination_id}",
-        "test disable enable remove",
-        "owner",
-    ),
+    **of_each(f"{PROJECT}/destinations/{{destination_id}}", "test disable enable remove", "owner"),
     **of_each("/alerts", "unsubscribe/{token} acknowledge/{token}", "link"),
-    **of_each(
-        "/projects/{project_id}", "members members/{user_id}/role members/{user_id}/remove", "owner"
-    ),
+    **of_each(PROJECT, "members members/{user_id}/role members/{user_id}/remove", "owner"),
     "/projects/{project_id}/invitations/{invitation_id}/withdraw": "owner",
     "/logout": "user",
 }
