@@ -17,7 +17,7 @@ from api.console.base import Console
 from api.console.dependencies import console_of
 from api.console.sign_in.login_attempts import TooManyLoginAttempts
 from api.console.sign_in.return_path import sign_in_path
-from api.console.sign_in.sessions import FormRejected, SignInNeeded
+from api.console.sign_in.sessions import FormRejected, SignInNeeded, Viewer
 from api.console.sign_in.step_up import ProofNeeded
 from api.console.ui.rendering import Pages, Values, is_htmx_request
 from api.http.problems import status_of
@@ -155,7 +155,8 @@ async def _framed(console: Console, request: Request, values: Values, *, status:
     """
     if not is_htmx_request(request):
         try:
-            viewer = await console.sessions.viewer(request)
+            read: Viewer | None = getattr(request.state, "viewer", None)
+            viewer = read or await console.sessions.viewer(request)
             values = {**await console.frame(request, viewer, section=""), **values}
         except (SignInNeeded, Refusal):
             pass

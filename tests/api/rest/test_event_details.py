@@ -99,6 +99,9 @@ async def test_stopped_repair_leaves_its_incident_open(
     assert [_state(stopped), _state(again)] == [("open", None), ("open", None)]
     (repair,) = (await caller.ask("GET", f"/events/{event_id}")).json()["repairs"]
     assert (repair["state"], repair["cause"]) == ("failed", "stopped")
+    log = (await caller.ask("GET", "/audit")).json()["data"]
+    recorded = [one["subject_id"] for one in log if one["action"] == AuditAction.REPAIR_STOPPED]
+    assert recorded == [incident_id] * 2
     await caller.ask("POST", f"/incidents/{incident_id}/resolve", json={"reason": "done"})
     ended = await caller.ask("POST", f"/incidents/{incident_id}/stop-repair")
     assert (ended.status_code, ended.json()["code"]) == (409, "incident_resolved")

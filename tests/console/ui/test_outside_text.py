@@ -68,7 +68,7 @@ def test_return_path_is_a_path_of_this_site_on_one_line(back: str) -> None:
 def test_every_address_in_a_template_is_built_by_our_code() -> None:
     """Review a new expression before adding it: an outside value could start with `javascript:`."""
     reviewed = re.compile(
-        r"address_of(\.\w+(\(.*\))?)?|static\(.*\)|action|back|base|line\.link|run_url|address"
+        r"address_of(\.\w+(\(.*\))?)?|static\(.*\)|action|back|base|line\.link|run_url|address|path"
         r"|provider_page\.url|same_cause_path|link\|default\('/incidents'\)"
     )
     sources = [
