@@ -31,6 +31,7 @@ from cli.doctor import command as doctor
 from cli.evidence import export as evidence_export
 from cli.evidence import group as evidence
 from cli.output import CommandFailed, print_notice
+from cli.overview import command as overview
 from cli.sources import command as sources
 from cli.triage import command as triage
 from cli.usage_errors import PlainUsageErrors
@@ -65,7 +66,7 @@ def _root(
     del version
 
 
-for _part in (services, backup, doctor, demo, trigger, about):
+for _part in (services, backup, doctor, demo, trigger, overview, about):
     _part.register(app)
 evidence_export.register(receipts.app)
 triage.register(incidents.app, receipts.app)

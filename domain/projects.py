@@ -2,6 +2,7 @@
 scopes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum
@@ -32,7 +33,8 @@ class Scope(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Project:
     """A stored project. `repair_url_gone`: the endpoint answered 410, and the URL was not saved
-    again since.
+    again since. `silent_after_minutes` 0: it is never silent; None: that is learned.
+    `silent_event_types` are event types that are watched apart, with the same of each.
     """
 
     id: ProjectId
@@ -51,6 +53,8 @@ class Project:
     event_types: OwnNames = NO_NAMES
     effect_types: OwnNames = NO_NAMES
     acknowledge_minutes: int = 240
+    silent_after_minutes: int | None = None
+    silent_event_types: tuple[tuple[str, int | None], ...] = ()
 
     @property
     def alert_emails(self) -> tuple[str, ...]:
@@ -137,3 +141,5 @@ class ProjectChanges:
     event_types: tuple[str, ...] | Untouched = UNSET
     effect_types: tuple[str, ...] | Untouched = UNSET
     acknowledge_minutes: int | Untouched = UNSET
+    silent_after_minutes: int | Untouched | None = UNSET
+    silent_event_types: Mapping[str, int | None] | Untouched = UNSET

@@ -15,6 +15,7 @@ from operations.events import EventOperations
 from operations.evidence import EvidenceOperations
 from operations.incidents import IncidentOperations
 from operations.inputs import JudgeRepairUrl
+from operations.overview.overview import OverviewOperations
 from operations.projects import ProjectOperations
 from operations.runs import RunOperations
 from operations.sources.check import ProviderCheck
@@ -49,6 +50,7 @@ class Operations:
     sources: SourceOperations
     destinations: DestinationOperations
     mail_links: MailLinkOperations
+    overview: OverviewOperations
 
     @classmethod
     def build(
@@ -101,4 +103,5 @@ class Operations:
                 send_trial=send_trial,
             ),
             mail_links=MailLinkOperations(database, writer, sealer=sealer),
+            overview=OverviewOperations(database),
         )

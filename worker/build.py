@@ -33,6 +33,7 @@ from worker.loops.overdue import OverdueOpener
 from worker.loops.reconcile import Reconciler
 from worker.loops.source_schedules import SourceSchedules
 from worker.loops.start_rate_limiter import StartRateLimiter
+from worker.overview.loops import OverviewLoops
 from worker.sources.early_results import EarlyResultAlerts
 from worker.sources.health import SourceHealth
 from worker.sources.listing_worker import build_listing_worker
@@ -70,7 +71,8 @@ class WorkerDependencies:
 @dataclass(frozen=True, slots=True)
 class StoreServices:
     """The services that need only the store: the reconciler, late incidents, alert retries,
-    the health of sources, alerts about early results, ends of acknowledgements and snoozes.
+    the health of sources, alerts about early results, ends of acknowledgements and snoozes, the
+    counts of the overview and the silence of projects.
 
     `callback` is one of them because its attempts outlive Temporal's worker. `slots` are those of
     callbacks. `workflow_client` is attached to a connection later. Until then its calls fail as
@@ -84,6 +86,7 @@ class StoreServices:
     health: SourceHealth
     early_results: EarlyResultAlerts
     quiet_times: QuietTimes
+    overview: OverviewLoops
     callback: CallbackActivities
     slots: CallbackSlots
     every_seconds: float
@@ -104,7 +107,8 @@ class StoreServices:
             self.early_results.alert_loop(every_seconds=self.every_seconds)
         )
         ending = asyncio.create_task(self.quiet_times.loop(every_seconds=self.every_seconds))
-        endless = [alerting, opening, watching, unclaimed, ending]
+        counting = asyncio.create_task(self.overview.loop(every_seconds=self.every_seconds))
+        endless = [alerting, opening, watching, unclaimed, ending, counting]
         whole = asyncio.create_task(_first_failure([reconciling, *endless]))
         try:
             yield whole
@@ -224,6 +228,7 @@ def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> 
         SourceHealth(dependencies.database.for_loops()),
         EarlyResultAlerts(dependencies.database.for_loops()),
         QuietTimes(dependencies.database.for_loops()),
+        OverviewLoops(dependencies.database.for_loops()),
         callback,
         slots,
         every_seconds=dependencies.reconcile_seconds,

@@ -17,6 +17,7 @@ from domain.values.amounts import format_amount
 from domain.values.text import one_line
 from domain.values.timestamps import format_span
 from store.alerts.delivery import AlertDue, AlertFacts, SourceAlertFacts, UnclaimedFacts
+from store.overview.silence import SilenceFacts
 from store.receipts.rows.alerts import AlertRound
 
 SUMMARY_CHARACTERS = 200
@@ -60,6 +61,7 @@ _PLAIN_TITLES: dict[str, str] = {
     AlertKind.INCIDENT_ACKNOWLEDGED: "Incident acknowledged",
     AlertKind.SOURCE_SILENT: "A source needs attention",
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results without a receipt",
+    AlertKind.PROJECT_SILENT: "No receipts",
 }
 # The alerts of one incident. A notice about a destination is not about the incident itself.
 _THREADED = frozenset(
@@ -158,7 +160,7 @@ def compose_message(
 
 def compose_named_message(
     alert: AlertDue,
-    about: SourceAlertFacts | UnclaimedFacts,
+    about: SourceAlertFacts | UnclaimedFacts | SilenceFacts,
     texts: tuple[str, str],
     *,
     name: str,
@@ -198,7 +200,8 @@ def _path(alert: AlertDue) -> str:
         case "source":
             return f"projects/{alert.project_id}/sources/{alert.incident_id}"
         case "project":
-            return f"projects/{alert.incident_id}#early-results"
+            is_silence = alert.kind == AlertKind.PROJECT_SILENT
+            return f"projects/{alert.incident_id}#{'silence' if is_silence else 'early-results'}"
         case _:
             return f"events/{alert.event_id}"
 
@@ -326,6 +329,8 @@ def _mark(livemode: bool) -> str:
 
 def _project(name: str, livemode: bool) -> str:
     return f"{one_line(name)} ({'live' if livemode else 'test'})"
+
+
 def _missing_for(facts: AlertFacts) -> str:
     """How long the effect was missing when the incident opened, or until it was resolved."""
     ended_at = facts.incident.resolved_at or facts.incident.opened_at

@@ -15,6 +15,7 @@ from cli.output import (
     print_record,
     print_rows,
 )
+from cli.overview.options import SilentAfterMinutes, SilentEventTypes, silence_changes
 from domain.projects import Mode, Scope
 from domain.receipts import DEFAULT_TIMEOUT_MINUTES
 from domain.results import EarlyResults, LateResult
@@ -152,6 +153,8 @@ def set_fields(
     acknowledge_minutes: Annotated[
         int | None, typer.Option(help="How long an acknowledgement lasts by default.")
     ] = None,
+    silent_after_minutes: SilentAfterMinutes = None,
+    silent_event_types: SilentEventTypes = None,
     providers: Providers = None,
     event_types: EventTypes = None,
     effect_types: EffectTypes = None,
@@ -174,6 +177,7 @@ def set_fields(
     given |= {"acknowledge_minutes": acknowledge_minutes}
     given |= {"providers": providers, "event_types": event_types, "effect_types": effect_types}
     changes = {field: value for field, value in given.items() if value is not None}
+    changes |= silence_changes(silent_after_minutes, silent_event_types)
     changes |= {"repair_url": None} if no_repair_url else {}
     changes |= {"alert_emails": []} if no_alert_emails else {}
     changes |= {"providers": [], "event_types": [], "effect_types": []} if no_names else {}

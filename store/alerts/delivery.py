@@ -30,6 +30,7 @@ from domain.sources.source import Gap, Source, is_source_id
 from domain.values.text import sanitize
 from store.alerts.health import Place, note_accepted, note_failed, note_failing
 from store.db.sql import SessionStatements, Statements
+from store.overview.silence import SilenceFacts
 from store.people.email_addresses import same_address
 from store.receipts.early_results.unclaimed import Unclaimed
 from store.receipts.rows.alerts import Recipient, insert_alert, read_recipients
@@ -99,7 +100,7 @@ class UnclaimedFacts:
         return self.unclaimed.oldest_at is None
 
 
-AnyFacts = AlertFacts | SourceAlertFacts | UnclaimedFacts
+AnyFacts = AlertFacts | SourceAlertFacts | UnclaimedFacts | SilenceFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +110,10 @@ class AlertDue:
     `kind` is an `AlertKind` and `channel` an `AlertChannel`, or the texts of a newer version.
     `destination` is the target, or the destination's id if the target is a secret. `replay_id` is
     the repair that it reports, `about` the digest of the destination that a notice is about, the
-    beginning of a source's episode, the day of unclaimed results, an assignment, the instant of an
-    acknowledgement, or the round of alerts of an incident that is alerted again; None for other
-    kinds. `facts` is None when they were not read or are unreadable: the alert then has ids only.
-    `created_at` is when it became due.
+    beginning of an episode of a source or of a project's silence, the day of unclaimed results, an
+    assignment, the instant of an acknowledgement, or the round of alerts of an incident that is
+    alerted again; None for other kinds. `facts` is None when they were not read or are unreadable:
+    the alert then has ids only. `created_at` is when it became due.
     """
 
     alert_id: int

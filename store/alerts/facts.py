@@ -24,6 +24,7 @@ from store.alerts.delivery import (
     destination_digest,
 )
 from store.alerts.destinations import read_destinations
+from store.overview.silence import SilenceFacts, read_silence_facts
 from store.receipts.early_results.unclaimed import read_unclaimed
 from store.receipts.queries import read_incident
 from store.schema.mappers import gap_from, source_from
@@ -39,6 +40,8 @@ async def read_facts(session: AsyncSession, alert: AlertDue, now: datetime) -> A
     """
     if is_source_id(alert.incident_id):
         return await _read_source_facts(session, alert)
+    if alert.kind == AlertKind.PROJECT_SILENT:
+        return await _read_silence_facts(session, alert)
     if is_project_id(alert.incident_id):
         return await _read_unclaimed_facts(session, alert, now)
     found = await read_incident(session, None, alert.incident_id)
@@ -103,6 +106,17 @@ async def _read_unclaimed_facts(
         destinations=destinations,
         unclaimed=await read_unclaimed(session, project_id, now),
         failing=_failing(destinations, alert),
+    )
+
+
+async def _read_silence_facts(session: AsyncSession, alert: AlertDue) -> SilenceFacts:
+    project_id, about = ProjectId(alert.incident_id), alert.about or ""
+    by_id = select(PROJECTS.c.name).where(PROJECTS.c.id == project_id)
+    if (name := await session.scalar(by_id)) is None:
+        raise LookupError(f"alert {alert.alert_id} refers to {project_id}, which is not stored")
+    destinations = (await read_destinations(session, [project_id]))[project_id]
+    return await read_silence_facts(
+        session, project_id, about, name=name, destinations=destinations
     )
 
 

@@ -17,6 +17,7 @@ from domain.incidents import UNREACHED_ENDS, IncidentState
 from domain.receipts import ReceiptState
 from domain.sources.source import SourceProblem
 from domain.values.timestamps import from_unix_ms
+from store.overview.silence import count_silent
 from store.receipts import outbox
 from store.receipts.early_results.lists import count_early_results
 from store.receipts.reconcile.stuck_runs import count_stuck
@@ -125,6 +126,11 @@ async def sources_unwell(session: AsyncSession, now: datetime) -> Figures:
     found = await count_unwell_sources(session, limit=AT_MOST)
     names = (*(problem.value for problem in SourceProblem), SILENT, OTHER_PROBLEM)
     return {f"{SOURCE_FIGURE}{name}": found.get(name, 0) for name in names}
+
+
+async def projects_silent(session: AsyncSession, now: datetime) -> Figures:
+    del now
+    return {"projects_silent": await count_silent(session, limit=AT_MOST)}
 
 
 async def count_failing_destinations(session: AsyncSession, *, limit: int) -> int:
@@ -240,6 +246,7 @@ MEASURES: tuple[Measure, ...] = (
     waiting,
     early_results,
     sources_unwell,
+    projects_silent,
     destinations_failing,
     attempts,
 )

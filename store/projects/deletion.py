@@ -38,6 +38,7 @@ from store.schema.tables import (
     IDEMPOTENCY,
     INVITATIONS,
     MEMBERS,
+    OF_COUNTS,
     OUTBOX,
     PROJECTS,
     RECEIPTS,
@@ -119,7 +120,7 @@ async def delete_project(
     }
     marked = update(PROJECTS).where(PROJECTS.c.id == project_id)
     await session.execute(marked.values(**gone, suspended_at=now, deleted_at=now))
-    for table in (API_KEYS, SIGNING_SECRETS, MEMBERS, INVITATIONS, ALERT_DESTINATIONS):
+    for table in (API_KEYS, SIGNING_SECRETS, MEMBERS, INVITATIONS, ALERT_DESTINATIONS, *OF_COUNTS):
         await session.execute(delete(table).where(table.c.project_id == project_id))
     await remove_sources(session, project_id, now)
     return open_count

@@ -9,6 +9,7 @@ from datetime import datetime
 from domain.incidents import AlertKind
 from domain.values.timestamps import to_iso, to_iso_or_none
 from store.alerts.delivery import AlertDue, AlertFacts, SourceAlertFacts, UnclaimedFacts
+from store.overview.silence import SilenceFacts
 
 Data = dict[str, object]
 
@@ -20,6 +21,8 @@ def alert_data(alert: AlertDue) -> Data:
             return _of_incident(alert, facts)
         case SourceAlertFacts() as facts:
             return _of_source(facts)
+        case SilenceFacts() as facts:
+            return _of_silence(facts)
         case UnclaimedFacts() as facts:
             return _of_results(facts)
         case None:
@@ -33,6 +36,8 @@ def dedup_key(alert: AlertDue) -> str:
     """
     if alert.kind == AlertKind.DESTINATION_FAILING:
         return f"destination-{alert.about}"
+    if alert.kind == AlertKind.PROJECT_SILENT:
+        return f"silence-{alert.incident_id}-{alert.about}"
     incident = alert.facts.incident if isinstance(alert.facts, AlertFacts) else None
     return getattr(incident, "group_id", None) or alert.incident_id
 
@@ -109,4 +114,16 @@ def _of_results(facts: UnclaimedFacts) -> Data:
         "oldest_at": to_iso_or_none(oldest_at),
         "is_over": facts.is_over,
         "destination": facts.failing,
+    }
+
+
+def _of_silence(facts: SilenceFacts) -> Data:
+    return {
+        "project_id": facts.project_id,
+        "event_type": facts.event_type or None,
+        "silent_since": to_iso(facts.since),
+        "has_receipts": facts.has_receipts,
+        "silent_after_minutes": facts.minutes,
+        "is_over": facts.is_over,
+        "destination": None,
     }

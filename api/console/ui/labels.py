@@ -98,6 +98,7 @@ ALERTS: Mapping[str, str] = {
     AlertKind.DESTINATION_FAILING: "Alerts to another destination are failing",
     AlertKind.SOURCE_SILENT: "A source is failing or silent",
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results have no receipt",
+    AlertKind.PROJECT_SILENT: "No receipts came",
 }
 ALERT_ENDS: Mapping[str, str] = {
     AlertEnd.REFUSED: "It was refused permanently.",
@@ -119,6 +120,7 @@ CHECKS = {
     "alerts": "Alerts",
     "engine": "Temporal",
     "migrations": "Migrations",
+    "projects": "Projects",
     "runs": "Workflows",
     "sources": "Sources",
     "store": "Database",

@@ -139,6 +139,8 @@ async def lived_in(story: Story, sealer: Sealer) -> None:
             {"data_key": b"\x01", "sealed": b"\x02", "last_step": 1, **of_user},
         )
         await create_evidence_key(session, sealer, now=now)
+        silence = {"project_id": story.project.id, "event_type": "", "learned_minutes": 90}
+        await session.execute(insert(TABLES["silences"]), {**silence, "silent_since": now})
         await session.execute(insert(TABLES["recovery_codes"]), {"digest": "code", **of_user})
         await session.execute(
             insert(TABLES["identities"]),
