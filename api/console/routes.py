@@ -21,6 +21,7 @@ from api.console.pages.mail_links import MailLinkPages
 from api.console.pages.mailbox import MailboxPages
 from api.console.pages.members import MemberPages
 from api.console.pages.oidc import OidcPages
+from api.console.pages.overview.pages import OverviewPages
 from api.console.pages.projects import ProjectPages
 from api.console.pages.second_factor import SecondFactorPages
 from api.console.pages.sign_in import SignInPages
@@ -32,7 +33,7 @@ PAGES = (
     *(HomePages, SignInPages, SecondFactorPages, OidcPages, AccountPages),
     *(IncidentPages, TriagePages, EventPages, ProjectPages, CredentialPages, MemberPages),
     *(SourcePages, SourceForms, AuditPages, MailboxPages),
-    *(DestinationForms, MailLinkPages),
+    *(DestinationForms, MailLinkPages, OverviewPages),
 )
 
 

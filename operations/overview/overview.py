@@ -1,6 +1,6 @@
 """The operations on the overview: its numbers, the silence and the activity of projects."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from domain.ids import ProjectId
@@ -41,10 +41,10 @@ class ProjectOverview:
 
 
 @dataclass(frozen=True, slots=True)
-class ProjectActivity:
-    """Whether receipts of a project come. `watches` are empty while it is suspended."""
+class Receiving:
+    """Whether receipts of some projects come. Suspended ones have no `watches`."""
 
-    activity: Activity
+    activities: Mapping[ProjectId, Activity]
     watches: tuple[Watch, ...]
 
 
@@ -70,12 +70,12 @@ class OverviewOperations:
             watches = await read_watches(session, [known])
         return ProjectOverview(project, overview, activity, tuple(watches))
 
-    async def read_project_activity(self, project_id: ProjectId) -> ProjectActivity:
-        """Whether receipts of one project come, and what is watched."""
+    async def read_receiving(self, project_ids: Sequence[ProjectId]) -> Receiving:
+        """Whether receipts of these projects come, and what is watched."""
         async with self._database.reading() as session:
             now = await self._database.now(session)
-            activity = (await read_activity(session, [project_id], now))[project_id]
-            return ProjectActivity(activity, tuple(await read_watches(session, [project_id])))
+            activities = await read_activity(session, project_ids, now)
+            return Receiving(activities, tuple(await read_watches(session, project_ids)))
 
     async def read_overview(
         self, project_ids: Sequence[ProjectId], *, asked_by: str = ALL_PROJECTS
@@ -98,8 +98,3 @@ class OverviewOperations:
         async with self._database.searching(asked_by) as session:
             now = await self._database.now(session)
             return await read_activity(session, project_ids, now)
-
-    async def read_watches(self, project_ids: Sequence[ProjectId]) -> list[Watch]:
-        """What is watched of these projects for silence. Suspended ones are left out."""
-        async with self._database.reading() as session:
-            return await read_watches(session, project_ids)

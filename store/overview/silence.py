@@ -63,11 +63,10 @@ ON CONFLICT (project_id, event_type) DO UPDATE SET
 _FORGET = (
     "DELETE FROM silences WHERE project_id = $1 AND event_type <> '' AND NOT (event_type {types})"
 )
-_COUNT = f"""
-SELECT count(*) FROM (
+_COUNT = f"""SELECT count(*) FROM (
   SELECT 1 FROM silences AS s JOIN projects AS p ON p.id = s.project_id
   WHERE s.{PROJECT_IS_SILENT} AND p.suspended_at IS NULL AND p.deleted_at IS NULL LIMIT $1
-) AS silent"""  # noqa: S608 - constants only
+) AS anon_silent"""  # noqa: S608 - constants only
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,6 +189,9 @@ TABLE: dict[str, Probes] = {
     "GET /incidents/{incident_id}": path_probes("/incidents/{incident_id}"),
     "GET /events": list_probes("/events", lambda of: of.event_id),
     "GET /events/{event_id}": path_probes("/events/{event_id}"),
+    "GET /overview": lambda of, own: [
+        Probe("/overview", "its own", {"project": of.project_id, "mode": "test"})
+    ],
     "GET /projects": lambda of, own: [
         Probe("/projects", "its own", {"project": of.project_id, "q": of.project_id})
     ],
@@ -243,6 +246,9 @@ TABLE: dict[str, Probes] = {
     "POST /events/{event_id}/expire": path_probes("/events/{event_id}/expire"),
     "POST /events/{event_id}/restart": path_probes("/events/{event_id}/restart"),
     "POST /projects/{project_id}": settings_probes,
+    "POST /projects/{project_id}/deadline": path_probes(
+        "/projects/{project_id}/deadline", timeout_minutes="5"
+    ),
     "POST /projects/{project_id}/delete": path_probes(
         "/projects/{project_id}/delete", confirmation="shop", end_open="on"
     ),

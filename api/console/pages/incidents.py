@@ -1,5 +1,7 @@
 """The list of incidents, and the actions of operators on one. Its details are on the event page."""
 
+from collections.abc import Sequence
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,8 +14,12 @@ from api.console.pages.list_page import (
     redirect_to_short_address,
 )
 from api.console.sign_in.cookies import Notice
+from api.console.sign_in.sessions import Viewer
 from api.console.ui.filters import INCIDENT_TABS, read_address
 from api.console.ui.list_queries import incident_matches_elsewhere, incident_rows
+from domain.errors import RateLimited, Unavailable
+from domain.projects import Project
+from operations.overview.overview import MOST_PROJECTS
 
 LONGEST_REASON = 2_048
 
@@ -48,6 +54,7 @@ class IncidentPages:
         values["elsewhere"] = await incident_matches_elsewhere(
             self._console.parts.database, address, viewer, tabs=INCIDENT_TABS
         )
+        values["no_receipts"] = not page.rows and not await self._has_receipts(viewer, projects)
         return await self._console.render_page(
             request,
             viewer,
@@ -56,6 +63,16 @@ class IncidentPages:
             values=values,
             region="_incidents.html",
         )
+
+    async def _has_receipts(self, viewer: Viewer, projects: Sequence[Project]) -> bool:
+        """Whether any receipt has come yet to the newest of these projects."""
+        try:
+            found = await self._operations.overview.read_activity(
+                [project.id for project in projects[:MOST_PROJECTS]], asked_by=viewer.user_id
+            )
+        except (Unavailable, RateLimited):
+            return True
+        return any(one.last_receipt_at is not None for one in found.values())
 
     async def one(self, incident_id: str) -> Response:
         """Redirect to the event page. Alerts may link to this address."""

@@ -46,6 +46,7 @@ ORDINARY = {
     "/incidents/{incident_id}/resolve",
     "/events/{event_id}/expire",
     "/events/{event_id}/restart",
+    "/projects/{project_id}/deadline",
     "/projects/{project_id}/keys/{key_id}/revoke",
     "/projects/{project_id}/sources/{source_id}/check",
     "/projects/{project_id}/sources/{source_id}/pause",
