@@ -79,13 +79,19 @@ INSIDE = {
         ),
         *("store/ingest", "store/sources", "store/overview"),
     },
-    **dict.fromkeys(("operations/alerts", "operations/people", "operations/credentials"), set()),
-    **dict.fromkeys(("operations/sources", "operations/triage", "operations/overview"), set()),
+    **dict.fromkeys(
+        ("operations/alerts", "operations/people", "operations/credentials"), frozenset()
+    ),
+    **dict.fromkeys(
+        ("operations/sources", "operations/triage", "operations/overview"), frozenset()
+    ),
     "operations/responses": {
         *("operations/alerts", "operations/people", "operations/credentials"),
         *("operations/sources", "operations/overview"),
     },
-    **dict.fromkeys(("activities/alerts", "activities/callback", "activities/sources"), set()),
+    **dict.fromkeys(
+        ("activities/alerts", "activities/callback", "activities/sources"), frozenset()
+    ),
     "worker/temporal": set(),
     "worker/health": {"worker/temporal"},
     "worker/loops": {"worker/temporal"},
@@ -99,7 +105,7 @@ INSIDE = {
     "api/rest": {"api/http", "api/auth", "api/ingest"},
     "api/health": {"api/http", "api/auth"},
     "api/console": {"api/http", "api/auth"},
-    **dict.fromkeys(("cli/alerts", "cli/up", "cli/overview"), set()),
+    **dict.fromkeys(("cli/alerts", "cli/up", "cli/overview"), frozenset()),
     "cli/commands": {"cli/alerts", "cli/up", "cli/overview"},
     "cli/sources": set(),
     "cli/doctor": {"cli/up"},
