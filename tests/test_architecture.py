@@ -34,8 +34,7 @@ ALLOWED = {
         "api",
     },
 }
-
-
+ALONE: frozenset[str] = frozenset()
 # Whom each folder may import of its own package's other folders; each row names only folders of
 # rows above it.
 INSIDE = {
@@ -79,19 +78,13 @@ INSIDE = {
         ),
         *("store/ingest", "store/sources", "store/overview"),
     },
-    **dict.fromkeys(
-        ("operations/alerts", "operations/people", "operations/credentials"), frozenset()
-    ),
-    **dict.fromkeys(
-        ("operations/sources", "operations/triage", "operations/overview"), frozenset()
-    ),
+    **dict.fromkeys(("operations/alerts", "operations/people", "operations/credentials"), ALONE),
+    **dict.fromkeys(("operations/sources", "operations/triage", "operations/overview"), ALONE),
     "operations/responses": {
         *("operations/alerts", "operations/people", "operations/credentials"),
         *("operations/sources", "operations/overview"),
     },
-    **dict.fromkeys(
-        ("activities/alerts", "activities/callback", "activities/sources"), frozenset()
-    ),
+    **dict.fromkeys(("activities/alerts", "activities/callback", "activities/sources"), ALONE),
     "worker/temporal": set(),
     "worker/health": {"worker/temporal"},
     "worker/loops": {"worker/temporal"},
@@ -105,7 +98,7 @@ INSIDE = {
     "api/rest": {"api/http", "api/auth", "api/ingest"},
     "api/health": {"api/http", "api/auth"},
     "api/console": {"api/http", "api/auth"},
-    **dict.fromkeys(("cli/alerts", "cli/up", "cli/overview"), frozenset()),
+    **dict.fromkeys(("cli/alerts", "cli/up", "cli/overview"), ALONE),
     "cli/commands": {"cli/alerts", "cli/up", "cli/overview"},
     "cli/sources": set(),
     "cli/doctor": {"cli/up"},

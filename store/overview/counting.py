@@ -22,7 +22,7 @@ from store.receipts.lists.pages import prefer_indexes
 # Longer than any transaction that stores a fact, and than the clocks of two servers differ: a fact
 # that commits later with an older instant would never be counted.
 SETTLED_AFTER = timedelta(seconds=60)
-BATCH = 2_000
+BATCH = 500
 # Of an installation that counted nothing before. One more day, in case of another time zone.
 COUNTED_BACK = (SHOWN_DAYS + 1) * DAY
 KEPT_DAYS, KEPT_HOURS = timedelta(days=400), timedelta(days=45)

@@ -17,7 +17,7 @@ from store.overview.counting import count_batch, projects_to_count
 from worker.loops.backoffs import Backoffs
 
 LOOKED_AT = 200
-BATCHES_OF_A_PROJECT = 10
+BATCHES_OF_A_PROJECT = 40
 PAUSE_SECONDS = 0.02
 
 log = structlog.get_logger(__name__)
