@@ -71,6 +71,7 @@ async def silent(database: Database) -> int:
         return await count_silent(session, limit=10)
 
 
+@pytest.mark.both_stores
 async def test_each_episode_has_one_alert(quiet: Story, database: Database) -> None:
     await turns(database, after=29 * MINUTE)
     assert (await alerted(database), await silent(database)) == ([], 0)
@@ -89,6 +90,7 @@ async def test_each_episode_has_one_alert(quiet: Story, database: Database) -> N
     assert (await alerted(database), await silent(database)) == (["", ""], 1)
 
 
+@pytest.mark.both_stores
 async def test_silent_type_is_alerted_while_the_project_is_not(
     quiet: Story, database: Database
 ) -> None:
@@ -142,6 +144,7 @@ async def test_mail_says_since_when_and_what_to_do(quiet: Story, database: Datab
     assert f"/projects/{quiet.project.id}#silence" in body
 
 
+@pytest.mark.both_stores
 async def test_silence_is_learned_once_a_day(story: Story, database: Database) -> None:
     async with database.reading() as session:
         now = await database.now(session)
