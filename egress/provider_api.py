@@ -54,8 +54,7 @@ class ProviderAnswer:
     """A complete answer. `json` is None if the body is no JSON.
 
     `link` is the Link header, None if it is absent. One that is absurdly long is cut to a character
-    more than `LONGEST_LINK`. `retry_after_seconds` is None
-    if that header is absent or malformed.
+    more than `LONGEST_LINK`. `retry_after_seconds` is None if that header is absent or malformed.
     """
 
     status: int

@@ -16,7 +16,7 @@ class Page:
 
     `cursor` is where the next page begins. None: there is none, because this one is empty or the
     last. `says_more` is what the provider says of that. `is_beyond`: everything in it is older than
-    the span. `is_next_unreadable`: there is a next page, and nobody can tell where it begins.
+    the span. `is_next_unreadable`: the address of the next page cannot be read.
     """
 
     events: tuple[ProviderEvent, ...]

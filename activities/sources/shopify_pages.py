@@ -48,7 +48,8 @@ def read_shopify_page(json: object, link: str | None, source: Source, now: datet
     """The page in an answer. Raises: ListingStopped: the answer is no list of orders."""
     if not isinstance(json, dict) or not isinstance(json.get("orders"), list):
         raise not_a_list()
-    orders, cursor = json["orders"], _cursor_in(link)
+    orders = json["orders"]
+    cursor, is_next_unreadable = _read_next(link)
     if len(orders) > MOST_EVENTS:
         raise not_a_list()
     events, unreadable = _read_all(orders, source)
@@ -63,7 +64,7 @@ def read_shopify_page(json: object, link: str | None, source: Source, now: datet
         cursor if orders else None,
         cursor is not None,
         complaints=complaints,
-        is_next_unreadable=cursor is None and _says_next(link),
+        is_next_unreadable=is_next_unreadable,
     )
 
 
@@ -93,16 +94,21 @@ def _fields(source: Source) -> list[str]:
     ]
 
 
-def _says_next(link: str | None) -> bool:
-    """Whether a link names a next page, in any form. One that is too long may."""
-    return link is not None and (len(link) > LONGEST_LINK or bool(_next_addresses(link)))
+def _read_next(link: str | None) -> tuple[str | None, bool]:
+    """The cursor of the next page, and whether there may be a next page without a readable one."""
+    if link is None:
+        return None, False
+    if len(link) > LONGEST_LINK:
+        return None, True
+    addresses = _next_addresses(link)
+    cursor = _cursor_in(addresses[0]) if addresses else None
+    return cursor, bool(addresses) and cursor is None
 
 
-def _cursor_in(link: str | None) -> str | None:
-    """The `page_info` of the next page."""
-    addresses = [] if link is None or len(link) > LONGEST_LINK else _next_addresses(link)
+def _cursor_in(address: str) -> str | None:
+    """The `page_info` of the address."""
     try:
-        cursors = parse_qs(urlsplit(addresses[0]).query).get("page_info", []) if addresses else []
+        cursors = parse_qs(urlsplit(address).query).get("page_info", [])
     except ValueError:
         return None
     cursor = cursors[0] if cursors else ""

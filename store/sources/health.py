@@ -33,7 +33,7 @@ PASSING = (SourceProblem.UNREACHABLE, SourceProblem.THROTTLED, SourceProblem.NOT
 ALERT_PASSING_AFTER = timedelta(minutes=15)
 # Good deliveries of other events do not hide that some cannot be read.
 UNREADABLE_LASTS = timedelta(hours=1)
-UNREADABLE = "Some deliveries were no events that can be kept."
+UNREADABLE = "Some deliveries could not be read as events."
 _IS_UNWELL = text(f"({tables.SOURCE_IS_UNWELL})")
 _WORKS = (
     *IS_SOURCE,

@@ -15,7 +15,7 @@ from api.hooks.endpoint import MAXIMUM_HOOK_BYTES
 from domain.errors import Unavailable
 from domain.projects import CreatedProject
 from domain.sources.changes import SourceChanges
-from domain.sources.source import SourceKind
+from domain.sources.source import Source, SourceKind
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.db.sql import Statements
@@ -191,18 +191,23 @@ async def test_suspended_project_refuses_what_the_provider_sends_again(
     assert await receipts(database) == []
 
 
-async def test_paused_source_checks_the_signature_and_makes_nothing(
-    stripe: Provider, database: Database, sealer: Sealer
-) -> None:
+async def save(database: Database, sealer: Sealer, source: Source, changes: SourceChanges) -> None:
+    """Change the source as another process does: no cache of this one learns of it."""
     async with database.transaction() as session:
         await change_source(
             session,
             sealer,
-            project_id=stripe.source.project_id,
-            source_id=stripe.source.id,
-            changes=SourceChanges(is_paused=True),
+            project_id=source.project_id,
+            source_id=source.id,
+            changes=changes,
             now=await database.now(session),
         )
+
+
+async def test_paused_source_checks_the_signature_and_makes_nothing(
+    stripe: Provider, database: Database, sealer: Sealer
+) -> None:
+    await save(database, sealer, stripe.source, SourceChanges(is_paused=True))
 
     good, bad = await stripe.deliver(snapshot()), await stripe.deliver(snapshot(), secret="x")
 
@@ -216,23 +221,12 @@ async def test_paused_source_checks_the_signature_and_makes_nothing(
 async def test_delivery_after_a_change_of_another_process_is_stored(
     stripe: Provider, database: Database, sealer: Sealer, change: str
 ) -> None:
-    async def save(changes: SourceChanges) -> None:
-        source = stripe.source
-        async with database.transaction() as session:
-            await change_source(
-                session,
-                sealer,
-                project_id=source.project_id,
-                source_id=source.id,
-                changes=changes,
-                now=await database.now(session),
-            )
-
     expected = replace(EXPECTS_STRIPE, event_type="charge.refunded")
     if change == "resumed":
-        await save(SourceChanges(is_paused=True))
+        await save(database, sealer, stripe.source, SourceChanges(is_paused=True))
     await stripe.deliver(snapshot(type="charge.refunded"))
-    await save(SourceChanges(is_paused=False, expects=(EXPECTS_STRIPE, expected)))
+    changes = SourceChanges(is_paused=False, expects=(EXPECTS_STRIPE, expected))
+    await save(database, sealer, stripe.source, changes)
     event = snapshot(type="charge.refunded", created=int(time.time()) + 1)
 
     answer = await stripe.deliver(event)
