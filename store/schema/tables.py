@@ -511,7 +511,8 @@ class Source(SQLModel, table=True):
     listing_until: datetime | None = _instant(nullable=True)
     listing_cursor: str | None = _text(nullable=True)
     listing_pages: int | None = Field(default=None)  # of that span; None: no page is stored
-    page_at: datetime | None = _instant(nullable=True)  # when a page of a span was last stored
+    # When a page of a span was last stored; of a webhook, when a delivery was last unreadable.
+    page_at: datetime | None = _instant(nullable=True)
     silent_since: datetime | None = _instant(nullable=True)
     problem: str | None = _text(nullable=True)
     problem_detail: str | None = _text(nullable=True)
