@@ -28,16 +28,13 @@ from domain.errors import Unavailable
 from domain.incidents import AlertEnd, AlertKind
 from domain.values.timestamps import to_unix_ms
 from store.alerts.delivery import (
-    AlertDue,
-    AlertFacts,
-    SourceAlertFacts,
-    UnclaimedFacts,
     hold_alert,
     record_alert_ended,
     record_alert_failed,
     record_alert_sent,
 )
 from store.alerts.destinations import read_secret_target
+from store.alerts.due import AlertDue, AlertFacts, SourceAlertFacts, UnclaimedFacts
 from store.alerts.links import mail_tokens
 from store.crypto.encryption import Sealer
 from store.db.database import Database

@@ -22,7 +22,7 @@ from domain.wording.states import (
     resolution_label,
     state_label,
 )
-from store.alerts.delivery import AlertDue, AlertFacts
+from store.alerts.due import AlertDue, AlertFacts
 from store.receipts.rows.alerts import AlertRound
 
 SUMMARY_CHARACTERS = 200

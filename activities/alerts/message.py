@@ -25,7 +25,7 @@ from domain.ids import is_project_id
 from domain.incidents import AlertKind
 from domain.sources.source import is_source_id
 from domain.values.text import one_line
-from store.alerts.delivery import AlertDue, AlertFacts, SourceAlertFacts, UnclaimedFacts
+from store.alerts.due import AlertDue, AlertFacts, SourceAlertFacts, UnclaimedFacts
 
 _PLAIN_TITLES: dict[str, str] = {
     AlertKind.INCIDENT_OPENED: "Incident open",

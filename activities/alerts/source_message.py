@@ -12,7 +12,7 @@ from activities.alerts.message import compose_named_message
 from domain.incidents import AlertKind
 from domain.sources.source import Source, SourceKind, SourceProblem
 from domain.values.text import one_line
-from store.alerts.delivery import AlertDue, SourceAlertFacts
+from store.alerts.due import AlertDue, SourceAlertFacts
 
 _KINDS = {
     SourceKind.STRIPE_WEBHOOK: "Stripe webhook",

@@ -10,7 +10,7 @@ from activities.alerts.incident_texts import DESTINATION_TITLE, moment
 from activities.alerts.message import compose_named_message
 from domain.incidents import AlertKind
 from domain.values.text import one_line
-from store.alerts.delivery import AlertDue, UnclaimedFacts
+from store.alerts.due import AlertDue, UnclaimedFacts
 from store.receipts.early_results.hold import HELD_FOR
 from store.receipts.early_results.unclaimed import COUNTED_AT_MOST, Unclaimed
 

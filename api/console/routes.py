@@ -11,15 +11,15 @@ from api.console.base import Console
 from api.console.dependencies import confirm_form, provide
 from api.console.error_pages import ConsoleRoute
 from api.console.pages.account import AccountPages
+from api.console.pages.alerting.destinations import DestinationForms
+from api.console.pages.alerting.mail_links import MailLinkPages
 from api.console.pages.audit import AuditPages
 from api.console.pages.credentials import CredentialPages
-from api.console.pages.destinations import DestinationForms
 from api.console.pages.event.details import EventDetailPages
 from api.console.pages.events import EventPages
 from api.console.pages.home import HomePages
 from api.console.pages.incident_list.views import IncidentViewPages
 from api.console.pages.incidents import IncidentPages
-from api.console.pages.mail_links import MailLinkPages
 from api.console.pages.mailbox import MailboxPages
 from api.console.pages.members import MemberPages
 from api.console.pages.oidc import OidcPages

@@ -35,7 +35,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.ids import EventId, IncidentId, ReplayId
 from domain.incidents import AlertKind
 from domain.values.enums import member_or_text
-from store.alerts.delivery import AlertDue
+from store.alerts.due import AlertDue
 from store.schema import tables
 from store.schema.tables import ALERTS, PROJECTS
 

@@ -15,15 +15,9 @@ from domain.incidents import AlertKind, RepairCause
 from domain.sources.source import Gap, is_source_id
 from domain.values.enums import member_or_text
 from domain.values.timestamps import from_unix_ms
-from store.alerts.delivery import (
-    AlertDue,
-    AlertFacts,
-    AnyFacts,
-    SourceAlertFacts,
-    UnclaimedFacts,
-    destination_digest,
-)
+from store.alerts.delivery import destination_digest
 from store.alerts.destinations import read_destinations
+from store.alerts.due import AlertDue, AlertFacts, AnyFacts, SourceAlertFacts, UnclaimedFacts
 from store.receipts.early_results.unclaimed import read_unclaimed
 from store.receipts.queries import read_incident
 from store.receipts.rows.failures import read_repair_failure

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from domain.incidents import AlertKind
 from domain.values.timestamps import to_iso, to_iso_or_none
-from store.alerts.delivery import AlertDue, AlertFacts, SourceAlertFacts, UnclaimedFacts
+from store.alerts.due import AlertDue, AlertFacts, SourceAlertFacts, UnclaimedFacts
 
 Data = dict[str, object]
 

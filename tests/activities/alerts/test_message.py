@@ -8,7 +8,7 @@ from activities.alerts.channels import AlertMessage
 from activities.alerts.message import write_message
 from domain.ids import ReplayId
 from domain.incidents import AlertKind, IncidentState, Reason, RepairCause, Resolution
-from store.alerts.delivery import AlertDue, AlertFacts
+from store.alerts.due import AlertDue, AlertFacts
 from store.receipts.rows.failures import Failure, RepairFailure
 from tests.activities.read_mails import alert_with
 from tests.support.given import START

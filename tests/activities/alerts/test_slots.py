@@ -17,7 +17,7 @@ from activities.messages import AlertsSent, SendAlerts
 from domain.errors import Unavailable
 from domain.ids import EventId, IncidentId
 from domain.projects import ProjectChanges
-from store.alerts.delivery import AlertDue
+from store.alerts.due import AlertDue
 from store.crypto.encryption import Sealer
 from store.db.database import Clock, Database
 from store.projects.projects import change_project

@@ -8,7 +8,7 @@ from domain.incidents import AlertKind, IncidentState, RepairCause
 from domain.lifecycle import LifecycleState
 from store.alerts import claims as alert_claims
 from store.alerts import delivery as alerts
-from store.alerts.delivery import AlertDue, AlertFacts
+from store.alerts.due import AlertDue, AlertFacts
 from store.alerts.facts import read_facts
 from store.db.database import Database
 from tests.support.given import START, Story

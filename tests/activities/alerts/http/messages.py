@@ -6,7 +6,7 @@ from datetime import timedelta
 from activities.alerts.channels import AlertMessage
 from activities.alerts.message import write_message
 from domain.incidents import AlertKind
-from store.alerts.delivery import AlertFacts
+from store.alerts.due import AlertFacts
 from tests.activities.alerts.by_mail import PUBLIC_URL
 from tests.activities.read_mails import alert_with
 from tests.support.given import START
