@@ -78,7 +78,8 @@ async def follow_the_list_to_the_event(
 ) -> None:
     # The list updates itself: the page is not loaded again.
     await page.get_by_role("link", name=REFERENCE).click()
-    await expect(page).to_have_url(f"{installation.url}/events/{event_id}")
+    # It names the list, for the links to the incidents before and after.
+    await expect(page).to_have_url(f"{installation.url}/events/{event_id}?list=")
 
 
 async def act_on_the_incident(installation: Installation, page: Page, event_id: str) -> None:
