@@ -116,11 +116,7 @@ class ServedApart:
             incident_id = await caller.incident_of(event_id)
             repair = await caller.ask("POST", f"/incidents/{incident_id}/reprocess")
             ids = {"event_id": event_id, "replay_id": repair.json()["replay_id"]}
-            ids |= {
-                "incident_id": await caller.incident_of(
-                    await caller.accept(stripe_event_id="evt_other")
-                )
-            }
+            ids |= {"incident_id": await caller.incident_of(await caller.accept())}
             ids |= {"project_id": made.project.id, "key_id": made.key.id, "name": "base.css"}
             ids |= {"user_id": user_id, "invitation_id": invited.id, "session_id": opened.id}
             ids |= {"source_id": source.id}

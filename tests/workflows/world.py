@@ -315,7 +315,10 @@ class World:
         )
         texts = [mail.get_body(("plain",)).get_content() for mail in self.post.mails]
         subjects = [mail["Subject"] for mail in self.post.mails]
-        return [f"{subject}\n{' '.join(text.split())}" for subject, text in zip(subjects, texts)]
+        return [
+            f"{subject}\n{' '.join(text.split())}"
+            for subject, text in zip(subjects, texts, strict=True)
+        ]
 
     async def _has_event(self, event_id: EventId, wanted: "EventType.ValueType") -> bool:
         try:
