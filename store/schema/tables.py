@@ -106,6 +106,7 @@ INCIDENT_IS_AT_RISK = "state <> 'resolved' AND amount IS NOT NULL"
 SOURCE_IS_TO_SCHEDULE = "scheduled_version < version"
 SOURCE_IS_REMOVED = "deleted_at IS NOT NULL"
 SOURCE_IS_UNWELL = "problem IS NOT NULL OR silent_since IS NOT NULL"
+DESTINATION_IS_FAILING = "failing_since IS NOT NULL AND disabled_at IS NULL"
 INCIDENT_IS_UNRESOLVED = "state <> 'resolved'"
 INCIDENT_IS_REPAIRED = "resolution <> 'manual'"
 ACKNOWLEDGEMENT_ENDS = "acknowledged_until IS NOT NULL"
@@ -631,9 +632,7 @@ class AlertDestination(SQLModel, table=True):
         CheckConstraint(
             "(target IS NULL) <> (sealed_target IS NULL)", name="alert_destinations_target"
         ),
-        _partial_index(
-            "alert_destinations_failing", "failing_since", where="failing_since IS NOT NULL"
-        ),
+        _partial_index("alert_destinations_failing", "id", where=DESTINATION_IS_FAILING),
     )
 
     id: str = _text(primary_key=True)
