@@ -42,12 +42,6 @@ class Canaries:
         self.answers.append(f"{answer.headers!r}\n{answer.text}")
         return answer
 
-    def collect_page(self, page: httpx.Response) -> httpx.Response:
-        """Keep a page of the console without its forms' tokens, which are its reader's own."""
-        shown = re.sub(r'(name="form_token" value=")[^"]*', r"\1", page.text)
-        self.answers.append(f"{page.headers!r}\n{shown}")
-        return page
-
     def found_in(self, contents: Mapping[str, bytes]) -> set[tuple[str, str]]:
         """(secret, name of the content) for each that was found."""
         spelled = {what: spellings(secret) for what, secret in self.planted.items()}

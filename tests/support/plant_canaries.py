@@ -189,7 +189,7 @@ def plant_in_console(shop: Product, canaries: Canaries) -> httpx.Client:
     canaries.collect(submitted(anonymous, "/login", "/login", email=EMAIL, password=wrong))
     forged = {"form_token": canaries.new("forged form token"), "name": "shop"}
     canaries.collect(anonymous.post("/projects", data=forged))
-    canaries.collect_page(browser.post("/projects", data=forged))
+    canaries.collect(browser.post("/projects", data=forged))
     anonymous.close()
     return browser
 
@@ -313,7 +313,7 @@ def fail_unexpectedly(
             == 500
         )
         anonymous.close()
-        assert canaries.collect_page(browser.get("/projects")).status_code == 500
+        assert canaries.collect(browser.get("/projects")).status_code == 500
     # After the app's secret was opened.
     with without("recovery_codes", data_dir):
         answer = submitted(halfway.browser, "/login/code", "/login/code", code=halfway.codes[0])
