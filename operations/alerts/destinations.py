@@ -5,7 +5,7 @@ secret of a webhook comes out once, when it is added.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -26,6 +26,7 @@ from operations.alerts.inputs import (
     DestinationPatch,
     NewDestinationBody,
     changed_target,
+    given_fields,
     target_of,
 )
 from operations.alerts.trial_limit import TrialLimit
@@ -43,7 +44,6 @@ from store.projects import projects
 
 UNREADABLE = "The stored target cannot be decrypted: save it again."
 _URL_KINDS = frozenset({AlertChannel.SLACK, AlertChannel.TEAMS, AlertChannel.WEBHOOK})
-_SPELLINGS = {"is_disabled": "disabled"}
 
 
 class SendTrial(Protocol):
@@ -132,7 +132,7 @@ class DestinationOperations:
                 changes=wanted,
                 now=await self._database.now(session),
             )
-            details = {"fields": _given(wanted)}
+            details = {"fields": given_fields(wanted)}
             action = AuditAction.DESTINATION_CHANGED
             await self._record(session, actor, action, project, changed.id, details)
         return changed
@@ -291,10 +291,3 @@ class DestinationOperations:
         await self._audit.record(
             session, actor, action, subject, project_id=project_id, details=details
         )
-
-
-def _given(changes: DestinationChanges) -> list[str]:
-    """The names of the fields that are given, as REST spells them."""
-    names = [one.name for one in fields(DestinationChanges)]
-    given = [name for name in names if getattr(changes, name) is not UNSET]
-    return [_SPELLINGS.get(name, name) for name in given]

@@ -114,6 +114,7 @@ BULK_IS_TO_DELIVER = "delivered_version < version"
 BULK_IS_UNDONE = "done_at IS NULL"
 RULE_REPAIR_IS_OPEN = "outcome IS NULL"
 SOURCE_IS_UNWELL = "problem IS NOT NULL OR silent_since IS NOT NULL"
+DESTINATION_IS_FAILING = "failing_since IS NOT NULL AND disabled_at IS NULL"
 INCIDENT_IS_UNRESOLVED = "state <> 'resolved'"
 INCIDENT_IS_UNGROUPED = "group_id IS NULL AND state <> 'resolved'"
 GROUP_TAKES_MORE = "takes_more"
@@ -603,7 +604,8 @@ class Source(SQLModel, table=True):
     listing_until: datetime | None = _instant(nullable=True)
     listing_cursor: str | None = _text(nullable=True)
     listing_pages: int | None = Field(default=None)  # of that span; None: no page is stored
-    page_at: datetime | None = _instant(nullable=True)  # when a page of a span was last stored
+    # When a page of a span was last stored; of a webhook, when a delivery was last unreadable.
+    page_at: datetime | None = _instant(nullable=True)
     silent_since: datetime | None = _instant(nullable=True)
     problem: str | None = _text(nullable=True)
     problem_detail: str | None = _text(nullable=True)
@@ -722,9 +724,7 @@ class AlertDestination(SQLModel, table=True):
         CheckConstraint(
             "(target IS NULL) <> (sealed_target IS NULL)", name="alert_destinations_target"
         ),
-        _partial_index(
-            "alert_destinations_failing", "failing_since", where="failing_since IS NOT NULL"
-        ),
+        _partial_index("alert_destinations_failing", "id", where=DESTINATION_IS_FAILING),
     )
 
     id: str = _text(primary_key=True)

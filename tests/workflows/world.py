@@ -310,11 +310,16 @@ class World:
         await wait_until_async(predicate, seconds=20, what=what)
 
     async def subjects(self, count: int) -> list[str]:
-        """The mails' subjects and titles, once there are `count` mails."""
+        """The mails' subjects and texts, each on one line, once there are `count` mails."""
         await wait_until_async(
             lambda: len(self.post.mails) >= count, seconds=20, what=f"{count} mails"
         )
-        return [f"{mail['Subject']}\n{mail.get_body(('plain',))}" for mail in self.post.mails]
+        texts = [mail.get_body(("plain",)).get_content() for mail in self.post.mails]
+        subjects = [mail["Subject"] for mail in self.post.mails]
+        return [
+            f"{subject}\n{' '.join(text.split())}"
+            for subject, text in zip(subjects, texts, strict=True)
+        ]
 
     async def _has_event(self, event_id: EventId, wanted: "EventType.ValueType") -> bool:
         try:

@@ -241,5 +241,5 @@ async def test_amount_and_customer_are_on_the_pages(operator: Visitor, story: St
 
     assert "EUR 1,204.50" in event
     assert html.escape("customer <7>") in event
-    assert "EUR 1,204.50 at risk" in listed
-    assert "JPY 5,000 at risk" in listed
+    assert "At risk: EUR 1,204.50" in listed
+    assert "JPY 5,000." in listed
