@@ -98,6 +98,26 @@ async def test_search_selects_the_oldest_first(caller: Caller) -> None:
     assert [item["incident_id"] for item in read["items"]] == first + second
 
 
+@pytest.mark.parametrize(
+    ("q", "matched"),
+    [
+        ('is:open ref:"seat 7"', 1),
+        ("amount:>=10.00EUR", 1),
+        ("is:open age:<1h", 3),
+        ("is:resolved", 0),
+        ("is:muted", 0),
+    ],
+)
+async def test_search_takes_tokens(caller: Caller, q: str, matched: int) -> None:
+    await incidents(caller, 1, internal_reference="seat 7")
+    await incidents(caller, 1, amount=1_250, currency="EUR")
+    await incidents(caller, 1)
+
+    found = await asked(caller, "POST", "/bulk-repairs", q=q, reason="outage", dry_run=True)
+
+    assert found["matched"] == matched
+
+
 async def test_membership_of_ten_thousand_ids_is_read_and_one_more_is_refused(
     caller: Caller,
 ) -> None:
@@ -125,6 +145,9 @@ async def test_membership_of_ten_thousand_ids_is_read_and_one_more_is_refused(
         ({"reason": "x"}, [""]),
         ({"reason": "x", "q": "a", "incident_ids": ["inc_1"]}, [""]),
         ({"reason": "x", "q": "nothing that matches"}, [""]),
+        ({"reason": "x", "q": "effet:x"}, ["/q"]),
+        ({"reason": "x", "q": "assignee:me"}, ["/q"]),
+        ({"reason": "x", "q": "a" * 1_001}, ["/q"]),
         ({"reason": "x", "incident_ids": []}, ["/incident_ids"]),
         ({"reason": "x", "incident_ids": "inc_1"}, ["/incident_ids"]),
         ({"reason": "x", "incident_ids": ["inc_1"]}, ["/incident_ids/0"]),

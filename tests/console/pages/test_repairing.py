@@ -67,6 +67,42 @@ async def test_list_of_incidents_leads_to_a_dry_run_of_its_filter(
     assert 'name="first"' in new
 
 
+@pytest.mark.parametrize(
+    ("query", "matched"),
+    [
+        ("q=error:db_timeout", 1),
+        ("q=is:open+amount:>1000", 1),
+        ("state=acknowledged", 1),
+        ("sort=-amount&mode=test", 2),
+        ("state=all&from=2020-01-01", 3),
+    ],
+)
+async def test_all_that_match_the_list_are_in_the_dry_run(
+    story: Story, person: Person, query: str, matched: int
+) -> None:
+    acknowledged = await failed(story, amount=1_250, currency="EUR")
+    await person.post(f"/incidents/{acknowledged}/acknowledge")
+    coded = await story.receipt()
+    await story.result(coded, "failed", error_code="db_timeout")
+    resolved = await story.receipt()
+    await story.result(resolved, "failed")
+    await story.result(resolved)
+
+    page = (await person.get(f"/incidents?{query}")).text
+    link = re.search(r'href="(/bulk-repairs/new\?[^"]*)">Repair all', page)
+    assert link is not None
+    new = (await person.get(link[1].replace("&amp;", "&"))).text
+
+    assert f"<dt>Incidents</dt><dd>{matched}</dd>" in new
+
+
+async def test_search_that_is_refused_is_named_in_the_dry_run(person: Person) -> None:
+    page = (await person.get("/bulk-repairs/new?q=effet:x")).text
+
+    assert "There is no token “effet:”" in page.replace("`effet:`", "“effet:”")
+    assert "disabled" in page
+
+
 async def test_selected_incidents_are_repaired_in_the_order_of_the_plan(
     story: Story, person: Person
 ) -> None:
