@@ -91,7 +91,9 @@ class ConsoleRoute(APIRoute):
 
 
 async def error_page(request: Request, error: ConsoleError) -> Response:
-    """The response to an error of a dependency or a handler, in the frame of a signed-in user."""
+    """The response to an error of a dependency or a handler. A signed-in user keeps the frame,
+    except after a form that was not accepted.
+    """
     match error:
         case SignInNeeded():
             return _to_sign_in(request)
@@ -102,6 +104,9 @@ async def error_page(request: Request, error: ConsoleError) -> Response:
         case ValidationFailed() if any(name in request.query_params for name in PART_NAMES):
             return await _framed(console_of(request), request, _no_such_part(request), status=400)
     status, title, detail = _problem_of(error)
+    if isinstance(error, FormRejected):
+        # Another site may have sent it: the page has nothing of the session, such as its token.
+        return _problem(console_of(request).pages, status, title, detail)
     values = {"title": title, "detail": detail}
     return await _framed(console_of(request), request, values, status=status)
 
