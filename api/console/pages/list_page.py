@@ -71,10 +71,12 @@ def list_options(address: ListAddress, projects: Sequence[Project]) -> dict[str,
     }
 
 
-async def own_projects(console: Console, viewer: Viewer) -> list[Project]:
+async def own_projects(
+    console: Console, viewer: Viewer, *, with_destinations: bool = False
+) -> list[Project]:
     """The newest 1,000 projects of the viewer, sorted by name."""
     listed = await console.operations.projects.list_projects(
-        viewer.access.projects, with_destinations=False
+        viewer.access.projects, with_destinations=with_destinations
     )
     return sorted(listed, key=lambda project: project.name.lower())
 

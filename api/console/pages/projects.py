@@ -121,7 +121,7 @@ class ProjectPages:
     async def _list_page(
         self, request: Request, viewer: Viewer, *, typed: Typed, refusal: Refusal | None
     ) -> Response:
-        listed = await own_projects(self._console, viewer)
+        listed = await own_projects(self._console, viewer, with_destinations=True)
         ends_at = LISTED_AT_MOST if len(listed) >= LISTED_AT_MOST else None
         values = {
             "projects": listed,
