@@ -38,7 +38,7 @@ from tests.console.receiver import Receiver, receiving
 from tests.histories.fingerprint import local_activity_of
 from tests.support.given import OPERATOR, Story, new_result
 from tests.support.waiting import wait_until_async
-from tests.workflows.smtp_server import MailHandler, running_mail_server
+from tests.workflows.smtp_server import MailHandler, running_mail_server, text_of
 from worker.build import BuiltWorker, WorkerDependencies, build_worker
 from worker.temporal.connect import prepare_namespace, read_namespace_id
 from worker.temporal.failure_converter import SHORT_FAILURES
@@ -309,11 +309,11 @@ class World:
         await wait_until_async(predicate, seconds=20, what=what)
 
     async def subjects(self, count: int) -> list[str]:
-        """The mails' subjects and titles, once there are `count` mails."""
+        """The mails' subjects and texts, once there are `count` mails."""
         await wait_until_async(
             lambda: len(self.post.mails) >= count, seconds=20, what=f"{count} mails"
         )
-        return [f"{mail['Subject']}\n{mail.get_body(('plain',))}" for mail in self.post.mails]
+        return [f"{mail['Subject']}\n{text_of(mail)}" for mail in self.post.mails]
 
     async def _has_event(self, event_id: EventId, wanted: "EventType.ValueType") -> bool:
         try:
