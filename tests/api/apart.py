@@ -78,7 +78,13 @@ class ServedApart:
         async with database.transaction() as session:
             now, scopes = await database.now(session), frozenset(Scope)
             made = await create_project(
-                session, sealer, name="generated", livemode=False, scopes=scopes, now=now
+                session,
+                sealer,
+                name="generated",
+                livemode=False,
+                repair_url="https://shop.example/repair",
+                scopes=scopes,
+                now=now,
             )
             user = await users.redeem_login_link(
                 session, token=await users.create_login_link(session, now=now), now=now
@@ -107,7 +113,10 @@ class ServedApart:
         async with serving(app) as client:
             caller = Caller(client, made.api_key)
             event_id = await caller.accept()
-            ids = {"event_id": event_id, "incident_id": await caller.incident_of(event_id)}
+            incident_id = await caller.incident_of(event_id)
+            repair = await caller.ask("POST", f"/incidents/{incident_id}/reprocess")
+            ids = {"event_id": event_id, "replay_id": repair.json()["replay_id"]}
+            ids |= {"incident_id": await caller.incident_of(await caller.accept())}
             ids |= {"project_id": made.project.id, "key_id": made.key.id, "name": "base.css"}
             ids |= {"user_id": user_id, "invitation_id": invited.id, "session_id": opened.id}
             ids |= {"source_id": source.id}

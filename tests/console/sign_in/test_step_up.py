@@ -58,6 +58,8 @@ ORDINARY = {
     "/projects/{project_id}/invitations/{invitation_id}/withdraw",
     "/account/sessions/end-others",
     "/account/sessions/{session_id}/end",
+    "/views",
+    "/views/{view_id}/remove",
 }
 # Tables that sensitive actions change.
 CHANGED_TABLES = (

@@ -98,6 +98,7 @@ async def test_timeline_entry_of_a_result_has_its_contents(story: Story) -> None
         "status": "failed",
         "error_code": "no_seat",
         "error_message": "None left",
+        "request_id": "req_result",
     }
     assert [entry.kind for entry in found.timeline] == [
         "receipt_accepted",
