@@ -38,7 +38,7 @@ from tests.console.receiver import Receiver, receiving
 from tests.histories.fingerprint import local_activity_of
 from tests.support.given import OPERATOR, Story, new_result
 from tests.support.waiting import wait_until_async
-from tests.workflows.smtp_server import MailHandler, running_mail_server
+from tests.workflows.smtp_server import MailHandler, running_mail_server, text_of
 from worker.build import BuiltWorker, WorkerDependencies, build_worker
 from worker.temporal.connect import prepare_namespace, read_namespace_id
 from worker.temporal.failure_converter import SHORT_FAILURES
