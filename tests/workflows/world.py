@@ -313,11 +313,8 @@ class World:
         await wait_until_async(
             lambda: len(self.post.mails) >= count, seconds=20, what=f"{count} mails"
         )
-        texts = [mail.get_body(("plain",)).get_content() for mail in self.post.mails]
-        subjects = [mail["Subject"] for mail in self.post.mails]
         return [
-            f"{subject}\n{' '.join(text.split())}"
-            for subject, text in zip(subjects, texts, strict=True)
+            f"{mail['Subject']}\n{' '.join(text_of(mail).split())}" for mail in self.post.mails
         ]
 
     async def _has_event(self, event_id: EventId, wanted: "EventType.ValueType") -> bool:
