@@ -313,9 +313,7 @@ class World:
         await wait_until_async(
             lambda: len(self.post.mails) >= count, seconds=20, what=f"{count} mails"
         )
-        return [
-            f"{mail['Subject']}\n{' '.join(text_of(mail).split())}" for mail in self.post.mails
-        ]
+        return [f"{mail['Subject']}\n{' '.join(text_of(mail).split())}" for mail in self.post.mails]
 
     async def _has_event(self, event_id: EventId, wanted: "EventType.ValueType") -> bool:
         try:
