@@ -90,7 +90,9 @@ async def act_on_the_incident(installation: Installation, page: Page, event_id: 
     await page.get_by_text("Reprocess…").click()
     await page.get_by_role("button", name="Reprocess", exact=True).click()
     await expect(page).to_have_url(f"{installation.url}/events/{event_id}?list=")
-    await expect(page.get_by_text("The repair endpoint is not being called")).to_be_visible()
+    await expect(
+        page.get_by_text("No worker is running. The repair endpoint is not")
+    ).to_be_visible()
     await expect(page.get_by_text("Calling the repair endpoint", exact=True)).to_have_count(0)
 
 
