@@ -109,7 +109,9 @@ async def return_to_the_event_after_signing_in(
 
 async def read_the_reference(installation: Installation, page: Page) -> None:
     await page.goto(f"{installation.url}/docs")
-    await expect(page.get_by_role("heading", name="Send a receipt")).to_be_visible()
+    # The page draws the whole document of REST, which takes seconds beside other tests.
+    drawn = page.get_by_role("heading", name="Send a receipt")
+    await expect(drawn).to_be_visible(timeout=WAIT_MS)
     await expect(page.get_by_text(f"{installation.url}/api/v1/receipt").first).to_be_attached()
     await page.get_by_role("link", name="Error codes").click()
     await page.get_by_role("link", name="receipt_conflict").click()
