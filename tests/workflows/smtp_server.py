@@ -55,3 +55,10 @@ def running_mail_server() -> Iterator[tuple[MailHandler, str]]:
         yield post, f"smtp://127.0.0.1:{port}"
     finally:
         controller.stop()
+
+
+def text_of(mail: EmailMessage) -> str:
+    """The text of a mail for programs that show no HTML."""
+    part = mail.get_body(("plain",))
+    assert isinstance(part, EmailMessage)
+    return str(part.get_content())

@@ -5,6 +5,8 @@ import re
 from domain.lifecycle import LifecycleState
 from tests.workflows.world import World
 
+REOPENED = "This incident was reopened. "
+
 
 async def test_reopened_incident_has_a_workflow_again_that_repairs_it(makegood: World) -> None:
     event_id = await makegood.accept()
@@ -16,14 +18,13 @@ async def test_reopened_incident_has_a_workflow_again_that_repairs_it(makegood: 
     await makegood.reopen(event_id)
 
     await makegood.reaches(event_id, LifecycleState.OPEN)
-    opened, _, again = await makegood.subjects(3)
-    reopened = "This incident was reopened. "
-    assert reopened not in opened
+    # The mail of the end goes its own way, and may come last.
+    mails = [mail for mail in await makegood.subjects(3) if "Your app accepted" in mail]
+    opened, again = sorted(mails, key=lambda mail: REOPENED in mail)
+    assert REOPENED in again
     # Each mail has a link of its own.
-    first, second = (
-        re.sub(r"/acknowledge/\S+", "", mail) for mail in (opened, again.replace(reopened, ""))
-    )
-    assert first == second
+    first, second = (re.sub(r"/acknowledge/\S+", "", mail) for mail in (opened, again))
+    assert second.replace(REOPENED, "") == first
     replay_id = await makegood.reprocess(event_id)
     await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     await makegood.report(event_id, "success", replay_id=replay_id)

@@ -39,7 +39,7 @@ from tests.console.receiver import Receiver, receiving
 from tests.histories.fingerprint import local_activity_of
 from tests.support.given import OPERATOR, Story, new_result
 from tests.support.waiting import wait_until_async
-from tests.workflows.smtp_server import MailHandler, running_mail_server
+from tests.workflows.smtp_server import MailHandler, running_mail_server, text_of
 from worker.build import BuiltWorker, WorkerDependencies, build_worker
 from worker.temporal.connect import prepare_namespace, read_namespace_id
 from worker.temporal.failure_converter import SHORT_FAILURES
@@ -314,12 +314,7 @@ class World:
         await wait_until_async(
             lambda: len(self.post.mails) >= count, seconds=20, what=f"{count} mails"
         )
-        texts = [mail.get_body(("plain",)).get_content() for mail in self.post.mails]
-        subjects = [mail["Subject"] for mail in self.post.mails]
-        return [
-            f"{subject}\n{' '.join(text.split())}"
-            for subject, text in zip(subjects, texts, strict=True)
-        ]
+        return [f"{mail['Subject']}\n{' '.join(text_of(mail).split())}" for mail in self.post.mails]
 
     async def _has_event(self, event_id: EventId, wanted: "EventType.ValueType") -> bool:
         try:

@@ -78,7 +78,7 @@ async def test_every_answer_to_an_identity_has_the_same_effect_key(
 
 async def test_search_finds_the_customer(caller: Caller) -> None:
     event_id = await caller.accept(**RISK)
-    await caller.accept(customer_reference="customer 8")
+    await caller.accept(customer_reference="another")
 
     found = (await caller.ask("GET", "/events", params={"q": "CUSTOMER 7"})).json()["data"]
 

@@ -90,7 +90,9 @@ async def act_on_the_incident(installation: Installation, page: Page, event_id: 
     await page.get_by_text("Reprocess…").click()
     await page.get_by_role("button", name="Reprocess", exact=True).click()
     await expect(page).to_have_url(f"{installation.url}/events/{event_id}?list=")
-    await expect(page.get_by_text("The repair endpoint is not being called")).to_be_visible()
+    await expect(
+        page.get_by_text("No worker is running. The repair endpoint is not")
+    ).to_be_visible()
     await expect(page.get_by_text("Calling the repair endpoint", exact=True)).to_have_count(0)
 
 
@@ -107,7 +109,9 @@ async def return_to_the_event_after_signing_in(
 
 async def read_the_reference(installation: Installation, page: Page) -> None:
     await page.goto(f"{installation.url}/docs")
-    await expect(page.get_by_role("heading", name="Send a receipt")).to_be_visible()
+    # The page draws the whole document of REST, which takes seconds beside other tests.
+    drawn = page.get_by_role("heading", name="Send a receipt")
+    await expect(drawn).to_be_visible(timeout=WAIT_MS)
     await expect(page.get_by_text(f"{installation.url}/api/v1/receipt").first).to_be_attached()
     await page.get_by_role("link", name="Error codes").click()
     await page.get_by_role("link", name="receipt_conflict").click()
