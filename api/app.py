@@ -20,7 +20,7 @@ from api.auth.rate_limit import RateLimit
 from api.composition import AppDependencies
 from api.console.base import Console
 from api.console.composition import ConsoleDependencies
-from api.console.error_pages import problem_page
+from api.console.error_pages import framed_problem_page, problem_page
 from api.console.routes import console_router
 from api.console.sign_in.oidc_provider import OidcProvider
 from api.health.heartbeat import ApiHeartbeat
@@ -149,7 +149,8 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
     routes = [route for router in routers for route in router.routes]
     app.router.routes.extend(routes)
     page = partial(problem_page, console.pages)
-    add_problem_handlers(app, problems, counts, routes=routes, page=page)
+    framed_page = partial(framed_problem_page, console)
+    add_problem_handlers(app, problems, counts, routes=routes, page=framed_page)
     app.add_middleware(CompressionMiddleware)
     # Added last, so it is the outer one.
     app.add_middleware(

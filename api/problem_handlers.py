@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from api.http.metrics import OTHER, Counts
-from api.http.problems import Header, Problems, RenderPage, headers_of, status_of
+from api.http.problems import Header, Problems, RenderFramedPage, headers_of, status_of
 from api.http.request_headers import accepts_page, error_media_type
 from domain.errors import Code, NotFound, Refusal, ValidationFailed
 from operations.validation import field_error
@@ -27,22 +27,20 @@ def add_problem_handlers(
     counts: Counts,
     *,
     routes: Sequence[BaseRoute],
-    page: RenderPage,
+    page: RenderFramedPage,
 ) -> None:
     """Answer the errors of all routes outside the console, and of addresses without a route."""
 
-    def problem(request: Request, refusal: Refusal) -> Response:
+    async def problem(request: Request, refusal: Refusal) -> Response:
         body = problems.body_of(refusal, request_id=request.state.request_id)
-        return respond(request, refusal.code, refusal.detail, body, headers_of(refusal))
+        return await respond(request, refusal.code, body, headers_of(refusal))
 
-    def respond(
-        request: Request, code: Code, detail: str, body: bytes, headers: list[Header]
-    ) -> Response:
+    async def respond(request: Request, code: Code, body: bytes, headers: list[Header]) -> Response:
         counts.refused.labels(OTHER, code.value).inc()
         given = request.headers.get("accept")
         accept = None if given is None else given.encode("latin-1")
         if accepts_page(request.url.path, accept):
-            response = page(code, detail, request.state.request_id)
+            response = await page(request, code, request.state.request_id)
         else:
             response = Response(body, status_code=status_of(code))
             response.raw_headers.append((b"content-type", error_media_type(accept)))
@@ -51,23 +49,23 @@ def add_problem_handlers(
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, refusal: Refusal) -> Response:
-        return problem(request, refusal)
+        return await problem(request, refusal)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         # The first path step is "query" or "path".
         errors = tuple(field_error(one, skip=1) for one in error.errors())
-        return problem(request, ValidationFailed(errors=errors))
+        return await problem(request, ValidationFailed(errors=errors))
 
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> Response:
         if error.status_code != 405:
-            return problem(request, NotFound("This URL path does not exist. See /docs."))
+            return await problem(request, NotFound("This URL path does not exist. See /docs."))
         code, request_id = Code.METHOD_NOT_ALLOWED, request.state.request_id
         detail = "This path does not support the method. Use one in the Allow header."
         body = problems.body(code, request_id=request_id, detail=detail)
         allow = (b"allow", _methods_at(routes, request).encode())
-        return respond(request, code, detail, body, [allow])
+        return await respond(request, code, body, [allow])
 
 
 def _methods_at(routes: Sequence[BaseRoute], request: Request) -> str:

@@ -2,8 +2,9 @@
 
 1. Twenty projects; one has 60 % of the receipts.
 2. 95 % are applied; the others wait, have an open incident, are recovered or closed.
-3. Event types are as frequent as in practice: disputes are one in a thousand, one type never comes.
-4. Two thirds of the references are of one receipt; the others are subscriptions of about 20.
+3. One in seven incidents was acknowledged, one in 13 is assigned to the same person.
+4. Event types are as frequent as in practice: disputes are one in a thousand, one type never comes.
+5. Two thirds of the references are of one receipt; the others are subscriptions of about 20.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from store.receipts.lists.search_index import index_batch, projects_behind
 PROJECTS = 20
 ROWS_AT_ONCE = 50_000
 YEAR_MS = 365 * 24 * 3_600_000
+ASSIGNEE = "ops@example.test"
 _NUMBERS = {
     "sqlite": (
         "WITH RECURSIVE n(i) AS (SELECT :first UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :last)"
@@ -57,6 +59,8 @@ _EFFECT = (
     " WHEN t < 4500 THEN 'subscription_state_apply' WHEN t < 5000 THEN 'seat_update'"
     " ELSE 'access_unlock' END"
 )
+# The `i` of a stored receipt: the same in each fill, unlike the instants.
+NUMBER = "CAST(substr(request_id, 5) AS integer)"
 _REFERENCE = (
     "CASE WHEN i % 3 = 0 THEN 'sub_' || ((i * 31) % (1 + {receipts} / 60))"
     " ELSE 'order-' || (10000000 + i) END"
@@ -64,30 +68,45 @@ _REFERENCE = (
 _RECEIPTS = """
 INSERT INTO receipts (event_id, project_id, livemode, state, provider, provider_event_id,
   stripe_event_id, event_type, effect_type, internal_reference, occurred_at, accepted_at,
-  timeout_at, deadline_at, ended_at, flags, request_id)
+  timeout_at, deadline_at, ended_at, flags, request_id, amount, currency, customer_reference)
 SELECT 'evt_' || {at} || '70000000' || {number}, {project}, {yes}, state,
   CASE WHEN type LIKE '%/%' THEN 'shopify' ELSE 'stripe' END,
   'evt_' || {random}, NULL, type, {effect}, {reference}, at, at, at + 1800000, at + 1800000,
-  CASE WHEN state IN ('waiting', 'incident') THEN NULL ELSE at + 60000 END, '', 'req_' || i
+  CASE WHEN state IN ('waiting', 'incident') THEN NULL ELSE at + 60000 END,
+  CASE WHEN i % 5003 = 0 THEN 'contradiction' ELSE '' END, 'req_' || i,
+  CASE WHEN i % 3 = 0 THEN NULL ELSE (i * 7) % 100000 END,
+  CASE WHEN i % 3 = 0 THEN NULL ELSE 'EUR' END, 'customer_' || (i / 7)
 FROM (SELECT i, p, t, {state} AS state, {type} AS type,
     :from_ms + i * {step} AS at
   FROM (SELECT i, {draw_p} AS p, {draw_t} AS t, {draw_s} AS s FROM ({numbers}) AS n) AS drawn
 ) AS given"""
 _INCIDENTS = """
 INSERT INTO incidents (id, event_id, project_id, state, reason, error_code, error_message,
-  opened_at, resolved_at, resolution, event_type, effect_type)
+  opened_at, resolved_at, resolution, event_type, effect_type, amount, currency,
+  customer_reference, deadline_at, sort_amount, acknowledged_at, acknowledged_until, snoozed_until,
+  assignee)
 SELECT 'inc_' || substr(event_id, 5), event_id, project_id,
-  CASE WHEN state <> 'incident' THEN 'resolved' WHEN accepted_at % 5 = 0 THEN 'repairing'
+  CASE WHEN state <> 'incident' THEN 'resolved' WHEN n % 5 = 0 THEN 'repairing'
     ELSE 'open' END,
-  'failed_result', 'card_declined', 'The bank refused the card of ' || internal_reference,
+  CASE WHEN n % 4 = 0 THEN 'missing_result' ELSE 'failed_result' END,
+  CASE WHEN n % 4 = 0 THEN NULL WHEN n % 97 = 0 THEN 'seat_limit_reached'
+    ELSE 'card_declined' END,
+  CASE WHEN n % 4 = 0 THEN NULL
+    ELSE 'The bank refused the card of ' || internal_reference END,
   accepted_at + 1800000, CASE WHEN state = 'incident' THEN NULL ELSE accepted_at + 3600000 END,
   CASE state WHEN 'closed' THEN 'manual' WHEN 'recovered' THEN 'repaired' END,
-  event_type, effect_type
-FROM receipts WHERE state IN ('incident', 'recovered', 'closed')"""
+  event_type, effect_type, amount, currency, customer_reference, deadline_at,
+  COALESCE(amount, -1), CASE WHEN n % 7 = 0 THEN accepted_at + 2400000 END,
+  CASE WHEN n % 7 = 0 AND state = 'incident' THEN accepted_at + 16800000 END,
+  CASE WHEN n % 11 = 0 AND state = 'incident' THEN accepted_at + 20000000 END,
+  CASE WHEN n % 13 = 0 THEN 'usr_bench' WHEN n % 101 = 0 THEN 'usr_other' END
+FROM (SELECT receipts.*, {number_of_receipt} / 3 AS n FROM receipts
+  WHERE state IN ('incident', 'recovered', 'closed')) AS drawn"""
 _PROJECTS = """
 INSERT INTO projects (id, name, mode, repair_url_gone, timeout_minutes, late_result, snapshots,
   data_key, created_at)
 VALUES (:id, :id, 'live', {no}, 30, 'resolve', {no}, :key, 0)"""
+_USER = "INSERT INTO users (id, email, created_at) VALUES ('usr_bench', :email, 0)"
 _NO = {"sqlite": "0", "postgresql": "false"}
 
 
@@ -107,6 +126,7 @@ async def fill_lists(database: Database, receipts: int, *, is_analyzed: bool = T
         statement = text(_PROJECTS.format(no=_NO[database.dialect]))
         for project_id in projects:
             await session.execute(statement, {"id": project_id, "key": b""})
+        await session.execute(text(_USER), {"email": ASSIGNEE})
     from_ms = now_ms - YEAR_MS
     statement = text(_receipts_of(database.dialect, receipts))
     for first in range(0, receipts, ROWS_AT_ONCE):
@@ -114,7 +134,7 @@ async def fill_lists(database: Database, receipts: int, *, is_analyzed: bool = T
         async with database.transaction() as session:
             await session.execute(statement, {"first": first, "last": last, "from_ms": from_ms})
     async with database.transaction() as session:
-        await session.execute(text(_INCIDENTS))
+        await session.execute(text(_INCIDENTS.format(number_of_receipt=NUMBER)))
     await index_texts(database)
     if is_analyzed:
         async with database.transaction() as session:

@@ -26,17 +26,20 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bench.figures import check_bound, p95
-from bench.fill_lists import YEAR_MS, Filled, fill_lists
+from bench.fill_lists import ASSIGNEE, YEAR_MS, Filled, fill_lists
 from domain.errors import TooSlow
+from domain.search.sorting import EVENT_SORTS, OLDEST_FIRST, SORTS
 from domain.values.timestamps import from_unix_ms
 from store.db.database import Database
 from store.migrate import migrate
 from store.receipts import queries
+from store.receipts.lists.tab_counts import count_tabs
 from store.receipts.queries import ListFilters
 from tests.support.postgres import running_postgres
 
 RUNS = 20
 LIMIT = 20
+TABS = {name: f"is:{name}" for name in ("open", "acknowledged", "snoozed", "resolved")}
 MOST_MS, MOST_MS_BEYOND_A_MILLION = 300.0, 1_000.0
 Query = Callable[[AsyncSession], Awaitable[object]]
 
@@ -68,6 +71,17 @@ def lists(filled: Filled, sample: Sample) -> dict[str, Query]:
                 chosen = filters if states is None else filters | {"states": states[kind]}
                 wanted = ListFilters(**{"project_id": None} | scope | chosen)
                 asked[f"{kind} of {reader}: {name}"] = _list(kind, wanted)
+        for name, (filters, sort) in incident_lists(filled).items():
+            wanted = ListFilters(**{"project_id": None} | scope | filters)
+            asked[f"incidents of {reader}: {name}"] = _list("incidents", wanted, sort)
+            asked[f"tabs of {reader}: {name}"] = _tabs(wanted)
+        for name, q in EVENT_TOKENS.items():
+            wanted = ListFilters(**{"project_id": None} | scope, q=q)
+            asked[f"events of {reader}: {name}"] = _list("events", wanted)
+        for sort in EVENT_SORTS:
+            for name, filters in (("all", {}), ("waiting", {"states": ("waiting",)})):
+                wanted = ListFilters(**{"project_id": None} | scope | filters)
+                asked[f"events of {reader}: {name} by {sort}"] = _list("events", wanted, sort)
         asked[f"counts of {reader}"] = _counts(scope)
     return asked
 
@@ -112,6 +126,59 @@ def filters_of(filled: Filled, sample: Sample) -> dict[str, dict[str, Any]]:
     }
 
 
+def incident_lists(filled: Filled) -> dict[str, tuple[dict[str, Any], str | None]]:
+    """Tokens and orders of the list of incidents by their name."""
+    now = from_unix_ms(filled.from_ms + YEAR_MS)
+    tokens = {
+        "open": "is:open",
+        "acknowledged": "is:acknowledged",
+        "snoozed": "is:snoozed",
+        "assigned": "is:assigned",
+        "assigned to one": f"assignee:{ASSIGNEE}",
+        "assigned to nobody known": "assignee:nobody@example.test",
+        "not assigned": "assignee:none is:open",
+        "assigned and acknowledged": "is:acknowledged is:assigned",
+        "flagged": "is:flagged",
+        "reason": "reason:missing_result",
+        "reason, none": "reason:missing_receipt",
+        "error, frequent": "error:card_declined",
+        "error, rare": "error:seat_limit_reached",
+        "error, none": "error:none",
+        "error, none with a type": "error:none type:invoice.paid",
+        "customer": "customer:customer_50",
+        "customer, none": "customer:nobody",
+        "age, old": "age:>300d",
+        "amount": "amount:>50000",
+        "amount, none": "amount:>900000000",
+        "words of errors": "refused bank",
+        "words of an error and a token": "refused is:open",
+    }
+    return {
+        **{name: ({"q": q, "now": now}, None) for name, q in tokens.items()},
+        **{f"by {sort}": ({}, sort) for sort in SORTS},
+        **{f"open by {sort}": ({"states": ("open",)}, sort) for sort in SORTS},
+        "a type by amount": ({"event_type": "invoice.paid"}, "-amount"),
+        "type none by deadline": ({"event_type": "checkouts/create"}, "deadline_at"),
+        "oldest first, rare error": ({"q": "error:seat_limit_reached"}, OLDEST_FIRST),
+        "oldest first, words": ({"q": "order-"}, OLDEST_FIRST),
+        "by amount, words": ({"q": "order-"}, "-amount"),
+        "by amount, no match": ({"q": "zzz-none-zzz"}, "-amount"),
+        "by deadline, a time": ({"q": "age:>300d", "now": now}, "-deadline_at"),
+    }
+
+
+# On events, an amount has no index of its own and is looked for within the time limit.
+EVENT_TOKENS = {
+    "open": "is:open",
+    "flagged": "is:flagged",
+    "error, rare": "error:seat_limit_reached",
+    "reason, none": "reason:missing_receipt",
+    "customer": "customer:customer_50",
+    "acknowledged": "is:acknowledged",
+    "assigned to one": f"assignee:{ASSIGNEE}",
+}
+
+
 def searches(sample: Sample) -> dict[str, dict[str, Any]]:
     """Search texts by their name."""
     return {
@@ -131,10 +198,18 @@ def searches(sample: Sample) -> dict[str, dict[str, Any]]:
     }
 
 
-def _list(kind: str, filters: ListFilters) -> Query:
+def _list(kind: str, filters: ListFilters, sort: str | None = None) -> Query:
     async def ask(session: AsyncSession) -> object:
-        listing = queries.list_events if kind == "events" else queries.list_incidents
-        return await listing(session, filters, limit=LIMIT, cursor=None)
+        if kind == "events":
+            return await queries.list_events(session, filters, limit=LIMIT, cursor=None, sort=sort)
+        return await queries.list_incidents(session, filters, limit=LIMIT, cursor=None, sort=sort)
+
+    return ask
+
+
+def _tabs(filters: ListFilters) -> Query:
+    async def ask(session: AsyncSession) -> object:
+        return await count_tabs(session, filters, TABS)
 
     return ask
 

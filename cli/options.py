@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from domain.receipts import EffectType, EventType, Provider
+from domain.search.sorting import EventSort
 
 
 def one_of(values: Iterable[str]) -> str:
@@ -71,6 +72,18 @@ ProjectOption = Annotated[
 ]
 ProjectArgument = Annotated[
     str, typer.Argument(metavar="PROJECT", help="A project, by id or name.")
+]
+SearchOption = Annotated[
+    str | None,
+    typer.Option(
+        "--search",
+        metavar="TEXT",
+        help="Tokens and words, such as 'is:open error:card_declined age:>1h order-17'.",
+    ),
+]
+EventSortOption = Annotated[
+    EventSort | None,
+    typer.Option(metavar="ORDER", help=f"The order; - is descending. {one_of(EventSort)}"),
 ]
 LimitOption = Annotated[
     int, typer.Option(metavar="INT", min=1, max=100, help="Maximum number of rows.")

@@ -84,10 +84,12 @@ def print_rows(
     columns: Iterable[str],
     *,
     as_json: bool,
+    styles: Mapping[str, Mapping[str, str]] | None = None,
 ) -> None:
     """Print a table of the columns, never truncated; or the whole `answer` as JSON.
 
-    On a terminal the table fits its width. Elsewhere each row is one line, for programs.
+    On a terminal the table fits its width, and `styles` colour the values of a column. Elsewhere
+    each row is one line, for programs.
     """
     if as_json:
         return print_json(answer)
@@ -95,7 +97,8 @@ def print_rows(
     headings = [name.upper().replace("_", " ") for name in names]
     lines = [tuple(format_value(row.get(name)) for name in names) for row in rows]
     if sys.stdout.isatty():
-        _print_table(headings, lines)
+        of_columns = [(styles or {}).get(name, {}) for name in names]
+        _print_table(headings, lines, of_columns)
     else:
         _print_lines(headings, lines)
 
@@ -134,7 +137,11 @@ def print_notice(message: str) -> None:
     print("\n".join(printable(line) for line in message.split("\n")), file=sys.stderr, flush=True)
 
 
-def _print_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+def _print_table(
+    headings: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    styles: Sequence[Mapping[str, str]],
+) -> None:
     """Print a table as wide as the terminal. Longer cells continue on the next line."""
     # Imported here: most commands print no table, and the library is slow to import.
     from rich.box import SIMPLE_HEAD
@@ -147,7 +154,8 @@ def _print_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> Non
         table.add_column(Text(heading), overflow="fold")
     for line in lines:
         # A `Text` is printed as it is. The library interprets markup and emoji in a `str`.
-        table.add_row(*(Text(cell) for cell in line))
+        cells = zip(line, styles, strict=True)
+        table.add_row(*(Text(cell, style=known.get(cell, "")) for cell, known in cells))
     Console(highlight=False, emoji=False, markup=False).print(table)
 
 

@@ -2,7 +2,12 @@
 
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from config.fields import SECRET_KEY_MIN_LENGTH
 
@@ -12,6 +17,26 @@ CERTIFICATE_BYTES = 1_048_576
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the message names its variable and never shows its value."""
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Reads the secrets whose variable with `_FILE` names a file.
+
+    `variables` names the variable of each field that may come from a file.
+    """
+
+    def __init__(self, settings_cls: type[BaseSettings], variables: Mapping[str, str]) -> None:
+        super().__init__(settings_cls)
+        self._variables = variables
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Required by the library; `Any` is its signature."""
+        return secret_from_file(self._variables[field_name]), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """The secrets found, by field; `Any` is the library's signature."""
+        found = {field: secret_from_file(name) for field, name in self._variables.items()}
+        return {field: value for field, value in found.items() if value is not None}
 
 
 def secret_from_file(name: str) -> str | None:

@@ -18,7 +18,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.fields import (
@@ -44,7 +43,7 @@ from config.fields import (
     WebOrigin,
     one_line,
 )
-from config.secret_files import SettingsError, read_root_secret, secret_from_file
+from config.secret_files import SecretFiles, SettingsError, read_root_secret
 from domain.retries import CALLBACK_SCHEDULE_SECONDS
 
 PREFIX = "MAKEGOOD_"
@@ -58,8 +57,7 @@ SECRET_FIELDS = (
     "temporal_api_key",
 )
 PAIRS = (
-    ("oidc_issuer", "oidc_client_id"),
-    ("temporal_tls_client_cert", "temporal_tls_client_key"),
+    *(("oidc_issuer", "oidc_client_id"), ("temporal_tls_client_cert", "temporal_tls_client_key")),
 )
 SECRET_KEY_FILE_NAME, PREVIOUS_SECRET_KEY_FILE_NAME = "secret_key", "secret_key.previous"
 
@@ -143,7 +141,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read arguments, then the environment, then files named by `*_FILE`. No dotenv file."""
-        return init_settings, env_settings, _SecretFiles(settings_cls)
+        variables = {name: environment_name(name) for name in SECRET_FIELDS}
+        return init_settings, env_settings, SecretFiles(settings_cls, variables)
 
     @property
     def database_url_or_default(self) -> str:
@@ -272,19 +271,6 @@ def environment_names() -> tuple[str, ...]:
     )
     files = (f"{environment_name(name)}_FILE" for name in SECRET_FIELDS)
     return tuple(dict.fromkeys((*map(environment_name, Settings.model_fields), *files, *others)))
-
-
-class _SecretFiles(PydanticBaseSettingsSource):
-    """Reads the secrets whose variable with `_FILE` names a file."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Required by the library; `Any` is its signature."""
-        return secret_from_file(environment_name(field_name)), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        """The secrets found, by field; `Any` is the library's signature."""
-        found = {name: secret_from_file(environment_name(name)) for name in SECRET_FIELDS}
-        return {name: value for name, value in found.items() if value is not None}
 
 
 def _revealed(value: SecretStr | None) -> str | None:

@@ -213,7 +213,7 @@ class Superseded(Refusal):
 
 
 class RepairUrlMissing(Refusal):
-    """The project has no repair URL, or its receiver said it is gone: save one in the project's
+    """The project has no repair URL, or the endpoint answered 410 Gone: save one in the project's
     settings.
     """
 

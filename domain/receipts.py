@@ -50,6 +50,18 @@ class EffectType(StrEnum):
     CREDIT_DEDUCTION = "credit_deduction"
 
 
+# Events and effects that take back what a customer got: after one of them, repairing an earlier
+# event of the same reference is doubtful.
+REVERSING_EVENT_TYPES = frozenset(
+    {
+        EventType.CHARGE_REFUNDED,
+        EventType.CHARGE_DISPUTE_CREATED,
+        EventType.CUSTOMER_SUBSCRIPTION_DELETED,
+    }
+)
+REVERSING_EFFECT_TYPES = frozenset({EffectType.ACCESS_REVOCATION, EffectType.CREDIT_DEDUCTION})
+
+
 class ReceiptState(StrEnum):
     EXPECTED = "expected"
     WAITING = "waiting"

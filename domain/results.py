@@ -86,7 +86,8 @@ class ResultFacts:
 @dataclass(frozen=True, slots=True)
 class Result:
     """A stored result. `repeats` counts later equal results that changed nothing, the last one at
-    `repeated_at`.
+    `repeated_at`. `request_id` is that of the request that reported it, None in rows of an earlier
+    version.
     """
 
     id: ResultId
@@ -95,6 +96,7 @@ class Result:
     facts: ResultFacts
     repeats: int = 0
     repeated_at: datetime | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,9 @@ class ErrorClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExchangeOutcome:
-    """The outcome of one attempt: a status, or the class of its failure. Never the body.
+    """The outcome of one attempt: a status, or the class of its failure.
 
+    `answer_excerpt` is the beginning of the answer's body, readable; None without one.
     `retry_after_seconds` is the response's Retry-After, uncapped; None when it is absent or
     malformed. `log_reason` describes a failure for this installation's log only.
     """
@@ -43,6 +44,7 @@ class ExchangeOutcome:
     duration_ms: int
     retry_after_seconds: int | None = None
     log_reason: str | None = None
+    answer_excerpt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ The hosts are Stripe's, or the shop's of a Shopify source. `ProviderUrls` can na
 provider of the tests, or a proxy. Used by the check of a source, and by listings.
 """
 
-import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import Self
 import httpx
 
 from domain.retries import ErrorClass
+from domain.sources.events import NotAnEvent
+from domain.sources.json_body import read_json
 from domain.sources.source import Source, SourceKind
 from egress.policy import Network
 from egress.retry_after import read_retry_after
@@ -52,8 +53,8 @@ class ProviderUrls:
 class ProviderAnswer:
     """A complete answer. `json` is None if the body is no JSON.
 
-    `link` is the Link header, None if it is absent or absurdly long. `retry_after_seconds` is None
-    if that header is absent or malformed.
+    `link` is the Link header, None if it is absent. One that is absurdly long is cut to a character
+    more than `LONGEST_LINK`. `retry_after_seconds` is None if that header is absent or malformed.
     """
 
     status: int
@@ -105,7 +106,7 @@ async def get_json(
     return ProviderAnswer(
         status=response.status_code,
         json=_read_json(response.content),
-        link=link if link is None or len(link) <= LONGEST_LINK else None,
+        link=None if link is None else link[: LONGEST_LINK + 1],
         retry_after_seconds=read_retry_after(
             response.headers.get("retry-after"), now=datetime.now(UTC)
         ),
@@ -113,7 +114,15 @@ async def get_json(
 
 
 def _read_json(body: bytes) -> object:
+    """The JSON of the body. A bad byte, or a number of thousands of digits, spoils its field only.
+
+    A bad byte becomes a lone surrogate: no id or name is taken that has one.
+    """
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):  # a number of thousands of digits is a ValueError
+        return read_json(body)
+    except NotAnEvent:
+        pass
+    try:
+        return read_json(body.decode("utf-8", "surrogateescape"))
+    except NotAnEvent:
         return None

@@ -116,7 +116,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     One deadline covers everything from the look-up to the last byte; the client's own timeouts have
     no effect. A client must pass `trust_env=False`. Without an `ssl_context`, it uses the bundled
     authorities. With `keeps_body`, a body over the limit is a failure, or with `cuts_body` ends
-    there; without, the body is discarded and not read beyond the limit.
+    there; without, it is not read beyond the limit, and only its first `excerpt_bytes` are kept.
 
     Raises (from a request): ExchangeFailed.
     """
@@ -127,6 +127,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         allow: tuple[Network, ...],
         keeps_body: bool = True,
         cuts_body: bool = False,
+        excerpt_bytes: int = 0,
         timeout_seconds: float = EXCHANGE_SECONDS,
         max_body_bytes: int = MAXIMUM_ANSWER_BYTES,
         ssl_context: ssl.SSLContext | None = None,
@@ -135,6 +136,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         self._allow = allow
         self._keeps_body = keeps_body
         self._cuts_body = cuts_body
+        self._excerpt_bytes = excerpt_bytes
         self._timeout_seconds = timeout_seconds
         self._max_body_bytes = max_body_bytes
         self._ssl_context = ssl_context or bundled_authorities()
@@ -180,7 +182,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
                 body += chunk
                 if read_bytes > self._max_body_bytes:
                     return bytes(body[: self._max_body_bytes])
-            elif read_bytes >= self._max_body_bytes:
+                continue
+            body += chunk[: max(self._excerpt_bytes - len(body), 0)]
+            if read_bytes >= self._max_body_bytes:
                 break
         return bytes(body)
 

@@ -1,9 +1,11 @@
-"""The operations on incidents: list, read, reprocess, resolve, count.
+"""The operations on incidents: list, read, reprocess, resolve, stop a repair,
+count.
 
 For the others see `operations.triage.actions`.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -46,16 +48,31 @@ class IncidentOperations:
         self._database, self._audit = database, audit
 
     async def list_incidents(
-        self, filters: ListFilters, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+        self,
+        filters: ListFilters,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+        *,
+        sort: str | None = None,
+        asked_by: str | None = None,
     ) -> Page[IncidentRow]:
-        """A page of incidents, newest first.
+        """A page of incidents; newest first without `sort`.
 
-        Raises: ValidationFailed for an ill-formed filter, or a cursor that this service did not
-            issue.
+        The searches of `asked_by` are limited; None: those of the filters' project. Raises:
+        ValidationFailed for an ill-formed filter or search, or a cursor that this service did not
+            issue for this order.
         """
-        async with self._database.searching(filters.project_id or ALL_PROJECTS) as session:
-            checked = checked_filters(filters)
-            return await queries.list_incidents(session, checked, limit=limit, cursor=cursor)
+        asked_by = asked_by or filters.project_id or ALL_PROJECTS
+        async with self._database.searching(asked_by) as session:
+            checked = await checked_filters(self._database, session, filters)
+            return await queries.list_incidents(
+                session, checked, limit=limit, cursor=cursor, sort=sort
+            )
+
+    async def with_now(self, filters: ListFilters) -> ListFilters:
+        """The filters with the instant of the search, for several pages of one list."""
+        async with self._database.reading() as session:
+            return replace(filters, now=await self._database.now(session))
 
     async def read_incident(self, project_id: str | None, incident_id: str) -> Incident:
         """The incident. Raises: NotFound."""
@@ -110,22 +127,44 @@ class IncidentOperations:
             await record_action(self._audit, session, actor, AuditAction.INCIDENT_RESOLVED, row)
             return (await load_incident(session, project_id, incident_id)).incident
 
+    async def stop_repair(
+        self, project_id: str | None, incident_id: str, *, actor: Actor
+    ) -> Incident:
+        """Stop the active repair, so that the incident is open again.
+
+        Raises: NotFound, IncidentAlreadyResolved.
+        """
+        async with self._database.transaction(project_id or ALL_PROJECTS) as session:
+            row = await load_incident(session, project_id, incident_id)
+            await operator_actions.stop_repair(
+                SessionStatements(session),
+                row.incident.id,
+                await self._database.now(session),
+                requested_by=actor.requested_by,
+            )
+            await record_action(self._audit, session, actor, AuditAction.REPAIR_STOPPED, row)
+            return (await load_incident(session, project_id, incident_id)).incident
+
     async def counts(
         self,
         project_id: str | None,
         within: tuple[ProjectId, ...] | None = None,
         *,
         asked_by: str = ALL_PROJECTS,
+        scope: tuple[ProjectId, ...] | None = None,
     ) -> Counts:
         """The numbers of waiting receipts and unresolved incidents, for the console's navigation.
 
-        `within` lists the projects that the user belongs to, None for all.
+        `within` lists the projects that the user belongs to, None for all. `scope` are those that
+        this leaves, if they are known.
 
         Raises: Unavailable; RateLimited for `asked_by`.
         """
         async with self._database.searching(asked_by) as session:
             now = await self._database.now(session)
-            return await queries.counts(session, project_or_none(project_id), now, within=within)
+            return await queries.counts(
+                session, project_or_none(project_id), now, within=within, scope=scope
+            )
 
 
 async def load_incident(

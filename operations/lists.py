@@ -2,8 +2,12 @@
 
 from dataclasses import replace
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from domain.ids import ProjectId
+from domain.search.query import asks_for_now
 from operations.validation import check_texts, known_id
+from store.db.database import Database
 from store.receipts.queries import ListFilters
 
 DEFAULT_LIMIT = 20
@@ -13,10 +17,18 @@ MAXIMUM_LIMIT = 100
 ALL_PROJECTS = "*"
 
 
-def checked_filters(filters: ListFilters) -> ListFilters:
-    """The filters with an id that can be looked up. Raises: ValidationFailed for bad text."""
+async def checked_filters(
+    database: Database, session: AsyncSession, filters: ListFilters
+) -> ListFilters:
+    """The filters with an id that can be looked up, and the instant of the search.
+
+    Raises: ValidationFailed for bad text, and for a refused search.
+    """
     check_texts(q=filters.q, internal_reference=filters.internal_reference)
-    return replace(filters, project_id=project_or_none(filters.project_id))
+    now = filters.now
+    if now is None and asks_for_now(filters.q):
+        now = await database.now(session)
+    return replace(filters, project_id=project_or_none(filters.project_id), now=now)
 
 
 def project_or_none(project_id: str | None) -> ProjectId | None:

@@ -68,10 +68,16 @@ class ProjectOperations:
         async with self._database.reading() as session:
             return await projects.find_project(session, sanitize(name_or_id))
 
-    async def list_projects(self, among: Collection[ProjectId] | None = None) -> list[Project]:
-        """The newest 1,000 projects, oldest first; `among` None means all projects."""
+    async def list_projects(
+        self, among: Collection[ProjectId] | None = None, *, with_destinations: bool = True
+    ) -> list[Project]:
+        """The newest 1,000 projects, oldest first; `among` None means all projects. Without
+        `with_destinations` their alert destinations are not read.
+        """
         async with self._database.reading() as session:
-            return await projects.list_projects(session, among=among)
+            return await projects.list_projects(
+                session, among=among, with_destinations=with_destinations
+            )
 
     async def read_project(self, project_id: str) -> Project:
         """The project. Raises: NotFound."""

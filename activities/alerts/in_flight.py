@@ -20,7 +20,7 @@ import structlog
 from activities.storing import Work, retry_until_stored, run_uncancelled
 from domain.errors import Unavailable
 from store.alerts.claims import SlotUsage
-from store.alerts.delivery import AlertDue
+from store.alerts.due import AlertDue
 
 log = structlog.get_logger(__name__)
 

@@ -24,7 +24,7 @@ from activities.messages import AlertsSent, SendAlerts
 from domain.errors import Unavailable
 from domain.ids import IncidentId
 from store.alerts.claims import claim_alerts
-from store.alerts.delivery import AlertDue
+from store.alerts.due import AlertDue
 from store.alerts.facts import read_facts
 from store.crypto.encryption import Sealer
 from store.db.database import Database

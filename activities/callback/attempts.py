@@ -21,7 +21,14 @@ from activities.receipt_status import to_status
 from domain.ids import EventId, ReplayId
 from domain.incidents import AttemptState, Repair
 from domain.receipts import Receipt
-from domain.retries import ExchangeOutcome, Rejected, Verdict, delay_before_attempt, longest_delays
+from domain.retries import (
+    ExchangeOutcome,
+    Rejected,
+    TryAgain,
+    Verdict,
+    delay_before_attempt,
+    longest_delays,
+)
 from domain.security.signing import callback_headers
 from store.crypto.encryption import SealBroken, Sealer
 from store.db.database import Database
@@ -36,6 +43,7 @@ from store.receipts.attempts import (
     begin_attempt,
     is_attempt_held,
     keep_body,
+    keep_headers,
     record_attempt,
     release_attempt,
 )
@@ -113,9 +121,10 @@ class AttemptRecords:
                 # URL.
                 return begun
             body = callback_body(found.receipt, found.incident, found.repair)
-            if found.receipt.expected_at is not None:
-                body = await keep_body(st, replay_id, body)
+            body = await keep_body(st, replay_id, body)
             request = await self._request(session, found.receipt, replay_id, begun.number, body)
+            if request is not None:
+                await keep_headers(st, replay_id, begun.number, request.all_headers)
             return PreparedAttempt(event_id, replay_id, begun.number, request)
 
     async def release(self, prepared: PreparedAttempt) -> None:
@@ -139,6 +148,7 @@ class AttemptRecords:
         event_id, replay_id, number = prepared.event_id, prepared.replay_id, prepared.number
         async with self._database.transaction() as session:
             st = SessionStatements(session)
+            now = await self._database.now(session)
             if not await is_attempt_held(st, event_id, replay_id, number, holder=self._holder):
                 return None
             await record_attempt(
@@ -146,10 +156,12 @@ class AttemptRecords:
                 event_id,
                 replay_id,
                 number,
-                await self._database.now(session),
+                now,
                 status=outcome.status,
                 duration_ms=outcome.duration_ms,
                 error_class=outcome.error_class,
+                answer_excerpt=outcome.answer_excerpt,
+                next_attempt_at=_next_attempt_at(verdict, now),
                 ending=series_outcome(verdict),
                 gone_url=prepared.request.url
                 if prepared.request and verdict == Rejected(url_gone=True)
@@ -165,7 +177,8 @@ class AttemptRecords:
         if self._are_delays_stored:
             return
         async with self._database.transaction() as session:
-            await store_callback_delays(session, longest_delays(self._schedule, self._jitter))
+            delays = longest_delays(self._schedule, self._jitter)
+            await store_callback_delays(session, delays, attempts=len(self._schedule))
         self._are_delays_stored = True
 
     def _update_stale(self, held: AttemptHeld, now: datetime) -> None:
@@ -251,3 +264,11 @@ class AttemptRecords:
             body=body,
             livemode=project.livemode,
         )
+
+
+def _next_attempt_at(verdict: Verdict, now: datetime) -> datetime | None:
+    match verdict:
+        case TryAgain(delay_seconds=delay_seconds):
+            return now + timedelta(seconds=delay_seconds)
+        case _:
+            return None

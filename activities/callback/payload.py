@@ -11,7 +11,8 @@ def callback_body(receipt: Receipt, incident: Incident, repair: Repair) -> bytes
     """The contract's JSON of a repair callback.
 
     It contains stored values only, so every attempt sends the same bytes. The values change once
-    where the receipt of an expected event comes during the repair: see `attempts.keep_body`.
+    where the receipt of an expected event comes during the repair, or the version of Makegood does:
+    see `attempts.keep_body`.
     """
     fields: dict[str, str | int | None] = {
         "type": "repair.requested",

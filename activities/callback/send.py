@@ -2,7 +2,7 @@
 
 Temporal retries the activity until the series ends. `domain.retries` gives the delay to the next
 attempt (`next_retry_delay`). The stored attempts give the attempt's number and the end of the
-series. No body is kept. Built by `worker.main`, called from `workflows.receipt`.
+series. Built by `worker.main`, called from `workflows.receipt`.
 
 Temporal starts an activity again when it loses contact with the worker, even if the attempt is in
 flight. An attempt therefore has one holder:

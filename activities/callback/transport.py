@@ -1,7 +1,8 @@
 """Sends one POST of a repair callback through the egress guard, and returns its outcome.
 
-A failure is an outcome too, never raised. No body is kept. `domain.retries` judges the outcome.
-Called by `activities.callback.send`. Imports nothing from the other activities.
+A failure is an outcome too, never raised. Only the beginning of an answer's body is kept.
+`domain.retries` judges the outcome. Called by `activities.callback.send`. Imports nothing from the
+other activities.
 """
 
 import math
@@ -13,6 +14,7 @@ from datetime import UTC, datetime
 import httpx
 
 from domain.retries import ErrorClass, ExchangeOutcome
+from domain.values.text import readable
 from egress.policy import Network, UnsafeUrl
 from egress.resolver import Resolver, resolve_name
 from egress.retry_after import read_retry_after
@@ -27,6 +29,9 @@ from egress.transport import (
 )
 
 _FIXED_HEADERS = (("User-Agent", "Makegood"), ("Accept", "*/*"))
+EXCERPT_CHARACTERS = 500
+# A character has at most four bytes in UTF-8.
+_EXCERPT_BYTES = 4 * EXCERPT_CHARACTERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,11 @@ class OutgoingRequest:
     body: bytes = field(repr=False)
     # Of the project: which addresses are open depends on it.
     livemode: bool = True
+
+    @property
+    def all_headers(self) -> tuple[tuple[str, str], ...]:
+        """The headers as they are sent. The HTTP library adds those of the connection."""
+        return (*_FIXED_HEADERS, *self.headers)
 
 
 async def exchange(
@@ -62,6 +72,7 @@ async def exchange(
     transport = GuardedTransport(
         allow=permitted,
         keeps_body=False,
+        excerpt_bytes=_EXCERPT_BYTES,
         timeout_seconds=timeout_seconds,
         max_body_bytes=max_body_bytes,
         ssl_context=ssl_context,
@@ -74,9 +85,7 @@ async def exchange(
         async with httpx.AsyncClient(
             transport=transport, trust_env=False, follow_redirects=False
         ) as client:
-            response = await client.post(
-                url, headers=[*_FIXED_HEADERS, *request.headers], content=request.body
-            )
+            response = await client.post(url, headers=[*request.all_headers], content=request.body)
     except UnsafeUrl as refusal:
         return _failed(failed(refusal), started)
     except ExchangeFailed as failure:
@@ -88,7 +97,14 @@ async def exchange(
         retry_after_seconds=read_retry_after(
             response.headers.get("retry-after"), now=datetime.now(UTC)
         ),
+        answer_excerpt=_excerpt(response.content),
     )
+
+
+def _excerpt(body: bytes) -> str | None:
+    """The beginning of the body as text without control characters. None if it is empty."""
+    text = readable(body[:_EXCERPT_BYTES].decode("utf-8", errors="replace")).strip()
+    return text[:EXCERPT_CHARACTERS] or None
 
 
 def _failed(failure: ExchangeFailed, started: float) -> ExchangeOutcome:

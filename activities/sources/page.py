@@ -16,7 +16,7 @@ class Page:
 
     `cursor` is where the next page begins. None: there is none, because this one is empty or the
     last. `says_more` is what the provider says of that. `is_beyond`: everything in it is older than
-    the span.
+    the span. `is_next_unreadable`: the address of the next page cannot be read.
     """
 
     events: tuple[ProviderEvent, ...]
@@ -24,6 +24,7 @@ class Page:
     says_more: bool
     is_beyond: bool = False
     complaints: frozenset[Complaint] = field(default_factory=frozenset)
+    is_next_unreadable: bool = False
 
 
 class ListingStopped(Exception):

@@ -35,6 +35,7 @@ from store.sources.listings import (
 )
 
 CIRCLE = "The provider's pages repeat, or do not end."
+NEXT_UNREADABLE = "The provider's link to the next page cannot be read."
 CURSOR_REFUSED = "The provider refuses the cursor of its own page."
 
 # Of one transaction, so that its write lock is short: docs/measurements.md compares sizes.
@@ -100,6 +101,9 @@ class PartRun:
             self._complain([Complaint.HIDDEN_PAGES])
         self._said_last = not page.says_more
         self._last_ids = frozenset(event.id for event in page.events)
+        if page.is_next_unreadable:
+            overtaken = await self._store(page, "")
+            return overtaken or await self._give_up(SourceProblem.BAD_ANSWER, NEXT_UNREADABLE)
         if page.cursor is None or page.is_beyond or (is_stuck and not page.says_more):
             if page.cursor is None and page.says_more:
                 self._complain([Complaint.PROMISED_PAGES])

@@ -15,13 +15,16 @@ from domain.sources.shopify import order_topics, parse_shopify_order
 from domain.sources.source import Source
 from domain.values.text import is_storable
 from domain.values.timestamps import to_iso
+from egress.provider_api import LONGEST_LINK
 
 LONGEST_CURSOR = 4_096
 _READ_FIELDS = (
     *("id", "created_at", "processed_at", "updated_at", "financial_status", "test"),
     *("fulfillment_status", "fulfillments", "total_price", "currency"),
 )
-_LINK = re.compile(r'<([^<>]*)>\s*;\s*rel="?next"?(?=\s*(?:[;,]|$))')
+# RFC 8288: an address, and its parameters up to the next address.
+_LINK = re.compile(r"<([^<>]*)>([^<>]*)")
+_RELATIONS = re.compile(r""";\s*rel\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s;,"']+))""", re.IGNORECASE)
 _FIELD = re.compile(r"[a-z_]{1,64}")
 
 
@@ -45,7 +48,8 @@ def read_shopify_page(json: object, link: str | None, source: Source, now: datet
     """The page in an answer. Raises: ListingStopped: the answer is no list of orders."""
     if not isinstance(json, dict) or not isinstance(json.get("orders"), list):
         raise not_a_list()
-    orders, cursor = json["orders"], _cursor_in(link)
+    orders = json["orders"]
+    cursor, is_next_unreadable = _read_next(link)
     if len(orders) > MOST_EVENTS:
         raise not_a_list()
     events, unreadable = _read_all(orders, source)
@@ -55,7 +59,13 @@ def read_shopify_page(json: object, link: str | None, source: Source, now: datet
         Complaint.FUTURE_EVENTS: len(seen) < len(events),
     }
     complaints = frozenset(complaint for complaint, is_true in found.items() if is_true)
-    return Page(seen, cursor if orders else None, cursor is not None, complaints=complaints)
+    return Page(
+        seen,
+        cursor if orders else None,
+        cursor is not None,
+        complaints=complaints,
+        is_next_unreadable=is_next_unreadable,
+    )
 
 
 def _read_all(orders: list[object], source: Source) -> tuple[list[ProviderEvent], int]:
@@ -84,14 +94,32 @@ def _fields(source: Source) -> list[str]:
     ]
 
 
-def _cursor_in(link: str | None) -> str | None:
-    """The `page_info` of the next page."""
-    found = _LINK.search(link or "")
-    if found is None:
-        return None
+def _read_next(link: str | None) -> tuple[str | None, bool]:
+    """The cursor of the next page, and whether there may be a next page without a readable one."""
+    if link is None:
+        return None, False
+    if len(link) > LONGEST_LINK:
+        return None, True
+    addresses = _next_addresses(link)
+    cursor = _cursor_in(addresses[0]) if addresses else None
+    return cursor, bool(addresses) and cursor is None
+
+
+def _cursor_in(address: str) -> str | None:
+    """The `page_info` of the address."""
     try:
-        cursors = parse_qs(urlsplit(found[1]).query).get("page_info", [])
+        cursors = parse_qs(urlsplit(address).query).get("page_info", [])
     except ValueError:
         return None
     cursor = cursors[0] if cursors else ""
     return cursor if 0 < len(cursor) <= LONGEST_CURSOR and is_storable(cursor) else None
+
+
+def _next_addresses(link: str) -> list[str]:
+    """The addresses that the header relates as the next page."""
+    return [
+        address
+        for address, parameters in _LINK.findall(link)
+        for relations in _RELATIONS.findall(parameters)
+        if "next" in "".join(relations).lower().split()
+    ]

@@ -39,7 +39,7 @@ def read_stripe_page(json: object, source: Source, span: ListingSpan, now: datet
 
     A page whose events cannot be read stops no listing: the next page begins after its last id.
 
-    Raises: ListingStopped: the answer is no list, or none of its items is an event or has an id.
+    Raises: ListingStopped: the answer is no list, or it has a next page and no item with an id.
     """
     if not isinstance(json, dict) or not isinstance(json.get("data"), list):
         raise not_a_list()
@@ -49,7 +49,7 @@ def read_stripe_page(json: object, source: Source, span: ListingSpan, now: datet
     says_more = says_more or len(json["data"]) > MOST_EVENTS
     events = [event for item in items if (event := _read(item, source)) is not None]
     cursor = _cursor_after(events) or _last_id(items)
-    if items and cursor is None:
+    if items and cursor is None and says_more:
         raise not_a_list()
     seen = [event for event in events if event.occurred_at <= now + CLOCK_TOLERANCE]
     is_beyond = bool(events) and all(_is_before(event, span) for event in events)

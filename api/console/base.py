@@ -4,6 +4,7 @@ An action (a POST) calls one function of `Operations`, as REST does. It answers 
 a notice. The access rule of its route has been checked before.
 """
 
+import re
 from collections.abc import Awaitable, Mapping
 from dataclasses import asdict, fields
 from urllib.parse import quote
@@ -22,8 +23,11 @@ from api.console.sign_in.step_up import StepUpAuth
 from api.console.ui.rendering import Pages, Values, is_htmx_request
 from api.http.path_prefix import prefix_of
 from domain.errors import RateLimited, Refusal, TooSlow, Unavailable
+from domain.ids import ProjectId
 from operations.people.composition import People
 from store.receipts.queries import Counts
+
+_CODE = re.compile(r"`([^`]*)`")
 
 
 class Console:
@@ -61,56 +65,66 @@ class Console:
         values: Values,
         region: str = "",
         status: int = 200,
+        counts: Values | None = None,
     ) -> Response:
         """Render a page in its frame.
 
         `section` is the marked entry of the navigation. `region` is the template that htmx polls,
         empty if the page does not update itself. `status` is 422 for a form that is shown again
-        with its errors.
+        with its errors. `counts` are those of the navigation, if the page has read them.
         """
         if region and is_htmx_request(request):
             return self.pages.fragment(
                 request, self.pages.region(region, {**values, "viewer": viewer})
             )
-        frame = await self.frame(request, viewer, section=section)
+        frame = await self.frame(request, viewer, section=section, counts=counts)
         if region:
             response = self.pages.page_or_region(
-                request, page=page, region=region, values={**frame, **values}
+                request, page=page, region=region, values={**frame, **values}, status=status
             )
         else:
             response = self.pages.page(page, {**frame, **values}, status=status)
         self.sessions.clear_notice(request, response)
         return response
 
-    async def frame(self, request: Request, viewer: Viewer, *, section: str) -> Values:
+    async def frame(
+        self, request: Request, viewer: Viewer, *, section: str, counts: Values | None = None
+    ) -> Values:
         """The values of the layout around every page."""
         return {
             "viewer": viewer,
             "section": section,
             "notice": self.sessions.notice(request, viewer),
-            "rail": await self.rail(viewer, section),
+            "rail": await self.rail(viewer, section, counts=counts),
             "address": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         }
 
-    async def rail(self, viewer: Viewer, section: str) -> Markup:
+    async def rail(self, viewer: Viewer, section: str, *, counts: Values | None = None) -> Markup:
         """The navigation with its counts, and the health of the installation."""
         values = {
             "section": section,
-            "counts": await self.counts(viewer),
+            "counts": counts or await self.counts(viewer),
             "checks": await self.parts.readiness(),
             "has_audit": viewer.access.owns_any,
             "has_mailbox": self.parts.mailbox_path is not None and viewer.access.is_administrator,
         }
         return self.pages.region("_rail.html", values)
 
-    async def counts(self, viewer: Viewer, *, project_id: str | None = None) -> Values:
+    async def counts(
+        self,
+        viewer: Viewer,
+        *,
+        project_id: str | None = None,
+        scope: tuple[ProjectId, ...] | None = None,
+    ) -> Values:
         """Counts of receipts and incidents.
 
-        All are None if counting takes too long: the page is shown without them.
+        All are None if counting takes too long: the page is shown without them. `scope` are the
+        projects of the viewer, if the page has read them.
         """
         try:
             counted = await self.operations.incidents.counts(
-                project_id, viewer.access.projects, asked_by=viewer.user_id
+                project_id, viewer.access.projects, asked_by=viewer.user_id, scope=scope
             )
             return asdict(counted)
         except (Unavailable, RateLimited):
@@ -139,7 +153,9 @@ def error_message(refusal: Refusal) -> str:
             return "Too many requests at once. Try again in a moment."
         case Unavailable() if not isinstance(refusal, TooSlow):
             return "Makegood cannot change anything right now. Try again in a moment."
-    return "; ".join(error.message for error in refusal.errors) or refusal.detail
+    text = "; ".join(error.message for error in refusal.errors) or refusal.detail
+    # Code is in backticks, as Markdown has it. A page has no Markdown.
+    return _CODE.sub(r"“\1”", text)
 
 
 def project_path(project_id: str) -> str:

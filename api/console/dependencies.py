@@ -38,8 +38,10 @@ def console_of(request: Request) -> Console:
 
 
 async def read_viewer(request: Request) -> Viewer:
-    """The signed-in user. Raises: SignInNeeded."""
-    return await console_of(request).sessions.viewer(request)
+    """The signed-in user, whom an error page shows too. Raises: SignInNeeded."""
+    viewer = await console_of(request).sessions.viewer(request)
+    request.state.viewer = viewer
+    return viewer
 
 
 CurrentViewer = Annotated[Viewer, Depends(read_viewer)]

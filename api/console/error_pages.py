@@ -13,12 +13,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.console.access import AccessRule
+from api.console.base import Console
 from api.console.dependencies import console_of
 from api.console.sign_in.login_attempts import TooManyLoginAttempts
 from api.console.sign_in.return_path import sign_in_path
-from api.console.sign_in.sessions import FormRejected, SignInNeeded
+from api.console.sign_in.sessions import FormRejected, SignInNeeded, Viewer
 from api.console.sign_in.step_up import ProofNeeded
-from api.console.ui.rendering import Pages, is_htmx_request
+from api.console.ui.rendering import Pages, Values, is_htmx_request
 from api.http.problems import status_of
 from domain.errors import (
     Code,
@@ -84,13 +85,15 @@ class ConsoleRoute(APIRoute):
             try:
                 return await handler(request)
             except CONSOLE_ERRORS as error:
-                return error_page(request, error)
+                return await error_page(request, error)
 
         return handle
 
 
-def error_page(request: Request, error: ConsoleError) -> Response:
-    """The response to an error of a dependency or a handler."""
+async def error_page(request: Request, error: ConsoleError) -> Response:
+    """The response to an error of a dependency or a handler. A signed-in user keeps the frame,
+    except after a form that was not accepted.
+    """
     match error:
         case SignInNeeded():
             return _to_sign_in(request)
@@ -99,9 +102,13 @@ def error_page(request: Request, error: ConsoleError) -> Response:
         case TooManyLoginAttempts():
             return _too_many(console_of(request).pages, error.wait_seconds)
         case ValidationFailed() if any(name in request.query_params for name in PART_NAMES):
-            return _no_such_part(request)
+            return await _framed(console_of(request), request, _no_such_part(request), status=400)
     status, title, detail = _problem_of(error)
-    return _problem(console_of(request).pages, status, title, detail)
+    if isinstance(error, FormRejected):
+        # Another site may have sent it: the page has nothing of the session, such as its token.
+        return _problem(console_of(request).pages, status, title, detail)
+    values = {"title": title, "detail": detail}
+    return await _framed(console_of(request), request, values, status=status)
 
 
 def _problem_of(error: FormRejected | Refusal) -> tuple[int, str, str]:
@@ -126,14 +133,39 @@ def _problem_of(error: FormRejected | Refusal) -> tuple[int, str, str]:
 
 
 def problem_page(pages: Pages, code: Code, detail: str, request_id: str) -> Response:
+    """The page of an error before any route. `detail` is for programs, and is not shown."""
+    del detail
+    return pages.page("problem.html", _browser_values(code, request_id), status=status_of(code))
+
+
+async def framed_problem_page(
+    console: Console, request: Request, code: Code, request_id: str
+) -> Response:
     """The page of an error outside the console's routes, such as an unknown address.
 
-    `detail` is for programs, and is not shown.
+    A signed-in user keeps the navigation.
     """
-    del detail
-    title = TITLES.get(code, "The request failed")
+    values = _browser_values(code, request_id)
+    return await _framed(console, request, values, status=status_of(code))
+
+
+def _browser_values(code: Code, request_id: str) -> Values:
     detail = BROWSER_DETAILS.get(code, NOT_ACCEPTED).replace("{request_id}", request_id)
-    return _problem(pages, status_of(code), title, detail)
+    return {"title": TITLES.get(code, "The request failed"), "detail": detail}
+
+
+async def _framed(console: Console, request: Request, values: Values, *, status: int) -> Response:
+    """The page in the frame of the signed-in user; without a frame if nobody is signed in, or if
+    the database does not respond.
+    """
+    if not is_htmx_request(request):
+        try:
+            read: Viewer | None = getattr(request.state, "viewer", None)
+            viewer = read or await console.sessions.viewer(request)
+            values = {**await console.frame(request, viewer, section=""), **values}
+        except (SignInNeeded, Refusal):
+            pass
+    return console.pages.page("problem.html", values, status=status)
 
 
 def _to_sign_in(request: Request) -> Response:
@@ -147,17 +179,16 @@ def _to_sign_in(request: Request) -> Response:
     return response
 
 
-def _no_such_part(request: Request) -> Response:
+def _no_such_part(request: Request) -> Values:
     """A cursor is not valid. Links to the newest part of the same list or timeline."""
     given = request.query_params.multi_items()
     query = urlencode([(name, value) for name, value in given if name not in PART_NAMES])
-    values = {
+    return {
         "title": "There is no such part of this list",
         "detail": NO_SUCH_PART,
         "back": f"{request.url.path}?{query}" if query else request.url.path,
         "link_text": "Show the newest entries",
     }
-    return console_of(request).pages.page("problem.html", values, status=400)
 
 
 def _too_many(pages: Pages, wait_seconds: int) -> Response:

@@ -118,21 +118,22 @@ class HookEndpoint:
         self._durations.observe(perf_counter() - began)
 
     async def _outcome(self, scope: Scope, head: RequestHead, receive: Receive) -> HookOutcome:
-        called = await self._parts.sources.called(scope["path"].removeprefix(PREFIX))
-        if called is None:
-            raise NotFound("There is no source of webhooks at this address.")
-        if called.is_suspended:
-            raise SubscriptionRequired
+        called = _receiving(await self._parts.sources.called(scope["path"].removeprefix(PREFIX)))
         _refuse_encoded(head)
         with self._bodies.reserved(called.source.id, _announced_bytes(head)):
             body = await _body(head, receive)
             delivery = Delivery(headers_by_name(scope["headers"]), body)
             self._check(called, delivery)
             self._parts.limit.take(called.source.project_id)
-            if called.source.paused_at is not None:
-                return HookOutcome.PAUSED
-            read = self._read(called.source, delivery)
-        return HookOutcome.UNREADABLE if read is None else await self._store(called.source, read)
+            source = called.source
+            read = None if source.paused_at else self._read(source, delivery)
+            if source.paused_at or (read is not None and not read.sightings):
+                # Another process may have changed the source, and what makes nothing is lost.
+                source = _receiving(await self._parts.sources.called_afresh(source.id)).source
+                if source.paused_at is not None:
+                    return HookOutcome.PAUSED
+                read = self._read(source, delivery)
+        return HookOutcome.UNREADABLE if read is None else await self._store(source, read)
 
     def _check(self, called: CalledSource, delivery: Delivery) -> None:
         """Refuse what the provider did not sign with the source's secret."""
@@ -154,7 +155,7 @@ class HookEndpoint:
             read = read_delivery(source, delivery)
         except NotAnEvent as error:
             logger.warning("delivery is no event", source_id=source.id, reason=str(error))
-            self._parts.health.failed(source, SourceProblem.BAD_ANSWER, str(error))
+            self._parts.health.unreadable(source, str(error))
             return None
         self._parts.health.good(source)
         return read
@@ -166,6 +167,15 @@ class HookEndpoint:
         if read.is_received:
             self._parts.note_received(source.id)
         return HookOutcome.IGNORED
+
+
+def _receiving(called: CalledSource | None) -> CalledSource:
+    """The source that was called, if it exists and its project is not suspended."""
+    if called is None:
+        raise NotFound("There is no source of webhooks at this address.")
+    if called.is_suspended:
+        raise SubscriptionRequired
+    return called
 
 
 def _received() -> Reply:

@@ -16,7 +16,7 @@ from domain.errors import Unavailable
 from domain.ids import SourceId
 from domain.sources.source import Source, SourceProblem
 from store.db.database import Database
-from store.sources.health import clear_problem, record_problem
+from store.sources.health import record_good_delivery, record_problem, record_unreadable
 
 # So many in a row, without a good one in between, are a wrong secret and no stray call.
 RUN_OF_BAD_SIGNATURES = 3
@@ -40,6 +40,7 @@ class _Watched:
     bad_signatures: int = 0  # since the last good one
     good_at: float | None = None
     recorded_at: float | None = None
+    unreadable_at: float | None = None  # when one was last recorded
     cleared_at: float | None = None
     is_recorded: bool = False
 
@@ -51,6 +52,7 @@ class HookHealth:
         self._record, self._clock = record, clock
         self._watched: dict[SourceId, _Watched] = {}
         self._recording: dict[SourceId, asyncio.Task[None]] = {}
+        self._waiting: dict[SourceId, tuple[Source, str]] = {}  # unreadable, during a recording
 
     def bad_signature(self, source: Source, detail: str) -> None:
         """Count a bad signature. A run of them is a problem of the source."""
@@ -68,8 +70,24 @@ class HookHealth:
         if self._start(source, problem, detail):
             watched.recorded_at, watched.is_recorded = self._clock(), True
 
+    def unreadable(self, source: Source, detail: str) -> None:
+        """Record that a genuine delivery is no event, at most once a minute.
+
+        It waits for a recording that runs, so that a single such delivery is not forgotten.
+        """
+        watched = self._watch(source.id)
+        if self._is_within(watched.unreadable_at, RECORD_SECONDS):
+            return
+        if self._start(source, SourceProblem.BAD_ANSWER, detail):
+            watched.unreadable_at, watched.is_recorded = self._clock(), True
+        else:
+            self._waiting[source.id] = (source, detail)
+
     def good(self, source: Source) -> None:
-        """End the run. A problem that is stored is cleared, also one of another process."""
+        """End the run. A problem that is stored is cleared, also one of another process.
+
+        That some deliveries cannot be read lasts for longer: `store.sources.health` decides.
+        """
         watched = self._watch(source.id)
         watched.bad_signatures, watched.good_at = 0, self._clock()
         was_cleared = self._is_within(watched.cleared_at, CLEAR_AGAIN_SECONDS)
@@ -77,10 +95,12 @@ class HookHealth:
         # While another recording runs, the next delivery does it.
         if is_due and self._start(source, None, ""):
             watched.cleared_at, watched.is_recorded = self._clock(), False
+            watched.recorded_at = None
 
     async def stop(self) -> None:
         """Wait for what is being recorded."""
-        await asyncio.gather(*self._recording.values())
+        while self._recording:
+            await asyncio.gather(*self._recording.values())
 
     def _watch(self, source_id: SourceId) -> _Watched:
         watched = self._watched.get(source_id)
@@ -108,8 +128,12 @@ class HookHealth:
             await self._record(source, problem, detail)
         except (Unavailable, SQLAlchemyError) as error:
             log.warning("source_health_not_recorded", error=type(error).__name__)
+            if problem is SourceProblem.BAD_ANSWER:
+                self._watch(source.id).unreadable_at = None
         finally:
             del self._recording[source.id]
+            if (waiting := self._waiting.pop(source.id, None)) is not None:
+                self.unreadable(*waiting)
 
 
 def health_recorder(database: Database) -> RecordHealth:
@@ -117,10 +141,13 @@ def health_recorder(database: Database) -> RecordHealth:
 
     async def record(source: Source, problem: SourceProblem | None, detail: str) -> None:
         async with database.transaction(source.project_id) as session:
-            if problem is None:
-                await clear_problem(session, source.id)
-            else:
-                now = await database.now(session)
-                await record_problem(session, source.id, problem, detail, now)
+            now = await database.now(session)
+            match problem:
+                case None:
+                    await record_good_delivery(session, source.id, now)
+                case SourceProblem.BAD_ANSWER:
+                    await record_unreadable(session, source.id, detail, now)
+                case _:
+                    await record_problem(session, source.id, problem, detail, now)
 
     return record

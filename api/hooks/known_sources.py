@@ -76,6 +76,15 @@ class KnownSources:
             self._look_up(source_id).add_done_callback(_ignore_failure)
         return known.found
 
+    async def called_afresh(self, source_id: str) -> CalledSource | None:
+        """The source by a look-up that begins after this call: what is dropped is lost.
+
+        One look-up serves all who wait. Raises: Unavailable when the store does not answer.
+        """
+        if (running := self._lookups.get(source_id)) is not None:
+            await asyncio.wait([running])
+        return await asyncio.shield(self._look_up(source_id))
+
     def forget_project(self, project_id: ProjectId) -> None:
         """Expire the project's sources, after this process changed the project."""
         self._expire(lambda found: found.source.project_id == project_id)

@@ -5,10 +5,11 @@ document never repeats input. Codes are `domain.errors.Code`. `GET /docs/errors/
 docs/reference/errors.md show the table.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import orjson
+from starlette.requests import Request
 from starlette.responses import Response
 
 from domain.errors import Code, FieldError, Refusal
@@ -19,6 +20,8 @@ JSON_MEDIA_TYPE = b"application/json"
 Header = tuple[bytes, bytes]
 # Renders the page of an error from its code, its detail and the request id.
 RenderPage = Callable[[Code, str, str], Response]
+# Likewise, in the frame of the user who asks: of the request, the code and the request id.
+RenderFramedPage = Callable[[Request, Code, str], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from domain.projects import Project
+from domain.search.query import LONGEST_QUERY
+from domain.search.sorting import EventSort, Sort
 from operations.lists import MAXIMUM_LIMIT
 from operations.names import EffectTypeText, EventTypeText, ProviderText, check_known
 from operations.validation import Reference, WireInstant
@@ -26,11 +28,25 @@ Cursor = Annotated[Reference | None, Query(description="The `next_cursor` of the
 CreatedAfter = Annotated[WireInstant | None, Query(description="Created after this instant.")]
 CreatedBefore = Annotated[WireInstant | None, Query(description="Created before this instant.")]
 Search = Annotated[
-    Reference | None,
+    str | None,
     Query(
-        description="Part of the internal reference, the customer's reference or the provider's "
-        "event id, or a full id of ours. The case of ASCII letters does not matter; that of other "
-        "letters does."
+        max_length=LONGEST_QUERY,
+        pattern=r"^[^\x00]*$",
+        description="A search: tokens such as `is:open`, `provider:`, `type:`, `effect:`, "
+        "`reason:`, `error:`, `ref:`, `customer:`, `assignee:`, `group:`, `age:>1h` and "
+        "`amount:>100`, and free words. A word is part of a reference, of the provider's event "
+        "id, or of the incident's error, or a full id of ours. Values with spaces are in double "
+        "quotes. The case of ASCII letters does not matter; that of other letters does.",
+    ),
+]
+SortOrder = Annotated[
+    Sort | None, Query(description="The order; `-` before a field is descending.")
+]
+EventSortOrder = Annotated[
+    EventSort | None,
+    Query(
+        description="The order; `-` before a field is descending. By `deadline_at` the list has "
+        "those events alone whose deadline is ahead: `expected` and `waiting`."
     ),
 ]
 

@@ -7,13 +7,18 @@ from fastapi import APIRouter
 from api.rest.endpoints import (
     alert_destinations,
     audit,
+    bulk_repairs,
     early_results,
     events,
     evidence,
+    groups,
+    holds,
     incidents,
     project,
+    repair_rules,
     sources,
     triage,
+    views,
 )
 from api.rest.routing import add_route
 
@@ -22,10 +27,15 @@ ROUTES = (
     *evidence.ROUTES,
     *incidents.ROUTES,
     *triage.ROUTES,
+    *views.ROUTES,
+    *groups.ROUTES,
+    *bulk_repairs.ROUTES,
+    *holds.ROUTES,
     *early_results.ROUTES,
     *sources.ROUTES,
     *alert_destinations.ROUTES,
     *project.ROUTES,
+    *repair_rules.ROUTES,
     *audit.ROUTES,
 )
 

@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.datastructures import Default
 from pydantic import BaseModel
+from starlette.responses import JSONResponse, StreamingResponse
 
 from api.rest.response_models import problem_responses
 from domain.errors import Code
@@ -40,7 +41,8 @@ class Route:
 
     `refusals` are those in addition to `EVERY_CALL` and, with a `body`, to `WITH_BODY`. `answer` is
     the model of a response that the handler writes itself. None: it returns the model. A request
-    may omit the body if not `needs_body`.
+    may omit the body if not `needs_body`. A response that is no JSON has one of the `media_types`.
+    `dry_answer` is the model of the 200 to a dry run.
     """
 
     method: str
@@ -52,6 +54,8 @@ class Route:
     body: type[BaseModel] | None
     answer: type[BaseModel] | None
     needs_body: bool = True
+    media_types: tuple[str, ...] = ()
+    dry_answer: type[BaseModel] | None = None
 
 
 def route(
@@ -63,11 +67,18 @@ def route(
     body: type[BaseModel] | None = None,
     answer: type[BaseModel] | None = None,
     needs_body: bool = True,
+    media_types: tuple[str, ...] = (),
+    dry_answer: type[BaseModel] | None = None,
 ) -> Callable[[Handler], Route]:
     """Declare the decorated handler as the route of this method and path."""
 
     def declare(handler: Handler) -> Route:
-        return Route(method, path, summary, handler, refusals, status, body, answer, needs_body)
+        return Route(
+            *(method, path, summary, handler, refusals, status, body, answer),
+            needs_body=needs_body,
+            media_types=media_types,
+            dry_answer=dry_answer,
+        )
 
     return declare
 
@@ -75,6 +86,12 @@ def route(
 def add_route(router: APIRouter, added: Route) -> None:
     """Give the route to FastAPI. Its handler's docstring is the text of the API reference."""
     body_refusals = () if added.body is None else WITH_BODY
+    responses = problem_responses(*EVERY_CALL, *added.refusals, *body_refusals)
+    if added.media_types:
+        content = {name: {"schema": {"type": "string"}} for name in added.media_types}
+        responses[added.status] = {"description": "The file.", "content": content}
+    if added.dry_answer is not None:
+        responses[200] = {"model": added.dry_answer, "description": "The answer to a dry run."}
     router.add_api_route(
         added.path,
         added.handler,
@@ -82,11 +99,19 @@ def add_route(router: APIRouter, added: Route) -> None:
         summary=added.summary,
         tags=[added.path.split("/")[1]],
         operation_id=added.handler.__name__,
-        response_model=Default(None) if added.answer is None else added.answer,
+        response_model=_model_of(added),
         status_code=added.status,
-        responses=problem_responses(*EVERY_CALL, *added.refusals, *body_refusals),
+        responses=responses,
+        response_class=StreamingResponse if added.media_types else Default(JSONResponse),
         openapi_extra=None if added.body is None else _request_body(added.body, added.needs_body),
     )
+
+
+def _model_of(added: Route) -> Any:
+    """The model of the response; FastAPI reads it from the handler without `answer`."""
+    if added.media_types:
+        return None
+    return Default(None) if added.answer is None else added.answer
 
 
 def _request_body(model: type[BaseModel], is_required: bool) -> dict[str, Any]:

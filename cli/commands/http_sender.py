@@ -7,7 +7,8 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cli.output import CommandFailed, ExitCode, exit_code_of, print_record
 from cli.settings import read_settings
@@ -96,3 +97,18 @@ def _object(answer: "httpx.Response") -> dict[str, object]:
     except ValueError:
         return {}
     return parsed if isinstance(parsed, dict) else {}
+
+
+# Any: the API validates the value.
+def read_json_file(path: Path) -> Any:
+    """The JSON in the file of `--payload`. Raises: CommandFailed."""
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise CommandFailed(
+            f"--payload: {path} cannot be read ({error.strerror})", ExitCode.USAGE
+        ) from None
+    except ValueError:
+        raise CommandFailed(f"--payload: {path} is not JSON", ExitCode.USAGE) from None
+    except RecursionError:
+        raise CommandFailed(f"--payload: {path} is nested too deeply", ExitCode.USAGE) from None

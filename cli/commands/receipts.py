@@ -1,23 +1,24 @@
 """`makegood receipt`: sends a receipt over HTTP; lists, shows, expires and restarts stored ones."""
 
-import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.commands.http_sender import read_json_file
 from cli.commands.http_sender import send as post
 from cli.local_operations import cli_actor, find_project_id, operate
 from cli.options import (
     CursorOption,
     EffectFilter,
+    EventSortOption,
     JsonFlag,
     KeyOption,
     LimitOption,
     ProjectOption,
     ProviderFilter,
+    SearchOption,
     SentAmount,
     SentCurrency,
     SentCustomer,
@@ -29,16 +30,10 @@ from cli.options import (
     UrlOption,
     one_of,
 )
-from cli.output import (
-    CommandFailed,
-    ExitCode,
-    format_value,
-    print_json,
-    print_record,
-    print_rows,
-)
+from cli.output import CommandFailed, ExitCode, format_value, print_json, print_record, print_rows
 from domain.receipts import Provider, ReceiptState
 from domain.values.timestamps import to_iso
+from domain.wording.states import repair_cause, state_label
 
 if TYPE_CHECKING:
     from operations.composition import Operations
@@ -101,7 +96,7 @@ def send(
         "occurred_at": occurred_at or to_iso(datetime.now(UTC)),
         "shopify_shop_domain": shop_domain,
         "timeout_minutes": _integer_if_whole(timeout_minutes),
-        "payload": None if payload is None else _json_file(payload),
+        "payload": None if payload is None else read_json_file(payload),
         "amount": amount,
         "currency": currency,
         "customer_reference": customer_reference,
@@ -131,14 +126,13 @@ def list_some(
     reference: Annotated[
         str | None, typer.Option(help="Only with this internal reference.")
     ] = None,
-    q: Annotated[
-        str | None, typer.Option("--search", help="Only where an id or reference matches.")
-    ] = None,
+    q: SearchOption = None,
+    sort: EventSortOption = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """List receipts, newest first."""
+    """List receipts, newest first without --sort."""
     from operations.names import check_known
     from operations.responses.events import EventList
     from store.receipts.queries import ListFilters
@@ -158,10 +152,14 @@ def list_some(
             internal_reference=reference,
             q=q,
         )
-        return await operations.events.list_events(filters, limit=limit, cursor=cursor)
+        return await operations.events.list_events(filters, limit, cursor, sort=sort)
 
     answer = EventList.of(operate(act)).to_json()
-    print_rows(answer, answer["data"], COLUMNS, as_json=as_json)
+    rows = [
+        {**row, "state": state_label(row["state"], (row["incident"] or {}).get("resolution"))}
+        for row in answer["data"]
+    ]
+    print_rows(answer, rows, COLUMNS, as_json=as_json)
 
 
 @app.command("show")
@@ -221,7 +219,9 @@ def _print_repairs(repairs: "list[Repair]") -> None:
         fields = repair.to_json()
         attempts = fields.pop("attempts")
         at, replay_id, state = (fields.pop(name) for name in ("requested_at", "replay_id", "state"))
-        typer.echo(f"{at}  {replay_id}  {state:<15}  {format_value(fields)}")
+        if fields["cause"] is not None:
+            fields["cause"] = repair_cause(fields["cause"])
+        typer.echo(f"{at}  {replay_id}  {state_label(state):<19}  {format_value(fields)}")
         for attempt in attempts:
             at, number = attempt.pop("at"), attempt.pop("number")
             typer.echo(f"{at}  attempt {number:<3}  {format_value(attempt)}")
@@ -284,17 +284,3 @@ async def _restart_stuck(operations: "Operations") -> list[str]:
 def _integer_if_whole(number: float | None) -> float | int | None:
     """5.0 becomes 5: live projects accept only integers, and Typer parses `5` as a float."""
     return int(number) if number is not None and number.is_integer() else number
-
-
-# Any: the API validates the value.
-def _json_file(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise CommandFailed(
-            f"--payload: {path} cannot be read ({error.strerror})", ExitCode.USAGE
-        ) from None
-    except ValueError:
-        raise CommandFailed(f"--payload: {path} is not JSON", ExitCode.USAGE) from None
-    except RecursionError:
-        raise CommandFailed(f"--payload: {path} is nested too deeply", ExitCode.USAGE) from None

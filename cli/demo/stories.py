@@ -67,7 +67,7 @@ async def _failure(stage: Stage) -> None:
     stage.observer.record_step(
         f"the incident opened at once: {incident['reason']}, {incident['error_code']}"
     )
-    await _expect_mail(stage, event, "Incident open")
+    await _expect_mail(stage, event, "Review and reprocess")
     await _reprocess(stage, event)
 
 
@@ -86,7 +86,7 @@ async def _lost_job(stage: Stage) -> None:
         f"no result came; the incident opened {waited:.3f} s after the deadline, never before:"
         f" {incident['reason']}"
     )
-    await _expect_mail(stage, event, "Incident open")
+    await _expect_mail(stage, event, "Review and reprocess")
     await _reprocess(stage, event)
 
 
@@ -129,7 +129,7 @@ async def _never_arrived(stage: Stage) -> None:
     _expect(seen["incident"]["reason"] == "missing_receipt", "the reason is missing_receipt")
     _expect(seen["sources"][0]["source_id"] == source["id"], "the event names the source")
     stage.observer.record_step("no receipt came; the incident opened: missing_receipt")
-    await _expect_mail(stage, seen, "Incident open")
+    await _expect_mail(stage, seen, "Review and reprocess")
     await _reprocess(stage, seen)
 
 
@@ -204,14 +204,14 @@ async def _in_state(stage: Stage, event_id: str, state: str) -> Json:
     )
 
 
-async def _expect_mail(stage: Stage, event: Json, title: str) -> None:
-    """Wait for the e-mail with this title about the event, if the mailbox is readable."""
+async def _expect_mail(stage: Stage, event: Json, words: str) -> None:
+    """Wait for the e-mail of the event that has these words, if the mailbox is readable."""
     reference = event["internal_reference"]
     if stage.observer.mailbox is not None:
         find_mail = stage.observer.subject_of_mail
         subject = await stage.observer.wait_for(
-            lambda: find_mail(title, reference, event["event_type"]),
-            expected=f"an e-mail, {title}, {reference}",
+            lambda: find_mail(words, reference, event["event_type"]),
+            expected=f"an e-mail about {reference}, {words}",
         )
         stage.observer.record_step(f"the e-mail arrived: {subject}")
 
@@ -249,7 +249,7 @@ async def _reprocess(stage: Stage, event: Json) -> None:
         "the merchant granted what was paid for, once, and reported success with the replay_id:"
         " resolved"
     )
-    await _expect_mail(stage, event, "Incident resolved")
+    await _expect_mail(stage, event, "Resolved (")
 
 
 def _expect(is_so: bool, expected: str) -> None:

@@ -1,5 +1,6 @@
 """`makegood evidence`: checks a file offline; shows and replaces the instance's key."""
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,12 +21,15 @@ UNKNOWN_SIGNER = (
     "Nothing was changed since this file was signed. Who signed it was not checked: give the public"
     " key of the instance that you trust with --public-key."
 )
+PUBLIC_KEY_VARIABLE = "MAKEGOOD_EVIDENCE_PUBLIC_KEY"
+# A file with ten thousand entries has a few MiB.
+MOST_MEBIBYTES = 64
 PublicKeyOption = Annotated[
     list[str] | None,
     typer.Option(
         "--public-key",
         metavar="HEX",
-        envvar="MAKEGOOD_EVIDENCE_PUBLIC_KEY",
+        envvar=PUBLIC_KEY_VARIABLE,
         show_envvar=True,
         help="The public key that you trust, from `makegood evidence key`; can be repeated.",
     ),
@@ -96,19 +100,30 @@ def _print_keys(keys: "list[EvidenceKey]", *, as_json: bool) -> None:
 
 
 def _read(file: Path) -> bytes:
+    most = MOST_MEBIBYTES * 1024 * 1024
     try:
-        return file.read_bytes()
+        with file.open("rb") as opened:
+            read = opened.read(most + 1)
     except FileNotFoundError:
         raise CommandFailed(f"there is no file {file}", ExitCode.NOT_FOUND) from None
     except OSError as error:
         raise CommandFailed(f"{file} cannot be read ({error.strerror})") from None
+    if len(read) > most:
+        raise CommandFailed(f"{file} is longer than {MOST_MEBIBYTES} MiB: it is no evidence")
+    return read
 
 
 def _trusted(given: list[str] | None) -> frozenset[str]:
-    """The public keys. Commas separate several in the environment variable. Raises:
-    CommandFailed.
+    """The public keys, none if the option is absent. Commas separate several in the environment
+    variable.
+
+    Raises: CommandFailed: an option or a variable without a key, as from an unset shell variable,
+        must not skip the check of the signer.
     """
     keys = frozenset(key for text in given or [] for key in re.split(r"[\s,]+", text) if key)
+    is_blank = any(not text.strip(" \t\r\n,") for text in given or [])
+    if is_blank or (not keys and PUBLIC_KEY_VARIABLE in os.environ):
+        raise CommandFailed("--public-key: it names no key", ExitCode.USAGE)
     if not all(map(is_public_key, keys)):
         raise CommandFailed("--public-key: expected 64 lowercase hex digits", ExitCode.USAGE)
     return keys

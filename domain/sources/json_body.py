@@ -12,7 +12,7 @@ from domain.sources.events import NotAnEvent
 _MOST_DIGITS = 300
 
 
-def read_json(body: bytes) -> object:
+def read_json(body: bytes | str) -> object:
     """The JSON value of the body, which its reader has bounded.
 
     A whole number of over 300 digits becomes None.

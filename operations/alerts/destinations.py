@@ -5,7 +5,7 @@ secret of a webhook comes out once, when it is added.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -26,6 +26,7 @@ from operations.alerts.inputs import (
     DestinationPatch,
     NewDestinationBody,
     changed_target,
+    given_fields,
     target_of,
 )
 from operations.alerts.trial_limit import TrialLimit
@@ -43,7 +44,6 @@ from store.projects import projects
 
 UNREADABLE = "The stored target cannot be decrypted: save it again."
 _URL_KINDS = frozenset({AlertChannel.SLACK, AlertChannel.TEAMS, AlertChannel.WEBHOOK})
-_SPELLINGS = {"is_disabled": "disabled"}
 
 
 class SendTrial(Protocol):
@@ -132,7 +132,7 @@ class DestinationOperations:
                 changes=wanted,
                 now=await self._database.now(session),
             )
-            details = {"fields": _given(wanted)}
+            details = {"fields": given_fields(wanted)}
             action = AuditAction.DESTINATION_CHANGED
             await self._record(session, actor, action, project, changed.id, details)
         return changed
@@ -145,8 +145,7 @@ class DestinationOperations:
         async with self._database.transaction(project) as session:
             before = await destinations.read_destination(session, project, removed)
             await destinations.remove_destination(session, project, removed)
-            details = {"kind": before.channel}
-            action = AuditAction.DESTINATION_REMOVED
+            action, details = AuditAction.DESTINATION_REMOVED, {"kind": before.channel}
             await self._record(session, actor, action, project, removed, details)
         return before
 
@@ -180,8 +179,7 @@ class DestinationOperations:
             else:
                 await health.note_failed(session, place, now, error=answer.error)
             tested = await destinations.read_destination(session, project_id, before.id)
-            details = {"ok": answer.ok}
-            action = AuditAction.DESTINATION_TESTED
+            action, details = AuditAction.DESTINATION_TESTED, {"ok": answer.ok}
             await self._record(session, actor, action, project_id, before.id, details)
         return TriedDestination(tested, answer)
 
@@ -293,10 +291,3 @@ class DestinationOperations:
         await self._audit.record(
             session, actor, action, subject, project_id=project_id, details=details
         )
-
-
-def _given(changes: DestinationChanges) -> list[str]:
-    """The names of the fields that are given, as REST spells them."""
-    names = [one.name for one in fields(DestinationChanges)]
-    given = [name for name in names if getattr(changes, name) is not UNSET]
-    return [_SPELLINGS.get(name, name) for name in given]

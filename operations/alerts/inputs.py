@@ -4,6 +4,7 @@ line.
 Every error names its field. No message repeats a value.
 """
 
+from dataclasses import fields
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -11,7 +12,9 @@ from pydantic_core import PydanticCustomError
 
 from domain.alerts import AlertChannel, AlertDestination, AlertEvent
 from domain.errors import FieldError, ValidationFailed
+from domain.projects import UNSET
 from operations.inputs import EmailAddress, Name
+from store.alerts.destinations import DestinationChanges
 
 LONGEST_URL = 2_048
 # The field that takes the target of each kind.
@@ -23,6 +26,7 @@ TARGET_FIELDS: dict[str, str] = {
     AlertChannel.WEBHOOK: "url",
 }
 _TARGETS = ("address", "url", "routing_key")
+_SPELLINGS = {"is_disabled": "disabled"}
 
 Url = Annotated[
     str,
@@ -125,3 +129,10 @@ def changed_target(patch: DestinationPatch, before: AlertDestination) -> str | N
         return None if before.target is not None else target
     message = "An address never changes: add another destination."
     raise ValidationFailed(errors=(FieldError("/address", "not_allowed", message),))
+
+
+def given_fields(changes: DestinationChanges) -> list[str]:
+    """The names of the fields that are given, as REST spells them."""
+    names = [one.name for one in fields(DestinationChanges)]
+    given = [name for name in names if getattr(changes, name) is not UNSET]
+    return [_SPELLINGS.get(name, name) for name in given]

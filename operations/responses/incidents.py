@@ -9,6 +9,7 @@ from domain.incidents import IncidentState, Reason, RepairCause, RepairState, Re
 from operations.responses.base import (
     At,
     EventIdText,
+    GroupIdText,
     IncidentIdText,
     OrNewer,
     ReplayIdText,
@@ -44,14 +45,37 @@ class Incident(Response):
     superseded_by: EventIdText | None = Field(
         description="The later event of the same reference that makes a repair doubtful."
     )
+    group_id: GroupIdText | None
+    muted: bool
 
     @classmethod
     def of(cls, incident: incidents.Incident) -> Self:
         return cls.from_value(incident)
 
 
+class IncidentLine(Incident):
+    """An incident in an export, with the facts of its event and project."""
+
+    project_id: str
+    provider: str
+    provider_event_id: str
+    event_type: str
+    effect_type: str
+    internal_reference: str
+    livemode: bool
+    accepted_at: At | None
+    deadline_at: At
+
+    @classmethod
+    def of_row(cls, row: IncidentRow) -> Self:
+        receipt = row.receipt
+        names = cls.model_fields.keys() - Incident.model_fields.keys()
+        of_event = {name: getattr(receipt, name) for name in names}
+        return cls.from_value(row.incident, **of_event)
+
+
 class IncidentList(Response):
-    """A page of incidents, newest first."""
+    """A page of incidents, in the order asked for."""
 
     data: list[Incident]
     has_more: bool
@@ -67,13 +91,19 @@ class IncidentList(Response):
 
 
 class Attempt(Response):
-    """A signed call of the repair URL. `status` and `duration_ms` are null while it runs."""
+    """A signed call of the repair URL. `status` and `duration_ms` are null while it runs.
+
+    `answer_excerpt` is the beginning of the endpoint's answer, at most 500 characters.
+    `next_attempt_at` is when the next attempt is due, null when none follows.
+    """
 
     number: int
     at: At
     status: int | None
     duration_ms: int | None
     error_class: str | None
+    answer_excerpt: str | None
+    next_attempt_at: At | None
 
     @classmethod
     def of(cls, attempt: incidents.Attempt) -> Self:
@@ -88,6 +118,9 @@ class Repair(Response):
     cause: OrNewer[RepairCause] | None
     requested_by: str
     requested_at: At
+    result_deadline_at: At | None = Field(
+        description="When the app's result is due. Null until the callback is accepted."
+    )
     attempts: list[Attempt]
 
     @classmethod

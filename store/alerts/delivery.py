@@ -7,31 +7,24 @@ row is claimed again: delivery is at least once. An ended alert was never sent a
 """
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, func, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.alerts import AlertDestination, is_destination_id
-from domain.ids import EventId, IncidentId, ProjectId, ReplayId, is_project_id
+from domain.alerts import is_destination_id
+from domain.ids import EventId, IncidentId, ProjectId, is_event_id
 from domain.incidents import (
     UNREACHED_ENDS,
     AlertEnd,
     AlertKind,
-    Incident,
-    IncidentState,
-    RepairCause,
     TimelineKind,
 )
-from domain.receipts import Receipt
-from domain.sources.source import Gap, Source, is_source_id
 from domain.values.text import sanitize
 from store.alerts.health import Place, note_accepted, note_failed, note_failing
 from store.db.sql import SessionStatements, Statements
 from store.people.email_addresses import same_address
-from store.receipts.early_results.unclaimed import Unclaimed
 from store.receipts.rows.alerts import Recipient, insert_alert, read_recipients
 from store.receipts.timeline import add_timeline
 from store.schema.tables import ALERTS, INCIDENTS
@@ -42,118 +35,6 @@ TRIED_FOR = timedelta(days=1)
 NOTICE_EVERY = timedelta(days=1)
 # Of one that does not arrive, the project's destinations get no notice.
 _NOT_OF_THE_PROJECT = frozenset({AlertKind.DESTINATION_FAILING, AlertKind.INCIDENT_ASSIGNED})
-
-
-@dataclass(frozen=True, slots=True)
-class AlertFacts:
-    """The contents of an alert beside ids.
-
-    `destinations` are those that the project has now. `cause` is that of the repair which the alert
-    reports; `failing` names the destination that a notice is about.
-    """
-
-    incident: Incident
-    receipt: Receipt
-    project_name: str
-    destinations: tuple[AlertDestination, ...]
-    cause: RepairCause | str | None
-    failing: str | None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the incident has ended."""
-        return self.incident.state is IncidentState.RESOLVED
-
-
-@dataclass(frozen=True, slots=True)
-class SourceAlertFacts:
-    """The same of an alert about a source.
-
-    `gap` is the gap that it is about, None if it is about a problem or a silence. `is_over`: that
-    has ended, or the source was removed.
-    """
-
-    source: Source
-    livemode: bool
-    project_name: str
-    destinations: tuple[AlertDestination, ...]
-    gap: Gap | None
-    failing: str | None
-    is_over: bool
-
-
-@dataclass(frozen=True, slots=True)
-class UnclaimedFacts:
-    """The same of an alert about results that no receipt has claimed."""
-
-    project_id: ProjectId
-    livemode: bool
-    project_name: str
-    destinations: tuple[AlertDestination, ...]
-    unclaimed: Unclaimed
-    failing: str | None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether receipts claimed all of them meanwhile, or they are deleted."""
-        return self.unclaimed.oldest_at is None
-
-
-AnyFacts = AlertFacts | SourceAlertFacts | UnclaimedFacts
-
-
-@dataclass(frozen=True, slots=True)
-class AlertDue:
-    """A leased alert. `tries` counts the failures so far.
-
-    `kind` is an `AlertKind` and `channel` an `AlertChannel`, or the texts of a newer version.
-    `destination` is the target, or the destination's id if the target is a secret. `replay_id` is
-    the repair that it reports, `about` the digest of the destination that a notice is about, the
-    beginning of a source's episode, the day of unclaimed results, an assignment, the instant of an
-    acknowledgement, or the round of alerts of an incident that is alerted again; None for other
-    kinds. `facts` is None when they were not read or are unreadable: the alert then has ids only.
-    `created_at` is when it became due.
-    """
-
-    alert_id: int
-    kind: str
-    channel: str
-    destination: str
-    event_id: EventId
-    incident_id: IncidentId
-    replay_id: ReplayId | None
-    about: str | None
-    tries: int
-    failing_since: datetime | None
-    facts: AnyFacts | None = None
-    project_id: str = ""
-    created_at: datetime | None = None
-
-    @property
-    def listed(self) -> AlertDestination | None:
-        """The destination as the project has it now; None if it was removed, or without facts."""
-        listed = () if self.facts is None else self.facts.destinations
-        is_it = (
-            one
-            for one in listed
-            if self.channel == one.channel and same_address(self.destination, one.name)
-        )
-        return next(is_it, None)
-
-    @property
-    def unwanted(self) -> AlertEnd | None:
-        """Why the project does not want it at the destination any more, as far as is known.
-
-        An assignment is wanted while the assignee is the same.
-        """
-        if self.facts is None:
-            return None
-        if self.kind == AlertKind.INCIDENT_ASSIGNED and isinstance(self.facts, AlertFacts):
-            is_same = same_address(self.destination, self.facts.incident.assignee or "")
-            return None if is_same else AlertEnd.ADDRESS_REMOVED
-        if (listed := self.listed) is None:
-            return AlertEnd.ADDRESS_REMOVED
-        return None if listed.disabled_at is None else AlertEnd.DESTINATION_DISABLED
 
 
 async def record_alert_sent(session: AsyncSession, alert_id: int, now: datetime) -> None:
@@ -297,8 +178,8 @@ def _is_pending(alert_id: int) -> tuple[Any, ...]:
 async def _add_timeline(
     session: AsyncSession, row: Row[Any], kind: TimelineKind, now: datetime, **fields: object
 ) -> None:
-    if is_source_id(row.event_id) or is_project_id(row.event_id):
-        return  # sources and projects have no timeline
+    if not is_event_id(row.event_id):
+        return  # sources, projects, groups, bulk repairs and rules have no timeline
     is_repair = row.kind == AlertKind.REPAIR_FAILED and row.replay_id
     replay = {"replay_id": row.replay_id} if is_repair else {}
     named: dict[str, object] = {

@@ -18,7 +18,7 @@ from domain.errors import FieldError, NotFound, ValidationFailed
 from domain.ids import DestinationId, ProjectId
 from domain.projects import UNSET, Untouched
 from domain.values.text import sanitize
-from store.alerts.delivery import AlertDue
+from store.alerts.due import AlertDue
 from store.crypto.encryption import Sealer
 from store.crypto.tokens import new_destination_id
 from store.schema.mappers import destination_from

@@ -21,7 +21,7 @@ from domain.security.mail_links import (
     link_token,
     read_token,
 )
-from store.alerts.delivery import AlertDue, AlertFacts
+from store.alerts.due import AlertDue, AlertFacts
 from store.crypto.encryption import SealBroken, Sealer
 from store.schema.tables import ALERT_DESTINATIONS, ALERTS, PROJECTS
 

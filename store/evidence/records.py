@@ -22,7 +22,9 @@ from domain.results import Result
 from store.receipts.pending_credit import pending_entries
 from store.receipts.timeline import read_timeline
 from store.schema.mappers import (
+    ATTEMPT_COLUMNS,
     RECEIPT_COLUMNS,
+    REPAIR_COLUMNS,
     attempt_from,
     audit_entry_from,
     repair_from,
@@ -62,7 +64,7 @@ async def read_results(session: AsyncSession, event_id: EventId) -> AsyncIterato
 
 async def read_repairs(session: AsyncSession, event_id: EventId) -> AsyncIterator[Repair]:
     """Every repair with every attempt, oldest first. By `repairs_by_event`, `attempts_by_event`."""
-    query = select(REPAIRS).where(REPAIRS.c.event_id == event_id)
+    query = select(*REPAIR_COLUMNS).where(REPAIRS.c.event_id == event_id)
     async for page in _pages(session, query, REPAIRS.c.replay_id):
         attempts = await _read_attempts(session, event_id, page[0].replay_id, page[-1].replay_id)
         for row in page:
@@ -124,7 +126,7 @@ async def _read_attempts(
     attempts: defaultdict[str, list[Attempt]] = defaultdict(list)
     is_of_page = (ATTEMPTS.c.event_id == event_id, ATTEMPTS.c.replay_id.between(first, last))
     order = (ATTEMPTS.c.replay_id, ATTEMPTS.c.number)
-    for row in await session.execute(select(ATTEMPTS).where(*is_of_page).order_by(*order)):
+    for row in await session.execute(select(*ATTEMPT_COLUMNS).where(*is_of_page).order_by(*order)):
         attempts[row.replay_id].append(attempt_from(row))
     return attempts
 

@@ -35,6 +35,7 @@ from store.status.heartbeats import ALERT_SENT_FACT, read_fact
 
 IS_UNDECIDED = text(tables.RECEIPT_IS_UNDECIDED)
 IS_UNWELL = text(f"({tables.SOURCE_IS_UNWELL})")
+IS_FAILING = text(tables.DESTINATION_IS_FAILING)
 FRESH, RETRIED = text(tables.ALERT_IS_FRESH), text(tables.ALERT_IS_RETRIED)
 # The limit of counts in messages: an exact number beyond it is of no use.
 COUNTED = 1_000
@@ -129,11 +130,7 @@ async def sources_unwell(session: AsyncSession, now: datetime) -> Figures:
 
 async def count_failing_destinations(session: AsyncSession, *, limit: int) -> int:
     """How many alert destinations are failing, of `limit` at most. Disabled ones do not count."""
-    is_failing = (
-        ALERT_DESTINATIONS.c.failing_since.is_not(None),
-        ALERT_DESTINATIONS.c.disabled_at.is_(None),
-    )
-    return await _count(session, select(ALERT_DESTINATIONS.c.id).where(*is_failing), limit=limit)
+    return await _count(session, select(ALERT_DESTINATIONS.c.id).where(IS_FAILING), limit=limit)
 
 
 async def destinations_failing(session: AsyncSession, now: datetime) -> Figures:

@@ -26,7 +26,7 @@ from store.db.paging import LISTED_AT_MOST
 from store.projects.api_keys import create_key
 from store.projects.data_keys import NOT_DELETED, project_row, projects_of
 from store.projects.signing_secrets import add_secret
-from store.schema.mappers import own_names_from, own_names_text
+from store.schema.mappers import own_names_from, own_names_text, project_from
 from store.schema.tables import PROJECTS, SOURCES
 
 FIRST_KEY_LABEL = "first key"
@@ -93,11 +93,16 @@ async def find_project(session: AsyncSession, name_or_id: str) -> Project:
 
 
 async def list_projects(
-    session: AsyncSession, *, among: Collection[ProjectId] | None = None, is_working: bool = False
+    session: AsyncSession,
+    *,
+    among: Collection[ProjectId] | None = None,
+    is_working: bool = False,
+    with_destinations: bool = True,
 ) -> list[Project]:
     """The newest 1,000 projects, oldest first.
 
     `among` limits them to these ids, None to none. `is_working` excludes suspended projects.
+    Without `with_destinations` they have none.
     """
     newest = (
         select(PROJECTS).where(NOT_DELETED).order_by(PROJECTS.c.id.desc()).limit(LISTED_AT_MOST)
@@ -106,7 +111,10 @@ async def list_projects(
         newest = newest.where(PROJECTS.c.id.in_(sorted(among, reverse=True)[:LISTED_AT_MOST]))
     if is_working:
         newest = newest.where(PROJECTS.c.suspended_at.is_(None))
-    return await projects_of(session, (await session.execute(newest)).all()[::-1])
+    rows = (await session.execute(newest)).all()[::-1]
+    if not with_destinations:
+        return [project_from(row, ()) for row in rows]
+    return await projects_of(session, rows)
 
 
 async def change_project(
@@ -175,6 +183,10 @@ def _changed_values(changes: ProjectChanges) -> dict[str, object]:
         values |= {"repair_url": changes.repair_url, "repair_url_gone": False}
     if changes.timeout_minutes is not UNSET:
         values["timeout_minutes"] = changes.timeout_minutes
+    if changes.group_window_minutes is not UNSET:
+        values["group_window_minutes"] = changes.group_window_minutes
+    if changes.alert_window_minutes is not UNSET:
+        values["alert_window_minutes"] = changes.alert_window_minutes
     if changes.late_result is not UNSET:
         values["late_result"] = changes.late_result.value
     if changes.early_results is not UNSET:

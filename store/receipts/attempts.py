@@ -7,7 +7,7 @@ callback activity.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -15,6 +15,7 @@ from typing import Literal
 from domain.ids import EventId, ReplayId
 from domain.incidents import RepairCause
 from domain.lifecycle import LifecycleState, Trigger
+from domain.values.text import well_formed
 from domain.values.timestamps import from_unix_ms, to_unix_ms
 from store.db.sql import Statements
 from store.receipts.state import ReceiptSnapshot, lock_receipt
@@ -120,7 +121,8 @@ async def begin_attempt(
 async def keep_body(st: Statements, replay_id: ReplayId, body: bytes) -> bytes:
     """The body of the repair's first attempt, which is this one unless there was one before.
 
-    The receipt of an event that a source saw may come during the repair, with other facts.
+    The receipt of an event that a source saw may come during the repair, with other facts. A newer
+    version of Makegood may write other fields.
     """
     kept = (
         "UPDATE repairs SET callback_body = coalesce(callback_body, $2) WHERE replay_id = $1"
@@ -128,6 +130,14 @@ async def keep_body(st: Statements, replay_id: ReplayId, body: bytes) -> bytes:
     )
     ((first,),) = await st.fetch(kept, replay_id, body.decode())
     return str(first).encode()
+
+
+async def keep_headers(
+    st: Statements, replay_id: ReplayId, number: int, headers: Sequence[tuple[str, str]]
+) -> None:
+    """Store the headers of an attempt as they are sent. The signatures are among them."""
+    kept = "UPDATE attempts SET request_headers = $1 WHERE replay_id = $2 AND number = $3"
+    await st.fetch(kept, json.dumps(headers, separators=(",", ":")), replay_id, number)
 
 
 async def release_attempt(st: Statements, replay_id: ReplayId, number: int, *, holder: str) -> None:
@@ -166,11 +176,15 @@ async def record_attempt(
     status: int | None,
     duration_ms: int,
     error_class: str | None,
+    answer_excerpt: str | None = None,
+    next_attempt_at: datetime | None = None,
     ending: Ending | None,
     gone_url: str | None = None,
 ) -> LifecycleState:
     """Record the outcome of an attempt and, with `ending`, that of its series; returns the
     receipt's state.
+
+    `next_attempt_at` is when the next one is due, None when none follows.
 
     An attempt that ends after its repair is recorded without a transition. `gone_url` answered 410:
     it is marked as gone, unless the project has another URL now.
@@ -181,13 +195,15 @@ async def record_attempt(
     snapshot = await lock_receipt(st, event_id)
     await st.fetch(
         "UPDATE attempts SET state = 'finished', status = $1, duration_ms = $2,"
-        " error_class = $3 "
+        " error_class = $3, answer_excerpt = $6, next_attempt_at = $7 "
         "WHERE replay_id = $4 AND number = $5 AND state = 'started'",
         status,
         duration_ms,
         error_class,
         replay_id,
         number,
+        None if answer_excerpt is None else well_formed(answer_excerpt),
+        None if next_attempt_at is None else to_unix_ms(next_attempt_at),
     )
     if gone_url is not None:
         gone = "UPDATE projects SET repair_url_gone = $1 WHERE id = $2 AND repair_url = $3"

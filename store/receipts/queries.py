@@ -2,8 +2,8 @@
 
 Lists and counts run in `Database.searching`, which limits their time, single reads in `reading`.
 
-`project_id` None means every project (the console); REST passes the caller's. Lists are newest
-first, paged by keyset on the instant and the id (`store.receipts.lists.pages`).
+`project_id` None means every project (the console); REST passes the caller's. Lists are paged by
+keyset on the instant, or another number, and the id (`store.receipts.lists.pages`).
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, TextClause, func, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    TextClause,
+    func,
+    literal,
+    select,
+    text,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
@@ -20,10 +30,10 @@ from domain.receipts import Receipt, ReceiptState
 from domain.sources.events import SeenBy
 from store.db.paging import Page
 from store.db.sql import SessionStatements
-from store.receipts.lists.amounts import amounts_at_risk
-from store.receipts.lists.pages import ListFilters as ListFilters
-from store.receipts.lists.pages import live_projects, page_of_ids, prefer_indexes
-from store.receipts.lists.ranges import EVENT_LIST, INCIDENT_LIST
+from store.receipts.lists.amounts import amounts_at_risk, summed
+from store.receipts.lists.filters import ListFilters as ListFilters
+from store.receipts.lists.order import Key, event_list, incident_list
+from store.receipts.lists.pages import keys_of, live_projects, page_of_ids, prefer_indexes
 from store.receipts.pending_credit import credited_receipts, pending_entries
 from store.receipts.rows.details import (
     incidents_from,
@@ -94,10 +104,19 @@ class Counts:
 
 
 async def list_events(
-    session: AsyncSession, filters: ListFilters, *, limit: int, cursor: str | None
+    session: AsyncSession,
+    filters: ListFilters,
+    *,
+    limit: int,
+    cursor: str | None,
+    sort: str | None = None,
 ) -> Page[EventRow]:
-    """A page of events. Raises: ValidationFailed for an invalid cursor."""
-    ids, next_cursor = await page_of_ids(session, EVENT_LIST, filters, limit=limit, cursor=cursor)
+    """A page of events; newest first without `sort`.
+
+    Raises: ValidationFailed for an invalid cursor, search or order.
+    """
+    table = event_list(sort)
+    ids, next_cursor = await page_of_ids(session, table, filters, limit=limit, cursor=cursor)
     query = select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id.in_(ids))
     found = {row.event_id: row for row in await session.execute(query)} if ids else {}
     incidents = await incidents_of(session, ids)
@@ -109,17 +128,38 @@ async def list_events(
 
 
 async def list_incidents(
-    session: AsyncSession, filters: ListFilters, *, limit: int, cursor: str | None
+    session: AsyncSession,
+    filters: ListFilters,
+    *,
+    limit: int,
+    cursor: str | None,
+    sort: str | None = None,
 ) -> Page[IncidentRow]:
-    """A page of incidents. Raises: ValidationFailed for an invalid cursor."""
-    ids, next_cursor = await page_of_ids(
-        session, INCIDENT_LIST, filters, limit=limit, cursor=cursor
-    )
+    """A page of incidents; newest first without `sort`.
+
+    Raises: ValidationFailed for an invalid cursor, search or order.
+    """
+    table = incident_list(sort)
+    ids, next_cursor = await page_of_ids(session, table, filters, limit=limit, cursor=cursor)
     query = select(INCIDENTS).where(INCIDENTS.c.id.in_(ids))
     found = {row.id: row for row in await session.execute(query)} if ids else {}
     return Page(
-        await _with_receipts(session, [found[one] for one in ids if one in found]), next_cursor
+        await rows_with_receipts(session, [found[one] for one in ids if one in found]), next_cursor
     )
+
+
+async def neighbour(
+    session: AsyncSession, filters: ListFilters, *, sort: str, beyond: Key
+) -> EventId | None:
+    """The event of the first incident of a list beyond a key; None at its end.
+
+    Raises: ValidationFailed for an invalid search.
+    """
+    keys = await keys_of(session, incident_list(sort), filters, count=1, beyond=beyond)
+    if not keys:
+        return None
+    query = select(INCIDENTS.c.event_id).where(INCIDENTS.c.id == keys[0].id)
+    return await session.scalar(query)
 
 
 async def read_event_row(
@@ -194,7 +234,7 @@ async def read_incident(
     query = select(INCIDENTS).where(
         INCIDENTS.c.id == incident_id, *of_project(INCIDENTS.c.project_id, project_id)
     )
-    found = await _with_receipts(session, (await session.execute(query)).all())
+    found = await rows_with_receipts(session, (await session.execute(query)).all())
     return found[0] if found else None
 
 
@@ -204,30 +244,43 @@ async def counts(
     now: datetime,
     *,
     within: tuple[ProjectId, ...] | None = None,
+    scope: tuple[ProjectId, ...] | None = None,
 ) -> Counts:
-    """The counts of the home page; `within` as in `ListFilters`."""
+    """The counts of the home page; `within` and `scope` as in `ListFilters`."""
     await prefer_indexes(SessionStatements(session))
-    scope = await live_projects(session, project_id, within)
+    if scope is None:
+        scope = await live_projects(session, project_id, within)
     of_receipts, of_incidents = (table.c.project_id.in_(scope) for table in (RECEIPTS, INCIDENTS))
     state, resolved_at = INCIDENTS.c.state, INCIDENTS.c.resolved_at
-    is_waiting = RECEIPTS.c.state == ReceiptState.WAITING.value
-    is_repaired = text(INCIDENT_IS_REPAIRED)
 
-    async def count(*conditions: ColumnElement[bool] | TextClause) -> int:
-        return await session.scalar(select(func.count()).where(*conditions)) or 0
+    # Any: a name and two numbers, as `amounts_at_risk` has them.
+    def count(name: str, *conditions: ColumnElement[bool] | TextClause) -> Select[Any]:
+        columns: list[ColumnElement[Any]] = [literal(name), func.count(), literal(0)]
+        return select(*columns).where(*conditions)
 
+    counted = union_all(
+        count("waiting", of_receipts, RECEIPTS.c.state == ReceiptState.WAITING.value),
+        count("open", of_incidents, state == IncidentState.OPEN.value),
+        count("repairing", of_incidents, state == IncidentState.REPAIRING.value),
+        count("repaired", of_incidents, text(INCIDENT_IS_REPAIRED), resolved_at > now - WEEK),
+        amounts_at_risk(scope),
+    )
+    # The names have lower-case letters, currencies have none.
+    rows = [(name, int(high), int(low)) for name, high, low in await session.execute(counted)]
+    numbers = {name: number for name, number, _ in rows if name.islower()}
     return Counts(
-        waiting=await count(of_receipts, is_waiting),
-        open=await count(of_incidents, state == IncidentState.OPEN.value),
-        repairing=await count(of_incidents, state == IncidentState.REPAIRING.value),
-        repaired_this_week=await count(of_incidents, is_repaired, resolved_at > now - WEEK),
-        at_risk=await amounts_at_risk(session, scope),
+        waiting=numbers["waiting"],
+        open=numbers["open"],
+        repairing=numbers["repairing"],
+        repaired_this_week=numbers["repaired"],
+        at_risk=summed(row for row in rows if not row[0].islower()),
     )
 
 
-async def _with_receipts(
+async def rows_with_receipts(
     session: AsyncSession, rows: Sequence[Row[Any]]
 ) -> tuple[IncidentRow, ...]:
+    """Stored incidents with their receipts, in the same order."""
     query = select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id.in_([row.event_id for row in rows]))
     found = (await session.execute(query)).all() if rows else []
     receipts = {receipt.event_id: receipt for receipt in await credited_receipts(session, found)}

@@ -23,7 +23,7 @@ from domain.results import Result, ResultStatus
 from domain.values.timestamps import to_unix_ms
 from store.db.paging import read_cursor, write_cursor
 from store.db.sql import Statements, each
-from store.schema.mappers import attempt_from, result_from, timeline_entry_from
+from store.schema.mappers import ATTEMPT_COLUMNS, attempt_from, result_from, timeline_entry_from
 from store.schema.tables import ATTEMPTS, RESULTS, TIMELINE
 
 ENTRIES_SHOWN = 100
@@ -210,7 +210,7 @@ async def _attempts(
     session: AsyncSession, event_id: EventId, begins: _From | None, limit: int
 ) -> list[Line]:
     key = (ATTEMPTS.c.replay_id, ATTEMPTS.c.number)
-    query = select(ATTEMPTS).where(ATTEMPTS.c.event_id == event_id)
+    query = select(*ATTEMPT_COLUMNS).where(ATTEMPTS.c.event_id == event_id)
     if begins is not None:
         if begins.attempt is None:
             return []
@@ -275,6 +275,8 @@ def _received(result: Result) -> TimelineEntry:
     fields |= {name: value for name, value in given.items() if value is not None}
     if facts.already_applied:
         fields["already_applied"] = True
+    if result.request_id:
+        fields["request_id"] = result.request_id
     if result.repeats and result.repeated_at is not None:
         fields |= {"repeats": result.repeats, "repeated_at": result.repeated_at}
     return TimelineEntry(result.received_at, TimelineKind.RESULT_RECEIVED, fields)
@@ -288,4 +290,8 @@ def _attempt(replay_id: ReplayId, attempt: Attempt) -> TimelineEntry:
         "duration_ms": attempt.duration_ms,
         "error_class": attempt.error_class,
     }
+    if attempt.next_attempt_at is not None:
+        fields["next_attempt_at"] = attempt.next_attempt_at
+    if attempt.answer_excerpt:
+        fields["answer_excerpt"] = attempt.answer_excerpt
     return TimelineEntry(attempt.at, TimelineKind.ATTEMPT, fields)

@@ -33,19 +33,23 @@ from domain.names import OwnNames
 from domain.projects import Key, Project, Scope
 from domain.receipts import EffectType, EventType, Flag, Provider, Receipt, ReceiptState
 from domain.results import EarlyResult, EarlyResults, LateResult, Result, ResultFacts, ResultStatus
+from domain.search.saved_views import SavedView
 from domain.sources.events import SeenBy
 from domain.sources.source import Expects, Gap, ShopifyIdentity, Source, SourceKind, SourceProblem
 from domain.users import User
 from domain.values.enums import member_or_text
 from domain.values.text import well_formed
 from domain.values.timestamps import parse_instant, to_iso_or_none
-from store.schema.tables import RECEIPTS
+from store.schema.tables import ATTEMPTS, RECEIPTS, REPAIRS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 # Without `payload`, which has up to 32 KiB and is not needed in a list.
 RECEIPT_COLUMNS = tuple(column for column in RECEIPTS.c if column.name != "payload")
+# Without the request of a callback, which only its own page needs.
+REPAIR_COLUMNS = tuple(column for column in REPAIRS.c if column.name != "callback_body")
+ATTEMPT_COLUMNS = tuple(column for column in ATTEMPTS.c if column.name != "request_headers")
 
 # Before a name that a project removed. No name begins so.
 RETIRED = "-"
@@ -54,7 +58,7 @@ T = TypeVar("T", bound="DataclassInstance")
 
 
 def project_from(row: Row[Any], alert_destinations: Sequence[AlertDestination]) -> Project:
-    return _from_row(
+    return from_row(
         Project,
         row,
         livemode=row.mode == "live",
@@ -82,7 +86,7 @@ def own_names_text(names: OwnNames) -> str:
 
 def destination_from(row: Row[Any]) -> AlertDestination:
     events = None if row.events is None else frozenset(row.events.split())
-    return _from_row(AlertDestination, row, events=events)
+    return from_row(AlertDestination, row, events=events)
 
 
 def expects_from(text: str) -> tuple[Expects, ...]:
@@ -100,7 +104,7 @@ def expects_text(expects: tuple[Expects, ...]) -> str:
 
 def source_from(row: Row[Any]) -> Source:
     """A source. One of a kind that a newer version made has no reader here: it is not selected."""
-    return _from_row(
+    return from_row(
         Source,
         row,
         kind=SourceKind(row.kind),
@@ -111,15 +115,15 @@ def source_from(row: Row[Any]) -> Source:
 
 
 def seen_by_from(row: Row[Any]) -> SeenBy:
-    return _from_row(SeenBy, row, kind=member_or_text(SourceKind, row.kind))
+    return from_row(SeenBy, row, kind=member_or_text(SourceKind, row.kind))
 
 
 def gap_from(row: Row[Any]) -> Gap:
-    return _from_row(Gap, row)
+    return from_row(Gap, row)
 
 
 def key_from(row: Row[Any]) -> Key:
-    return _from_row(
+    return from_row(
         Key, row, scopes=frozenset(member_or_text(Scope, scope) for scope in row.scopes.split())
     )
 
@@ -128,8 +132,12 @@ def user_from(row: Row[Any]) -> User:
     return User(user_id=UserId(row.id), email=row.email, has_password=row.password_hash is not None)
 
 
+def saved_view_from(row: Row[Any]) -> SavedView:
+    return from_row(SavedView, row)
+
+
 def receipt_from(row: Row[Any]) -> Receipt:
-    return _from_row(
+    return from_row(
         Receipt,
         row,
         accepted_at=None if row.lacks_receipt else row.accepted_at,
@@ -148,9 +156,10 @@ def incident_from(
     active_replay_id: str | None,
     names: Mapping[str, str],
     superseded_by: EventId | None,
+    muted: bool,
 ) -> Incident:
     """The incident. `names` are those of the people and keys that its columns hold as ids."""
-    return _from_row(
+    return from_row(
         Incident,
         row,
         assignee=names.get(row.assignee or ""),
@@ -160,11 +169,12 @@ def incident_from(
         reason=member_or_text(Reason, row.reason),
         resolution=None if row.resolution is None else member_or_text(Resolution, row.resolution),
         active_replay_id=active_replay_id,
+        muted=muted,
     )
 
 
 def repair_from(row: Row[Any], *, attempts: Sequence[Attempt]) -> Repair:
-    return _from_row(
+    return from_row(
         Repair,
         row,
         state=member_or_text(RepairState, row.state),
@@ -174,16 +184,21 @@ def repair_from(row: Row[Any], *, attempts: Sequence[Attempt]) -> Repair:
 
 
 def attempt_from(row: Row[Any]) -> Attempt:
-    return _from_row(Attempt, row, state=member_or_text(AttemptState, row.state))
+    return from_row(Attempt, row, state=member_or_text(AttemptState, row.state))
+
+
+def headers_from(text: str | None) -> tuple[tuple[str, str], ...]:
+    """The headers of a callback from their column."""
+    return tuple((name, value) for name, value in json.loads(text or "[]"))
 
 
 def result_from(row: Row[Any]) -> Result:
-    facts = _from_row(ResultFacts, row, status=ResultStatus(row.status))
-    return _from_row(Result, row, facts=facts)
+    facts = from_row(ResultFacts, row, status=ResultStatus(row.status))
+    return from_row(Result, row, facts=facts)
 
 
 def early_result_from(row: Row[Any]) -> EarlyResult:
-    return _from_row(
+    return from_row(
         EarlyResult,
         row,
         provider=row.provider or None,
@@ -194,7 +209,7 @@ def early_result_from(row: Row[Any]) -> EarlyResult:
 
 def timeline_entry_from(row: Row[Any]) -> TimelineEntry:
     stored = json.loads(row.fields)
-    return _from_row(
+    return from_row(
         TimelineEntry,
         row,
         kind=member_or_text(TimelineKind, row.kind),
@@ -212,10 +227,10 @@ def _timeline_field(name: str, value: object) -> object:
 
 
 def audit_entry_from(row: Row[Any]) -> AuditEntry:
-    return _from_row(AuditEntry, row)
+    return from_row(AuditEntry, row)
 
 
-def _from_row(value_type: type[T], row: Row[Any], **mapped: object) -> T:
+def from_row(value_type: type[T], row: Row[Any], **mapped: object) -> T:
     """The domain value of a row.
 
     `mapped` are the fields that differ from their column. All others are columns of the same name.

@@ -31,6 +31,9 @@ DETAIL_CHARACTERS = 300
 # These pass by themselves more often than not, so people are told when they last.
 PASSING = (SourceProblem.UNREACHABLE, SourceProblem.THROTTLED, SourceProblem.NOT_LISTED)
 ALERT_PASSING_AFTER = timedelta(minutes=15)
+# Good deliveries of other events do not hide that some cannot be read.
+UNREADABLE_LASTS = timedelta(hours=1)
+UNREADABLE = "Some deliveries could not be read as events."
 _IS_UNWELL = text(f"({tables.SOURCE_IS_UNWELL})")
 _WORKS = (
     *IS_SOURCE,
@@ -103,6 +106,28 @@ async def clear_problem(session: AsyncSession, source_id: SourceId) -> None:
     is_it = (SOURCES.c.id == source_id, SOURCES.c.problem.is_not(None))
     values = dict.fromkeys(("problem", "problem_detail", "problem_since", "alerted_at"))
     await session.execute(update(SOURCES).where(*is_it).values(values))
+
+
+async def record_unreadable(
+    session: AsyncSession, source_id: SourceId, detail: str, now: datetime
+) -> None:
+    """Record that a genuine delivery to a hook is no event. `detail` as `record_problem`."""
+    await record_problem(session, source_id, SourceProblem.BAD_ANSWER, detail, now)
+    at = update(SOURCES).where(SOURCES.c.id == source_id, SOURCES.c.deleted_at.is_(None))
+    await session.execute(at.values(page_at=now))
+
+
+async def record_good_delivery(session: AsyncSession, source_id: SourceId, now: datetime) -> None:
+    """Record that a hook received a good delivery: its problem ends.
+
+    While a delivery of the last `UNREADABLE_LASTS` could not be read, that is the problem.
+    """
+    lasts = (SOURCES.c.id == source_id, SOURCES.c.page_at > now - UNREADABLE_LASTS)
+    row = (await session.execute(select(SOURCES.c.problem).where(*lasts))).first()
+    if row is None:
+        await clear_problem(session, source_id)
+    elif row.problem not in (None, SourceProblem.BAD_ANSWER.value):
+        await record_problem(session, source_id, SourceProblem.BAD_ANSWER, UNREADABLE, now)
 
 
 async def silent_sources(

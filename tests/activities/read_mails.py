@@ -8,7 +8,7 @@ from domain.alerts import AlertChannel, AlertDestination
 from domain.ids import DestinationId, EventId, IncidentId, ProjectId
 from domain.incidents import AlertKind, Incident, IncidentState, Reason
 from domain.receipts import EffectType, EventType, Provider, Receipt, ReceiptState
-from store.alerts.delivery import AlertDue, AlertFacts
+from store.alerts.due import AlertDue, AlertFacts
 from tests.support.given import START
 
 # Texts that break other mail code: encoded words, line breaks, lone surrogates, markup.

@@ -10,12 +10,15 @@ from queue import Queue
 import hypothesis
 
 from api.app import create_app
+from domain.ids import EventId, IncidentId
 from domain.projects import Scope
+from domain.repairing.bulk import Plan
 from domain.users import Role
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.people import invitations, members, sessions, users
 from store.projects.projects import create_project
+from store.repairing.bulk_repairs import NewBulkRepair, add_bulk_repair
 from store.sources.sources import add_source
 from tests.api.serving import Caller, parts_on, routes_of, serving
 from tests.conftest import SECRET_KEY
@@ -78,7 +81,13 @@ class ServedApart:
         async with database.transaction() as session:
             now, scopes = await database.now(session), frozenset(Scope)
             made = await create_project(
-                session, sealer, name="generated", livemode=False, scopes=scopes, now=now
+                session,
+                sealer,
+                name="generated",
+                livemode=False,
+                repair_url="https://shop.example/repair",
+                scopes=scopes,
+                now=now,
             )
             user = await users.redeem_login_link(
                 session, token=await users.create_login_link(session, now=now), now=now
@@ -107,10 +116,24 @@ class ServedApart:
         async with serving(app) as client:
             caller = Caller(client, made.api_key)
             event_id = await caller.accept()
-            ids = {"event_id": event_id, "incident_id": await caller.incident_of(event_id)}
+            incident_id = await caller.incident_of(event_id)
+            repair = await caller.ask("POST", f"/incidents/{incident_id}/reprocess")
+            ids = {"event_id": event_id, "replay_id": repair.json()["replay_id"]}
+            ids |= {"incident_id": await caller.incident_of(await caller.accept())}
             ids |= {"project_id": made.project.id, "key_id": made.key.id, "name": "base.css"}
             ids |= {"user_id": user_id, "invitation_id": invited.id, "session_id": opened.id}
             ids |= {"source_id": source.id}
+            view = await caller.ask("POST", "/views", json={"name": "Seats"})
+            ids["view_id"] = view.json()["id"]
+            of_none = {"internal_reference": "of no receipt", "reason": "generated"}
+            ids["hold_id"] = (await caller.ask("POST", "/holds", json=of_none)).json()["id"]
+            slack = {"kind": "slack", "url": "https://hooks.example/T1/B1"}
+            added = await caller.ask("POST", "/alert-destinations", json=slack)
+            ids["destination_id"] = added.json()["id"]
+            member = IncidentId(ids["incident_id"]), EventId(event_id)
+            bulk = NewBulkRepair("generated", user.user_id, Plan(), False, [member])
+            async with database.transaction() as session:
+                ids["bulk_id"] = await add_bulk_repair(session, made.project.id, bulk, now)
             self._reports.put(
                 Served(str(client.base_url), made.api_key, session_token, ids, routes_of(app))
             )

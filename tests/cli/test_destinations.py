@@ -77,5 +77,5 @@ def test_target_is_replaced_from_the_variable_or_standard_input(sqlite_makegood:
     refused = sqlite_makegood(*replace, MAKEGOOD_DESTINATION_TARGET="http://10.0.0.1/")
     missing = sqlite_makegood(*replace)
 
-    assert (done.code, refused.code, missing.code) == (0, 1, 2)
+    assert (done.code, refused.code, missing.code) == (0, 2, 2)
     assert "10.0.0.1" not in refused.err

@@ -150,7 +150,7 @@ async def make_project(instance: Instance, page: Page) -> Project:
 
 async def see_incident_open(instance: Instance, project: Project, page: Page) -> str:
     """Open the list before sending the receipt: the incident appears without a reload."""
-    await page.goto(f"{instance.url}/incidents")
+    await page.goto(f"{instance.url}/incidents?view=flat")
     event_id = await project.receive(instance, timeout_minutes=0.02)
     await project.receive(instance, internal_reference="workspace-771", effect_type="seat_update")
     failed = await project.receive(
@@ -186,7 +186,7 @@ async def reprocess(instance: Instance, page: Page, event_id: str) -> str:
     await page.goto(f"{instance.url}/events/{event_id}")
     await page.get_by_text("Reprocess…").click()
     await page.get_by_role("button", name="Reprocess", exact=True).click()
-    await expect(page.get_by_text("Repair requested")).to_be_visible()
+    await expect(page.get_by_text("Repair requested. The")).to_be_visible()
     await page.get_by_text("Resolve manually…").click()
     await page.get_by_label("Reason").fill("half a tho")
     calls = instance.receiver.calls
@@ -207,11 +207,11 @@ async def see_recovery(
     instance: Instance, project: Project, page: Page, event_id: str, replay_id: str
 ) -> None:
     await project.post(instance, "result", event_id=event_id, status="success", replay_id=replay_id)
-    await expect(page.get_by_role("heading", name="Repaired", exact=True)).to_be_visible(
+    await expect(page.get_by_role("heading", name="Resolved (repaired)", exact=True)).to_be_visible(
         timeout=WAIT_MS
     )
     await expect(page.get_by_text("Success reported")).to_be_visible()
-    await expect(page.get_by_text("Recovered")).to_be_visible()
+    await expect(page.locator(".event-head .chip")).to_have_text("Resolved (repaired)")
     await page.reload()
     await update_readme_picture(page)
     await browser.save_screenshots(page, "8-recovered")

@@ -21,8 +21,8 @@ from domain.ids import DestinationId
 from domain.incidents import AlertKind
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-# A kind that follows the subscription of another one.
-WITHOUT_EVENT = {AlertKind.INCIDENT_ACKNOWLEDGED}
+# Kinds that go to the assignee alone, or follow the subscription of another one.
+WITHOUT_EVENT = {AlertKind.INCIDENT_ASSIGNED, AlertKind.INCIDENT_ACKNOWLEDGED}
 
 
 def test_every_event_has_one_stored_kind_and_every_kind_its_event() -> None:

@@ -27,6 +27,8 @@ CONTRACT = {
     "receipt_conflict",
     "incident_resolved",
     "not_waiting",
+    "not_closed",
+    "superseded",
     "repair_url_missing",
     "validation_error",
     "not_found",

@@ -11,6 +11,7 @@ from domain.retries import ErrorClass
 from domain.sources.source import ShopifyIdentity, Source, SourceKind
 from egress.policy import Network
 from egress.provider_api import (
+    LONGEST_LINK,
     ProviderAnswer,
     ProviderUrls,
     credentials,
@@ -99,10 +100,10 @@ async def test_link_and_retry_after_are_read() -> None:
     assert (other.link, other.retry_after_seconds) == (None, 7)
 
 
-async def test_absurd_link_is_none() -> None:
+async def test_absurd_link_is_cut_and_not_absent() -> None:
     found, _ = await ask(answer(b"{}", "200 OK", f"Link: <{'x' * 9_000}>"))
 
-    assert found.link is None
+    assert found.link == f"<{'x' * LONGEST_LINK}"
 
 
 @pytest.mark.parametrize(

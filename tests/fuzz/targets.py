@@ -54,7 +54,7 @@ from operations.inputs import ProjectPatch
 from operations.validation import known_id, validated
 from store.evidence.signatures import verify_evidence
 from store.maintenance.mailbox import list_mails, read_mail
-from store.receipts.lists.ranges import EVENT_LIST, INCIDENT_LIST, read_bounds
+from store.receipts.lists.order import EVENT_LIST, INCIDENT_LIST, read_bounds
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 INSTANT: TypeAdapter[datetime] = TypeAdapter(WireInstant)

@@ -12,6 +12,7 @@ from domain.audit import GENESIS, AuditEntry
 from domain.ids import (
     DestinationId,
     EventId,
+    GroupId,
     IncidentId,
     KeyId,
     ProjectId,
@@ -70,6 +71,8 @@ INCIDENT = Incident(
     acknowledged_by="deploys",
     acknowledged_until=LATER,
     superseded_by=EventId("evt_2"),
+    group_id=GroupId("grp_1"),
+    muted=True,
 )
 INCIDENT_JSON = {
     "id": "inc_1",
@@ -91,6 +94,8 @@ INCIDENT_JSON = {
     "acknowledged_until": LATER_TEXT,
     "snoozed_until": None,
     "superseded_by": "evt_2",
+    "group_id": "grp_1",
+    "muted": True,
 }
 RECEIPT = Receipt(
     event_id=EventId("evt_1"),
@@ -148,7 +153,7 @@ REPAIR = Repair(
     requested_by="usr_1",
     requested_at=AT,
     result_deadline_at=LATER,
-    attempts=(Attempt(1, AT, AttemptState.FINISHED, 502, 31, None),),
+    attempts=(Attempt(1, AT, AttemptState.FINISHED, 502, 31, None, "busy", LATER),),
 )
 PROJECT = Project(
     id=PROJECT_ID,
@@ -182,6 +187,8 @@ PROJECT_JSON = {
     "providers": ["paddle"],
     "event_types": [],
     "effect_types": [],
+    "group_window_minutes": 60,
+    "alert_window_minutes": 5,
     "suspended": True,
     "created_at": AT_TEXT,
 }
@@ -266,12 +273,14 @@ def test_full_event_has_its_repairs_timeline_and_sources() -> None:
     full = EventFull(RECEIPT, INCIDENT, (REPAIR,), timeline, "older", saw)
     times = {"occurred_at": AT_TEXT, "seen_at": LATER_TEXT}
     attempt = {"number": 1, "at": AT_TEXT, "status": 502, "duration_ms": 31, "error_class": None}
+    attempt |= {"answer_excerpt": "busy", "next_attempt_at": LATER_TEXT}
     repair = {
         "replay_id": "rpl_1",
         "state": "failed",
         "cause": "exhausted",
         "requested_by": "usr_1",
         "requested_at": AT_TEXT,
+        "result_deadline_at": LATER_TEXT,
         "attempts": [attempt],
     }
 

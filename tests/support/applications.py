@@ -1,11 +1,11 @@
 """Applications of tests are built quickly: FastAPI analyses each function once a process.
 
-It analyses every route twice for each application otherwise, which takes a third of such a test.
+It analyses each route anew for each application otherwise, which takes most of such a test.
 """
 
+from collections.abc import Hashable
 from dataclasses import replace
-from functools import cache, lru_cache
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any
 
 import pytest
@@ -17,19 +17,37 @@ from fastapi.dependencies.models import Dependant
 def share_analyses(patch: pytest.MonkeyPatch) -> None:
     """Let all applications share what FastAPI found out about functions.
 
-    A method is of one application, so only what it depends on is shared.
+    A method, and a function within a function, is of one application. Only the analysis of its
+    code is shared: neither is kept.
     """
     analyse = utils.get_dependant
-    shared = lru_cache(maxsize=1_024)(lambda key: analyse(**dict(key)))
+    shared: dict[Hashable, Dependant] = {}
 
     def get_dependant(**values: Any) -> Dependant:
-        if isinstance(values["call"], MethodType):
-            return analyse(**values)
+        call = values["call"]
         lists = {name: value for name, value in values.items() if isinstance(value, list)}
-        key = frozenset((values | dict.fromkeys(lists, ())).items())
-        found: Dependant = analyse(**values) if any(lists.values()) else shared(key)
-        return replace(found, dependencies=list(found.dependencies))  # a route inserts its own
+        if any(lists.values()):
+            return analyse(**values)
+        key = (_code_of(call), frozenset((values | dict.fromkeys(lists, ()) | {"call": 0}).items()))
+        if (found := shared.get(key)) is None:
+            found = shared[key] = replace(analyse(**values), call=None)
+        # A route inserts dependencies of its own.
+        return replace(found, call=call, dependencies=list(found.dependencies))
 
-    patch.setattr(utils, "get_typed_signature", cache(utils.get_typed_signature))
     patch.setattr(utils, "get_dependant", get_dependant)
     patch.setattr(routing, "get_dependant", get_dependant)
+
+
+def _code_of(call: Any) -> Hashable:
+    """All that the analysis of a function reads; another callable is its own."""
+    function = call.__func__ if isinstance(call, MethodType) else call
+    if not isinstance(function, FunctionType) or hasattr(function, "__wrapped__"):
+        return (type(call), call)
+    return (
+        type(call),
+        function.__module__,
+        function.__code__,
+        function.__defaults__,
+        frozenset((function.__kwdefaults__ or {}).items()),
+        frozenset(function.__annotations__.items()),
+    )

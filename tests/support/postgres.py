@@ -3,7 +3,8 @@ in a directory that goes away.
 
 Durability is off, since nothing of it outlives the tests; what concerns commits being on disk is
 measured in `bench/`. Tests borrow databases that are copies of one that was migrated once; one
-given back is emptied and lent again, since a copy is 300 files and takes longer than most tests.
+given back is emptied and lent again, since a copy is 300 files and takes longer than most tests. It
+loses its statistics too: the planner would expect the rows of the test before.
 """
 
 import asyncio
@@ -39,6 +40,10 @@ DO $$ DECLARE name text; BEGIN
     AND tablename <> 'alembic_version' LOOP
     EXECUTE format('DELETE FROM %I', name);
   END LOOP;
+  DELETE FROM pg_statistic WHERE starelid IN (SELECT oid FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace);
+  UPDATE pg_class SET relpages = 0, reltuples = -1
+    WHERE relnamespace = 'public'::regnamespace AND reltuples > -1;
 END $$"""
 
 

@@ -34,6 +34,7 @@ TIMED_TESTS = (
     "tests/faults/test_runs_ended_in_temporal.py",
     "tests/store/db/test_locks.py",
     "tests/worker/loops/test_stuck_runs.py::test_refused_receipts",
+    "tests/worker/test_process.py::test_worker_that_no_longer_polls",
     "tests/workflows/test_purposes.py",
 )
 

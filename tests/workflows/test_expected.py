@@ -26,7 +26,7 @@ async def test_missing_receipt_opens_one_incident_and_its_repair_recovers_it(
     await makegood.report(event_id, "success", replay_id=replay_id)
 
     assert await makegood.ended(event_id) == LifecycleState.RECOVERED
-    assert "no receipt of an event at the provider" in (await makegood.subjects(1))[0]
+    assert "your app never reported it" in (await makegood.subjects(1))[0]
     assert [call.body["reason"] for call in makegood.receiver.calls] == ["missing_receipt"]
     assert len(await makegood.incidents(event_id)) == 1
 

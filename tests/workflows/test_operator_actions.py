@@ -1,5 +1,7 @@
 """What operators do to a receipt whose workflow has ended, or still waits: the workflow follows."""
 
+import re
+
 from domain.lifecycle import LifecycleState
 from tests.workflows.world import World
 
@@ -15,7 +17,13 @@ async def test_reopened_incident_has_a_workflow_again_that_repairs_it(makegood: 
 
     await makegood.reaches(event_id, LifecycleState.OPEN)
     opened, _, again = await makegood.subjects(3)
-    assert again == opened
+    reopened = "This incident was reopened. "
+    assert reopened not in opened
+    # Each mail has a link of its own.
+    first, second = (
+        re.sub(r"/acknowledge/\S+", "", mail) for mail in (opened, again.replace(reopened, ""))
+    )
+    assert first == second
     replay_id = await makegood.reprocess(event_id)
     await makegood.reaches(event_id, LifecycleState.AWAITING_RESULT)
     await makegood.report(event_id, "success", replay_id=replay_id)

@@ -50,7 +50,7 @@ async def test_missing_result_opens_one_incident_and_mails_it(makegood: World) -
 
     await makegood.reaches(event_id, LifecycleState.OPEN)
     subjects = await makegood.subjects(1)
-    assert "no result before the deadline" in subjects[0]
+    assert "never confirmed the effect" in subjects[0]
 
 
 async def test_incident_does_not_open_before_the_deadline_by_the_stores_clock(
@@ -84,7 +84,7 @@ async def test_incident_that_cannot_be_opened_within_the_task_is_retried_until_i
         await session.execute(text("ALTER TABLE incidents_out_of_reach RENAME TO incidents"))
 
     await makegood.reaches(event_id, LifecycleState.OPEN)
-    assert "no result before the deadline" in (await makegood.subjects(1))[0]
+    assert "never confirmed the effect" in (await makegood.subjects(1))[0]
 
 
 async def test_failed_result_opens_the_incident_at_once(makegood: World) -> None:
@@ -94,7 +94,7 @@ async def test_failed_result_opens_the_incident_at_once(makegood: World) -> None
     await makegood.report(event_id, "failed", error_code="card_gone")
 
     await makegood.reaches(event_id, LifecycleState.OPEN)
-    assert "the app reported a failure" in (await makegood.subjects(1))[0]
+    assert "then reported a failure" in (await makegood.subjects(1))[0]
 
 
 async def test_repaired_receipt_is_recovered(makegood: World) -> None:
@@ -109,7 +109,7 @@ async def test_repaired_receipt_is_recovered(makegood: World) -> None:
 
     assert await makegood.ended(event_id) == LifecycleState.RECOVERED
     assert [call.body["replay_id"] for call in makegood.receiver.calls] == [replay_id]
-    assert "resolved" in (await makegood.subjects(2))[-1]
+    assert "The repair worked" in (await makegood.subjects(2))[-1]
 
 
 async def test_signal_without_payload_repairs_as_the_console_does(makegood: World) -> None:

@@ -28,10 +28,11 @@ from store.crypto.encryption import Sealer
 from store.db.database import Clock, Database
 from store.db.sql import SessionStatements
 from store.projects.projects import create_project
-from store.receipts.operator_actions import expire, move_deadline, reopen, resolve_manually
+from store.receipts import operator_actions as acts
 from store.receipts.outbox import count, enqueue_start_again
 from store.receipts.repairs import request_repair
 from store.receipts.results import apply_result
+from store.receipts.triage import deadline_moves
 from store.status.heartbeats import NAMESPACE_FACT, read_fact
 from tests.activities.alerts.by_mail import channels_by_mail
 from tests.console.receiver import Receiver, receiving
@@ -147,28 +148,30 @@ class World:
     async def resolve(self, event_id: EventId) -> None:
         """An operator closes the incident manually."""
         story = await self._now()
-        await story.do(
-            resolve_manually,
-            await story.incident_id(event_id),
-            reason="refunded",
-            requested_by=OPERATOR,
-        )
+        incident_id = await story.incident_id(event_id)
+        await story.do(acts.resolve_manually, incident_id, reason="refunded", requested_by=OPERATOR)
 
     async def reopen(self, event_id: EventId) -> None:
         """An operator opens the closed incident again."""
         story = await self._now()
         incident_id = await story.incident_id(event_id)
-        await story.do(reopen, incident_id, reason="not refunded", requested_by=OPERATOR)
+        await story.do(acts.reopen, incident_id, reason="not refunded", requested_by=OPERATOR)
 
     async def move_deadline(self, event_id: EventId, **span: float) -> None:
         """An operator moves the deadline to so long from now."""
         story = await self._now()
         moved = {"deadline_at": story.at + timedelta(**span), "requested_by": OPERATOR}
-        await story.do(move_deadline, event_id, **moved)
+        await story.do(deadline_moves.move_deadline, event_id, **moved)
+
+    async def stop(self, event_id: EventId) -> None:
+        """An operator stops the running repair."""
+        story = await self._now()
+        incident_id = await story.incident_id(event_id)
+        await story.do(acts.stop_repair, incident_id, requested_by=OPERATOR)
 
     async def expire(self, event_id: EventId) -> None:
         """Move the deadline to now."""
-        await (await self._now()).do(expire, event_id, requested_by=OPERATOR)
+        await (await self._now()).do(deadline_moves.expire, event_id, requested_by=OPERATOR)
 
     async def advance(self, event_id: EventId, **span: float) -> None:
         """Let time pass in the store, and then for the receipt's workflow."""
@@ -307,11 +310,16 @@ class World:
         await wait_until_async(predicate, seconds=20, what=what)
 
     async def subjects(self, count: int) -> list[str]:
-        """The mails' subjects and titles, once there are `count` mails."""
+        """The mails' subjects and texts, each on one line, once there are `count` mails."""
         await wait_until_async(
             lambda: len(self.post.mails) >= count, seconds=20, what=f"{count} mails"
         )
-        return [f"{mail['Subject']}\n{mail.get_body(('plain',))}" for mail in self.post.mails]
+        texts = [mail.get_body(("plain",)).get_content() for mail in self.post.mails]
+        subjects = [mail["Subject"] for mail in self.post.mails]
+        return [
+            f"{subject}\n{' '.join(text.split())}"
+            for subject, text in zip(subjects, texts, strict=True)
+        ]
 
     async def _has_event(self, event_id: EventId, wanted: "EventType.ValueType") -> bool:
         try:

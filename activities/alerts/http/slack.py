@@ -15,6 +15,8 @@ from activities.alerts.http.selection import SENTENCE_CHARACTERS, chat_facts, id
 from domain.values.text import one_line
 
 _TITLE_CHARACTERS = 100
+# The most that Slack takes as a header, entities included.
+_HEADER_CHARACTERS = 150
 
 
 class SlackChannel:
@@ -33,7 +35,7 @@ class SlackChannel:
 def slack_message(message: AlertMessage) -> dict[str, Any]:
     """The body of the POST. `text` is what notifications show."""
     blocks: list[dict[str, Any]] = [
-        {"type": "header", "text": _plain(message.title, longest=_TITLE_CHARACTERS)},
+        {"type": "header", "text": _plain(_title(message), longest=_TITLE_CHARACTERS)},
         {"type": "section", "text": _plain(message.sentence, longest=SENTENCE_CHARACTERS)},
     ]
     fields = [_markup(f"*{escape(name)}*\n{_code(value)}") for name, value in chat_facts(message)]
@@ -49,6 +51,14 @@ def slack_message(message: AlertMessage) -> dict[str, Any]:
 def escape(text: str) -> str:
     """The text with Slack's three control characters as entities."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _title(message: AlertMessage) -> str:
+    """The title, cut so that it fits with its entities: a type of a project's own may need many."""
+    title = one_line(message.title, longest=_TITLE_CHARACTERS)
+    while len(escape(title)) > _HEADER_CHARACTERS:
+        title = f"{title[:-2]}…"
+    return title
 
 
 def _code(value: str) -> str:

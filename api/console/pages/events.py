@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,8 +15,9 @@ from api.console.access import (
     SIGNED_IN,
     RouteSpec,
 )
-from api.console.base import Console
+from api.console.base import Console, error_message
 from api.console.dependencies import CurrentActor, CurrentViewer
+from api.console.pages.incident_list.position import LIST, position_in_list
 from api.console.pages.list_page import (
     list_values,
     own_projects,
@@ -24,22 +25,23 @@ from api.console.pages.list_page import (
 )
 from api.console.sign_in.sessions import Viewer
 from api.console.ui import labels, timeline
+from api.console.ui.event.panel import IncidentPanel, failed_repair, incident_panel
+from api.console.ui.event.queries import EventDetails, read_event
 from api.console.ui.filters import EVENT_TABS, read_address
-from api.console.ui.list_queries import (
-    event_matches_elsewhere,
-    event_rows,
-    read_context,
-    read_event,
-)
-from api.console.ui.rendering import HEADERS
+from api.console.ui.list_queries import event_matches_elsewhere, event_rows, matches_in_incidents
+from api.console.ui.rendering import HEADERS, is_htmx_request
 from api.console.ui.timeline_text import TimelineText
+from domain.errors import ValidationFailed
 from domain.receipts import Receipt, ReceiptState
+from domain.search.query import POINTER, quoted
+from domain.sources.provider_pages import provider_page
 from domain.temporal.runs import cause_text, restart_command
 from domain.users import Role
 from domain.values.timestamps import to_iso
 from operations.evidence import attachment
 from operations.readiness import CheckStatus
-from store.receipts.queries import EventFull
+from store.db.paging import Page
+from store.receipts.queries import EventFull, EventRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +75,23 @@ class EventPages:
         address = read_address("/events", request.query_params, tabs=EVENT_TABS, projects=projects)
         if redirect := redirect_to_short_address(self._console, request, address):
             return redirect
-        page = await event_rows(self._console.parts.database, address, viewer)
+        database, problem = self._console.parts.database, ""
+        page: Page[EventRow] = Page((), None)
+        try:
+            page = await event_rows(database, address, viewer)
+        except ValidationFailed as refused:
+            if any(error.pointer != POINTER for error in refused.errors):
+                raise
+            problem = error_message(refused)
         values = await list_values(
             self._console, viewer, address, page, tabs=EVENT_TABS, projects=projects
         )
-        values["elsewhere"] = await event_matches_elsewhere(
-            self._console.parts.database, address, viewer, tabs=EVENT_TABS
-        )
+        values |= {"problem": problem, "elsewhere": {}, "in_incidents": ""}
+        if not problem:
+            values["elsewhere"] = await event_matches_elsewhere(
+                database, address, viewer, tabs=EVENT_TABS
+            )
+            values["in_incidents"] = await matches_in_incidents(database, address, viewer)
         values["public_url"] = self._console.parts.public_url.rstrip("/")
         values["example_at"] = to_iso(self._console.parts.now())
         return await self._console.render_page(
@@ -89,16 +101,17 @@ class EventPages:
             section="events",
             values=values,
             region="_events.html",
+            status=422 if problem else 200,
         )
 
     async def one(self, request: Request, viewer: CurrentViewer, event_id: str) -> Response:
         cursor = request.query_params.get("older") or None
-        event = await read_event(self._console.parts.database, event_id, cursor=cursor)
+        details = await read_event(self._console.parts.database, event_id, cursor=cursor)
+        event = details.event
         project_id = event.receipt.project_id
         stopped_part = await self._stopped_part(event)
-        context = await read_context(self._console.parts.database, event)
         may_operate = viewer.access.allows(Role.OPERATOR, project_id=project_id)
-        values = {
+        values: dict[str, object] = {
             "receipt": event.receipt,
             "incident": event.incident,
             "repairs": event.repairs,
@@ -107,14 +120,20 @@ class EventPages:
             "timeline_cursor": event.timeline_cursor,
             "is_older_part": cursor is not None,
             "timeline_items": timeline.render(
-                event.timeline, viewer_id=viewer.user_id, names=context.names
+                event.timeline, viewer_id=viewer.user_id, names=details.names
             ),
-            "names": context.names,
-            "superseding": context.superseding,
+            "names": details.names,
+            "superseding": details.superseding,
             "assignees": await self._assignees(event, viewer) if may_operate else (),
             "schedule_seconds": self._console.parts.callback_schedule_seconds,
-            "next_step": self._next_step(event, stopped_part) if cursor is None else None,
+            "next_step": self._next_step(details, stopped_part) if cursor is None else None,
             "stopped_part": stopped_part,
+            "panel": self._panel(details, stopped_part),
+            "failed_repair": failed_repair,
+            "same_cause": details.same_cause,
+            "same_cause_path": _same_cause_path(event),
+            "provider_page": provider_page(event.receipt),
+            "has_payload": details.has_payload,
             "run_url": self._run_url(event_id),
             "stuck": await self._stuck(event_id),
             "share_of_wait": self._share_of_wait(event.receipt),
@@ -123,6 +142,11 @@ class EventPages:
             "may_download": viewer.access.allows(Role.OWNER, project_id=project_id),
             "may_operate": may_operate,
         }
+        values["back"] = f"/events/{event_id}{_list_of(request)}"
+        if not is_htmx_request(request):
+            values["position"] = await position_in_list(
+                self._console, viewer, request.query_params, event.receipt, event.incident
+            )
         section = "incidents" if event.incident else "events"
         return await self._console.render_page(
             request, viewer, page="event.html", section=section, values=values, region="_event.html"
@@ -185,9 +209,29 @@ class EventPages:
         )
         return next(stopped, "")
 
-    def _next_step(self, event: EventFull, stopped_part: str) -> TimelineText | None:
+    def _panel(self, details: EventDetails, stopped_part: str) -> IncidentPanel | None:
+        event = details.event
+        if event.incident is None:
+            return None
+        return incident_panel(
+            event.incident,
+            event.repairs,
+            event.timeline,
+            latest=details.latest_failure,
+            attempts_of_series=details.attempts_of_series,
+            stopped_part=stopped_part,
+            now=self._console.parts.now(),
+        )
+
+    def _next_step(self, details: EventDetails, stopped_part: str) -> TimelineText | None:
+        event = details.event
         return timeline.next_step(
-            event.receipt.state, event.incident, event.repairs, stopped_part=stopped_part
+            event.receipt.state,
+            event.incident,
+            event.repairs,
+            stopped_part=stopped_part,
+            attempts_of_series=details.attempts_of_series,
+            now=self._console.parts.now(),
         )
 
     def _share_of_wait(self, receipt: Receipt) -> int:
@@ -203,3 +247,21 @@ class EventPages:
             return None
         address, namespace = parts.temporal_ui_url.rstrip("/"), quote(parts.temporal_namespace)
         return f"{address}/namespaces/{namespace}/workflows/receipt-{event_id}"
+
+
+def _list_of(request: Request) -> str:
+    """The part of the address that names the list which the event was opened from."""
+    given = request.query_params.get(LIST)
+    return "" if given is None else f"?{urlencode({LIST: given})}"
+
+
+def _same_cause_path(event: EventFull) -> str:
+    """The list of the project's open incidents with the same effect, reason and error code."""
+    incident, effect_type = event.incident, event.receipt.effect_type
+    if incident is None:
+        return ""
+    tokens = [f"effect:{effect_type}", f"reason:{incident.reason}"]
+    if incident.error_code is not None:
+        tokens.append(f"error:{quoted(incident.error_code)}")
+    query = {"project": event.receipt.project_id, "q": " ".join(tokens)}
+    return f"/incidents?{urlencode(query)}"

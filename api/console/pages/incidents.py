@@ -6,14 +6,10 @@ from starlette.responses import Response
 from api.console.access import INCIDENT_OPERATOR, INCIDENT_VIEWER, SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
-from api.console.pages.list_page import (
-    list_values,
-    own_projects,
-    redirect_to_short_address,
-)
+from api.console.pages.groups import GroupPages
+from api.console.pages.incident_list.page import incident_list_page
 from api.console.sign_in.cookies import Notice
-from api.console.ui.filters import INCIDENT_TABS, read_address
-from api.console.ui.list_queries import incident_matches_elsewhere, incident_rows
+from api.console.ui.group_address import shows_groups
 
 LONGEST_REASON = 2_048
 
@@ -24,6 +20,7 @@ class IncidentPages:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._operations = console.operations
+        self._groups = GroupPages(console)
 
     def routes(self) -> tuple[RouteSpec, ...]:
         """The addresses, each with its access rule."""
@@ -32,30 +29,13 @@ class IncidentPages:
             ("GET", "/incidents/{incident_id}", self.one, INCIDENT_VIEWER),
             ("POST", "/incidents/{incident_id}/reprocess", self.reprocess, INCIDENT_OPERATOR),
             ("POST", "/incidents/{incident_id}/resolve", self.resolve, INCIDENT_OPERATOR),
+            ("POST", "/incidents/{incident_id}/stop-repair", self.stop_repair, INCIDENT_OPERATOR),
         )
 
     async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
-        projects = await own_projects(self._console, viewer)
-        address = read_address(
-            "/incidents", request.query_params, tabs=INCIDENT_TABS, projects=projects
-        )
-        if redirect := redirect_to_short_address(self._console, request, address):
-            return redirect
-        page = await incident_rows(self._console.parts.database, address, viewer)
-        values = await list_values(
-            self._console, viewer, address, page, tabs=INCIDENT_TABS, projects=projects
-        )
-        values["elsewhere"] = await incident_matches_elsewhere(
-            self._console.parts.database, address, viewer, tabs=INCIDENT_TABS
-        )
-        return await self._console.render_page(
-            request,
-            viewer,
-            page="incidents.html",
-            section="incidents",
-            values=values,
-            region="_incidents.html",
-        )
+        if shows_groups(request.query_params):
+            return await self._groups.listing(request, viewer)
+        return await incident_list_page(self._console, request, viewer)
 
     async def one(self, incident_id: str) -> Response:
         """Redirect to the event page. Alerts may link to this address."""
@@ -69,6 +49,15 @@ class IncidentPages:
             None, incident_id, actor=actor, confirm=fields.get("confirm") == "on"
         )
         success = "Repair requested. The incident is resolved when the app reports success."
+        return await self._console.perform(
+            viewer, action, success=success, back=self._console.return_path(fields)
+        )
+
+    async def stop_repair(
+        self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, incident_id: str
+    ) -> Response:
+        action = self._operations.incidents.stop_repair(None, incident_id, actor=actor)
+        success = "Repair stopped. No further call begins."
         return await self._console.perform(
             viewer, action, success=success, back=self._console.return_path(fields)
         )

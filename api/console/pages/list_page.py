@@ -14,7 +14,7 @@ from domain.projects import Project
 from operations.names import known_effect_types, known_event_types, known_providers
 from operations.validation import known_id
 from store.db.paging import Page
-from store.receipts.queries import EventRow, IncidentRow
+from store.receipts.queries import EventRow
 
 
 def redirect_to_short_address(
@@ -33,7 +33,7 @@ async def list_values(
     console: Console,
     viewer: Viewer,
     address: ListAddress,
-    page: Page[EventRow] | Page[IncidentRow],
+    page: Page[EventRow],
     *,
     tabs: Sequence[str],
     projects: Sequence[Project],
@@ -49,12 +49,12 @@ async def list_values(
         "tabs": tabs,
         "projects": projects,
         "project_names": await project_names(console, viewer, projects, named),
-        **_options(address, projects),
+        **list_options(address, projects),
         "counts": await console.counts(viewer, project_id=address.chosen.get("project")),
     }
 
 
-def _options(address: ListAddress, projects: Sequence[Project]) -> dict[str, object]:
+def list_options(address: ListAddress, projects: Sequence[Project]) -> dict[str, object]:
     """The values of the filters: those of the viewer's projects, and the chosen one."""
     options = {
         "provider": known_providers(projects),
@@ -71,9 +71,13 @@ def _options(address: ListAddress, projects: Sequence[Project]) -> dict[str, obj
     }
 
 
-async def own_projects(console: Console, viewer: Viewer) -> list[Project]:
+async def own_projects(
+    console: Console, viewer: Viewer, *, with_destinations: bool = False
+) -> list[Project]:
     """The newest 1,000 projects of the viewer, sorted by name."""
-    listed = await console.operations.projects.list_projects(viewer.access.projects)
+    listed = await console.operations.projects.list_projects(
+        viewer.access.projects, with_destinations=with_destinations
+    )
     return sorted(listed, key=lambda project: project.name.lower())
 
 

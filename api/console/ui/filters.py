@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from urllib.parse import urlencode
 
+from api.console.ui.incident_tabs import ALL, DEFAULT_SORTS, MODES
 from domain.audit import AuditAction
-from domain.incidents import IncidentState
 from domain.projects import Project
 from domain.receipts import ReceiptState
+from domain.search.query import LONGEST_QUERY
+from domain.search.sorting import EVENT_SORTS, NEWEST_FIRST, SORTS
 from operations.names import known_effect_types, known_providers, knows_event_type
 
-ALL = "all"
-INCIDENT_TABS = (*(state.value for state in IncidentState), ALL)
 # Receipts that are not ended come first.
 _NOT_ENDED = (ReceiptState.EXPECTED, ReceiptState.WAITING, ReceiptState.INCIDENT)
 _ENDED = tuple(state for state in ReceiptState if state not in _NOT_ENDED)
@@ -27,10 +27,14 @@ NAMES = (
     "q",
     "from",
     "to",
+    "mode",
 )
 LONGEST = 255
 # Parameters of every list that are not filters. htmx sends `seen`.
-_NO_FILTERS = ("cursor", "seen")
+_NO_FILTERS = ("cursor", "seen", "view")
+INCIDENTS = "/incidents"
+# The list of incidents one by one. Without it, the address without filters lists their groups.
+FLAT = "flat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class ListAddress:
     `chosen` holds the filters that are set. `cursor` None is the newest page. Filters named in
     `required` are kept in every address, because the list cannot be shown without them. `ignored`
     holds the parameters that do not filter: their name is unknown, or their value is not valid.
+    `order` None is that of the tab. `view` is in every address whose other parameters would not
+    select this list; empty where a path has one list.
     """
 
     path: str
@@ -49,6 +55,18 @@ class ListAddress:
     cursor: str | None
     required: tuple[str, ...] = ()
     ignored: Mapping[str, str] = field(default_factory=dict)
+    order: str | None = None
+    view: str = ""
+
+    @property
+    def sort(self) -> str:
+        """The order of the list: the chosen one, or that of the tab."""
+        return self.order or DEFAULT_SORTS.get(self.tab, NEWEST_FIRST)
+
+    @property
+    def query(self) -> str:
+        """The query of the address, without `?`."""
+        return str(self).partition("?")[2]
 
     @property
     def state(self) -> str | None:
@@ -56,15 +74,22 @@ class ListAddress:
         return None if self.tab == ALL else self.tab
 
     def __str__(self) -> str:
+        filters = self.chosen.keys() - {"project"}
+        selects = filters or self.order or self.tab != self.first_tab
         query = {
+            **({"view": self.view} if self.view and not selects else {}),
             **({} if self.tab == self.first_tab else {"state": self.tab}),
             **self.chosen,
+            **({"sort": self.order} if self.order else {}),
             **({"cursor": self.cursor} if self.cursor else {}),
         }
         return f"{self.path}?{urlencode(query)}" if query else self.path
 
     def with_tab(self, tab: str) -> str:
         return str(replace(self, tab=tab, cursor=None))
+
+    def with_sort(self, sort: str) -> str:
+        return str(replace(self, order=sort, cursor=None))
 
     def without(self, name: str) -> str:
         chosen = {key: value for key, value in self.chosen.items() if key != name}
@@ -98,20 +123,26 @@ def read_address(
     *,
     tabs: tuple[str, ...],
     projects: Sequence[Project] = (),
+    view: str = "",
 ) -> ListAddress:
     """Parse the address of a list. Unknown and invalid parameters do not filter.
 
-    `projects` are those of the list, whose own names are valid.
+    `projects` are those of the list, whose own names are valid. `view` as in `ListAddress`.
     """
     known = {
         "provider": known_providers(projects),
         "effect_type": known_effect_types(projects),
+        "mode": MODES,
     }
     chosen = _valid_filters(query, NAMES, known)
     if "event_type" in chosen and not knows_event_type(projects, chosen["event_type"]):
         del chosen["event_type"]
     tab = query.get("state") or tabs[0]
     used = chosen if tab not in tabs else {**chosen, "state": tab}
+    orders = SORTS if path == INCIDENTS else EVENT_SORTS
+    is_sorted = query.get("sort", "") in orders
+    if is_sorted:
+        used = {**used, "sort": query["sort"]}
     return ListAddress(
         path,
         tab if tab in tabs else tabs[0],
@@ -119,6 +150,8 @@ def read_address(
         chosen,
         query.get("cursor") or None,
         ignored=_ignored(query, used, NAMES),
+        order=query["sort"] if is_sorted else None,
+        view=view,
     )
 
 
@@ -145,7 +178,7 @@ def _valid_filters(
     valid = {
         name: value
         for name, value in given.items()
-        if value and len(value) <= LONGEST and "\0" not in value
+        if value and len(value) <= (LONGEST_QUERY if name == "q" else LONGEST) and "\0" not in value
         if value in known.get(name, (value,))
     }
     for name in ("from", "to"):
@@ -158,7 +191,7 @@ def _ignored(
     query: Mapping[str, str], used: Mapping[str, str], names: Sequence[str]
 ) -> dict[str, str]:
     """The parameters that do not filter. An empty field of a known name is not set."""
-    may_be_empty = (*names, "state")
+    may_be_empty = (*names, "state", "sort")
     return {
         name: value
         for name, value in query.items()

@@ -8,30 +8,33 @@ from domain.incidents import (
     AlertEnd,
     AlertKind,
     IncidentState,
-    Reason,
-    RepairCause,
     RepairState,
-    Resolution,
 )
 from domain.receipts import Flag, ReceiptState
-from domain.retries import ErrorClass
+from domain.repairing.bulk import BulkState, ItemState, SkipReason
 from domain.sources.source import SourceState
+from domain.values.durations import coarse_duration as coarse_duration
+from domain.values.durations import exact_duration as exact_duration
 from domain.values.timestamps import to_iso
+from domain.wording import states as words
+from domain.wording.states import CAUSES as CAUSES
+from domain.wording.states import ERROR_CLASSES as ERROR_CLASSES
+from domain.wording.states import REASONS as REASONS
+from domain.wording.states import call_error as call_error
+from domain.wording.states import humanize as humanize
+from domain.wording.states import reason_label as reason_label
+from domain.wording.states import repair_cause as repair_cause
+from domain.wording.states import resolution_label as resolution_label
+from domain.wording.states import short_reason as short_reason
+from domain.wording.states import state_label as state_label
 
 STATE_LABELS: Mapping[str, str] = {
-    ReceiptState.EXPECTED: "Expected",
-    ReceiptState.WAITING: "Waiting",
-    ReceiptState.APPLIED: "Applied",
-    ReceiptState.INCIDENT: "Incident",
-    ReceiptState.RECOVERED: "Recovered",
-    ReceiptState.CLOSED: "Closed",
-    IncidentState.OPEN: "Open",
-    IncidentState.REPAIRING: "Repairing",
-    IncidentState.RESOLVED: "Resolved",
-    RepairState.CALLING: "Calling",
-    RepairState.AWAITING_RESULT: "Awaiting result",
-    RepairState.SUCCEEDED: "Succeeded",
-    RepairState.FAILED: "Failed",
+    **words.STATES,
+    BulkState.RUNNING: "Running",
+    BulkState.STOPPED: "Stopped itself",
+    BulkState.FINISHED: "Finished",
+    BulkState.ABORTED: "Aborted",
+    ItemState.SKIPPED: "Skipped",
     SourceState.NEW: "New",
     SourceState.HEALTHY: "Working",
     SourceState.SILENT: "Silent",
@@ -49,55 +52,45 @@ STATE_TONES: Mapping[str, str] = {
     IncidentState.OPEN: "bad",
     IncidentState.REPAIRING: "busy",
     IncidentState.RESOLVED: "good",
+    RepairState.HELD: "wait",
     RepairState.CALLING: "busy",
     RepairState.AWAITING_RESULT: "busy",
     RepairState.SUCCEEDED: "good",
     RepairState.FAILED: "bad",
+    BulkState.RUNNING: "busy",
+    BulkState.STOPPED: "bad",
+    BulkState.FINISHED: "good",
+    BulkState.ABORTED: "quiet",
+    ItemState.SKIPPED: "quiet",
     SourceState.NEW: "wait",
     SourceState.HEALTHY: "good",
     SourceState.SILENT: "bad",
     SourceState.FAILING: "bad",
     SourceState.PAUSED: "quiet",
 }
-REASONS: Mapping[str, str] = {
-    Reason.MISSING_RESULT: "No result before the deadline",
-    Reason.MISSING_RECEIPT: "No receipt of an event at the provider",
-    Reason.FAILED_RESULT: "The app reported a failure",
-}
-RESOLUTIONS: Mapping[str, str] = {
-    Resolution.REPAIRED: "Repaired",
-    Resolution.LATE_RESULT: "Resolved by a late result",
-    Resolution.ALREADY_APPLIED: "Effect was already applied",
-    Resolution.MANUAL: "Resolved manually",
-}
-CAUSES: Mapping[str, str] = {
-    RepairCause.REJECTED: "The repair endpoint rejected the call",
-    RepairCause.EXHAUSTED: "All calls to the repair endpoint failed",
-    RepairCause.NO_RESULT: "The endpoint accepted the call, but no result arrived before the "
-    "deadline",
-    RepairCause.FAILED_RESULT: "The app reported that the repair failed",
-    RepairCause.REPAIR_URL_MISSING: "The project has no repair URL",
-    RepairCause.SUPERSEDED: "The app reported success without this repair",
-    RepairCause.CLOSED: "The incident was resolved manually",
-}
-ERROR_CLASSES: Mapping[str, str] = {
-    ErrorClass.NO_PERMITTED_ADDRESS: "The host has no address that Makegood may call",
-    ErrorClass.CONNECT_FAILED: "Connection failed",
-    ErrorClass.TLS_FAILED: "TLS handshake failed",
-    ErrorClass.TIMEOUT: "Timed out",
-    ErrorClass.CONNECTION_RESET: "Connection reset",
-    ErrorClass.PROTOCOL_ERROR: "Invalid HTTP response",
-    ErrorClass.UNKNOWN: "Outcome unknown: the worker stopped",
+RESOLUTIONS = words.RESOLVED
+SKIP_REASONS: Mapping[str, str] = {
+    SkipReason.INCIDENT_RESOLVED: "Already resolved",
+    SkipReason.ALREADY_REPAIRING: "Another repair was running",
+    SkipReason.SUPERSEDED: "A later event makes the repair doubtful",
+    SkipReason.REPAIR_URL_MISSING: "The project has no repair URL",
+    SkipReason.CLOSED: "Resolved manually meanwhile",
+    SkipReason.STOPPED: "Its repair was stopped",
+    SkipReason.NOT_FOUND: "Deleted with its project",
+    SkipReason.NOT_BEGUN: "It could not begin. See the worker's log",
 }
 ALERTS: Mapping[str, str] = {
     AlertKind.INCIDENT_OPENED: "Incident opened",
     AlertKind.REPAIR_FAILED: "Repair failed",
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
     AlertKind.INCIDENT_ASSIGNED: "Assignment",
+    AlertKind.GROUP_GREW: "More incidents of one cause opened",
     AlertKind.INCIDENT_ACKNOWLEDGED: "Incident acknowledged",
     AlertKind.DESTINATION_FAILING: "Alerts to another destination are failing",
     AlertKind.SOURCE_SILENT: "A source is failing or silent",
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results have no receipt",
+    AlertKind.BULK_REPAIR_ENDED: "A bulk repair ended",
+    AlertKind.RULE_DISARMED: "A rule of automatic repair disarmed itself",
 }
 ALERT_ENDS: Mapping[str, str] = {
     AlertEnd.REFUSED: "It was refused permanently.",
@@ -106,6 +99,7 @@ ALERT_ENDS: Mapping[str, str] = {
     AlertEnd.ADDRESS_REMOVED: "The destination was removed from the project.",
     AlertEnd.DESTINATION_DISABLED: "The destination is disabled.",
     AlertEnd.INCIDENT_OVER: "The incident was resolved before the alert could be sent.",
+    AlertEnd.GROUP_MUTED: "The group of the incident is muted.",
 }
 QUIET_ALERT_ENDS = frozenset(AlertEnd) - UNREACHED_ENDS
 FLAGS: Mapping[str, str] = {
@@ -147,7 +141,6 @@ SYSTEMS = (
     ("CrOS", "ChromeOS"),
     ("Linux", "Linux"),
 )
-UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def browser_name(user_agent: str) -> str:
@@ -160,9 +153,9 @@ def browser_name(user_agent: str) -> str:
     return f"{name or 'Unknown browser'} on {system}" if system else name or "Unknown browser"
 
 
-def humanize(name: str | None) -> str:
-    """An enum value as words: `access_unlock` becomes `Access unlock`. Empty for None."""
-    return (name or "").replace("_", " ").capitalize()
+def first_line(text: str) -> str:
+    """The first line of a message that says something."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def age(at: datetime | None, now: datetime) -> str:
@@ -173,32 +166,6 @@ def age(at: datetime | None, now: datetime) -> str:
 def time_left(until: datetime, now: datetime) -> str:
     """The time left in its largest unit. `now` if it has passed."""
     return coarse_duration((until - now).total_seconds())
-
-
-def coarse_duration(seconds: float) -> str:
-    """A duration in its largest unit."""
-    for size, unit in UNITS:
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit}"
-    return f"{int(seconds)} s" if seconds >= 1 else "now"
-
-
-def exact_duration(seconds: float) -> str:
-    """A duration in its two largest units, or with decimals: `31 min 4 s`, `2.41 s`, `83 ms`."""
-    if seconds < 0.9995:
-        return f"{round(seconds * 1000)} ms"
-    if seconds < 59.95:
-        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
-    seconds = max(seconds, 60)
-    for (size, unit), (small, small_unit) in zip(UNITS, (*UNITS[1:], (1, "s")), strict=True):
-        if seconds >= size:
-            rest = int(seconds % size // small)
-            return (
-                f"{int(seconds // size)} {unit} {rest} {small_unit}"
-                if rest
-                else f"{int(seconds // size)} {unit}"
-            )
-    raise AssertionError("unreachable: a minute is the smallest unit")
 
 
 def format_date(at: datetime) -> str:
@@ -233,13 +200,17 @@ def short_id(identifier: str) -> str:
 
 
 def person(identifier: str, names: Mapping[str, str], *, viewer_id: str) -> str:
-    """A user or a key by name, never by its id. Other actors are named as they are."""
+    """A user, a key or a rule by name, never by its id. Other actors are named as they are."""
     if identifier == viewer_id:
         return "you"
     for prefix, gone in (("usr_", "a deleted account"), ("key_", "a deleted key")):
         if identifier.startswith(prefix):
             name = names.get(identifier, gone)
             return f"the key {name}" if prefix == "key_" and identifier in names else name
+    if identifier.startswith("rule:"):
+        return f"the rule {identifier.removeprefix('rule:')}"
+    if identifier.startswith("blk_"):
+        return f"the bulk repair {short_id(identifier)}"
     return {"cli": "the command line", "temporal": "a signal in Temporal"}.get(
         identifier, short_id(identifier)
     )
@@ -249,13 +220,3 @@ def format_minutes(value: float) -> str:
     """A number of minutes as a duration: `30 min`, `1 h`, `0.6 s`."""
     seconds = float(value) * 60
     return f"{seconds:g} s" if seconds < 60 else exact_duration(seconds)
-
-
-def repair_cause(name: str | None) -> str:
-    """The text of a repair's failure cause."""
-    return CAUSES.get(name or "", humanize(name))
-
-
-def call_error(name: str | None) -> str:
-    """The text of the error of a repair call."""
-    return ERROR_CLASSES.get(name or "", humanize(name))

@@ -11,14 +11,15 @@ from hashlib import sha256
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from api.console.ui import destination_labels, labels, source_labels
-from domain.effects import IMPACTS
+from api.console.ui.event.long_text import clamped
 from domain.values.amounts import format_amount
 from domain.values.text import readable
+from domain.wording.harm import harm_of, harm_title
 
 HERE = Path(__file__).parent.parent
 STATIC = HERE / "static"
@@ -71,7 +72,10 @@ class Pages:
             labels=labels,
             source_labels=source_labels,
             destination_labels=destination_labels,
-            impacts=IMPACTS,
+            harm_of=harm_of,
+            harm_title=harm_title,
+            clamped=clamped,
+            prose=prose,
             format_amount=format_amount,
             age_of=lambda at: labels.age(at, now()),
             time_left=lambda until: labels.time_left(until, now()),
@@ -94,12 +98,12 @@ class Pages:
         return Markup(content + f'\n<input type="hidden" name="seen" value="{seen}">')  # noqa: S704
 
     def page_or_region(
-        self, request: Request, *, page: str, region: str, values: Values
+        self, request: Request, *, page: str, region: str, values: Values, status: int = 200
     ) -> Response:
         """The page. For htmx only its region, or 204 if the region has not changed."""
         rendered = self.region(region, values)
         if not is_htmx_request(request):
-            return self.page(page, {**values, "region": rendered})
+            return self.page(page, {**values, "region": rendered}, status=status)
         return self.fragment(request, rendered)
 
     def fragment(self, request: Request, rendered: Markup) -> Response:
@@ -122,6 +126,18 @@ class Pages:
 
     def _static_url(self, name: str) -> str:
         return f"{self._base}/static/{name}?v={_version(self._static[name])}"
+
+
+def prose(text: str) -> Markup:
+    """A message as HTML. What its writer put between backticks is code."""
+    parts = readable(text).split("`")
+    if len(parts) % 2 == 0:  # a backtick without its partner is a character
+        parts[-2:] = ["`".join(parts[-2:])]
+    pieces = (
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
+        for number, part in enumerate(parts)
+    )
+    return Markup("").join(pieces)
 
 
 def _sanitize(value: object) -> object:

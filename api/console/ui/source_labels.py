@@ -69,7 +69,7 @@ _WEBHOOK_PROBLEMS: Mapping[str, tuple[str, str]] = {
     SourceProblem.BAD_ANSWER: (
         "A delivery of an expected type could not be read.",
         "Check that the provider sends these events here, in JSON. "
-        "The next good delivery ends this.",
+        "A good delivery ends this, an hour after the last that could not be read.",
     ),
 }
 SECRETS: Mapping[str, str] = {

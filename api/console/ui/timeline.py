@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from api.console.ui import labels
+from api.console.ui.event.panel import HELD, next_call
 from api.console.ui.timeline_entries import render_entry
 from api.console.ui.timeline_text import TimelineText
 from domain.incidents import (
@@ -19,6 +20,7 @@ from domain.receipts import ReceiptState
 
 # The fields of entries that hold the id of a user or a key.
 PEOPLE = ("requested_by", "assignee")
+NO_TIME = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,14 @@ def next_step(
     repairs: Sequence[Repair],
     *,
     stopped_part: str = "",
+    attempts_of_series: int | None = None,
+    now: datetime | None = None,
 ) -> TimelineText | None:
     """What a receipt in this state is waiting for. None if it has ended.
 
     `stopped_part` says what prevents workflows from running. Empty if they run.
+    `attempts_of_series` is the number of calls of a repair, None if it is not known. `now` None:
+    the time left until the next call is not shown.
     """
     match state, incident:
         case ReceiptState.EXPECTED, _:
@@ -90,18 +96,32 @@ def next_step(
             state=IncidentState.REPAIRING, active_replay_id=active
         ):
             running = [repair for repair in repairs if repair.replay_id == active]
-            return _repair_step(running, stopped_part)
+            return _repair_step(running, stopped_part, attempts_of_series, now)
     return None
 
 
-def _repair_step(active: Sequence[Repair], stopped_part: str) -> TimelineText:
+def _repair_step(
+    active: Sequence[Repair],
+    stopped_part: str,
+    attempts_of_series: int | None,
+    now: datetime | None,
+) -> TimelineText:
     """`active` is the running repair; empty if it is not among those that the page shows."""
+    if any(repair.state is RepairState.HELD for repair in active):
+        return TimelineText(
+            "clock",
+            "wait",
+            "The repair is held",
+            HELD,
+            is_now=False,
+        )
     if any(repair.state is RepairState.AWAITING_RESULT for repair in active):
         return TimelineText(
             "clock",
             "busy",
             "Waiting for the app to report success",
-            "The repair endpoint accepted the call. The app must now report success.",
+            "The endpoint accepted the call. The app must now report success.",
+            at=active[-1].result_deadline_at,
         )
     if stopped_part:
         return TimelineText(
@@ -110,22 +130,17 @@ def _repair_step(active: Sequence[Repair], stopped_part: str) -> TimelineText:
             "The repair endpoint is not being called",
             f"{stopped_part} Calls continue when workflows run again.",
         )
+    attempts = active[-1].attempts if active else ()
+    detail, due_at = next_call(attempts, attempts_of_series, now or NO_TIME)
     if _waits_for_next_call(active):
         return TimelineText(
-            "clock",
-            "busy",
-            "Waiting for the next repair call",
-            "The last call failed. The next one follows on a schedule. The repair endpoint can ask"
-            " for a delay of up to one hour.",
-            is_now=False,
+            "clock", "busy", "Waiting for the next repair call", detail, is_now=False, at=due_at
         )
-    return TimelineText(
-        "send", "busy", "Calling the repair endpoint", "Failed calls are retried on a schedule."
-    )
+    return TimelineText("send", "busy", "Calling the repair endpoint", detail)
 
 
 def _waits_for_next_call(active: Sequence[Repair]) -> bool:
-    """Whether the last call of the running repair has ended. The store has no time of the next."""
+    """Whether the last call of the running repair has ended."""
     return any(
         repair.state is RepairState.CALLING
         and bool(repair.attempts)

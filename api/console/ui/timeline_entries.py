@@ -25,13 +25,13 @@ def _receipt_accepted(fields: Fields) -> TimelineText:
         "inbox",
         "wait",
         "Receipt accepted",
-        "The app accepted the payment event and must report the result before the deadline.",
+        "Your app accepted the event. The result is due before the deadline.",
         facts_of(fields, "timeout_at", "request_id"),
     )
 
 
 def _result_received(fields: Fields) -> TimelineText:
-    facts = facts_of(fields, "error_code", "replay_id", "repeats", "repeated_at")
+    facts = facts_of(fields, "error_code", "replay_id", "request_id", "repeats", "repeated_at")
     if fields.get("status") == ResultStatus.SUCCESS:
         is_found = fields.get("already_applied") is True
         detail = "The app found the effect applied." if is_found else "The app applied the effect."
@@ -42,9 +42,7 @@ def _result_received(fields: Fields) -> TimelineText:
 
 
 def _deadline_credited(fields: Fields) -> TimelineText:
-    detail = (
-        "Makegood could not receive results for a while. The deadline was extended by that time."
-    )
+    detail = "Makegood was unavailable; the deadline was extended."
     seconds = fields.get("credited_seconds")
     credited = () if seconds is None else (("Extended by", labels.exact_duration(float(seconds))),)
     facts = (*credited, *facts_of(fields, "down_from"))
@@ -53,7 +51,11 @@ def _deadline_credited(fields: Fields) -> TimelineText:
 
 def _deadline_passed(fields: Fields) -> TimelineText:
     return TimelineText(
-        "clock", "bad", "Deadline passed", "Nothing came in time.", facts_of(fields, "deadline_at")
+        "clock",
+        "bad",
+        "Deadline passed",
+        "Nothing was received in time.",
+        facts_of(fields, "deadline_at"),
     )
 
 
@@ -98,7 +100,7 @@ def _alert_given_up(fields: Fields) -> TimelineText:
 
 def _reprocess_requested(fields: Fields) -> TimelineText:
     return TimelineText(
-        "repair", "busy", "Reprocess requested", actor_text(fields), facts_of(fields, "replay_id")
+        "repair", "busy", "Repair requested", actor_text(fields), facts_of(fields, "replay_id")
     )
 
 
@@ -108,19 +110,19 @@ def _attempt(fields: Fields) -> TimelineText:
     facts = (
         *facts_of(fields, "replay_id"),
         *((("Took", labels.exact_duration(took / 1000)),) if took is not None else ()),
+        *facts_of(fields, "next_attempt_at"),
     )
     if status is not None and 200 <= status < 300:
         return TimelineText(
             "send",
             "good",
             f"Repair call {number}: HTTP {status}",
-            "The repair endpoint accepted the call.",
+            "Endpoint accepted the call.",
             facts,
         )
+    answer = str(fields.get("answer_excerpt") or "")
     if status is not None:
-        return TimelineText(
-            "send", "bad", f"Repair call {number}: HTTP {status}", labels.call_error(error), facts
-        )
+        return TimelineText("send", "bad", f"Repair call {number}: HTTP {status}", answer, facts)
     if error:
         return TimelineText(
             "send", "bad", f"Repair call {number}: no response", labels.call_error(error), facts
@@ -146,13 +148,17 @@ def _incident_resolved(fields: Fields) -> TimelineText:
         who = f" by {by}" if by else ""
         why = f": “{reason}”" if reason else "."
         return TimelineText(
-            "flag", "quiet", "Incident resolved", f"Resolved manually{who}{why}", facts
+            "flag",
+            "quiet",
+            labels.state_label("resolved", how),
+            f"Resolved manually{who}{why}",
+            facts,
         )
     return TimelineText(
         "check",
         "good",
-        "Incident resolved",
-        labels.RESOLUTIONS.get(how, labels.humanize(how)),
+        labels.state_label("resolved", how or None),
+        labels.resolution_label(how),
         facts,
     )
 

@@ -18,6 +18,7 @@ FACT_LABELS = {
     "snoozed_until": "Until",
     "moved_from": "Was",
     "superseded_by": "Later event",
+    "next_attempt_at": "Next call",
 }
 
 
@@ -28,7 +29,8 @@ _IDS = ("replay_id", "incident_id", "superseded_by")
 class TimelineText:
     """One timeline entry in words, as the event's page shows it.
 
-    `facts` are pairs of label and value. `is_now`: as a next step, it is under way.
+    `facts` are pairs of label and value. `is_now`: as a next step, it is under way. `at` is when it
+    is due, None if it has no time.
     """
 
     icon: str
@@ -37,6 +39,7 @@ class TimelineText:
     detail: str = ""
     facts: tuple[tuple[str, str], ...] = ()
     is_now: bool = True
+    at: datetime | None = None
 
 
 def actor_text(fields: Fields) -> str:

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import Query, Request
+from starlette.responses import Response, StreamingResponse
 
 from api.auth.audit_actor import actor_of
 from api.rest.dependencies import (
@@ -12,11 +13,12 @@ from api.rest.dependencies import (
     json_body,
     json_body_or_none,
 )
-from api.rest.parameters import Cursor, Limit, ListQueryParameters
+from api.rest.parameters import Cursor, Limit, ListQueryParameters, SortOrder
 from api.rest.routing import route
 from domain.errors import Code
 from domain.incidents import IncidentState
 from operations.incidents import ReprocessBody, ResolveBody
+from operations.listing.export import FILE_TYPES, MEDIA_TYPES, ExportFormat, attachment
 from operations.lists import DEFAULT_LIMIT
 from operations.responses.incidents import Incident, IncidentList, RepairRequested
 from operations.validation import validated
@@ -28,12 +30,32 @@ async def list_incidents(
     operations: OperationsParameter,
     query: ListQueryParameters,
     state: Annotated[IncidentState | None, Query()] = None,
+    sort: SortOrder = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> IncidentList:
-    """Incidents, newest first. Scope `read`."""
+    """Incidents, newest first without `sort`. Scope `read`."""
     filters = query.filters(caller.project, state)
-    return IncidentList.of(await operations.incidents.list_incidents(filters, limit, cursor))
+    page = await operations.incidents.list_incidents(filters, limit, cursor, sort=sort)
+    return IncidentList.of(page)
+
+
+@route("GET", "/incidents/export", "Export incidents", media_types=FILE_TYPES)
+async def export_incidents(
+    caller: Reader,
+    operations: OperationsParameter,
+    query: ListQueryParameters,
+    export_format: Annotated[ExportFormat, Query(alias="format")],
+    state: Annotated[IncidentState | None, Query()] = None,
+    sort: SortOrder = None,
+) -> Response:
+    """The whole filtered list as a stream: `csv`, or `jsonl` with a JSON object a line. A cell of
+    CSV that a spreadsheet would run as a formula begins with `'`. Scope `read`.
+    """
+    filters = query.filters(caller.project, state)
+    parts = await operations.exports.export_incidents(filters, export_format, sort=sort)
+    headers = attachment(export_format)
+    return StreamingResponse(parts, media_type=MEDIA_TYPES[export_format], headers=headers)
 
 
 @route("GET", "/incidents/{incident_id}", "Read an incident", Code.NOT_FOUND)
@@ -93,4 +115,23 @@ async def resolve(
     return Incident.of(incident)
 
 
-ROUTES = (list_incidents, read_incident, reprocess, resolve)
+@route(
+    "POST",
+    "/incidents/{incident_id}/stop-repair",
+    "Stop the repair",
+    Code.NOT_FOUND,
+    Code.INCIDENT_RESOLVED,
+)
+async def stop_repair(
+    caller: Operator, operations: OperationsParameter, incident_id: str, request: Request
+) -> Incident:
+    """Stop the running repair: no further call begins, and the incident is open again.
+
+    Without a running repair nothing changes. Scope `operate`.
+    """
+    actor = actor_of(request, caller.key.id)
+    incident = await operations.incidents.stop_repair(caller.project.id, incident_id, actor=actor)
+    return Incident.of(incident)
+
+
+ROUTES = (list_incidents, export_incidents, read_incident, reprocess, resolve, stop_repair)

@@ -24,11 +24,11 @@ COLUMNS = (
 def upgrade() -> None:
     for name, kind in COLUMNS:
         op.add_column("alert_destinations", sa.Column(name, kind, nullable=True))
-    failing = sa.text("failing_since IS NOT NULL")
+    failing = sa.text("failing_since IS NOT NULL AND disabled_at IS NULL")
     op.create_index(
         "alert_destinations_failing",
         "alert_destinations",
-        ["failing_since"],
+        ["id"],
         sqlite_where=failing,
         postgresql_where=failing,
     )

@@ -16,7 +16,8 @@ from domain.ids import ProjectId
 from domain.names import BUILT_IN_EFFECT_TYPES, BUILT_IN_EVENT_TYPES, BUILT_IN_PROVIDERS
 from domain.receipts import EVENT_TYPES_OF
 from store.db.sql import Row, Statements
-from store.receipts.lists.ranges import Condition, Kind, ListedTable, Ranges
+from store.receipts.lists.order import ListedTable
+from store.receipts.lists.ranges import Condition, Kind, Ranges
 from store.schema.mappers import own_names_from
 from store.schema.tables import OWN_PROVIDER
 

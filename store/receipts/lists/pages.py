@@ -1,75 +1,70 @@
-"""Reads the ids of a page of events or incidents, by the filters of the list.
+"""Reads the ids of a page of events or incidents, by the filters of the list and its search.
 
 Each way of reading has its index, and the tests read its plan:
 
-1. A reference: the receipts of it. An incident is found by its receipt.
-2. A search text: `store.receipts.lists.search`.
-3. A state, provider, event type or effect type: `receipts_by_state`, `incidents_by_state`.
-4. No filter, or times alone: `receipts_by_time`, `incidents_by_time`.
+1. Filters that leave few rows, which are sorted: `store.receipts.lists.few`.
+2. Free words: `store.receipts.lists.search`.
+3. Incidents of a state, or by deadline or amount: `incidents_by_opening`, `incidents_by_deadline`,
+   `incidents_by_amount`.
+4. An error code: `incidents_by_error`.
+5. A state, provider, event type or effect type: `receipts_by_state`, `incidents_by_state`.
+6. No filter, or times alone: `receipts_by_time`, `incidents_by_time`.
+7. Events by deadline: `receipts_overdue`, which has those that wait.
+
+Everything else that is asked for is a condition on the rows of these ranges. A condition that few
+rows meet is looked for until the time limit of the session, as a frequent text is.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from itertools import product
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import ProjectId
-from domain.incidents import IncidentState
-from domain.receipts import ReceiptState
+from domain.projects import Mode
 from store.db.sql import SessionStatements, Statements
-from store.receipts.lists.kinds import KindRanges, kind_ranges
-from store.receipts.lists.ranges import (
+from store.receipts.lists.few import few_receipts
+from store.receipts.lists.filters import ListFilters, Wanted, every_state, wanted_by
+from store.receipts.lists.kinds import kind_ranges
+from store.receipts.lists.order import (
     EVENT_LIST,
     Bounds,
-    Condition,
     Key,
-    Kind,
     ListedTable,
-    newest,
-    newest_of_candidates,
     next_page_cursor,
-    project_ranges,
     read_bounds,
+)
+from store.receipts.lists.ranges import (
+    Condition,
+    Kind,
+    Ranges,
+    first_keys,
+    first_of_candidates,
+    project_ranges,
     reference_ranges,
 )
-from store.receipts.lists.search import Search, of_row, row_contains, search
+from store.receipts.lists.search import Search, search
+from store.receipts.lists.texts import both, contains, of_receipt
+from store.receipts.lists.tokens import (
+    check_available,
+    indexed_last,
+    kind_condition,
+    row_condition,
+)
 from store.receipts.rows.details import in_projects, of_project
 from store.schema.tables import PROJECTS
 
-_OF_REFERENCE = {
-    "sqlite": """
-SELECT r.event_id FROM receipts AS r
-WHERE r.project_id IN (SELECT value FROM json_each(:scope))
-  AND r.internal_reference = :reference""",
-    "postgresql": """
-SELECT r.event_id FROM receipts AS r
-WHERE r.project_id = ANY(ARRAY(SELECT json_array_elements_text(CAST(:scope AS json))))
-  AND r.internal_reference = :reference""",
-}
-
 
 @dataclass(frozen=True, slots=True)
-class ListFilters:
-    """The filters of a list; None or empty means no filter. `states` are those of receipts or
-    incidents, as the list is.
+class _Reading:
+    """What one page is read by."""
 
-    `project_id` is always given, because None means every project. `within` are the reader's
-    projects, None for all. `created_after` and `created_before` exclude the instant itself. `q`
-    matches part of the internal reference, of the customer's reference or of the provider's id, or
-    a whole id of ours.
-    """
-
-    project_id: ProjectId | None
-    within: tuple[ProjectId, ...] | None = None
-    states: tuple[str, ...] = ()
-    provider: str | None = None
-    event_type: str | None = None
-    effect_type: str | None = None
-    internal_reference: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    q: str | None = None
+    table: ListedTable
+    wanted: Wanted
+    bounds: Bounds
+    scope: tuple[ProjectId, ...]
+    count: int
 
 
 async def page_of_ids(
@@ -80,23 +75,63 @@ async def page_of_ids(
     limit: int,
     cursor: str | None,
 ) -> tuple[list[str], str | None]:
-    """The ids of a page, newest first, and the cursor of the next page.
+    """The ids of a page in the order of the list, and the cursor of the next page.
 
-    Raises: ValidationFailed for a cursor of another list.
+    Raises: ValidationFailed for a cursor of another list, and for a refused search.
     """
-    bounds = read_bounds(table, cursor, after=filters.created_after, before=filters.created_before)
-    scope = await live_projects(session, filters.project_id, filters.within)
+    # One row more than the page shows whether there is a next one.
+    keys = await keys_of(session, table, filters, count=limit + 1, cursor=cursor)
+    return [key.id for key in keys[:limit]], next_page_cursor(table, keys, limit)
+
+
+async def keys_of(
+    session: AsyncSession,
+    table: ListedTable,
+    filters: ListFilters,
+    *,
+    count: int,
+    cursor: str | None = None,
+    beyond: Key | None = None,
+) -> tuple[Key, ...]:
+    """The first `count` keys of the list, of those beyond a key if one is given. Raises as
+    `page_of_ids` does.
+    """
+    wanted = wanted_by(table, filters)
+    after, before = (None, None) if wanted is None else (wanted.after, wanted.before)
+    bounds = read_bounds(table, cursor, after=after, before=before)
+    if wanted is None:
+        return ()
+    if beyond is not None:
+        bounds = replace(bounds, start=table.in_order((bounds.start, beyond))[1])
+    check_available(wanted.search)
+    scope = await scope_of(session, filters)
+    if not scope:
+        return ()
     st = SessionStatements(session)
     await prefer_indexes(st)
-    # One row more than the page shows whether there is a next one.
-    keys = await _newest_keys(st, table, filters, bounds, scope, limit + 1) if scope else ()
-    return [key.id for key in keys[:limit]], next_page_cursor(keys, limit)
+    return await _read(st, _Reading(table, wanted, bounds, scope, count))
+
+
+async def with_scope(session: AsyncSession, filters: ListFilters) -> ListFilters:
+    """The filters with their projects, for several reads in one session."""
+    return replace(filters, scope=await scope_of(session, filters))
+
+
+async def scope_of(session: AsyncSession, filters: ListFilters) -> tuple[ProjectId, ...]:
+    """The projects that the filters leave, without deleted ones."""
+    if filters.scope is not None:
+        return filters.scope
+    return await live_projects(
+        session, filters.project_id, filters.within, livemode=filters.livemode
+    )
 
 
 async def live_projects(
     session: AsyncSession,
     project_id: ProjectId | None,
     within: tuple[ProjectId, ...] | None = None,
+    *,
+    livemode: bool | None = None,
 ) -> tuple[ProjectId, ...]:
     """The projects that a reader asks for, without deleted ones, whose rows are being erased."""
     query = select(PROJECTS.c.id).where(
@@ -104,6 +139,9 @@ async def live_projects(
         *of_project(PROJECTS.c.id, project_id),
         *in_projects(PROJECTS.c.id, within),
     )
+    if livemode is not None:
+        mode = Mode.LIVE if livemode else Mode.TEST
+        query = query.where(PROJECTS.c.mode == mode.value)
     return tuple(ProjectId(one) for one in await session.scalars(query.order_by(PROJECTS.c.id)))
 
 
@@ -114,62 +152,83 @@ async def prefer_indexes(st: Statements) -> None:
     them and sort, and for a text that it expects often it would not read the trigram index.
     """
     if st.dialect == "postgresql":
-        settings = ("enable_seqscan", "enable_sort")
+        settings = ("enable_seqscan", "enable_sort", "enable_incremental_sort")
         chosen = ", ".join(f"set_config('{name}', 'off', true)" for name in settings)
         await st.fetch(f"SELECT {chosen}")
 
 
-async def _newest_keys(
-    st: Statements,
-    table: ListedTable,
-    filters: ListFilters,
-    bounds: Bounds,
-    scope: tuple[ProjectId, ...],
-    count: int,
-) -> tuple[Key, ...]:
-    kind, q = _kind(table, filters), (filters.q or "").strip()
-    found = KindRanges(project_ranges(scope), None)
-    if kind is not None:
-        found = await kind_ranges(st, table, scope, kind)
-    ranges, of_provider = found.ranges, found.of_receipt
-    condition = row_contains(st.dialect, table, q, of_provider) if q else of_row(table, of_provider)
-    if filters.internal_reference is not None and table is EVENT_LIST:
-        ranges = reference_ranges(scope, filters.internal_reference)
-        condition = _both(condition, _kind_condition(filters))
-    elif filters.internal_reference is not None:
-        ids = Condition(_OF_REFERENCE[st.dialect], {"reference": filters.internal_reference})
-        return await newest_of_candidates(
-            st, table, ranges, bounds, ids, count=count, condition=condition
+async def _read(st: Statements, asked: _Reading) -> tuple[Key, ...]:
+    wanted, table = asked.wanted, asked.table
+    if (few := few_receipts(st.dialect, table, wanted)) is not None:
+        return await _sorted(st, asked, few)
+    if wanted.reference is not None:
+        ranges = reference_ranges(asked.scope, wanted.reference)
+        condition = both(kind_condition(table, wanted), _tokens(st, asked))
+        condition = both(condition, _words(st, asked))
+        return await first_keys(
+            st, table, ranges, asked.bounds, count=asked.count, condition=condition
         )
-    elif q:
-        query = Search(table, ranges, bounds, q, of_receipt=of_provider)
-        return await search(st, query, count=count)
-    return await newest(st, table, ranges, bounds, count=count, condition=condition)
+    ranges, condition = await _ranges(st, asked)
+    if word := _indexed_word(wanted):
+        query = Search(table, ranges, asked.bounds, word, condition=condition)
+        return await search(st, query, count=asked.count)
+    return await first_keys(st, table, ranges, asked.bounds, count=asked.count, condition=condition)
 
 
-def _kind(table: ListedTable, filters: ListFilters) -> Kind | None:
-    """The filters by kind; None if there are none."""
-    kind = (filters.provider, filters.event_type, filters.effect_type)
-    if not filters.states and all(one is None for one in kind):
-        return None
-    every_state = tuple(s.value for s in (ReceiptState if table is EVENT_LIST else IncidentState))
-    return Kind(tuple(dict.fromkeys(filters.states)) or every_state, *kind)
+async def _sorted(st: Statements, asked: _Reading, few: Condition) -> tuple[Key, ...]:
+    condition = both(kind_condition(asked.table, asked.wanted), _tokens(st, asked))
+    return await first_of_candidates(
+        st,
+        asked.table,
+        project_ranges(asked.scope),
+        asked.bounds,
+        few,
+        count=asked.count,
+        condition=both(condition, _words(st, asked)),
+    )
 
 
-def _kind_condition(filters: ListFilters) -> Condition:
-    """The condition on state, provider and types, for the rows of a reference."""
-    wanted = {
-        name: value
-        for name in ("provider", "event_type", "effect_type")
-        if (value := getattr(filters, name)) is not None
-    }
-    equal = [f"t.{name} = CAST(:{name} AS TEXT)" for name in wanted]
-    if filters.states:
-        # A state has no comma in it.
-        wanted["states"] = f",{','.join(filters.states)},"
-        equal.append("CAST(:states AS TEXT) LIKE '%,' || t.state || ',%'")
-    return Condition(" AND ".join(equal) or "true", wanted)
+async def _ranges(st: Statements, asked: _Reading) -> tuple[Ranges, Condition]:
+    """The ranges that hold the rows, and the condition on them."""
+    table, wanted = asked.table, asked.wanted
+    states = wanted.states or every_state(table)
+    if not table.is_by_time and table.name == EVENT_LIST.name:
+        waiting = both(kind_condition(table, wanted), _tokens(st, asked))
+        return project_ranges(asked.scope), waiting
+    if not table.is_by_time:
+        of_states = tuple(product(asked.scope, states))
+        of_kind = kind_condition(table, wanted)
+        return Ranges(("project_id", "state"), of_states), both(of_kind, _tokens(st, asked))
+    error = wanted.search.values.get("error")
+    if error is not None and table.name != EVENT_LIST.name:
+        values = tuple(product(asked.scope, states, (error,)))
+        condition = both(kind_condition(table, wanted), _tokens(st, asked, "error"))
+        return Ranges(("project_id", "state", "error_code"), values), condition
+    if not wanted.has_kind and not wanted.states:
+        return project_ranges(asked.scope), _tokens(st, asked)
+    if not wanted.has_kind and table.name != EVENT_LIST.name:
+        of_states = tuple(product(asked.scope, states))
+        return Ranges(("project_id", "state"), of_states), _tokens(st, asked)
+    kind = Kind(states, wanted.provider, wanted.event_type, wanted.effect_type)
+    found = await kind_ranges(st, table, asked.scope, kind)
+    return found.ranges, both(of_receipt(table, found.of_receipt), _tokens(st, asked))
 
 
-def _both(one: Condition, other: Condition) -> Condition:
-    return Condition(f"({one.sql}) AND ({other.sql})", {**one.values, **other.values})
+def _tokens(st: Statements, asked: _Reading, *met: str) -> Condition:
+    """The condition of the tokens that the ranges and bounds do not meet."""
+    without = (*met, "times") if asked.table.is_by_time else met
+    return row_condition(st.dialect, asked.table, asked.wanted, without=without)
+
+
+def _words(st: Statements, asked: _Reading) -> Condition:
+    """The condition of the word that `_tokens` leaves to the index."""
+    words = indexed_last(asked.wanted.search.words)
+    found = contains(st.dialect, words[-1]) if words else None
+    return of_receipt(asked.table, found)
+
+
+def _indexed_word(wanted: Wanted) -> str | None:
+    """The word to look up in the index. The index has the references of customers too."""
+    if wanted.search.words:
+        return indexed_last(wanted.search.words)[-1]
+    return wanted.search.values.get("customer")

@@ -1,9 +1,9 @@
-"""Reads the newest ids of a list from ranges of an index. A page reads about as many rows as it
+"""Reads the first ids of a list from ranges of an index. A page reads about as many rows as it
 shows.
 
 1. A range is one combination of values that an index begins with: a project; a project, state,
    event type and effect type; or a project and a reference.
-2. Each range is read newest first, from the bounds on, up to a limit, in one statement.
+2. Each range is read in the order of the list, from the bounds on, up to a limit, in one statement.
 3. The keys of the ranges are merged. A filter that names no value of a column has a range for each
    value of that column, because neither database skips within an index.
 
@@ -14,49 +14,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import NamedTuple
 
 from domain.ids import ProjectId
-from domain.values.timestamps import ceil_unix_ms, to_unix_ms
-from store.db.paging import read_cursor, write_cursor
 from store.db.sql import Dialect, Row, Statements, Value
+from store.receipts.lists.order import Bounds, Key, ListedTable
 
-OLDEST_MS, NEWEST_MS = -1, 2**62
 _NAMES = re.compile(r":([a-z_]+)")
-
-
-class Key(NamedTuple):
-    """The position of a row in its list: its instant in Unix milliseconds, and its id."""
-
-    at_ms: int
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class ListedTable:
-    """A table with a list, newest first. `id_form` is the form of its ids."""
-
-    name: str
-    at: str
-    id: str
-    id_form: str
-
-
-EVENT_LIST = ListedTable("receipts", "accepted_at", "event_id", "evt_[0-9a-f]{32}")
-INCIDENT_LIST = ListedTable("incidents", "opened_at", "id", "inc_[0-9a-f]{32}")
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """The rows with an instant after `after_ms` and a key below `below`."""
-
-    after_ms: int
-    below: Key
-
-    @property
-    def values(self) -> dict[str, int | str]:
-        return {"after": self.after_ms, "below_at": self.below.at_ms, "below_id": self.below.id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +50,26 @@ class Condition:
     """A condition on the row `t` of a list, and its values by the names `:name` in it."""
 
     sql: str
-    values: Mapping[str, str]
+    values: Mapping[str, Value]
 
 
 ANY_ROW = Condition("true", {})
 
 
-_RANGE = """
+# PostgreSQL compares whole keys of the index. With equal columns, a planner without statistics may
+# choose another index of the project, and filter.
+_RANGE = {
+    "sqlite": """
 SELECT {at} AS at, {id} AS id FROM {table} AS t
-WHERE {equal} AND ({at}, {id}) < (CAST({below_at} AS BIGINT), CAST({below_id} AS TEXT))
-  AND {at} > CAST(:after AS BIGINT) AND ({condition})
-ORDER BY {at} DESC, {id} DESC LIMIT :of_each"""
+WHERE ({columns}) = ({values}) AND ({at}, {id}) {beyond} ({start})
+  AND {at} {before} CAST(:end AS BIGINT) AND ({condition})
+ORDER BY {at} {direction}, {id} {direction} LIMIT :of_each""",
+    "postgresql": """
+SELECT {at} AS at, {id} AS id FROM {table} AS t
+WHERE ({columns}, {at}, {id}) {beyond} ({values}, {start})
+  AND ({columns}, {at}) {before} ({values}, CAST(:end AS BIGINT)) AND ({condition})
+ORDER BY {ordered}, {at} {direction}, {id} {direction} LIMIT :of_each""",
+}
 _EACH_RANGE = {
     "sqlite": (
         "SELECT given.key, (SELECT json_group_array(json_array(at, id)) FROM ({range}))"
@@ -106,10 +78,14 @@ _EACH_RANGE = {
     "postgresql": (
         "SELECT given.number - 1, json_agg(json_build_array(at, id))"
         " FROM json_array_elements(CAST(:ranges AS json)) WITH ORDINALITY AS given(value, number)"
-        " CROSS JOIN LATERAL ({range}) AS newest GROUP BY given.number"
+        " CROSS JOIN LATERAL ({range}) AS listed GROUP BY given.number"
     ),
 }
-_VALUE = {
+EACH_VALUE = {
+    "sqlite": "json_each(:{name}) AS given",
+    "postgresql": "json_array_elements(CAST(:{name} AS json)) AS given(value)",
+}
+VALUE = {
     "sqlite": "json_extract(given.value, '$[{position}]')",
     "postgresql": "(given.value ->> {position})",
 }
@@ -125,9 +101,9 @@ _ROWS_OF = {
 _OF_CANDIDATES = """
 WITH found AS MATERIALIZED ({candidates})
 SELECT t.{at}, t.{id} FROM {rows}
-  AND (t.{at}, t.{id}) < (CAST(:below_at AS BIGINT), CAST(:below_id AS TEXT))
-  AND t.{at} > CAST(:after AS BIGINT) AND {in_ranges} AND ({condition})
-ORDER BY t.{at} DESC, t.{id} DESC LIMIT :count"""
+  AND (t.{at}, t.{id}) {beyond} (CAST(:start_at AS BIGINT), CAST(:start_id AS TEXT))
+  AND t.{at} {before} CAST(:end AS BIGINT) AND {in_ranges} AND ({condition})
+ORDER BY t.{at} {direction}, t.{id} {direction} LIMIT :count"""
 _IN = {
     "sqlite": "t.{name} IN (SELECT value FROM json_each(:in_{name}))",
     "postgresql": "t.{name} IN (SELECT json_array_elements_text(CAST(:in_{name} AS json)))",
@@ -145,7 +121,7 @@ def reference_ranges(scope: Sequence[ProjectId], reference: str) -> Ranges:
     return Ranges(("project_id", "internal_reference"), values)
 
 
-async def newest(
+async def first_keys(
     st: Statements,
     table: ListedTable,
     ranges: Ranges,
@@ -154,30 +130,26 @@ async def newest(
     count: int,
     condition: Condition = ANY_ROW,
 ) -> tuple[Key, ...]:
-    """The newest `count` keys of all ranges that are within the bounds and meet the condition."""
-    below = [bounds.below] * len(ranges.values)
-    lists = await newest_of_each(
-        st, table, ranges, below, after_ms=bounds.after_ms, of_each=count, condition=condition
-    )
-    return tuple(sorted((key for keys in lists for key in keys), reverse=True)[:count])
+    """The first `count` keys of all ranges that are within the bounds and meet the condition."""
+    lists = await first_of_each(st, table, ranges, bounds, of_each=count, condition=condition)
+    return tuple(table.in_order(key for keys in lists for key in keys)[:count])
 
 
-async def newest_of_each(
+async def first_of_each(
     st: Statements,
     table: ListedTable,
     ranges: Ranges,
-    below: Sequence[Key],
+    bounds: Bounds,
     *,
-    after_ms: int,
     of_each: int,
     condition: Condition = ANY_ROW,
 ) -> list[list[Key]]:
-    """The newest `of_each` keys of each range that are below its key in `below`."""
+    """The first `of_each` keys of each range."""
     one_range = _range_sql(st.dialect, table, ranges.columns, condition)
-    given = [(*values, *key) for values, key in zip(ranges.values, below, strict=True)]
+    given = [(*values, *bounds.start) for values in ranges.values]
     sql, values = bind(
         _EACH_RANGE[st.dialect].format(range=one_range),
-        {"ranges": json.dumps(given), "after": after_ms, "of_each": of_each, **condition.values},
+        {"ranges": json.dumps(given), "end": bounds.end, "of_each": of_each, **condition.values},
     )
     return _by_range(await st.fetch(sql, *values), len(given))
 
@@ -189,7 +161,7 @@ def bind(sql: str, values: Mapping[str, Value]) -> tuple[str, list[Value]]:
     return numbered, [values[name] for name in names]
 
 
-async def newest_of_candidates(
+async def first_of_candidates(
     st: Statements,
     table: ListedTable,
     ranges: Ranges,
@@ -199,7 +171,7 @@ async def newest_of_candidates(
     count: int,
     condition: Condition = ANY_ROW,
 ) -> tuple[Key, ...]:
-    """The newest `count` keys among the candidates.
+    """The first `count` keys among the candidates.
 
     `candidates` selects event ids. It may use `:scope`, the projects of the ranges as JSON. All its
     rows are read, then those within the ranges and bounds that meet the condition are sorted.
@@ -222,42 +194,23 @@ async def newest_of_candidates(
     return tuple(Key(*row) for row in await st.fetch(sql, *values))
 
 
-def read_bounds(
-    table: ListedTable, cursor: str | None, *, after: datetime | None, before: datetime | None
-) -> Bounds:
-    """The bounds of a page. Rows have whole milliseconds: `before` is rounded up, `after` down.
-
-    Raises: ValidationFailed for a cursor of another list.
-    """
-    below = Key(NEWEST_MS if before is None else ceil_unix_ms(before), "")
-    if cursor is not None:
-        found = read_cursor(cursor, re.compile(rf"(\d{{1,18}}):({table.id_form})"))
-        below = min(below, Key(int(found[1]), found[2]))
-    return Bounds(OLDEST_MS if after is None else to_unix_ms(after), below)
-
-
-def next_page_cursor(keys: Sequence[Key], limit: int) -> str | None:
-    """The cursor after the first `limit` keys; None if there are no more."""
-    return (
-        write_cursor(f"{keys[limit - 1].at_ms}:{keys[limit - 1].id}") if len(keys) > limit else None
-    )
-
-
 def _range_sql(
     dialect: Dialect, table: ListedTable, columns: Sequence[str], condition: Condition
 ) -> str:
     """The statement of one range. Its values are at the positions of a JSON array."""
-    value = _VALUE[dialect]
-    equal = " AND ".join(
-        f"t.{name} = {value.format(position=position)}" for position, name in enumerate(columns)
-    )
-    return _RANGE.format(
+    places = [VALUE[dialect].format(position=place) for place in range(len(columns) + 2)]
+    *values, start_at, start_id = places
+    return _RANGE[dialect].format(
         table=table.name,
         at=table.at,
         id=table.id,
-        equal=equal,
-        below_at=value.format(position=len(columns)),
-        below_id=value.format(position=len(columns) + 1),
+        columns=", ".join(f"t.{name}" for name in columns),
+        values=", ".join(values),
+        start=f"CAST({start_at} AS BIGINT), CAST({start_id} AS TEXT)",
+        beyond=table.beyond,
+        before=table.before,
+        direction=table.direction,
+        ordered=", ".join(f"t.{name} {table.direction}" for name in columns),
         condition=condition.sql,
     )
 
@@ -274,6 +227,9 @@ def _candidates_sql(
         id=table.id,
         candidates=candidates.sql,
         rows=_ROWS_OF[dialect].format(table=table.name),
+        beyond=table.beyond,
+        before=table.before,
+        direction=table.direction,
         in_ranges=" AND ".join(_IN[dialect].format(name=name) for name in columns),
         condition=condition.sql,
     )

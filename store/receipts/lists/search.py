@@ -1,16 +1,13 @@
-"""Finds the rows of a list whose texts contain a search text, newest first.
+"""Finds the rows of a list whose texts contain a search text, in the order of the list.
 
-1. The newest rows of the ranges are checked. A text that many rows contain fills a page from them,
+1. The first rows of the ranges are checked. A text that many rows contain fills a page from them,
    and ranges with few rows are read whole.
 2. Otherwise the trigram index is read (`store.receipts.lists.search_index`), together with the
    receipts that it does not hold yet. Their rows are sorted.
 3. A frequent text has too many of them, and a text of fewer than three characters has no trigram.
    Then the ranges are checked further, until the session's time limit at most.
 
-A text matches part of the internal reference, of the customer's reference or of the provider's id,
-or a whole id of ours. The case of ASCII letters does not matter; that of others does, because
-SQLite folds ASCII alone and PostgreSQL by the locale of its server. One search has one answer on
-every store.
+What a text matches is in `store.receipts.lists.texts`. One search has one answer on every store.
 """
 
 import json
@@ -20,17 +17,14 @@ from dataclasses import dataclass, field
 from domain.ids import ProjectId
 from store.db.sql import Dialect, Statements, Value
 from store.receipts.lists.merge import MergedRanges
+from store.receipts.lists.order import EVENT_LIST, Bounds, Key, ListedTable
 from store.receipts.lists.ranges import (
     ANY_ROW,
-    EVENT_LIST,
-    Bounds,
     Condition,
-    Key,
-    ListedTable,
     Ranges,
     bind,
-    newest,
-    newest_of_candidates,
+    first_keys,
+    first_of_candidates,
 )
 from store.receipts.lists.search_index import (
     SHORTEST_INDEXED,
@@ -38,28 +32,22 @@ from store.receipts.lists.search_index import (
     search_limits,
     trigram_query,
 )
+from store.receipts.lists.texts import both, contains, error_contains, of_receipt, texts_of
 
-_CONTAINS = """
-  ({like_reference} OR {like_provider_id} OR {like_customer} OR {r}.event_id = CAST(:q AS TEXT)
-  OR {r}.event_id IN (SELECT event_id FROM incidents WHERE id = CAST(:q AS TEXT)))"""
-_LIKE = {
-    "sqlite": "lower({0}) LIKE lower(CAST(:pattern AS TEXT)) ESCAPE '/'",
-    "postgresql": (
-        'lower({0} COLLATE pg_catalog."C")'
-        " LIKE lower(CAST(:pattern AS TEXT) COLLATE pg_catalog.\"C\") ESCAPE '/'"
-    ),
-}
-_TEXTS = "SELECT given.value, r.internal_reference, r.provider_event_id, {contains} FROM {rows}"
+_TEXTS = """
+SELECT given.value, {r}.internal_reference, {r}.provider_event_id,
+  COALESCE({r}.customer_reference, ''), ({contains}) AND ({condition})
+FROM {rows}"""
 # OFFSET 0: PostgreSQL reads each row by its id, whatever number of rows it expects.
 _ROWS_OF_IDS = {
     ("sqlite", "receipts"): """
-json_each(:ids) AS given CROSS JOIN receipts AS r WHERE r.event_id = given.value""",
+json_each(:ids) AS given CROSS JOIN receipts AS t WHERE t.event_id = given.value""",
     ("sqlite", "incidents"): """
 json_each(:ids) AS given CROSS JOIN incidents AS t CROSS JOIN receipts AS r
 WHERE t.id = given.value AND r.event_id = t.event_id""",
     ("postgresql", "receipts"): """
 json_array_elements_text(CAST(:ids AS json)) AS given(value)
-CROSS JOIN LATERAL (SELECT * FROM receipts AS u WHERE u.event_id = given.value OFFSET 0) AS r""",
+CROSS JOIN LATERAL (SELECT * FROM receipts AS u WHERE u.event_id = given.value OFFSET 0) AS t""",
     ("postgresql", "incidents"): """
 json_array_elements_text(CAST(:ids AS json)) AS given(value)
 CROSS JOIN LATERAL (SELECT * FROM incidents AS u WHERE u.id = given.value OFFSET 0) AS t
@@ -67,7 +55,8 @@ CROSS JOIN LATERAL (SELECT * FROM receipts AS u WHERE u.event_id = t.event_id OF
 }
 _WHOLE_IDS = """
 SELECT event_id FROM receipts WHERE event_id = CAST(:q AS TEXT)
-UNION SELECT event_id FROM incidents WHERE id = CAST(:q AS TEXT)"""
+UNION SELECT event_id FROM incidents WHERE id = CAST(:q AS TEXT)
+UNION SELECT event_id FROM repairs WHERE replay_id = CAST(:q AS TEXT)"""
 # In all projects: FTS5 knows no project, and a join with the texts would read them. On PostgreSQL
 # the right side has the collation of the index.
 _COUNT_CANDIDATES = {
@@ -94,16 +83,24 @@ SELECT s.event_id FROM search_texts AS s WHERE search_trigrams(s.text)
     LIKE lower(CAST(:pattern AS TEXT) COLLATE pg_catalog."C") ESCAPE '/'
   AND s.project_id = ANY(ARRAY(SELECT json_array_elements_text(CAST(:scope AS json))))""",
 }
+# Receipts that came, and incidents that opened, after what the index holds.
 _UNINDEXED = {
     "sqlite": """
 SELECT r.event_id FROM json_each(:limits) AS given CROSS JOIN receipts AS r
 WHERE r.project_id = json_extract(given.value, '$[0]')
-  AND r.accepted_at >= json_extract(given.value, '$[1]') AND {contains}""",
+  AND r.accepted_at >= json_extract(given.value, '$[1]') AND {contains}
+UNION SELECT s.event_id FROM json_each(:limits) AS given CROSS JOIN incidents AS s
+WHERE s.project_id = json_extract(given.value, '$[0]')
+  AND s.opened_at >= json_extract(given.value, '$[2]') AND {error_contains}""",
     "postgresql": """
 SELECT r.event_id FROM json_array_elements(CAST(:limits AS json)) AS given(value)
 CROSS JOIN LATERAL (SELECT * FROM receipts AS u WHERE u.project_id = (given.value ->> 0)
   AND u.accepted_at >= CAST(given.value ->> 1 AS BIGINT) OFFSET 0) AS r
-WHERE {contains}""",
+WHERE {contains}
+UNION SELECT s.event_id FROM json_array_elements(CAST(:limits AS json)) AS given(value)
+CROSS JOIN LATERAL (SELECT * FROM incidents AS u WHERE u.project_id = (given.value ->> 0)
+  AND u.opened_at >= CAST(given.value ->> 2 AS BIGINT) OFFSET 0) AS s
+WHERE {error_contains}""",
 }
 
 
@@ -130,17 +127,14 @@ FAR_MORE = 2**31
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A search for the text `q` in a list, within ranges and bounds.
-
-    `of_receipt` is a further condition on the receipt `{r}`; None without one.
-    """
+    """A search for the text `q` in a list, within ranges and bounds, and under a condition."""
 
     table: ListedTable
     ranges: Ranges
     bounds: Bounds
     q: str
     steps: SearchSteps = STEPS
-    of_receipt: Condition | None = None
+    condition: Condition = ANY_ROW
 
 
 @dataclass(slots=True)
@@ -157,27 +151,8 @@ class Checked:
         return 3 * missing * self.rows // (2 * found) if found else FAR_MORE
 
 
-def row_contains(
-    dialect: Dialect, table: ListedTable, q: str, of_receipt: Condition | None = None
-) -> Condition:
-    """The condition that the texts of a row's receipt contain `q`, and that it meets the other."""
-    return of_row(table, _matching(dialect, q, of_receipt))
-
-
-def of_row(table: ListedTable, of_receipt: Condition | None) -> Condition:
-    """A condition on the receipt `{r}` as one on the row `t` of a list."""
-    if of_receipt is None:
-        return ANY_ROW
-    if table is EVENT_LIST:
-        return Condition(of_receipt.sql.format(r="t"), of_receipt.values)
-    # Not EXISTS, for which PostgreSQL would make a hash table of all receipts.
-    sql = of_receipt.sql.format(r="r")
-    sql = f"(SELECT {sql} FROM receipts AS r WHERE r.event_id = t.event_id)"  # noqa: S608 - constants only
-    return Condition(sql, of_receipt.values)
-
-
 async def search(st: Statements, query: Search, *, count: int) -> tuple[Key, ...]:
-    """The newest `count` keys of rows whose texts contain the text."""
+    """The first `count` keys of rows whose texts contain the text."""
     merged = MergedRanges(query.table, query.ranges, query.bounds)
     checked, batch = Checked(), query.steps.first
     is_index_read = len(query.q) < SHORTEST_INDEXED or not await has_trigrams(st)
@@ -187,17 +162,17 @@ async def search(st: Statements, query: Search, *, count: int) -> tuple[Key, ...
         if not is_index_read and (is_rare or checked.rows >= query.steps.before_index):
             is_index_read = True
             if (candidates := await _candidates(st, query, checked.texts)) is not None:
-                return await newest_of_candidates(
+                return await first_of_candidates(
                     st,
                     query.table,
                     query.ranges,
                     query.bounds,
                     candidates,
                     count=count,
-                    condition=of_row(query.table, query.of_receipt),
+                    condition=_matching(st.dialect, query),
                 )
         if checked.rows >= query.steps.before_scan:
-            checked.found += await _scan(st, query, merged.below, count)
+            checked.found += await _scan(st, query, merged.beyond, count)
             break
         await _check(st, query, await merged.read(st, batch), checked)
         batch = min(2 * batch, max(query.steps.first, checked.rows_to_fill(count)))
@@ -206,25 +181,34 @@ async def search(st: Statements, query: Search, *, count: int) -> tuple[Key, ...
 
 async def _check(st: Statements, query: Search, keys: Sequence[Key], checked: Checked) -> None:
     """Compare the texts of these rows, the next ones, with the text."""
-    matching = _matching(st.dialect, query.q, query.of_receipt)
+    r = "t" if query.table.name == EVENT_LIST.name else "r"
+    matching = contains(st.dialect, query.q)
     sql, values = bind(
         _TEXTS.format(
-            contains=matching.sql.format(r="r"), rows=_ROWS_OF_IDS[st.dialect, query.table.name]
+            r=r,
+            contains=matching.sql.format(r=r),
+            condition=query.condition.sql,
+            rows=_ROWS_OF_IDS[st.dialect, query.table.name],
         ),
-        {"ids": json.dumps([key.id for key in keys]), **matching.values},
+        {
+            "ids": json.dumps([key.id for key in keys]),
+            **matching.values,
+            **query.condition.values,
+        },
     )
     rows = await st.fetch(sql, *values)
-    found = {row[0] for row in rows if row[3]}
+    found = {row[0] for row in rows if row[4]}
     checked.found += [key for key in keys if key.id in found]
     checked.rows += len(keys)
-    checked.texts += [f"{row[1]}\n{row[2]}" for row in rows[: SAMPLED_TEXTS - len(checked.texts)]]
+    sampled = rows[: SAMPLED_TEXTS - len(checked.texts)]
+    checked.texts += ["\n".join(row[1:4]) for row in sampled]
 
 
-async def _scan(st: Statements, query: Search, below: Key, count: int) -> tuple[Key, ...]:
-    """The newest matches below a key, by one statement, which the time limit can end."""
-    contains = row_contains(st.dialect, query.table, query.q, query.of_receipt)
-    bounds = Bounds(query.bounds.after_ms, below)
-    return await newest(st, query.table, query.ranges, bounds, count=count, condition=contains)
+async def _scan(st: Statements, query: Search, beyond: Key, count: int) -> tuple[Key, ...]:
+    """The first matches beyond a key, by one statement, which the time limit can end."""
+    bounds = Bounds(query.bounds.end, beyond)
+    matching = _matching(st.dialect, query)
+    return await first_keys(st, query.table, query.ranges, bounds, count=count, condition=matching)
 
 
 async def _candidates(st: Statements, query: Search, texts: Sequence[str]) -> Condition | None:
@@ -239,48 +223,20 @@ async def _candidates(st: Statements, query: Search, texts: Sequence[str]) -> Co
     ((candidates,),) = await st.fetch(sql, *values)
     if candidates > query.steps.candidates:
         return None
-    unindexed = _UNINDEXED[st.dialect].format(contains=_contains(st.dialect).format(r="r"))
+    unindexed = _UNINDEXED[st.dialect].format(
+        contains=contains(st.dialect, query.q).sql.format(r="r"),
+        error_contains=error_contains(st.dialect, "s"),
+    )
     return Condition(
         f"{_WHOLE_IDS} UNION {_INDEXED[st.dialect]} UNION {unindexed}",
         {
-            **_texts_of(query.q),
+            **texts_of(query.q),
             "limits": json.dumps(await search_limits(st, scope)),
             "trigrams": trigrams,
         },
     )
 
 
-def _texts_of(q: str) -> dict[str, str]:
-    """The values of `_CONTAINS`."""
-    # The escape character of the pattern is a slash.
-    escaped = q.replace("/", "//").replace("%", "/%").replace("_", "/_")
-    return {"q": q, "pattern": f"%{escaped}%"}
-
-
-def _matching(dialect: Dialect, q: str, of_receipt: Condition | None) -> Condition:
-    """The condition on a receipt `{r}` that its texts contain `q`, and that it meets the other."""
-    contains = Condition(_contains(dialect), _texts_of(q))
-    if of_receipt is None:
-        return contains
-    return Condition(
-        f"({contains.sql} AND {of_receipt.sql})", {**contains.values, **of_receipt.values}
-    )
-
-
-def _contains(dialect: Dialect) -> str:
-    """The condition on a receipt `{r}`."""
-    like_reference, like_provider_id, like_customer = (
-        _LIKE[dialect].format(text)
-        for text in (
-            "{r}.internal_reference",
-            "{r}.provider_event_id",
-            # Never NULL, which is no answer.
-            "COALESCE({r}.customer_reference, '')",
-        )
-    )
-    return _CONTAINS.format(
-        r="{r}",
-        like_reference=like_reference,
-        like_provider_id=like_provider_id,
-        like_customer=like_customer,
-    )
+def _matching(dialect: Dialect, query: Search) -> Condition:
+    """The condition on the row `t` that its texts contain the text, and that of the query."""
+    return both(of_receipt(query.table, contains(dialect, query.q)), query.condition)

@@ -4,7 +4,9 @@
    trigrams; on PostgreSQL it has a GIN index of them.
 2. A worker loop copies the texts a minute after a receipt was accepted, in batches. In the
    transaction of ingest the index would cost a fifth of its rate (decision 0040).
-3. `search_progress` holds how far each project is. Later receipts are searched without the index.
+3. `search_progress` holds how far each project is, in its receipts and in its incidents. An
+   incident's texts are those of its receipt with its error. Later ones are searched without the
+   index.
 4. A file of SQLite may have been made by one with FTS5, and be opened by one without. Searches then
    do without the index. Before such a SQLite deletes a text, or at its worker's next turn, the
    index is emptied and its triggers are dropped. `makegood migrate` with FTS5 makes it again.
@@ -20,6 +22,7 @@ from datetime import datetime, timedelta
 from domain.ids import ProjectId
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import Dialect, Statements
+from store.receipts.lists.texts import ERROR_TEXT
 
 SHORTEST_INDEXED = 3
 MOST_TRIGRAMS = 4
@@ -66,40 +69,81 @@ _LOCK_LIVING = {
     "sqlite": "SELECT 1 FROM projects WHERE id = $1 AND deleted_at IS NULL",
     "postgresql": "SELECT 1 FROM projects WHERE id = $1 AND deleted_at IS NULL FOR SHARE",
 }
-_PROJECTS_TO_INDEX = """
-SELECT p.id, COALESCE(s.until_at, -1), COALESCE(s.until_id, '')
+_TO_INDEX = """
+SELECT p.id, COALESCE(s.{until_at}, -1), COALESCE(s.{until_id}, '')
 FROM projects AS p LEFT JOIN search_progress AS s ON s.project_id = p.id
-WHERE p.deleted_at IS NULL AND (SELECT 1 FROM receipts AS r WHERE r.project_id = p.id
-  AND (r.accepted_at, r.event_id) > (COALESCE(s.until_at, -1), COALESCE(s.until_id, ''))
-  AND r.accepted_at < $1 ORDER BY r.accepted_at, r.event_id LIMIT 1) IS NOT NULL
+WHERE p.deleted_at IS NULL AND (SELECT 1 FROM {table} AS r WHERE r.project_id = p.id
+  AND (r.{at}, r.{id}) > (COALESCE(s.{until_at}, -1), COALESCE(s.{until_id}, ''))
+  AND r.{at} < $1 ORDER BY r.{at}, r.{id} LIMIT 1) IS NOT NULL
 ORDER BY p.id"""
 _NEXT = """
-SELECT event_id, accepted_at FROM receipts
-WHERE project_id = $1 AND (accepted_at, event_id) > ($2, $3) AND accepted_at < $4
-ORDER BY accepted_at, event_id LIMIT $5"""
+SELECT event_id, {at}, {id} FROM {table}
+WHERE project_id = $1 AND ({at}, {id}) > ($2, $3) AND {at} < $4
+ORDER BY {at}, {id} LIMIT $5"""
 _COPY = """
 INSERT INTO search_texts (event_id, project_id, text)
 SELECT event_id, project_id, internal_reference || {newline} || provider_event_id
-  || COALESCE({newline} || customer_reference, '') FROM receipts
+  || COALESCE({newline} || customer_reference, '') || {newline} || request_id
+  || COALESCE((SELECT {newline} || {error} FROM incidents AS s WHERE s.event_id = t.event_id), '')
+FROM receipts AS t
 WHERE event_id IN {ids} ORDER BY accepted_at, event_id ON CONFLICT (event_id) DO NOTHING"""
-# An expected event that was indexed gets the texts of its receipt, which comes later.
+# An expected event gets the texts of its receipt, which comes later; a receipt those of its
+# incident.
 _FORGET = "DELETE FROM search_texts WHERE event_id IN {ids}"
 _NEWLINE = {"sqlite": "char(10)", "postgresql": "chr(10)"}
 _ADVANCE = """
-INSERT INTO search_progress (project_id, until_at, until_id) VALUES ($1, $2, $3)
-ON CONFLICT (project_id) DO UPDATE SET until_at = excluded.until_at, until_id = excluded.until_id
-WHERE (search_progress.until_at, search_progress.until_id)
-  < (excluded.until_at, excluded.until_id)"""
-_RESET_PROGRESS = "UPDATE search_progress SET until_at = $1, until_id = '' WHERE until_at > $1"
+INSERT INTO search_progress (project_id, until_at, until_id, incidents_until_at, incidents_until_id)
+VALUES ($1, {values})
+ON CONFLICT (project_id) DO UPDATE
+SET {until_at} = excluded.{until_at}, {until_id} = excluded.{until_id}
+WHERE (search_progress.{until_at}, search_progress.{until_id})
+  < (excluded.{until_at}, excluded.{until_id})"""
+_LIMITS = """
+SELECT project_id, until_at, incidents_until_at FROM search_progress WHERE project_id IN """
+_RESET_PROGRESS = (
+    "UPDATE search_progress SET {until_at} = $1, {until_id} = '' WHERE {until_at} > $1"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """What is copied in which order, and the columns of `search_progress` that hold how far."""
+
+    table: str
+    at: str
+    id: str
+    until_at: str
+    until_id: str
+    # Of a project that was not indexed: the instants and ids of receipts, then of incidents.
+    first_values: str
+
+    def named(self, sql: str) -> str:
+        """The statement with the names of the table and of the columns."""
+        return sql.format(
+            table=self.table,
+            at=self.at,
+            id=self.id,
+            until_at=self.until_at,
+            until_id=self.until_id,
+            values=self.first_values,
+        )
+
+
+RECEIPTS = Indexed("receipts", "accepted_at", "event_id", "until_at", "until_id", "$2, $3, -1, ''")
+INCIDENTS = Indexed(
+    *("incidents", "opened_at", "id", "incidents_until_at", "incidents_until_id"),
+    "-1, '', $2, $3",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the index holds the receipts of a project: up to this instant and id."""
+    """How far the index holds the receipts or incidents of a project: up to this instant and id."""
 
     project_id: ProjectId
     until_at_ms: int
     until_id: str
+    of: Indexed = RECEIPTS
 
 
 async def has_trigrams(st: Statements) -> bool:
@@ -131,7 +175,8 @@ def trigram_query(dialect: Dialect, q: str, texts: Sequence[str]) -> str:
     """
     lowered = [one.lower() for one in texts]
     trigrams = list(dict.fromkeys(q[start : start + 3] for start in range(len(q) - 2)))
-    trigrams = trigrams[:MOST_TRIGRAMS_COUNTED]
+    # Of those as rare as each other the last: ids and references differ at their end.
+    trigrams = trigrams[:MOST_TRIGRAMS_COUNTED][::-1]
     trigrams.sort(key=lambda trigram: sum(trigram.lower() in one for one in lowered))
     rarest = trigrams[:MOST_TRIGRAMS]
     if dialect == "postgresql":
@@ -139,45 +184,56 @@ def trigram_query(dialect: Dialect, q: str, texts: Sequence[str]) -> str:
     return " AND ".join('"{}"'.format(one.replace('"', '""')) for one in rarest)
 
 
-async def search_limits(st: Statements, scope: Sequence[ProjectId]) -> list[tuple[ProjectId, int]]:
-    """From which instant on, in Unix milliseconds, the receipts of each project are not indexed."""
-    sql = "SELECT project_id, until_at FROM search_progress WHERE project_id IN "
+async def search_limits(
+    st: Statements, scope: Sequence[ProjectId]
+) -> list[tuple[ProjectId, int, int]]:
+    """From which instants on, in Unix milliseconds, the receipts and the incidents of each project
+    are not indexed.
+    """
+    sql = (
+        "SELECT project_id, until_at, incidents_until_at FROM search_progress WHERE project_id IN "
+    )
     rows = await st.fetch(sql + _OF_IDS[st.dialect], json.dumps(scope))
-    until = {row[0]: row[1] for row in rows}
-    return [(project_id, until.get(project_id, 0)) for project_id in scope]
+    until = {row[0]: (row[1], row[2]) for row in rows}
+    return [(project_id, *until.get(project_id, (0, 0))) for project_id in scope]
 
 
 async def projects_behind(st: Statements, now: datetime) -> list[Progress]:
-    """The projects with receipts to be indexed now. Each is read from its own index range."""
-    rows = await st.fetch(_PROJECTS_TO_INDEX, _settled_ms(now))
-    return [Progress(ProjectId(row[0]), row[1], row[2]) for row in rows]
+    """The projects with receipts, or incidents, to be indexed now, each read from its own index."""
+    behind: list[Progress] = []
+    for of in (RECEIPTS, INCIDENTS):
+        rows = await st.fetch(of.named(_TO_INDEX), _settled_ms(now))
+        behind += [Progress(ProjectId(row[0]), row[1], row[2], of) for row in rows]
+    return behind
 
 
 async def index_batch(
     st: Statements, progress: Progress, now: datetime, *, limit: int = BATCH
 ) -> Progress | None:
-    """Index the next receipts of a project; returns how far it is then.
+    """Index the next receipts or incidents of a project; returns how far it is then.
 
     None if there are none, or if the project was deleted. Twice, or in two workers, it changes
     nothing more.
     """
     if not await st.fetch(_LOCK_LIVING[st.dialect], progress.project_id):
         return None
-    position = (progress.until_at_ms, progress.until_id)
-    rows = await st.fetch(_NEXT, progress.project_id, *position, _settled_ms(now), limit)
+    of, position = progress.of, (progress.until_at_ms, progress.until_id)
+    rows = await st.fetch(of.named(_NEXT), progress.project_id, *position, _settled_ms(now), limit)
     if not rows:
         return None
-    await st.fetch(_FORGET.format(ids=_OF_IDS[st.dialect]), json.dumps([row[0] for row in rows]))
-    copy = _COPY.format(newline=_NEWLINE[st.dialect], ids=_OF_IDS[st.dialect])
-    await st.fetch(copy, json.dumps([row[0] for row in rows]))
-    last_id, last_at_ms = rows[-1]
-    await st.fetch(_ADVANCE, progress.project_id, last_at_ms, last_id)
-    return Progress(progress.project_id, last_at_ms, last_id)
+    ids, event_ids = _OF_IDS[st.dialect], json.dumps([row[0] for row in rows])
+    await st.fetch(_FORGET.format(ids=ids), event_ids)
+    error = ERROR_TEXT[st.dialect].format("s")
+    await st.fetch(_COPY.format(newline=_NEWLINE[st.dialect], ids=ids, error=error), event_ids)
+    _, last_at_ms, last_id = rows[-1]
+    await st.fetch(of.named(_ADVANCE), progress.project_id, last_at_ms, last_id)
+    return Progress(progress.project_id, last_at_ms, last_id, of)
 
 
 async def follow_clock(st: Statements, now: datetime) -> None:
     """Go back after the clock was set back, so that receipts accepted since are indexed too."""
-    await st.fetch(_RESET_PROGRESS, _settled_ms(now))
+    for of in (RECEIPTS, INCIDENTS):
+        await st.fetch(of.named(_RESET_PROGRESS), _settled_ms(now))
 
 
 def _settled_ms(now: datetime) -> int:

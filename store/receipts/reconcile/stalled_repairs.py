@@ -7,7 +7,7 @@ Workers store their callback schedule as a fact, so that every process applies t
 import json
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, case, exists, literal, or_
+from sqlalchemy import ColumnElement, and_, case, exists, func, literal, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.incidents import AttemptState, RepairState
@@ -18,12 +18,25 @@ from store.status.heartbeats import read_fact, write_fact
 
 # A JSON list: the longest delay in seconds after attempt 1, 2, …; the last holds for all further.
 DELAYS_FACT = "callback_delays"
+ATTEMPTS_FACT = "callback_attempts"
 
 
-async def store_callback_delays(session: AsyncSession, delays: tuple[float, ...]) -> None:
-    """Store the longest delay after each attempt: see `domain.retries.longest_delays`."""
-    if await read_fact(session, DELAYS_FACT) != (stored := json.dumps(delays)):
-        await write_fact(session, DELAYS_FACT, stored)
+async def store_callback_delays(
+    session: AsyncSession, delays: tuple[float, ...], *, attempts: int
+) -> None:
+    """Store the longest delay after each attempt: see `domain.retries.longest_delays`.
+
+    `attempts` is the number of attempts of a series.
+    """
+    for name, stored in ((DELAYS_FACT, json.dumps(delays)), (ATTEMPTS_FACT, str(attempts))):
+        if await read_fact(session, name) != stored:
+            await write_fact(session, name, stored)
+
+
+async def read_attempts_of_series(session: AsyncSession) -> int | None:
+    """The number of attempts of a series; None until a worker has begun one."""
+    stored = await read_fact(session, ATTEMPTS_FACT)
+    return int(stored) if stored is not None and stored.isdecimal() else None
 
 
 async def is_stalled(
@@ -32,7 +45,7 @@ async def is_stalled(
     """A condition on `repairs`: the repair is calling, and its next attempt is overdue by more than
     the grace period.
 
-    1. It has no attempt, and was requested longer ago.
+    1. It has no attempt, and was requested, or released from its hold, longer ago.
     2. The last attempt ended, and the longest delay after it has passed.
     3. The last attempt is `started`, and is too old to be held by any process.
     """
@@ -47,7 +60,8 @@ async def is_stalled(
         ~has_later,
         ATTEMPTS.c.at <= await _due(session, until),
     )
-    is_uncalled = and_(REPAIRS.c.requested_at <= until, ~is_called)
+    begun_at = func.coalesce(REPAIRS.c.released_at, REPAIRS.c.requested_at)
+    is_uncalled = and_(begun_at <= until, ~is_called)
     return and_(REPAIRS.c.state == RepairState.CALLING.value, or_(is_uncalled, is_overdue))
 
 

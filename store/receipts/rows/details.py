@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy import ColumnElement, Row, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import ProjectId
@@ -16,13 +16,24 @@ from domain.incidents import Attempt, Incident, IncidentState, Repair, RepairSta
 from store.db.sql import SessionStatements
 from store.receipts.rows.names import read_names
 from store.receipts.triage.superseded import superseding_events
-from store.schema.mappers import attempt_from, incident_from, repair_from
-from store.schema.tables import ATTEMPTS, INCIDENTS, REPAIRS
+from store.schema.mappers import (
+    ATTEMPT_COLUMNS,
+    REPAIR_COLUMNS,
+    attempt_from,
+    incident_from,
+    repair_from,
+)
+from store.schema.tables import ATTEMPTS, INCIDENT_GROUPS, INCIDENTS, REPAIRS
 
 # The most of one receipt. Every attempt is on the timeline too, which is paged.
 REPAIRS_SHOWN = 100
 ATTEMPTS_SHOWN = 1_000
-_ACTIVE = (RepairState.CALLING.value, RepairState.AWAITING_RESULT.value)
+# Now, by the store's clock.
+_NOW_MS = {
+    "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
+}
+_ACTIVE = (RepairState.HELD.value, RepairState.CALLING.value, RepairState.AWAITING_RESULT.value)
 
 
 async def incidents_of(session: AsyncSession, event_ids: Collection[str]) -> dict[str, Incident]:
@@ -32,6 +43,17 @@ async def incidents_of(session: AsyncSession, event_ids: Collection[str]) -> dic
         await session.execute(select(INCIDENTS).where(INCIDENTS.c.event_id.in_(event_ids)))
     ).all()
     return {incident.event_id: incident for incident in await incidents_from(session, rows)}
+
+
+async def muted_groups(session: AsyncSession, group_ids: Collection[str]) -> frozenset[str]:
+    """Those of the groups that are muted now."""
+    if not group_ids:
+        return frozenset()
+    now_ms: ColumnElement[int] = literal_column(_NOW_MS[SessionStatements(session).dialect])
+    muted = select(INCIDENT_GROUPS.c.id).where(
+        INCIDENT_GROUPS.c.id.in_(group_ids), INCIDENT_GROUPS.c.muted_until > now_ms
+    )
+    return frozenset(await session.scalars(muted))
 
 
 async def incidents_from(session: AsyncSession, rows: Sequence[Row[Any]]) -> list[Incident]:
@@ -45,12 +67,14 @@ async def incidents_from(session: AsyncSession, rows: Sequence[Row[Any]]) -> lis
     )
     unresolved = [row.event_id for row in rows if row.state != IncidentState.RESOLVED.value]
     later = await superseding_events(SessionStatements(session), unresolved)
+    muted = await muted_groups(session, {row.group_id for row in rows if row.group_id})
     return [
         incident_from(
             row,
             active_replay_id=active.get(row.id),
             names=names,
             superseded_by=later.get(row.event_id),
+            muted=row.group_id in muted,
         )
         for row in rows
     ]
@@ -58,11 +82,16 @@ async def incidents_from(session: AsyncSession, rows: Sequence[Row[Any]]) -> lis
 
 async def select_repairs(session: AsyncSession, wanted: ColumnElement[bool]) -> tuple[Repair, ...]:
     """The newest repairs that match the condition, oldest first, each with its newest attempts."""
-    newest = select(REPAIRS).where(wanted).order_by(REPAIRS.c.replay_id.desc()).limit(REPAIRS_SHOWN)
+    newest = (
+        select(*REPAIR_COLUMNS)
+        .where(wanted)
+        .order_by(REPAIRS.c.replay_id.desc())
+        .limit(REPAIRS_SHOWN)
+    )
     rows = (await session.execute(newest)).all()
     ids = [row.replay_id for row in rows]
     tried = (
-        select(ATTEMPTS)
+        select(*ATTEMPT_COLUMNS)
         .where(ATTEMPTS.c.replay_id.in_(ids))
         .order_by(ATTEMPTS.c.replay_id.desc(), ATTEMPTS.c.number.desc())
     )

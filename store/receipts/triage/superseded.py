@@ -9,8 +9,8 @@ incidents and by `store.receipts.repairs`.
 import json
 from collections.abc import Sequence
 
-from domain.effects import REVERSING_EFFECT_TYPES, REVERSING_EVENT_TYPES
 from domain.ids import EventId
+from domain.receipts import REVERSING_EFFECT_TYPES, REVERSING_EVENT_TYPES
 from store.db.sql import Statements
 
 # Of one reference, the newest events. Apps use a reference for one order or subscription.

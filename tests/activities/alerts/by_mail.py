@@ -11,7 +11,7 @@ from activities.alerts.email_message import MailWriter
 from activities.alerts.message import write_message, write_plain_message
 from activities.alerts.send import AlertActivities
 from domain.alerts import AlertChannel
-from store.alerts.delivery import AlertDue
+from store.alerts.due import AlertDue
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from tests.conftest import SECRET_KEY

@@ -50,10 +50,7 @@ async def test_opened_incident_is_mailed_in_text_and_html_with_a_link(
 
     assert sent == AlertsSent(sent=1, failed=0)
     mail = post.mails[0]
-    assert (
-        mail["Subject"]
-        == "[test] Incident: order <1001> · invoice.paid · no result before the deadline"
-    )
+    assert mail["Subject"] == "[shop, test] Access not confirmed: order <1001> (no result)"
     assert mail["To"] == "ops@shop.example"
     for subtype in ("plain", "html"):
         assert f"https://makegood.example.com/events/{event_id}" in text_of(mail, subtype)
@@ -250,6 +247,8 @@ async def test_reference_that_elsewhere_makes_a_header_is_sent_as_text(
         "To",
         "Date",
         "Message-ID",
+        "List-Unsubscribe",
+        "List-Unsubscribe-Post",
         "Auto-Submitted",
         "X-Auto-Response-Suppress",
         "MIME-Version",

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ from api.hooks.endpoint import MAXIMUM_HOOK_BYTES
 from domain.errors import Unavailable
 from domain.projects import CreatedProject
 from domain.sources.changes import SourceChanges
-from domain.sources.source import SourceKind
+from domain.sources.source import Source, SourceKind
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.db.sql import Statements
@@ -36,7 +37,7 @@ from tests.api.hooks.provider import (
 )
 from tests.api.serving import Caller, parts_on, serving
 from tests.support.fakes import CountingConnection
-from tests.support.sources import stored_source
+from tests.support.sources import EXPECTS_STRIPE, stored_source
 from tests.support.waiting import wait_until_async
 
 
@@ -190,18 +191,23 @@ async def test_suspended_project_refuses_what_the_provider_sends_again(
     assert await receipts(database) == []
 
 
-async def test_paused_source_checks_the_signature_and_makes_nothing(
-    stripe: Provider, database: Database, sealer: Sealer
-) -> None:
+async def save(database: Database, sealer: Sealer, source: Source, changes: SourceChanges) -> None:
+    """Change the source as another process does: no cache of this one learns of it."""
     async with database.transaction() as session:
         await change_source(
             session,
             sealer,
-            project_id=stripe.source.project_id,
-            source_id=stripe.source.id,
-            changes=SourceChanges(is_paused=True),
+            project_id=source.project_id,
+            source_id=source.id,
+            changes=changes,
             now=await database.now(session),
         )
+
+
+async def test_paused_source_checks_the_signature_and_makes_nothing(
+    stripe: Provider, database: Database, sealer: Sealer
+) -> None:
+    await save(database, sealer, stripe.source, SourceChanges(is_paused=True))
 
     good, bad = await stripe.deliver(snapshot()), await stripe.deliver(snapshot(), secret="x")
 
@@ -209,6 +215,24 @@ async def test_paused_source_checks_the_signature_and_makes_nothing(
     assert refused(bad) == (400, "bad_signature")
     assert await receipts(database) == []
     assert (await reread(database, stripe.source)).last_event_at is None
+
+
+@pytest.mark.parametrize("change", ["resumed", "expects"])
+async def test_delivery_after_a_change_of_another_process_is_stored(
+    stripe: Provider, database: Database, sealer: Sealer, change: str
+) -> None:
+    expected = replace(EXPECTS_STRIPE, event_type="charge.refunded")
+    if change == "resumed":
+        await save(database, sealer, stripe.source, SourceChanges(is_paused=True))
+    await stripe.deliver(snapshot(type="charge.refunded"))
+    changes = SourceChanges(is_paused=False, expects=(EXPECTS_STRIPE, expected))
+    await save(database, sealer, stripe.source, changes)
+    event = snapshot(type="charge.refunded", created=int(time.time()) + 1)
+
+    answer = await stripe.deliver(event)
+
+    assert (answer.status_code, answer.json()) == (200, RECEIVED)
+    assert [row.provider_event_id for row in await receipts(database)] == [event["id"]]
 
 
 async def test_what_cannot_be_stored_is_a_503_and_comes_again(

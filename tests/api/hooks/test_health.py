@@ -10,13 +10,18 @@ from api.hooks.health import (
     RECORD_SECONDS,
     RUN_OF_BAD_SIGNATURES,
     HookHealth,
+    health_recorder,
 )
 from domain.errors import Unavailable
 from domain.ids import SourceId
+from domain.projects import CreatedProject
 from domain.sources.source import Source, SourceProblem
+from store.crypto.encryption import Sealer
 from store.db.database import Database
+from store.sources.health import UNREADABLE_LASTS, record_good_delivery
 from tests.api.hooks.provider import Provider, reread, snapshot
 from tests.domain.sources.examples import make_source
+from tests.support.sources import stored_source
 from tests.support.waiting import wait_until_async
 
 SOURCE = make_source()
@@ -159,3 +164,40 @@ async def test_source_shows_its_problem_until_a_good_delivery(
         return await problem() == (None, None)
 
     await wait_until_async(is_well, what="the problem is cleared")
+
+
+async def test_unreadable_delivery_is_recorded_after_a_good_one() -> None:
+    ledger = Ledger()
+
+    await ledger.bad()
+    ledger.health.good(SOURCE)
+    ledger.health.unreadable(SOURCE, "no event")
+    ledger.health.unreadable(SOURCE, "no event")
+    await ledger.health.stop()
+
+    bad = SourceProblem.BAD_SIGNATURE
+    assert ledger.recorded == [bad, None, SourceProblem.BAD_ANSWER]
+
+
+async def test_good_deliveries_do_not_hide_unreadable_ones_for_an_hour(
+    database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
+    source = await stored_source(database, sealer, project.project.id)
+    record = health_recorder(database)
+
+    await record(source, None, "")
+    await record(source, SourceProblem.BAD_ANSWER, "no event")
+    since = (await reread(database, source)).problem_since
+    await record(source, None, "")
+    beside = await reread(database, source)
+    await record(source, SourceProblem.BAD_SIGNATURE, "wrong")
+    await record(source, None, "")
+    signed = await reread(database, source)
+    async with database.transaction() as session:
+        now = await database.now(session)
+        await record_good_delivery(session, source.id, now + UNREADABLE_LASTS)
+    after = await reread(database, source)
+
+    assert (beside.problem, beside.problem_detail) == ("bad_answer", "no event")
+    assert (signed.problem, signed.problem_since) == ("bad_answer", since)
+    assert after.problem is None

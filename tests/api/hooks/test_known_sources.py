@@ -48,6 +48,18 @@ class Store:
         return found
 
 
+async def changed_during_look_up(
+    store: Store,
+) -> tuple[asyncio.Task[CalledSource | None], CalledSource]:
+    """A look-up that is held back, and the source as it was stored since."""
+    store.release.clear()
+    first = asyncio.create_task(store.sources.called(SOURCE_ID))
+    await wait_until_async(lambda: store.at_once == 1)
+    changed = replace(CALLED, is_suspended=True)
+    store.stored[SOURCE_ID] = changed
+    return first, changed
+
+
 async def test_source_is_looked_up_once_and_trusted() -> None:
     store = Store()
 
@@ -72,6 +84,18 @@ async def test_source_in_use_is_read_again_in_the_background() -> None:
 
     assert before == [CALLED] * 3
     assert await store.sources.called(SOURCE_ID) is paused
+    assert len(store.asked) == 2
+
+
+async def test_look_up_afresh_begins_after_the_call() -> None:
+    store = Store()
+    first, changed = await changed_during_look_up(store)
+    afresh = [asyncio.create_task(store.sources.called_afresh(SOURCE_ID)) for _ in range(20)]
+    await asyncio.sleep(0)
+    store.release.set()
+
+    assert await asyncio.gather(*afresh) == [changed] * 20
+    assert await first is CALLED
     assert len(store.asked) == 2
 
 
@@ -112,11 +136,7 @@ async def test_source_that_is_added_after_a_call_is_known_at_once() -> None:
 
 async def test_look_up_that_began_before_a_change_is_not_trusted() -> None:
     store = Store()
-    store.release.clear()
-    first = asyncio.create_task(store.sources.called(SOURCE_ID))
-    await wait_until_async(lambda: store.at_once == 1)
-    changed = replace(CALLED, is_suspended=True)
-    store.stored[SOURCE_ID] = changed
+    first, changed = await changed_during_look_up(store)
     store.sources.forget(SourceId(SOURCE_ID))
     store.release.set()
     await first

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from api.app import create_app
 from store.crypto.encryption import Sealer
 from store.db.database import Database
+from store.people import sessions, users
 from tests.api.serving import parts_on
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -43,6 +44,28 @@ async def test_unknown_address_has_a_page_for_a_browser(
     assert 'href="/incidents"' in answer.text
     assert answer.headers["request-id"].startswith("req_")
     assert "unsafe" not in answer.headers["content-security-policy"]
+
+
+async def test_unknown_address_keeps_the_navigation_of_a_signed_in_user(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    async with database.transaction() as session:
+        now = await database.now(session)
+        link = await users.create_login_link(session, now=now)
+        user = await users.redeem_login_link(session, token=link, now=now)
+        assert user is not None
+        token = await sessions.open_session(session, user_id=user.user_id, now=now)
+    anonymous = await client.get("/nonsense", headers={"Accept": BROWSER})
+    client.cookies.set("makegood_session", token)
+
+    page = await client.get("/nonsense", headers={"Accept": BROWSER})
+    program = await client.get("/nonsense", headers={"Accept": "application/json"})
+
+    assert page.status_code == 404
+    assert "<h1>Not found</h1>" in page.text
+    assert '<nav aria-label="Main">' in page.text
+    assert '<nav aria-label="Main">' not in anonymous.text
+    assert program.json()["code"] == "not_found"
 
 
 @pytest.mark.parametrize("accept", PROGRAMS)

@@ -237,7 +237,7 @@ async def test_success_with_error_texts_is_applied_without_them(
     assert answer.json() == {"accepted": True, "event_id": event_id, "state": "applied"}
     timeline = (await caller.ask("GET", f"/events/{event_id}")).json()["timeline"]
     assert [sorted(entry) for entry in timeline if entry["kind"] == "result_received"] == [
-        ["at", "kind", "status"]
+        ["at", "kind", "request_id", "status"]
     ]
 
 

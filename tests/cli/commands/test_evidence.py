@@ -162,6 +162,29 @@ def test_wrong_arguments_of_verify(offline: Makegood, tmp_path: Path) -> None:
     assert "Traceback" not in "".join(one.err for one in (missing, no_key, no_evidence, directory))
 
 
+@pytest.mark.parametrize("blank", ["", " ", ",", "\n"])
+async def test_blank_public_key_never_skips_the_check_of_the_signer(
+    makegood: Makegood, offline: Makegood, event_id: str, tmp_path: Path, blank: str
+) -> None:
+    file = tmp_path / "evidence.json"
+    await run(makegood, "receipt", "evidence", event_id, "--output", str(file))
+    command = ("evidence", "verify", str(file))
+
+    given = await run(offline, *command, "--public-key", blank)
+    beside = await run(offline, *command, "--public-key", blank, "--public-key", "0" * 64)
+    variable = await run(offline, *command, MAKEGOOD_EVIDENCE_PUBLIC_KEY=blank)
+
+    assert [(one.code, one.out) for one in (given, beside, variable)] == [(2, "")] * 3
+    assert "--public-key: it names no key" in given.err
+
+
+def test_endless_file_is_read_to_a_bound(offline: Makegood) -> None:
+    done = offline("evidence", "verify", "/dev/zero")
+
+    assert (done.code, done.out) == (1, "")
+    assert "/dev/zero is longer than 64 MiB" in done.err
+
+
 async def test_key_that_no_secret_opens_is_said_by_doctor_and_command(
     makegood: Makegood, database: Database, event_id: str
 ) -> None:

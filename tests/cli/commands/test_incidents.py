@@ -194,9 +194,9 @@ async def test_receipt_shows_its_repairs_with_their_attempts(
 
     repairs = shown.split("REPAIRS\n")[1].split("\n\nTIMELINE")[0].split("\n")
     assert [failed in repairs[0], "attempt 1" in repairs[1], active in repairs[2]] == [True] * 3
-    assert "  failed " in repairs[0]
-    assert "cause=rejected requested_by=" in repairs[0]
+    assert "  Failed " in repairs[0]
+    assert "cause=The repair endpoint rejected the call requested_by=" in repairs[0]
     assert "status=400 duration_ms=12" in repairs[1]
-    assert "  calling " in repairs[2]
+    assert "  Calling " in repairs[2]
     assert len(repairs) == 3
     assert "REPAIRS" not in without

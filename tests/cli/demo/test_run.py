@@ -45,7 +45,7 @@ def test_whole_story_is_observed_in_under_a_minute(started_makegood: Makegood) -
         assert any(observed in step for step in steps["Never arrived"]), observed
     for story in ("Failure", "Lost job", "Never arrived"):
         for observed in (
-            "e-mail arrived: [test] Incident: ",
+            "the e-mail arrived: [",
             "Reprocess was requested",
             "signed callback arrived",
             "replay_id: resolved",

@@ -78,7 +78,8 @@ async def follow_the_list_to_the_event(
 ) -> None:
     # The list updates itself: the page is not loaded again.
     await page.get_by_role("link", name=REFERENCE).click()
-    await expect(page).to_have_url(f"{installation.url}/events/{event_id}")
+    # It names the list, for the links to the incidents before and after.
+    await expect(page).to_have_url(f"{installation.url}/events/{event_id}?list=")
 
 
 async def act_on_the_incident(installation: Installation, page: Page, event_id: str) -> None:
@@ -88,7 +89,7 @@ async def act_on_the_incident(installation: Installation, page: Page, event_id: 
     await expect(page.get_by_text("No worker is running. A repair starts")).to_be_visible()
     await page.get_by_text("Reprocess…").click()
     await page.get_by_role("button", name="Reprocess", exact=True).click()
-    await expect(page).to_have_url(f"{installation.url}/events/{event_id}")
+    await expect(page).to_have_url(f"{installation.url}/events/{event_id}?list=")
     await expect(page.get_by_text("The repair endpoint is not being called")).to_be_visible()
     await expect(page.get_by_text("Calling the repair endpoint", exact=True)).to_have_count(0)
 

@@ -58,14 +58,14 @@ async def test_entry_of_a_later_version_is_shown_in_its_place(
         await session.execute(
             text(
                 "INSERT INTO timeline (event_id, at, kind, fields)"
-                " VALUES (:event_id, :at, 'incident_snoozed', :fields)"
+                " VALUES (:event_id, :at, 'incident_pinned', :fields)"
             ),
-            {"event_id": event_id, "at": entry["at"], "fields": '{"snoozed_by": "usr_1"}'},
+            {"event_id": event_id, "at": entry["at"], "fields": '{"pinned_by": "usr_1"}'},
         )
 
     page = (await operator.open(f"/events/{event_id}")).text
 
-    assert page.index("Incident opened") < page.index("Incident snoozed")
+    assert page.index("Incident opened") < page.index("Incident pinned")
     assert "usr_1" in page
 
 

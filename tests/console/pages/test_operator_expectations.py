@@ -32,8 +32,11 @@ async def test_search_in_a_tab_names_the_tab_with_the_match(
     links = await elsewhere(operator, "/incidents?q=order-40584")
 
     assert "Nothing matches in Open" in page
-    assert links == {"Resolved (1)": "/incidents?state=resolved&q=order-40584"}
-    assert event_id in (await operator.open(links["Resolved (1)"])).text
+    assert links == {
+        "1 match in Resolved": "/incidents?state=resolved&q=order-40584",
+        "1 in Receipts": "/events?q=order-40584",
+    }
+    assert event_id in (await operator.open(links["1 match in Resolved"])).text
 
 
 async def test_search_of_receipts_names_each_other_tab(operator: Visitor, story: Story) -> None:
@@ -45,7 +48,8 @@ async def test_search_of_receipts_names_each_other_tab(operator: Visitor, story:
 
     assert found == {
         "Applied (2)": "/events?state=applied&q=order",
-        "Closed (1)": "/events?state=closed&q=order",
+        "Resolved (manually) (1)": "/events?state=closed&q=order",
+        "1 in Incidents": "/incidents?state=all&q=order",
     }
 
 
@@ -60,16 +64,21 @@ async def test_many_matches_elsewhere_are_not_counted_to_the_end(
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["/incidents", "/incidents?state=all&q=order-1", "/incidents?provider=shopify", "/events?q=o"],
+    ("path", "other_list"),
+    [
+        ("/incidents?view=flat", {}),
+        ("/incidents?state=all&q=order-1", {"1 in Receipts": "/events?q=order-1"}),
+        ("/incidents?provider=shopify", {}),
+        ("/events?q=o", {"1 in Incidents": "/incidents?state=all&q=o"}),
+    ],
 )
 async def test_a_list_without_search_or_of_all_states_names_no_other_tab(
-    operator: Visitor, story: Story, path: str
+    operator: Visitor, story: Story, path: str, other_list: dict[str, str]
 ) -> None:
     event_id, _ = await story.opened(internal_reference="order-1")
     await story.result(event_id)
 
-    assert await elsewhere(operator, path) == {}
+    assert await elsewhere(operator, path) == other_list
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import html
 
 import pytest
 
-from domain.lifecycle import LifecycleState
+from domain.lifecycle import REPAIRING_STATES, LifecycleState
 from domain.projects import CreatedProject
 from operations.readiness import CheckStatus
 from tests.console.conftest import ConsoleStubs, Visitor
@@ -23,10 +23,10 @@ async def test_an_open_incident_is_listed_with_its_reference(
 ) -> None:
     event_id, _ = await story.opened(internal_reference="order <10482>")
 
-    page = (await operator.open("/incidents")).text
+    page = (await operator.open("/incidents?view=flat")).text
 
     assert html.escape("order <10482>") in page
-    assert f'href="/events/{event_id}"' in page
+    assert f'href="/events/{event_id}?list="' in page
     assert "No result before the deadline" in page
     assert story.project.name in page
 
@@ -34,8 +34,8 @@ async def test_an_open_incident_is_listed_with_its_reference(
 @pytest.mark.parametrize(
     ("path", "states"),
     [
-        ("/incidents", {LifecycleState.OPEN}),
-        ("/incidents?state=repairing", {LifecycleState.CALLING, LifecycleState.AWAITING_RESULT}),
+        ("/incidents?view=flat", {LifecycleState.OPEN}),
+        ("/incidents?state=repairing", REPAIRING_STATES),
         ("/incidents?state=resolved", {LifecycleState.RECOVERED, LifecycleState.CLOSED}),
         (
             "/incidents?state=all",
@@ -107,7 +107,7 @@ async def test_an_unchanged_region_is_not_sent_again(operator: Visitor, story: S
 
     assert unchanged.status_code == 204
     assert changed.status_code == 200
-    assert "Recovered" in changed.text
+    assert "Resolved (late result)" in changed.text
     assert "<html" not in changed.text
 
 
@@ -120,9 +120,10 @@ async def test_reprocess_requests_one_repair(operator: Visitor, story: Story) ->
     assert (answer.status_code, answer.headers["location"]) == (303, page)
     assert [row["state"] for row in await story.rows("repairs", event_id)] == ["calling"]
     shown = (await operator.open(page)).text
-    assert "Repair requested" in shown
+    notice = "Repair requested. The incident is resolved when the app reports success."
+    assert notice in shown
     assert "By you." in shown
-    assert "Repair requested" not in (await operator.open(page)).text
+    assert notice not in (await operator.open(page)).text
 
 
 async def test_acknowledgement_is_shown_on_the_page(operator: Visitor, story: Story) -> None:
@@ -144,7 +145,7 @@ async def test_manual_resolution_keeps_the_reason(operator: Visitor, story: Stor
 
     assert "Enter a reason" in refused
     assert "Resolved manually by you: “refunded, ticket 4711”" in resolved
-    assert "Closed" in resolved
+    assert "Resolved (manually)" in resolved
 
 
 async def test_a_refusal_is_shown_on_the_page_of_the_form(operator: Visitor, story: Story) -> None:
@@ -197,6 +198,7 @@ async def test_unknown_objects_have_a_not_found_page(operator: Visitor, path: st
 
     assert answer.status_code == 404
     assert "Not found" in answer.text
+    assert '<nav aria-label="Main">' in answer.text, "the navigation stays"
 
 
 async def test_the_navigation_counts_incidents_and_names_failed_checks(
@@ -239,5 +241,5 @@ async def test_amount_and_customer_are_on_the_pages(operator: Visitor, story: St
 
     assert "EUR 1,204.50" in event
     assert html.escape("customer <7>") in event
-    assert "EUR 1,204.50 at risk" in listed
-    assert "JPY 5,000 at risk" in listed
+    assert "At risk: EUR 1,204.50" in listed
+    assert "JPY 5,000." in listed

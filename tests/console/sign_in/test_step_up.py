@@ -44,6 +44,18 @@ ORDINARY = {
     "/incidents/{incident_id}/reopen",
     "/events/{event_id}/deadline",
     "/incidents/{incident_id}/resolve",
+    "/incidents/{incident_id}/stop-repair",
+    "/events/{event_id}/payload",
+    "/groups/{group_id}/mute",
+    "/groups/{group_id}/unmute",
+    "/groups/{group_id}/acknowledge",
+    "/groups/{group_id}/resolve",
+    "/bulk-repairs/new",
+    *(f"/bulk-repairs/{{bulk_id}}/{act}" for act in ("pause", "resume", "abort")),
+    "/projects/{project_id}/bulk-repairs",
+    "/projects/{project_id}/holds",
+    "/projects/{project_id}/holds/{hold_id}/remove",
+    "/projects/{project_id}/repair-rules/{name}/arm",
     "/events/{event_id}/expire",
     "/events/{event_id}/restart",
     "/projects/{project_id}/keys/{key_id}/revoke",
@@ -56,6 +68,8 @@ ORDINARY = {
     "/projects/{project_id}/invitations/{invitation_id}/withdraw",
     "/account/sessions/end-others",
     "/account/sessions/{session_id}/end",
+    "/views",
+    "/views/{view_id}/remove",
 }
 # Tables that sensitive actions change.
 CHANGED_TABLES = (
@@ -70,6 +84,7 @@ CHANGED_TABLES = (
         "invitations",
         "sources",
         "alert_destinations",
+        "repair_rules",
     ),
     "audit_log",
 )

@@ -1,8 +1,12 @@
 """Addresses of lists: parsed leniently, written without empty parameters."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from api.console.ui.filters import EVENT_TABS, INCIDENT_TABS, has_empty_fields, read_address
+import pytest
+
+from api.console.ui.filters import EVENT_TABS, has_empty_fields, read_address
+from api.console.ui.list_queries import INCIDENT_TABS
 from domain.ids import ProjectId
 from domain.incidents import IncidentState
 from domain.names import OwnNames
@@ -64,6 +68,30 @@ def test_changing_the_tab_or_a_filter_drops_the_cursor() -> None:
     assert address.without("q") == "/incidents?provider=stripe"
     assert address.with_cursor(None) == "/incidents?provider=stripe&q=x"
     assert address.cleared() == "/incidents"
+    assert replace(address, view="flat").cleared() == "/incidents?view=flat"
+    assert replace(address, view="flat").with_tab("all").startswith("/incidents?state=all&")
+
+
+def test_order_and_view_are_in_the_address() -> None:
+    query = {"sort": "-amount", "view": "flat", "mode": "live"}
+
+    address = read_address("/incidents", query, tabs=INCIDENT_TABS, view="flat")
+
+    assert str(address) == "/incidents?mode=live&sort=-amount"
+    assert (address.sort, dict(address.ignored)) == ("-amount", {})
+    assert address.with_sort("opened_at") == "/incidents?mode=live&sort=opened_at"
+    assert str(replace(address, order=None)) == "/incidents?mode=live"
+    assert str(replace(address, order=None, chosen={})) == "/incidents?view=flat"
+    wrong = read_address("/incidents", {"sort": "size"}, tabs=INCIDENT_TABS)
+    assert (str(wrong), dict(wrong.ignored)) == ("/incidents", {"sort": "size"})
+    assert dict(read_address("/events", query, tabs=EVENT_TABS).ignored) == {"sort": "-amount"}
+
+
+@pytest.mark.parametrize(
+    ("tab", "sort"), [("open", "opened_at"), ("repairing", "opened_at"), ("resolved", "-opened_at")]
+)
+def test_unresolved_incidents_are_listed_oldest_first(tab: str, sort: str) -> None:
+    assert read_address("/incidents", {"state": tab}, tabs=INCIDENT_TABS).sort == sort
 
 
 def test_both_days_are_in_the_list() -> None:
@@ -83,11 +111,11 @@ def test_the_choices_are_those_of_the_contract() -> None:
     assert set(known_event_types([])) == set(EventType)
     assert set(known_effect_types([])) == set(EffectType)
     assert set(EVENT_TABS) - {"all"} == set(ReceiptState)
-    assert set(INCIDENT_TABS) - {"all"} == set(IncidentState)
+    assert set(INCIDENT_TABS) - {"all", "acknowledged", "snoozed"} == set(IncidentState)
 
 
 def test_tabs_begin_with_what_needs_somebody() -> None:
-    assert INCIDENT_TABS == ("open", "repairing", "resolved", "all")
+    assert " ".join(INCIDENT_TABS) == "open repairing acknowledged snoozed resolved all"
     assert EVENT_TABS == (
         "all",
         "expected",

@@ -40,7 +40,7 @@ async def test_event_with_hostile_texts_is_shown_on_page_and_in_lists(
     # A JSON column may hold an escaped lone surrogate.
     await story.do(_note, event_id)
 
-    for path in (f"/events/{event_id}", "/incidents", "/events?state=all"):
+    for path in (f"/events/{event_id}", "/incidents", "/incidents?view=flat", "/events?state=all"):
         answer = await operator.open(path)
         assert answer.status_code == 200
         assert "<script>alert" not in answer.text
@@ -68,8 +68,11 @@ def test_return_path_is_a_path_of_this_site_on_one_line(back: str) -> None:
 def test_every_address_in_a_template_is_built_by_our_code() -> None:
     """Review a new expression before adding it: an outside value could start with `javascript:`."""
     reviewed = re.compile(
-        r"address_of(\.\w+(\(.*\))?)?|static\(.*\)|action|back|base|line\.link|run_url|address"
-        r"|link\|default\('/incidents'\)"
+        r"address_of(\.\w+(\(.*\))?)?|static\(.*\)|action|back|base|line\.link|run_url|address|path"
+        r"|provider_page\.url|same_cause_path|link\|default\('/incidents'\)"
+        # Of `position_in_list`, which writes the path itself.
+        r"|position\.(previous|next)"
+        r"|position\.back if position else '/incidents' if incident else '/events'"
     )
     sources = [
         path.read_text(encoding="utf-8") for path in sorted((HERE / "templates").glob("*.html"))

@@ -29,8 +29,10 @@ _KINDS = {
     "Repair failed": "repair_failed",
     "Incident resolved": "incident_resolved",
 }
-# The title of a mail is the first line of its text. All mails of an incident share a subject.
+# The first line of a mail in example runs. The product's mails name the kind in their Message-ID:
+# those of one incident have one subject, and their titles say the harm.
 _TITLE = re.compile(r"(" + "|".join(_KINDS) + r")\r?\n")
+_MESSAGE_ID = re.compile(r"<inc_\w+\.(" + "|".join(_KINDS.values()) + r")\.")
 
 
 def instant(text: str) -> float:
@@ -205,14 +207,15 @@ def _faults(history: History) -> tuple[Fault, ...]:
 
 def _mail(entry: Entry) -> Mail:
     text, subject = entry["text"] or "", entry["subject"] or ""
-    titled = _TITLE.match(text)
+    message_id = entry["message_id"] or ""
+    named, titled = _MESSAGE_ID.match(message_id), _TITLE.match(text)
     to = entry["to"]
     return Mail(
         at=entry.at,
-        message_id=entry["message_id"] or "",
+        message_id=message_id,
         to=to if isinstance(to, str) else json.dumps(to),
         subject=subject,
-        kind=_KINDS[titled[1]] if titled else None,
+        kind=named[1] if named else _KINDS[titled[1]] if titled else None,
         incident_id=_found(r"^Incident ID\s+(inc_\S+)$", text),
         event_id=_found(r"/events/(evt_\w+)", text),
         replay_id=_found(r"^Repair ID\s+(rpl_\S+)$", text),

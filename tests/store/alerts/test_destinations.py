@@ -12,13 +12,13 @@ from domain.incidents import AlertKind
 from domain.lifecycle import LifecycleState
 from domain.projects import ProjectChanges
 from store.alerts.claims import claim_alerts
-from store.alerts.delivery import AlertDue
 from store.alerts.destinations import (
     add_secret_destination,
     read_destinations,
     read_secret_target,
     remove_destination,
 )
+from store.alerts.due import AlertDue
 from store.crypto.encryption import SealBroken, Sealer
 from store.crypto.root_secret import rotate
 from store.db.database import Database

@@ -20,7 +20,6 @@ COUNTED = {
 }
 # Each ends at a limit, or reads a partial index of what is counted, or a row for each project.
 BOUNDED = {
-    "SCAN alert_destinations USING INDEX alert_destinations_failing",
     "SCAN alerts USING INDEX alerts_failing",
     "SCAN alerts USING INDEX alerts_fresh",
     "SCAN attempts USING COVERING INDEX attempts_by_event",

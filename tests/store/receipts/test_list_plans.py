@@ -14,18 +14,17 @@ from store.audit.log import AuditFilters, list_audit
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.lists.kinds import kind_ranges
-from store.receipts.lists.pages import prefer_indexes
-from store.receipts.lists.ranges import (
+from store.receipts.lists.order import (
     EVENT_LIST,
     INCIDENT_LIST,
     NEWEST_MS,
     OLDEST_MS,
     Bounds,
     Key,
-    Kind,
     ListedTable,
-    project_ranges,
 )
+from store.receipts.lists.pages import prefer_indexes
+from store.receipts.lists.ranges import Kind, project_ranges
 from store.receipts.lists.search import Search, SearchSteps, search
 from store.receipts.lists.search_index import Progress, index_batch, projects_behind
 from tests.store.explained import faults_of, noted, plan_of, rows_read

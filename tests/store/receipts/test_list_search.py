@@ -35,7 +35,8 @@ FILTERS = (
 _MATCHES = """
 SELECT event_id FROM receipts
 WHERE (lower(internal_reference) LIKE lower(:pattern) ESCAPE '/'
-  OR lower(provider_event_id) LIKE lower(:pattern) ESCAPE '/')"""
+  OR lower(provider_event_id) LIKE lower(:pattern) ESCAPE '/'
+  OR lower(customer_reference) LIKE lower(:pattern) ESCAPE '/')"""
 
 
 async def all_pages(database: Database, filters: ListFilters) -> list[str]:
@@ -89,7 +90,8 @@ async def test_incidents_of_a_text_are_those_of_its_receipts(filled_database: Da
             assert page.rows
             for row in page.rows:
                 receipt = row.receipt
-                assert q in f"{receipt.internal_reference} {receipt.provider_event_id}"
+                texts = (receipt.internal_reference, receipt.provider_event_id)
+                assert q in " ".join((*texts, receipt.customer_reference or ""))
 
 
 async def newest_of(database: Database, q: str) -> list[str]:

@@ -1,5 +1,5 @@
-"""What an operator does by hand: resolve, reopen, acknowledge, assign, comment, snooze, deadlines;
-each refused where the contract says so.
+"""What an operator does by hand: resolve, stop a repair, reopen, acknowledge, assign, comment,
+snooze, deadlines; each refused where the contract says so.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from store.receipts.operator_actions import (
     acknowledge,
     assign,
     comment,
-    expire,
-    move_deadline,
     reopen,
     resolve_manually,
     snooze,
+    stop_repair,
     unacknowledge,
 )
+from store.receipts.triage.deadline_moves import expire, move_deadline
 from tests.support.given import OPERATOR, Story
 
 OPEN = (LifecycleState.OPEN, LifecycleState.CALLING, LifecycleState.AWAITING_RESULT)
@@ -70,8 +70,34 @@ async def test_resolving_by_hand_closes_the_receipt_and_ends_an_active_repair(
     assert (await story.outbox(event_id))[-1] == ("resolve", {"requested_by": OPERATOR})
 
 
+async def stopped(story: Story, event_id: EventId) -> EventId:
+    return await story.do(stop_repair, await story.incident_id(event_id), requested_by=OPERATOR)
+
+
+@pytest.mark.parametrize("state", OPEN)
+async def test_stopping_ends_an_active_repair_and_leaves_the_incident_open(
+    story: Story, state: LifecycleState
+) -> None:
+    event_id, _ = await story.reach(state)
+    before = await story.outbox(event_id)
+
+    for _ in range(2):
+        assert await stopped(story, event_id) == event_id
+
+    (repair,) = await story.rows("repairs", event_id)
+    is_active = state is not LifecycleState.OPEN
+    assert (await story.snapshot(event_id)).state is LifecycleState.OPEN
+    assert repair["cause"] == ("stopped" if is_active else "rejected")
+    signals = [("resolve", {"requested_by": OPERATOR})] if is_active else []
+    assert (await story.outbox(event_id))[len(before) :] == signals
+    noted = [row["fields"] for row in await story.rows("timeline", event_id)][-1]
+    assert (noted.get("text") == "The repair was stopped.") == is_active
+
+
 @pytest.mark.parametrize("state", RESOLVED)
-@pytest.mark.parametrize("act", ["resolve", "acknowledge", "unacknowledge", "assign", "snooze"])
+@pytest.mark.parametrize(
+    "act", ["resolve", "stop", "acknowledge", "unacknowledge", "assign", "snooze"]
+)
 async def test_nothing_is_done_to_a_resolved_incident(
     story: Story, state: LifecycleState, act: str
 ) -> None:
@@ -264,7 +290,7 @@ async def test_results_of_a_reopened_incident_count_as_those_of_an_open_one(stor
 
 @pytest.mark.parametrize(
     "state",
-    [state for state, follows in TRANSITIONS[Trigger.REOPEN].items() if follows.refusal],
+    sorted(state for state, follows in TRANSITIONS[Trigger.REOPEN].items() if follows.refusal),
 )
 async def test_only_what_was_resolved_by_hand_is_reopened(
     story: Story, state: LifecycleState
@@ -313,6 +339,7 @@ async def test_only_the_deadline_of_a_waiting_receipt_is_moved(
 
 ACTS: dict[str, Callable[[Story, EventId], Awaitable[EventId]]] = {
     "resolve": resolved,
+    "stop": stopped,
     "acknowledge": acknowledged,
     "unacknowledge": unacknowledged,
     "assign": assigned,

@@ -7,14 +7,8 @@ import pytest
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.migrate import migrate
-from store.receipts.lists.ranges import (
-    EVENT_LIST,
-    NEWEST_MS,
-    OLDEST_MS,
-    Bounds,
-    Key,
-    project_ranges,
-)
+from store.receipts.lists.order import EVENT_LIST, NEWEST_MS, OLDEST_MS, Bounds, Key
+from store.receipts.lists.ranges import project_ranges
 from store.receipts.lists.search import Search, SearchSteps, search
 from store.receipts.lists.search_index import index_batch, projects_behind
 from tests.support.given import Story

@@ -8,16 +8,9 @@ from bench.fill_lists import Filled, fill_lists
 from store.db.database import Database
 from store.db.sql import SessionStatements
 from store.receipts.lists.merge import MergedRanges
+from store.receipts.lists.order import EVENT_LIST, NEWEST_MS, OLDEST_MS, Bounds, Key
 from store.receipts.lists.pages import prefer_indexes
-from store.receipts.lists.ranges import (
-    EVENT_LIST,
-    NEWEST_MS,
-    OLDEST_MS,
-    Bounds,
-    Key,
-    Ranges,
-    project_ranges,
-)
+from store.receipts.lists.ranges import Ranges, project_ranges
 from store.receipts.lists.search import Search, SearchSteps, search
 
 EVERYTHING = Bounds(OLDEST_MS, Key(NEWEST_MS, ""))
@@ -35,7 +28,8 @@ STEPS = {
 TEXTS = ("order-", "ORDER-1000", "0017", "17", "r-1", "order-order-1", "-", "sub_3")
 _MATCHES = """
 SELECT accepted_at, event_id FROM receipts
-WHERE lower(internal_reference || ' ' || provider_event_id) LIKE :pattern ESCAPE '/'
+WHERE lower(internal_reference || ' ' || provider_event_id || ' '
+  || COALESCE(customer_reference, '')) LIKE :pattern ESCAPE '/'
 ORDER BY accepted_at DESC, event_id DESC"""
 
 _ONE_INSTANT = """

@@ -191,7 +191,7 @@ async def test_repair_is_stuck_a_minute_after_its_next_attempt_was_due(
     event_id, replay_id = await story.repairing()
     if is_schedule_known:
         async with story.database.transaction() as session:
-            await store_callback_delays(session, longest_delays((0, 60, 600), 0.1))
+            await store_callback_delays(session, longest_delays((0, 60, 600), 0.1), attempts=3)
     for status in ended:
         story.later(minutes=20)
         if status is None:

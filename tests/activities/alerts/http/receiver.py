@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -62,6 +64,9 @@ class Receiver:
 
     async def _answer(self, got: Got, writer: asyncio.StreamWriter) -> None:
         if self.mode == "reset":
+            # Closed at once, with what was not read thrown away: a reset.
+            connection = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
             return
         if self.mode == "hang":

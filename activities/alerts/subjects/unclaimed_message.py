@@ -6,10 +6,11 @@ Pure, as `activities.alerts.message`. Called by `activities.alerts.delivery`.
 from datetime import datetime
 
 from activities.alerts.channels import AlertMessage, FactLines
-from activities.alerts.message import DESTINATION_TITLE, compose_named_message, moment
+from activities.alerts.incident_texts import DESTINATION_TITLE, moment
+from activities.alerts.message import compose_named_message
 from domain.incidents import AlertKind
 from domain.values.text import one_line
-from store.alerts.delivery import AlertDue, UnclaimedFacts
+from store.alerts.due import AlertDue, UnclaimedFacts
 from store.receipts.early_results.hold import HELD_FOR
 from store.receipts.early_results.unclaimed import COUNTED_AT_MOST, Unclaimed
 

@@ -7,11 +7,12 @@ A source has a problem, is silent, or could not list a span of time. Pure, as
 from datetime import datetime
 
 from activities.alerts.channels import AlertMessage, FactLines
-from activities.alerts.message import DESTINATION_TITLE, compose_named_message, moment
+from activities.alerts.incident_texts import DESTINATION_TITLE, moment
+from activities.alerts.message import compose_named_message
 from domain.incidents import AlertKind
 from domain.sources.source import Source, SourceKind, SourceProblem
 from domain.values.text import one_line
-from store.alerts.delivery import AlertDue, SourceAlertFacts
+from store.alerts.due import AlertDue, SourceAlertFacts
 
 _KINDS = {
     SourceKind.STRIPE_WEBHOOK: "Stripe webhook",

@@ -1,0 +1,1 @@
+"""The pages of alerts: the forms of destinations, and what the links in mails open."""

@@ -1,0 +1,1 @@
+"""Pages behind an event: the calls of a repair, and the payload."""

@@ -1,0 +1,1 @@
+"""The list of incidents: its page, its export and saved views, and the neighbours of an event."""

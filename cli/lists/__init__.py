@@ -1,0 +1,1 @@
+"""The list of incidents on the command line, its export and the saved views."""
