@@ -5,7 +5,9 @@ import re
 import pytest
 from sqlalchemy import event
 
+from domain.alerts import AlertChannel
 from domain.projects import CreatedProject
+from store.alerts.health import Place, note_failing
 from store.db.database import Database
 from tests.console.conftest import ConsoleStubs, Visitor
 from tests.support.given import Story
@@ -120,6 +122,19 @@ async def test_project_without_receipts_has_no_green_tick(operator: Visitor, tod
     assert ("No receipts yet" in before, "empty-mark good" in before) == (True, False)
     assert ("No receipts yet" in after, "empty-mark good" in after) == (False, True)
     assert "No receipts yet" not in (await operator.open("/projects")).text
+
+
+async def test_failing_destination_is_named_under_health(
+    operator: Visitor, today: Story, database: Database
+) -> None:
+    before = text_of((await operator.open("/overview")).text)
+    place = Place(today.project.id, AlertChannel.EMAIL, "ops@shop.example")
+    async with database.transaction() as session:
+        await note_failing(session, place, today.at)
+    after = text_of((await operator.open("/overview")).text)
+
+    assert ("None is failing" in before, "is failing" in after) == (True, True)
+    assert "ops@shop.example (shop) is failing" in after
 
 
 async def test_page_is_small_and_asks_few_queries(

@@ -51,7 +51,7 @@ class OverviewPages:
         )
 
     async def overview(self, request: Request, viewer: CurrentViewer) -> Response:
-        projects = await own_projects(self._console, viewer)
+        projects = await own_projects(self._console, viewer, with_destinations=True)
         scope = scope_of(projects, request.query_params)
         overview = await self._read(scope, viewer)
         values = {
