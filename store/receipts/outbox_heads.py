@@ -1,16 +1,27 @@
-"""Finds which receipts' outbox rows a dispatcher leases next: urgent ones, due ones, and the
-oldest.
+"""Finds which outbox rows a dispatcher leases next: urgent ones, due ones, and plain ones.
 
-The head of a receipt is its oldest row. A head is free when no dispatcher has its lease. Used by
-`store.receipts.outbox`.
+The head of a receipt is its oldest row. A head is free when no dispatcher has its lease. Each query
+looks at a fixed number of rows, so the work of a claim is bounded. Used by `store.receipts.outbox`.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, exists, literal_column, or_, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.temporal.outbox import URGENT_KINDS
@@ -20,6 +31,10 @@ from store.schema.tables import OUTBOX, RECEIPT_IS_UNDECIDED, RECEIPTS
 DUE_WITHIN_SECONDS = 10
 DUE_LOOKED_AT = 500
 URGENT_LOOKED_AT = 100
+# Of the oldest plain rows, and of the newest. A walk between them looks at more.
+PLAIN_LOOKED_AT = 100
+PLAIN_WALKED = 500
+MOST_SERVED = 1_000
 # At most one slot in so many goes to heads that were tried before, while others are free.
 TRIED_PART = 4
 _URGENT = OUTBOX.alias("urgent")
@@ -28,24 +43,55 @@ _URGENT = OUTBOX.alias("urgent")
 _is_urgent = _URGENT.c.kind.in_(tuple(literal_column(f"'{kind.value}'") for kind in URGENT_KINDS))
 
 
-@dataclass(slots=True)
-class DueWalk:
-    """A dispatcher's position in the due receipts. It is a hint: nothing is lost with it."""
+Place = tuple[datetime | None, int]  # of a row: `claimed_until` and `id`
 
-    after: tuple[datetime, str] | None = None
+
+@dataclass(slots=True)
+class ClaimWalk:
+    """What a dispatcher remembers between its claims. It is a hint: nothing is lost with it.
+
+    `due`, `fresh` and `tried` are its positions in the due receipts and in the plain rows. `served`
+    has the projects that got slots, the last one at the end.
+    """
+
+    due: tuple[datetime, str] | None = None
+    fresh: Place | None = None
+    tried: Place | None = None
+    served: dict[str, None] = field(default_factory=dict)
+
+    def in_turn(self, heads: "Iterable[Head]") -> "list[Head]":
+        """The heads, those of projects that were served longest ago first."""
+        turns = {project_id: turn for turn, project_id in enumerate(self.served)}
+        return sorted(heads, key=lambda head: turns.get(head.project_id, -1))
+
+    def serve(self, heads: "Iterable[Head]") -> None:
+        """Note that the projects of these heads got slots."""
+        for head in heads:
+            self.served.pop(head.project_id, None)
+            self.served[head.project_id] = None
+        while len(self.served) > MOST_SERVED:
+            del self.served[next(iter(self.served))]
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The oldest row of a receipt, free to lease. `is_fresh`: no dispatcher has tried it yet."""
+    """The oldest row of a receipt, free to lease. `claimed_until` None: nobody has tried it yet."""
 
     row_id: int
     event_id: str
     project_id: str
-    is_fresh: bool
+    claimed_until: datetime | None
+
+    @property
+    def is_fresh(self) -> bool:
+        return self.claimed_until is None
+
+    @property
+    def place(self) -> Place:
+        return self.claimed_until, self.row_id
 
 
-async def urgent_heads(session: AsyncSession, now: datetime, limit: int) -> list[Head]:
+async def urgent_heads(session: AsyncSession, now: datetime) -> list[Head]:
     """Heads with operator requests, from both ends: thousands from one project do not delay
     another's newest one.
     """
@@ -57,17 +103,26 @@ async def urgent_heads(session: AsyncSession, now: datetime, limit: int) -> list
         if len(oldest) == URGENT_LOOKED_AT
         else []
     )
-    return share_slots(list({head.row_id: head for head in (*oldest, *newest)}.values()), limit)
+    return list({head.row_id: head for head in (*oldest, *newest)}.values())
 
 
-async def oldest_heads(session: AsyncSession, now: datetime, limit: int) -> list[Head]:
-    """The oldest untried heads, then those whose backoff is over, by the index `outbox_by_turn`."""
-    by_turn = _heads(now).order_by(OUTBOX.c.claimed_until, OUTBOX.c.id).limit(limit)
-    fresh = await _read_heads(session, by_turn.where(OUTBOX.c.claimed_until.is_(None)))
-    return fresh + await _read_heads(session, by_turn.where(OUTBOX.c.claimed_until <= now))
+async def plain_heads(
+    session: AsyncSession, now: datetime, slots: int, walk: ClaimWalk
+) -> tuple[list[Head], bool]:
+    """Untried heads, then those whose backoff is over, by the index `outbox_by_turn`.
+
+    Of each: those among the oldest rows and, of projects that have fewer than `slots` there, those
+    among the newest rows and in one further part at each call. The walk reaches every row. True:
+    there may be more.
+    """
+    untried = OUTBOX.c.claimed_until.is_(None)
+    fresh, walk.fresh, is_long = await _plain_heads(session, untried, slots, walk.fresh)
+    is_over = OUTBOX.c.claimed_until <= now
+    tried, walk.tried, is_long_too = await _plain_heads(session, is_over, slots, walk.tried)
+    return fresh + tried, is_long or is_long_too
 
 
-async def due_heads(session: AsyncSession, now: datetime, walk: DueWalk) -> list[Head]:
+async def due_heads(session: AsyncSession, now: datetime, walk: ClaimWalk) -> list[Head]:
     """Heads of receipts near or past their deadline: those of the earliest deadlines, and one
     further part at each call.
 
@@ -76,9 +131,9 @@ async def due_heads(session: AsyncSession, now: datetime, walk: DueWalk) -> list
     """
     first, last = await _due_part(session, now, after=None)
     if last is None:
-        walk.after = None
+        walk.due = None
         return first
-    further, walk.after = await _due_part(session, now, after=walk.after or last)
+    further, walk.due = await _due_part(session, now, after=walk.due or last)
     return list({head.row_id: head for head in (*first, *further)}.values())
 
 
@@ -94,17 +149,81 @@ async def lock_free_heads(session: AsyncSession, now: datetime, heads: Iterable[
     ]
 
 
-def share_slots(heads: list[Head], slots: int) -> list[Head]:
-    """Share the slots: projects in turns; heads that failed before get at most a quarter while
-    others are free.
+def share_slots(heads: list[Head], slots: int, walk: ClaimWalk) -> list[Head]:
+    """Share the slots: projects in turns, also over several claims; heads that failed before get at
+    most a quarter while others are free.
     """
-    turns = round_robin(heads, lambda head: head.project_id)
+    turns = round_robin(walk.in_turn(heads), lambda head: head.project_id)
     fresh, tried = (
         [head for head in turns if head.is_fresh],
         [head for head in turns if not head.is_fresh],
     )
     again = tried[: max(min(1, slots), slots // TRIED_PART, slots - len(fresh))]
-    return (fresh[: slots - len(again)] + again)[:slots]
+    chosen = (fresh[: slots - len(again)] + again)[:slots]
+    walk.serve(chosen)
+    return chosen
+
+
+async def _plain_heads(
+    session: AsyncSession, is_free: ColumnElement[bool], slots: int, after: Place | None
+) -> tuple[list[Head], Place | None, bool]:
+    """The heads, the position of the walk, and whether there are more rows than the oldest."""
+    oldest, end = await _plain_part(session, is_free, limit=PLAIN_LOOKED_AT)
+    if end is None:
+        return oldest, None, False
+    counted = Counter(head.project_id for head in oldest)
+    known = [project_id for project_id, heads in counted.items() if heads >= slots]
+    others = [is_free, *_beyond(end)]
+    newest, _ = await _plain_part(
+        session, *others, limit=PLAIN_LOOKED_AT, is_newest=True, known=known
+    )
+    walked = [is_free, *_beyond(end if after is None else max(end, after, key=_order))]
+    further, after = await _plain_part(session, *walked, limit=PLAIN_WALKED, known=known)
+    found = {head.row_id: head for head in (*oldest, *further, *newest)}
+    return list(found.values()), after, True
+
+
+async def _plain_part(
+    session: AsyncSession,
+    *conditions: ColumnElement[bool],
+    limit: int,
+    is_newest: bool = False,
+    known: Sequence[str] = (),
+) -> tuple[list[Head], Place | None]:
+    """The heads among the first rows, or the newest, but for those of the known projects; and where
+    the part ended, None if it has all rows.
+
+    Scalar subqueries: no planner turns them into a scan of a table.
+    """
+    place = (OUTBOX.c.claimed_until, OUTBOX.c.id)
+    order = [column.desc() for column in place] if is_newest else list(place)
+    rows = select(*place, OUTBOX.c.event_id).where(*conditions).order_by(*order)
+    last = (await session.execute(rows.limit(1).offset(limit - 1))).first()
+    part = rows.limit(limit).subquery()
+    older = OUTBOX.alias("older")
+    first_id = select(func.min(older.c.id)).where(older.c.event_id == part.c.event_id)
+    project_id = select(RECEIPTS.c.project_id).where(RECEIPTS.c.event_id == part.c.event_id)
+    heads = select(part, func.coalesce(project_id.scalar_subquery(), "").label("project_id"))
+    found = heads.where(part.c.id == first_id.scalar_subquery()).subquery()
+    others = select(found).where(found.c.project_id.not_in(known))
+    return (
+        sorted(await _read_heads(session, others), key=lambda head: _order(head.place)),
+        None if last is None else (last.claimed_until, last.id),
+    )
+
+
+def _beyond(place: Place) -> tuple[ColumnElement[bool], ...]:
+    """The rows after this one, among the untried or among the others."""
+    until, row_id = place
+    if until is None:
+        return (OUTBOX.c.id > row_id,)
+    later = or_(OUTBOX.c.claimed_until > until, OUTBOX.c.id > row_id)
+    return OUTBOX.c.claimed_until >= until, later
+
+
+def _order(place: Place) -> tuple[float, int]:
+    until, row_id = place
+    return 0.0 if until is None else until.timestamp(), row_id
 
 
 async def _due_part(
@@ -148,7 +267,7 @@ async def _read_heads(session: AsyncSession, query: Select[Any]) -> list[Head]:
 
 
 def _head_from(row: Row[Any]) -> Head:
-    return Head(int(row.id), row.event_id, row.project_id or "", is_fresh=row.claimed_until is None)
+    return Head(int(row.id), row.event_id, row.project_id or "", row.claimed_until)
 
 
 def _is_free_head(now: datetime) -> tuple[ColumnElement[bool], ...]:
