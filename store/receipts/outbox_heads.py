@@ -21,6 +21,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    tuple_,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -173,12 +174,13 @@ async def _plain_heads(
         return oldest, None, False
     counted = Counter(head.project_id for head in oldest)
     known = [project_id for project_id, heads in counted.items() if heads >= slots]
-    others = [is_free, *_beyond(end)]
     newest, _ = await _plain_part(
-        session, *others, limit=PLAIN_LOOKED_AT, is_newest=True, known=known
+        session, is_free, _beyond(end), limit=PLAIN_LOOKED_AT, is_newest=True, known=known
     )
-    walked = [is_free, *_beyond(end if after is None else max(end, after, key=_order))]
-    further, after = await _plain_part(session, *walked, limit=PLAIN_WALKED, known=known)
+    walked = end if after is None else max(end, after, key=_order)
+    further, after = await _plain_part(
+        session, is_free, _beyond(walked), limit=PLAIN_WALKED, known=known
+    )
     found = {head.row_id: head for head in (*oldest, *further, *newest)}
     return list(found.values()), after, True
 
@@ -202,23 +204,22 @@ async def _plain_part(
     part = rows.limit(limit).subquery()
     older = OUTBOX.alias("older")
     first_id = select(func.min(older.c.id)).where(older.c.event_id == part.c.event_id)
-    project_id = select(RECEIPTS.c.project_id).where(RECEIPTS.c.event_id == part.c.event_id)
-    heads = select(part, func.coalesce(project_id.scalar_subquery(), "").label("project_id"))
-    found = heads.where(part.c.id == first_id.scalar_subquery()).subquery()
-    others = select(found).where(found.c.project_id.not_in(known))
+    of_receipt = select(RECEIPTS.c.project_id).where(RECEIPTS.c.event_id == part.c.event_id)
+    project_id = func.coalesce(of_receipt.scalar_subquery(), "")
+    heads = select(part, project_id.label("project_id"))
+    heads = heads.where(part.c.id == first_id.scalar_subquery(), project_id.not_in(known))
     return (
-        sorted(await _read_heads(session, others), key=lambda head: _order(head.place)),
+        sorted(await _read_heads(session, heads), key=lambda head: _order(head.place)),
         None if last is None else (last.claimed_until, last.id),
     )
 
 
-def _beyond(place: Place) -> tuple[ColumnElement[bool], ...]:
+def _beyond(place: Place) -> ColumnElement[bool]:
     """The rows after this one, among the untried or among the others."""
     until, row_id = place
     if until is None:
-        return (OUTBOX.c.id > row_id,)
-    later = or_(OUTBOX.c.claimed_until > until, OUTBOX.c.id > row_id)
-    return OUTBOX.c.claimed_until >= until, later
+        return OUTBOX.c.id > row_id
+    return tuple_(OUTBOX.c.claimed_until, OUTBOX.c.id) > (until, row_id)
 
 
 def _order(place: Place) -> tuple[float, int]:
