@@ -28,15 +28,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.ids import EventId
 from domain.receipts import Receipt
 from domain.temporal.outbox import URGENT_KINDS, OutboxKind
+from domain.temporal.outbox_turns import ClaimWalk, Head, share_slots
 from domain.values.timestamps import to_unix_ms
-from store.db.sql import Statements, each, lock_free_rows
+from store.db.sql import SessionStatements, Statements, each, lock_free_rows, look_up_rows
 from store.receipts.outbox_heads import (
-    ClaimWalk,
-    Head,
     due_heads,
     lock_free_heads,
     plain_heads,
-    share_slots,
     urgent_heads,
 )
 from store.schema.mappers import RECEIPT_COLUMNS, receipt_from
@@ -104,7 +102,8 @@ async def claim(
     are free. `walk` is the position in the rows, and whose turn it is; it advances with each call.
     """
     walk = walk or ClaimWalk()
-    found = await urgent_heads(session, now) if urgent_limit else []
+    await look_up_rows(SessionStatements(session))
+    found = await urgent_heads(session, now, walk) if urgent_limit else []
     urgent = share_slots(found, urgent_limit, walk)
     due: list[Head] = []
     others: list[Head] = []

@@ -21,9 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.errors import Unavailable
+from domain.temporal.outbox_turns import ClaimWalk
 from store.db.database import Database
 from store.receipts.outbox import LEASE_SECONDS, OutboxBatch, claim, mark_delivered, retry_later
-from store.receipts.outbox_heads import ClaimWalk
 from store.receipts.reconcile.overdue import count_overdue
 from store.status.heartbeats import read_heartbeats
 from worker.loops.backoffs import Backoffs
