@@ -67,7 +67,8 @@ class SourceProblem(StrEnum):
     UNREACHABLE = "unreachable"
     """No answer, or 5xx."""
     BAD_ANSWER = "bad_answer"
-    """The answer is no list of events, or is too large. Of a webhook: a delivery is no event."""
+    """The answer is no list of events, is too large, or has events that cannot be right, such as
+    events of the future. Of a webhook: a delivery is no event."""
     ENDLESS_PAGES = "endless_pages"
     """The pages repeat: the provider says that there is more, and gives nothing new."""
     BAD_SIGNATURE = "bad_signature"
