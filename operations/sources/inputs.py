@@ -34,14 +34,14 @@ def _pointer(text: str) -> str:
 
 
 # Each of them ends in a header, or is a key of HMAC: printable, and without blanks.
-_SECRET = r"^[\x21-\x7e]*$"
+_PRINTABLE = r"^[\x21-\x7e]*$"
 _SHOP = r"^(?i:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.myshopify\.com)$"
 _ACCOUNT = r"^acct_[A-Za-z0-9]{1,64}$"
 _SecretText = Annotated[
     str,
     StringConstraints(min_length=SHORTEST_SECRET, max_length=LONGEST_SECRET, strip_whitespace=True),
-    check_form(_SECRET, "Must be printable ASCII without blanks: copy it again."),
-    Field(json_schema_extra={"pattern": _SECRET}),
+    check_form(_PRINTABLE, "Must be printable ASCII without blanks: copy it again."),
+    Field(json_schema_extra={"pattern": _PRINTABLE}),
 ]
 Pointer = Annotated[
     str, StringConstraints(max_length=MAXIMUM_POINTER_CHARACTERS), AfterValidator(_pointer)
