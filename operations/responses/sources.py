@@ -8,8 +8,9 @@ from pydantic import Field
 from domain.sources import source as values
 from domain.sources.source import ShopifyIdentity, SourceKind, SourceProblem, SourceState
 from operations.names import EffectTypeText, EventTypeText
-from operations.responses.base import At, OrNewer, Response
+from operations.responses.base import WARNINGS, At, OrNewer, Response
 from operations.responses.projects import int_if_whole
+from operations.sources import sources
 from operations.sources.sources import CheckedSource, SourceWithGaps
 from store.sources import report
 
@@ -80,6 +81,16 @@ class Source(SourceFields):
     @classmethod
     def of(cls, source: values.Source) -> Self:
         return cls.from_source(source)
+
+
+class ChangedSource(SourceFields):
+    """A source after a change."""
+
+    warnings: list[str] = WARNINGS
+
+    @classmethod
+    def of(cls, changed: sources.ChangedSource) -> Self:
+        return cls.from_source(changed.source, warnings=list(changed.warnings))
 
 
 class SourceList(Response):
