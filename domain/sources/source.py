@@ -121,7 +121,9 @@ class Source:
     `last_event_at`: when it last received an event or listed one. `last_listed_at`: when its last
     listing ended well. `listed_until`: all events up to then are stored. `problem` and
     `problem_since`: since when it is failing, None if it is not. `resumed_at`: when its last pause,
-    or the suspension of its project, ended; silence counts from then on.
+    or the suspension of its project, ended; silence counts from then on. `is_scheduled`: its
+    Schedule at Temporal follows its last change; a webhook has none to wait for.
+    `schedule_retry_at`: when that is tried again, after it failed.
     """
 
     id: SourceId
@@ -144,6 +146,8 @@ class Source:
     problem_detail: str | None
     problem_since: datetime | None
     resumed_at: datetime | None = None
+    is_scheduled: bool = True
+    schedule_retry_at: datetime | None = None
 
     def expected_since(self, expects: Expects) -> datetime:
         """The instant from which on its events are expected."""

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from domain.values.round_robin import round_robin
+from domain.values.round_robin import Turns
 
-MOST_SERVED = 1_000
 # At most one slot in so many goes to heads that were tried before, while others are free.
 TRIED_PART = 4
 
@@ -39,41 +38,28 @@ class ClaimWalk:
     """What a dispatcher remembers between its claims. It is a hint: nothing is lost with it.
 
     `urgent`, `due`, `fresh` and `tried` are its positions: receipts with operator requests, due
-    receipts, plain rows. `served` has the projects that got slots, the last one at the end.
+    receipts, plain rows. `turns` are those of projects.
     """
 
     urgent: str | None = None
     due: tuple[datetime, str] | None = None
     fresh: Place | None = None
     tried: Place | None = None
-    served: dict[str, None] = field(default_factory=dict)
-
-    def in_turn(self, heads: Iterable[Head]) -> list[Head]:
-        """The heads, those of projects that were served longest ago first."""
-        turns = {project_id: turn for turn, project_id in enumerate(self.served)}
-        return sorted(heads, key=lambda head: turns.get(head.project_id, -1))
-
-    def serve(self, heads: Iterable[Head]) -> None:
-        """Note that the projects of these heads got slots."""
-        for head in heads:
-            self.served.pop(head.project_id, None)
-            self.served[head.project_id] = None
-        while len(self.served) > MOST_SERVED:
-            del self.served[next(iter(self.served))]
+    turns: Turns = field(default_factory=Turns)
 
 
 def share_slots(heads: list[Head], slots: int, walk: ClaimWalk) -> list[Head]:
     """Share the slots: projects in turns, also over several claims; heads that failed before get at
     most a quarter while others are free.
     """
-    turns = round_robin(walk.in_turn(heads), lambda head: head.project_id)
+    turns = walk.turns.in_turns(heads, lambda head: head.project_id)
     fresh, tried = (
         [head for head in turns if head.is_fresh],
         [head for head in turns if not head.is_fresh],
     )
     again = tried[: max(min(1, slots), slots // TRIED_PART, slots - len(fresh))]
     chosen = (fresh[: slots - len(again)] + again)[:slots]
-    walk.serve(chosen)
+    walk.turns.serve(head.project_id for head in chosen)
     return chosen
 
 

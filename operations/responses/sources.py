@@ -64,6 +64,12 @@ class SourceFields(Response):
     problem: OrNewer[SourceProblem] | None = Field(description="Why it is failing.")
     problem_detail: str | None
     problem_since: At | None
+    schedule_pending: bool = Field(
+        description="Of a listing: its Schedule at Temporal does not follow its last change yet."
+    )
+    schedule_retry_at: At | None = Field(
+        description="When that is tried again, after it failed. Null: it did not fail."
+    )
 
     @classmethod
     def from_source(cls, source: values.Source, **fields: object) -> Self:
@@ -71,6 +77,7 @@ class SourceFields(Response):
             source,
             expects=[Expectation.of(source, expects) for expects in source.expects],
             hook_path=f"/hooks/{source.id}" if source.kind.is_webhook else None,
+            schedule_pending=not source.is_scheduled,
             **fields,
         )
 

@@ -21,7 +21,7 @@ FIELDS = [
     *("id", "kind", "name", "state", "expects", "every_minutes", "silent_after_minutes"),
     *("shop_domain", "account", "identity", "hook_path", "created_at", "paused_at"),
     *("last_event_at", "last_listed_at", "listed_until", "silent_since"),
-    *("problem", "problem_detail", "problem_since"),
+    *("problem", "problem_detail", "problem_since", "schedule_pending", "schedule_retry_at"),
 ]
 UNKNOWN = "src_019ab01c2d3e7f4a8b5c6d7e8f901234"
 
