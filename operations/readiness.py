@@ -76,10 +76,9 @@ def judge_sources(unwell: Mapping[str, int] | None, not_scheduled: NotScheduled 
     details = [f"Failing or silent: {counted}." if unwell else "None is failing or silent."]
     if not_scheduled.retry_at is not None:
         at = f"{not_scheduled.retry_at.astimezone(UTC):%Y-%m-%d at %H:%M:%S} UTC"
-        first = "the first is " if not_scheduled.count > 1 else ""
         details.append(
-            f"Not yet changed at Temporal: the Schedules of {not_scheduled.count} sources;"
-            f" {first}tried again on {at}."
+            f"Sources whose Schedule at Temporal is not yet changed: {not_scheduled.count}. The"
+            f" first is tried again on {at}."
         )
     return Check("sources", CheckStatus.OK, " ".join(details))
 

@@ -2,7 +2,7 @@
 
 import html
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -140,6 +140,22 @@ async def test_page_of_a_listing_says_what_the_key_may_do(
     assert "can move no money" in page
     assert "/hooks/" not in page
     assert "lists the provider&#39;s events every 5 min" in page.replace("'", "&#39;")
+
+
+async def test_page_says_at_once_that_the_schedule_is_not_yet_changed(
+    operator: Visitor, database: Database, listing: Source, webhook: Source
+) -> None:
+    waits = (await operator.open(path_of(listing))).text
+    await change(database, listing, schedule_retry_at=datetime(2026, 11, 23, 11, 13, tzinfo=UTC))
+
+    failed = (await operator.open(path_of(listing))).text
+    called = (await operator.open(path_of(webhook))).text
+
+    assert "Its Schedule at Temporal is not yet changed. A worker does that" in waits
+    assert "Its Schedule at Temporal is not yet changed: Temporal did not take" in failed
+    assert "It is tried again at <time" in failed
+    assert 'datetime="2026-11-23T11:13:00' in failed
+    assert "Schedule at Temporal" not in called
 
 
 async def test_events_of_the_future_are_not_called_no_list(
