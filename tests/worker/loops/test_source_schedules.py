@@ -78,7 +78,8 @@ async def has_schedule(client: Client, source: Source) -> bool:
     try:
         await client.get_schedule_handle(schedule_id(source.id)).describe()
     except RPCError as error:
-        assert error.status is RPCStatusCode.NOT_FOUND
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
         return False
     return True
 
