@@ -11,6 +11,8 @@ from domain.values.round_robin import Turns
 
 # At most one slot in so many goes to heads that were tried before, while others are free.
 TRIED_PART = 4
+# One slot in so many goes to projects without due heads, while others have many.
+BESIDE_PART = 4
 
 Place = tuple[datetime | None, int]  # of a row: `claimed_until` and `id`
 
@@ -61,6 +63,15 @@ def share_slots(heads: list[Head], slots: int, walk: ClaimWalk) -> list[Head]:
     chosen = (fresh[: slots - len(again)] + again)[:slots]
     walk.turns.serve(head.project_id for head in chosen)
     return chosen
+
+
+def slots_beside(due: list[Head], others: list[Head], limit: int, slots: int) -> int:
+    """How many of the slots stay for projects that have no due head; at most half, if there are
+    only a few slots.
+    """
+    projects = {head.project_id for head in due}
+    beside = [head for head in others if head.project_id not in projects]
+    return min(len(beside), max(1, limit // BESIDE_PART), slots // 2)
 
 
 def order(place: Place) -> tuple[float, int]:

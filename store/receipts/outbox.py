@@ -28,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.ids import EventId
 from domain.receipts import Receipt
 from domain.temporal.outbox import URGENT_KINDS, OutboxKind
-from domain.temporal.outbox_turns import ClaimWalk, Head, share_slots
+from domain.temporal.outbox_turns import ClaimWalk, Head, share_slots, slots_beside
 from domain.values.timestamps import to_unix_ms
 from store.db.sql import SessionStatements, Statements, each, lock_free_rows, look_up_rows
 from store.receipts.outbox_heads import (
@@ -93,9 +93,9 @@ async def claim(
 ) -> list[OutboxBatch]:
     """Lease receipts from the outbox, each with all its rows; returns them oldest first.
 
-    1. Up to `limit` receipts, oldest first.
+    1. Up to `limit` receipts, the oldest of each project first.
     2. If more than `limit` are free, receipts near or past their deadline come first, up to
-       `due_limit` in all.
+       `due_limit` in all. A quarter of the slots stays for projects that have no such receipt.
     3. In addition, up to `urgent_limit` receipts with operator requests.
 
     Projects take turns. Receipts that failed before get at most a quarter of the slots while others
@@ -107,6 +107,7 @@ async def claim(
     urgent = share_slots(found, urgent_limit, walk)
     due: list[Head] = []
     others: list[Head] = []
+    kept = 0
     if limit:
         chosen = {head.event_id for head in urgent}
         plain, has_more = await plain_heads(session, now, limit, walk)
@@ -114,10 +115,11 @@ async def claim(
         if has_more or len(others) >= limit:
             found = await due_heads(session, now, walk)
             found = [head for head in found if head.event_id not in chosen]
-            due = share_slots(found, max(limit, due_limit), walk)
+            kept = slots_beside(found, others, limit, max(limit, due_limit))
+            due = share_slots(found, max(limit, due_limit) - kept, walk)
             chosen |= {head.event_id for head in due}
             others = [head for head in others if head.event_id not in chosen]
-        others = share_slots(others, max(0, limit - len(due)), walk)
+        others = share_slots(others, max(kept, limit - len(due)), walk)
     heads = await lock_free_heads(session, now, [*urgent, *due, *others])
     if not heads:
         return []

@@ -118,6 +118,22 @@ async def test_slots_of_one_claim_are_shared_by_projects(story: Story) -> None:
     assert sorted(seen) == sorted(["evt_greedy1", "evt_greedy2", *mine[:2]])
 
 
+@pytest.mark.parametrize(("limit", "due_limit"), [(2, 2), (16, 16), (1, 16)])
+async def test_due_receipts_of_one_project_leave_slots_for_others(
+    story: Story, limit: int, due_limit: int
+) -> None:
+    await backlog(story.database, "greedy", kind="due")
+    (mine,) = await starts(story)
+
+    async with story.database.transaction() as session:
+        found = await outbox.claim(
+            session, START, limit=limit, due_limit=due_limit, walk=ClaimWalk()
+        )
+
+    assert mine in [batch.event_id for batch in found]
+    assert len([batch for batch in found if batch.is_due]) == max(limit, due_limit) - 1
+
+
 async def test_rows_that_wait_for_their_head_hide_nothing(story: Story) -> None:
     (held, *others) = await starts(story, 4)
     async with story.database.transaction() as session:
