@@ -44,7 +44,7 @@ def open_shop(makegood: Receiver, tmp_path: Path) -> Open:
         environment = {
             "PYTHONPATH": str(ROOT / "sdks" / "python"),
             "MAKEGOOD_URL": makegood.url,
-            "MAKEGOOD_KEY": "sk_test_key",
+            "MAKEGOOD_API_KEY": "sk_test_key",
             "MAKEGOOD_SIGNING_SECRET": SIGNING_SECRET,
             "STRIPE_WEBHOOK_SECRET": STRIPE_SECRET,
             "MERCHANT_DB": str(tmp_path / "merchant.db"),

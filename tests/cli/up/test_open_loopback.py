@@ -107,9 +107,11 @@ def test_file_of_an_instance_that_has_ended_counts_no_more(
         (tmp_path / "lock").write_text("1")
         held_by_another = read_instance(tmp_path)
 
-    assert running_now["MAKEGOOD_PORT"] == "8123"
+    assert running_now is not None
+    assert running_now.variables["MAKEGOOD_PORT"] == "8123"
+    assert running_now.secrets == {"MAKEGOOD_DATABASE_URL"}
     assert "hunter2" not in json.dumps(written)
-    assert held_by_another == {}
+    assert held_by_another is None
     assert not path.exists()
     path.write_text("no json")
-    assert read_instance(tmp_path) == {}
+    assert read_instance(tmp_path) is None

@@ -212,7 +212,7 @@ def test_second_run_finds_what_the_first_stored_and_shows_no_secret_again(
     )
 
     assert keys[0][0].startswith("sk_test_")
-    assert keys[1] == ["$MAKEGOOD_KEY"]
+    assert keys[1] == ["$MAKEGOOD_API_KEY"]
     assert keys[0][0] not in two_runs.second.output
     assert "wrote a new secret key" not in two_runs.second.output
 
