@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cli.logs.writing import ChildLogs
+from domain.values.text import printable
 
 # Enough for an error's message; the file has the rest.
 LINES_AFTER_A_DEATH = 5
@@ -48,4 +49,4 @@ class Reports:
 
 def indented(line: str) -> str:
     """A line of a child within a message."""
-    return f"    {line}"
+    return f"    {printable(line)}"

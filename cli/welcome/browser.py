@@ -5,6 +5,7 @@ follow the banner, and Ctrl-C must not end it.
 """
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -26,12 +27,17 @@ def may_open_browser(
 
 
 async def open_browser(url: str) -> None:
-    """Open the address, and return without waiting for the browser."""
+    """Open the address. Some browsers run until they are closed; a cancelled call leaves them."""
     quiet = asyncio.subprocess.DEVNULL
-    await asyncio.create_subprocess_exec(
+    starter = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "webbrowser", url),
         stdin=quiet,
         stdout=quiet,
         stderr=quiet,
         start_new_session=True,
     )
+    try:
+        await starter.wait()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            starter.kill()
