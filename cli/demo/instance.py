@@ -51,8 +51,12 @@ class DemoInstance:
         return self.stripe is not None
 
 
-async def find_instance(settings: Settings) -> DemoInstance | None:
+async def find_instance(
+    settings: Settings, *, ready_seconds: float = READY_SECONDS
+) -> DemoInstance | None:
     """The running instance: that of the data directory, else one that answers at the public URL.
+
+    One that is still starting has `ready_seconds` to become ready.
 
     Raises: CommandFailed when `makegood up` runs here and does not become ready.
     """
@@ -61,10 +65,10 @@ async def find_instance(settings: Settings) -> DemoInstance | None:
         # Its public URL may be a proxy's, which this machine does not reach.
         url = settings.model_copy(update={"public_url": None}).public_url_or_default
         sends_mail = settings.smtp_url is not None or "MAKEGOOD_SMTP_URL" in running.secrets
-        if not await _is_ready_in_time(url, lambda: None):
+        if not await _is_ready_in_time(url, ready_seconds, lambda: None):
             raise CommandFailed(
                 f"the Makegood that runs in {settings.data_dir} was not ready within"
-                f" {READY_SECONDS} s: run `makegood doctor`, or run the demo with --fresh"
+                f" {ready_seconds:g} s: run `makegood doctor`, or run the demo with --fresh"
             )
         mailbox = None if sends_mail else settings.mailbox_dir
         return DemoInstance(settings=settings, url=url, mailbox=mailbox)
@@ -165,7 +169,7 @@ async def retire_project(instance: DemoInstance, project_id: str) -> None:
 
 
 async def _wait_until_ready(url: str, up: DemoProcess) -> None:
-    if not await _is_ready_in_time(url, up.check_alive):
+    if not await _is_ready_in_time(url, READY_SECONDS, up.check_alive):
         last_lines = up.log.read_text(errors="replace").splitlines()[-15:]
         raise CommandFailed(
             f"Makegood was not ready within {READY_SECONDS} s; its last lines:\n"
@@ -173,10 +177,10 @@ async def _wait_until_ready(url: str, up: DemoProcess) -> None:
         )
 
 
-async def _is_ready_in_time(url: str, check_alive: Callable[[], None]) -> bool:
+async def _is_ready_in_time(url: str, seconds: float, check_alive: Callable[[], None]) -> bool:
     try:
         async with (
-            asyncio.timeout(READY_SECONDS),
+            asyncio.timeout(seconds),
             httpx.AsyncClient(base_url=url, trust_env=False) as client,
         ):
             while True:

@@ -50,10 +50,9 @@ class Welcome:
         result = self.result
         makes = "makes an incident, which opens after 30 s because no result comes:"
         if result.api_key is None:
-            make = shlex.join((own_command(), "key", "create", result.project_name))
             return (
                 "API keys are shown once. Make another one, and set it as MAKEGOOD_API_KEY:\n"
-                f"  {make} --label laptop\n\n"
+                f"  {_key_command(result.project_name)}\n\n"
                 f"With that key, this line {makes}"
             )
         return (
@@ -99,6 +98,13 @@ class Welcome:
                 "test projects may use this machine (127.0.0.0/8, ::1), live ones may not"
             )
         return "".join(f"  {name:<16}  {value}\n" for name, value in rows.items())
+
+
+def _key_command(project_name: str | None) -> str:
+    """A command that makes and prints an API key of a test project."""
+    if project_name is None:
+        return f"{own_command()} project create try --mode test"
+    return shlex.join((own_command(), "key", "create", project_name, "--label", "laptop"))
 
 
 def own_command() -> str:

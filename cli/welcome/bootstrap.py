@@ -11,7 +11,9 @@ from cli.local_operations import build_operations, cli_actor, read_sealer
 from config.settings import Settings
 
 if TYPE_CHECKING:
-    from domain.projects import CreatedProject
+    from collections.abc import Sequence
+
+    from domain.projects import CreatedProject, Project
     from operations.composition import Operations
 
 PROJECT_NAME = "default"
@@ -21,13 +23,14 @@ ALERT_EMAIL = "you@example.com"
 
 @dataclass(frozen=True, slots=True)
 class BootstrapResult:
-    """A single-use sign-in token, and a project.
+    """A single-use sign-in token, and a test project for a first call.
 
-    The project's key and signing secret are None when it existed already.
+    Key and signing secret are None when the project existed already; `project_name` is None when
+    there are projects, but no test project that works.
     """
 
     login_token: str
-    project_name: str
+    project_name: str | None
     api_key: str | None = None
     signing_secret: str | None = None
 
@@ -46,12 +49,18 @@ async def bootstrap_store(settings: Settings) -> BootstrapResult:
         operations = build_operations(settings, database)
         existing = await operations.projects.list_projects(with_destinations=False)
         if existing:
-            names = [project.name for project in existing]
-            return BootstrapResult(login_token, PROJECT_NAME if PROJECT_NAME in names else names[0])
+            return BootstrapResult(login_token, _name_of_test_project(existing))
         created = await _first_project(operations, catches_mail=settings.smtp_url is None)
         return BootstrapResult(login_token, PROJECT_NAME, created.api_key, created.signing_secret)
     finally:
         await database.close()
+
+
+def _name_of_test_project(projects: "Sequence[Project]") -> str | None:
+    names = [
+        project.name for project in projects if not project.livemode and not project.is_suspended
+    ]
+    return PROJECT_NAME if PROJECT_NAME in names else next(iter(names), None)
 
 
 async def _first_project(operations: "Operations", *, catches_mail: bool) -> "CreatedProject":

@@ -24,8 +24,8 @@ from examples.merchant.state import ShopState
 
 def main() -> None:
     """Serve until SIGINT or SIGTERM."""
-    # The older name of the key still works.
-    os.environ.setdefault("MAKEGOOD_API_KEY", os.environ.get("MAKEGOOD_KEY", ""))
+    if older := os.environ.get("MAKEGOOD_KEY"):  # the name of the key in earlier versions
+        os.environ["MAKEGOOD_API_KEY"] = os.environ.get("MAKEGOOD_API_KEY") or older
     needed = (
         *("MAKEGOOD_URL", "MAKEGOOD_API_KEY", "MAKEGOOD_SIGNING_SECRET"),
         "STRIPE_WEBHOOK_SECRET",

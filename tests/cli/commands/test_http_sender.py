@@ -148,6 +148,15 @@ def test_suspended_project_is_exit_code_4(makegood: Makegood) -> None:
     assert "402 subscription_required" in done.err
 
 
+def test_older_name_of_the_key_still_works(makegood: Makegood) -> None:
+    key = makegood.settings["MAKEGOOD_API_KEY"]
+
+    older = send(makegood, "evt_8", MAKEGOOD_API_KEY="", MAKEGOOD_KEY=key)
+    both = send(makegood, "evt_9", MAKEGOOD_KEY="sk_test_of_another_shop")
+
+    assert (older.code, both.code) == (0, 0), older.err + both.err
+
+
 def test_key_never_appears_in_what_is_printed(makegood: Makegood) -> None:
     done = send(makegood, "evt_7", "--url", "http://127.0.0.1:9")
 

@@ -122,6 +122,15 @@ def test_payment_is_sent_granted_and_reported_once(makegood: Receiver, open_shop
     assert [grant["reference"] for grant in state["grants"]] == ["order-1"]
 
 
+def test_older_name_of_the_key_still_works(makegood: Receiver, open_shop: Open) -> None:
+    with open_shop(MAKEGOOD_API_KEY="", MAKEGOOD_KEY="sk_test_older") as shop:
+        assert pay(shop) == 200
+
+    assert {request.headers["authorization"] for request in makegood.got} == {
+        "Bearer sk_test_older"
+    }
+
+
 def test_forged_stripe_event_is_refused(makegood: Receiver, open_shop: Open) -> None:
     with open_shop() as shop:
         assert pay(shop, secret="whsec_forger") == 400

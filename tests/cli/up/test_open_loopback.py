@@ -62,6 +62,10 @@ def test_demo_runs_on_the_instance_beside_it(beside: tuple[Makegood, Program]) -
 
     assert done.code == 0, done.err
     assert "started for this demo" not in done.out
+    port = json.loads((Path(makegood.settings["MAKEGOOD_DATA_DIR"]) / FILE_NAME).read_text())[
+        "variables"
+    ]["MAKEGOOD_PORT"]
+    assert done.json["events_url"].startswith(f"http://127.0.0.1:{port}/events?project=prj_")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])

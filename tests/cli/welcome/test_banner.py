@@ -68,6 +68,12 @@ def test_secrets_of_an_existing_project_are_not_shown_and_it_is_named_in_a_comma
     assert '"Authorization: Bearer $MAKEGOOD_API_KEY"' in first_call(text)
 
 
+def test_store_without_a_test_project_gets_a_command_that_makes_one() -> None:
+    text = banner(BootstrapResult("token", None))
+
+    assert re.findall(r"^  .*makegood (project create try --mode test)$", text, re.MULTILINE)
+
+
 def test_first_call_opens_an_incident_after_half_a_minute() -> None:
     arguments = shlex.split(first_call(banner()))
 
