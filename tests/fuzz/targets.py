@@ -24,8 +24,8 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from api.console.sign_in.cookies import ConsoleKeys
-from api.console.sign_in.return_path import safe_return_path
 from api.console.sign_in.forms import FORM_TYPE, FormRejected, parse_form
+from api.console.sign_in.return_path import safe_return_path
 from api.console.ui.filters import EVENT_TABS, read_address
 from api.http.request_body import read_object
 from api.http.request_headers import (
