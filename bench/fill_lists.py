@@ -59,6 +59,8 @@ _EFFECT = (
     " WHEN t < 4500 THEN 'subscription_state_apply' WHEN t < 5000 THEN 'seat_update'"
     " ELSE 'access_unlock' END"
 )
+# The `i` of a stored receipt: the same in each fill, unlike the instants.
+NUMBER = "CAST(substr(request_id, 5) AS integer)"
 _REFERENCE = (
     "CASE WHEN i % 3 = 0 THEN 'sub_' || ((i * 31) % (1 + {receipts} / 60))"
     " ELSE 'order-' || (10000000 + i) END"
@@ -84,21 +86,22 @@ INSERT INTO incidents (id, event_id, project_id, state, reason, error_code, erro
   customer_reference, deadline_at, sort_amount, acknowledged_at, acknowledged_until, snoozed_until,
   assignee)
 SELECT 'inc_' || substr(event_id, 5), event_id, project_id,
-  CASE WHEN state <> 'incident' THEN 'resolved' WHEN accepted_at % 5 = 0 THEN 'repairing'
+  CASE WHEN state <> 'incident' THEN 'resolved' WHEN n % 5 = 0 THEN 'repairing'
     ELSE 'open' END,
-  CASE WHEN accepted_at % 4 = 0 THEN 'missing_result' ELSE 'failed_result' END,
-  CASE WHEN accepted_at % 4 = 0 THEN NULL WHEN accepted_at % 97 = 0 THEN 'seat_limit_reached'
+  CASE WHEN n % 4 = 0 THEN 'missing_result' ELSE 'failed_result' END,
+  CASE WHEN n % 4 = 0 THEN NULL WHEN n % 97 = 0 THEN 'seat_limit_reached'
     ELSE 'card_declined' END,
-  CASE WHEN accepted_at % 4 = 0 THEN NULL
+  CASE WHEN n % 4 = 0 THEN NULL
     ELSE 'The bank refused the card of ' || internal_reference END,
   accepted_at + 1800000, CASE WHEN state = 'incident' THEN NULL ELSE accepted_at + 3600000 END,
   CASE state WHEN 'closed' THEN 'manual' WHEN 'recovered' THEN 'repaired' END,
   event_type, effect_type, amount, currency, customer_reference, deadline_at,
-  COALESCE(amount, -1), CASE WHEN accepted_at % 7 = 0 THEN accepted_at + 2400000 END,
-  CASE WHEN accepted_at % 7 = 0 AND state = 'incident' THEN accepted_at + 16800000 END,
-  CASE WHEN accepted_at % 11 = 0 AND state = 'incident' THEN accepted_at + 20000000 END,
-  CASE WHEN accepted_at % 13 = 0 THEN 'usr_bench' WHEN accepted_at % 101 = 0 THEN 'usr_other' END
-FROM receipts WHERE state IN ('incident', 'recovered', 'closed')"""
+  COALESCE(amount, -1), CASE WHEN n % 7 = 0 THEN accepted_at + 2400000 END,
+  CASE WHEN n % 7 = 0 AND state = 'incident' THEN accepted_at + 16800000 END,
+  CASE WHEN n % 11 = 0 AND state = 'incident' THEN accepted_at + 20000000 END,
+  CASE WHEN n % 13 = 0 THEN 'usr_bench' WHEN n % 101 = 0 THEN 'usr_other' END
+FROM (SELECT receipts.*, {number_of_receipt} / 3 AS n FROM receipts
+  WHERE state IN ('incident', 'recovered', 'closed')) AS drawn"""
 _PROJECTS = """
 INSERT INTO projects (id, name, mode, repair_url_gone, timeout_minutes, late_result, snapshots,
   data_key, created_at)
@@ -131,7 +134,7 @@ async def fill_lists(database: Database, receipts: int, *, is_analyzed: bool = T
         async with database.transaction() as session:
             await session.execute(statement, {"first": first, "last": last, "from_ms": from_ms})
     async with database.transaction() as session:
-        await session.execute(text(_INCIDENTS))
+        await session.execute(text(_INCIDENTS.format(number_of_receipt=NUMBER)))
     await index_texts(database)
     if is_analyzed:
         async with database.transaction() as session:

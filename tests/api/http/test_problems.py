@@ -72,6 +72,20 @@ async def not_waiting(caller: Caller) -> httpx.Response:
     return await caller.ask("POST", f"/events/{event_id}/expire")
 
 
+async def not_closed(caller: Caller) -> httpx.Response:
+    incident_id = await caller.incident_of(await caller.accept())
+    return await caller.ask("POST", f"/incidents/{incident_id}/reopen", json={"reason": "wrong"})
+
+
+async def superseded(caller: Caller) -> httpx.Response:
+    bought = await caller.accept(internal_reference="order-7")
+    incident_id = await caller.incident_of(bought)
+    await caller.accept(
+        internal_reference="order-7", event_type="charge.refunded", effect_type="credit_deduction"
+    )
+    return await caller.ask("POST", f"/incidents/{incident_id}/reprocess")
+
+
 async def repair_url_missing(caller: Caller) -> httpx.Response:
     incident_id = await caller.incident_of(await caller.accept())
     await caller.ask("PATCH", "/project", json={"repair_url": None})
@@ -102,6 +116,8 @@ PROVOKED: dict[Code, Callable[[Caller], Awaitable[httpx.Response]]] = {
     Code.RECEIPT_CONFLICT: receipt_conflict,
     Code.INCIDENT_RESOLVED: incident_resolved,
     Code.NOT_WAITING: not_waiting,
+    Code.NOT_CLOSED: not_closed,
+    Code.SUPERSEDED: superseded,
     Code.REPAIR_URL_MISSING: repair_url_missing,
     Code.VALIDATION_ERROR: validation_error,
     Code.NOT_FOUND: not_found,

@@ -120,6 +120,7 @@ async def test_cookie_alone_is_no_key_to_what_is_not_the_console(
         "/events",
         "/projects",
         "/audit",
+        "/views",
     )
     unsafe = [
         (method, path)
@@ -134,6 +135,9 @@ async def test_cookie_alone_is_no_key_to_what_is_not_the_console(
 
     # A hook needs the provider's signature instead of a key, and there is no such source.
     assert answers.pop("/hooks/{source_id}") == 404
+    # A link of a mail has a signed token instead of a key, and nobody signed this one.
+    assert answers.pop("/alerts/unsubscribe/{token}") == 404
+    assert answers.pop("/alerts/acknowledge/{token}") == 404
     assert len(answers) > 5
     assert set(answers.values()) == {401}
 

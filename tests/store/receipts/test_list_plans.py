@@ -48,12 +48,7 @@ async def faults_of_lists(database: Database, filled: Filled) -> dict[str, list[
             for statement, values in statements:
                 if "set_config" in statement:
                     continue
-                found = faults_of(
-                    await plan_of(session, statement, values),
-                    statement,
-                    # The newest thousand receipts of one reference.
-                    may_sort="AS later" in statement,
-                )
+                found = faults_of(await plan_of(session, statement, values), statement)
                 faults.setdefault(name, []).extend([statement, *found] if found else [])
     return {name: found for name, found in faults.items() if found}
 

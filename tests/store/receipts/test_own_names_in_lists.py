@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
-from bench.fill_lists import Filled, fill_lists
+from bench.fill_lists import NUMBER, Filled, fill_lists
 from domain.ids import ProjectId
 from store.db.database import Database
 from store.receipts.queries import ListFilters, list_events, list_incidents
@@ -32,11 +32,11 @@ _CHANGES = (
     "UPDATE projects SET providers = 'paddle -lemon', event_types = 'invoice.voided'"
     " WHERE id = 'prj_00'",
     "UPDATE receipts SET provider = 'paddle', event_type = CASE"
-    " WHEN accepted_at % 3 = 0 THEN event_type WHEN accepted_at % 3 = 1 THEN 'paddle.paid'"
+    f" WHEN {NUMBER} % 3 = 0 THEN event_type WHEN {NUMBER} % 3 = 1 THEN 'paddle.paid'"
     " ELSE 'paddle.' || substr(event_id, 20, 2) END"
-    " WHERE project_id = 'prj_00' AND accepted_at % 10 = 0",
+    f" WHERE project_id = 'prj_00' AND {NUMBER} % 10 = 0",
     "UPDATE receipts SET event_type = 'invoice.voided'"
-    " WHERE project_id = 'prj_00' AND provider = 'stripe' AND accepted_at % 10 = 1",
+    f" WHERE project_id = 'prj_00' AND provider = 'stripe' AND {NUMBER} % 10 = 1",
     "UPDATE incidents SET event_type = (SELECT r.event_type FROM receipts AS r"
     " WHERE r.event_id = incidents.event_id)",
 )
