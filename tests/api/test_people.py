@@ -25,6 +25,7 @@ from store.db.database import Database
 from store.people import invitations, members, passkeys, sessions, users
 from store.people import second_factor as factors
 from tests.api.conftest import Unwritable
+from tests.support.passkeys import new_passkey
 
 OLGA = Actor("usr_olga", address="192.0.2.7", request_id="req_1")
 Json = dict[str, Any]

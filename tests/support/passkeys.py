@@ -33,7 +33,10 @@ def to_bytes(text: str) -> bytes:
 
 @dataclass
 class Authenticator:
-    """One passkey. `counter` grows with each use; None is an authenticator without a counter."""
+    """One passkey. `counter` grows with each use; None is an authenticator without a counter.
+
+    `public_key` is that of `key`, in COSE form, unless a test gives another.
+    """
 
     origin: str
     key: ec.EllipticCurvePrivateKey = field(
@@ -43,14 +46,16 @@ class Authenticator:
     user_handle: bytes = b""
     counter: int | None = 0
     flags: int = USER_PRESENT | USER_VERIFIED
+    public_key: bytes = b""
 
     # Any: JSON values.
     def create(self, options: dict[str, Any], **changed: Any) -> str:
         """Make the passkey for these creation options. `changed` replaces parts of the answer."""
         self.user_handle = to_bytes(options["user"]["id"])
-        self.credential_id = self.credential_id or sha256(self._public_key()).digest()
+        self.public_key = self.public_key or self._public_key()
+        self.credential_id = self.credential_id or sha256(self.public_key).digest()
         identifier = len(self.credential_id).to_bytes(2, "big") + self.credential_id
-        attested = bytes(16) + identifier + self._public_key()
+        attested = bytes(16) + identifier + self.public_key
         data = self._head(options["rp"]["id"], ATTESTED) + attested
         statement = {"fmt": "none", "attStmt": {}, "authData": data}
         response = {

@@ -147,9 +147,7 @@ async def lived_in(story: Story, sealer: Sealer) -> None:
         await session.execute(insert(TABLES["saved_views"]), {**view, **of_user})
         await create_evidence_key(session, sealer, now=now)
         await session.execute(insert(TABLES["recovery_codes"]), {"digest": "code", **of_user})
-        await passkeys.add_passkey(
-            session, UserId("usr_1"), new_passkey(), name="Laptop", now=now
-        )
+        await passkeys.add_passkey(session, UserId("usr_1"), new_passkey(), name="Laptop", now=now)
         await issue_challenge(session, Ceremony.SIGN_IN, browser="a browser", now=now)
         await session.execute(
             insert(TABLES["identities"]),

@@ -88,9 +88,7 @@ async def fill(url: str, sealer: Sealer) -> None:
         await saved_views.save_view(session, view)
         await factors.begin_totp(session, sealer, first.user_id, now=START)
         await factors.renew_recovery_codes(session, first.user_id, now=START)
-        await passkeys.add_passkey(
-            session, first.user_id, new_passkey(), name="Laptop", now=START
-        )
+        await passkeys.add_passkey(session, first.user_id, new_passkey(), name="Laptop", now=START)
         await issue_challenge(session, Ceremony.SIGN_IN, browser="a browser", now=START)
         await charge(session, [counter("address", "192.0.2.1", ADDRESS)], now=START)
         session.add(
