@@ -4,11 +4,8 @@ Each is a 4xx with a clear text, signs nobody in, and proves nothing.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-import cbor2
 import pytest
 
 from api.console.composition import ConsoleDependencies
@@ -23,18 +20,15 @@ from api.console.sign_in.webauthn_verifier import (
     verify_creation,
 )
 from domain.projects import CreatedProject
-from domain.security.login_backoff import ADDRESS, CODE
 from store.people import passkeys, users
 from store.people.users import list_users
 from tests.console.conftest import Visitor
 from tests.console.pages.test_audit import log
+from tests.console.passkey_answers import Change, client, proof, put, take
 from tests.console.passkeys import PUBLIC_URL, Holder, problem_of
-from tests.console.sign_in.test_step_up import send
-from tests.support.passkeys import USER_PRESENT, Authenticator, to_bytes, to_text
+from tests.support.passkeys import USER_PRESENT, Authenticator, to_text
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-Change = Callable[[dict[str, Any]], object]  # of JSON
 
 
 @pytest.fixture
@@ -62,39 +56,6 @@ async def gone(holder: Holder) -> Holder:
     """The same, signed out."""
     await holder.leave()
     return holder
-
-
-def put(path: str, value: object) -> Change:
-    """Set the value at a path of names."""
-
-    def change(answer: dict[str, Any]) -> None:
-        *before, last = path.split("/")
-        for name in before:
-            answer = answer[name]
-        answer[last] = value
-
-    return change
-
-
-def take(path: str) -> Change:
-    def change(answer: dict[str, Any]) -> None:
-        *before, last = path.split("/")
-        for name in before:
-            answer = answer[name]
-        del answer[last]
-
-    return change
-
-
-def client(**fields: object) -> Change:
-    """Change the client data, without signing it again."""
-
-    def change(answer: dict[str, Any]) -> None:
-        known = json.loads(to_bytes(answer["response"]["clientDataJSON"]))
-        changed = json.dumps({**known, **fields}).encode()
-        answer["response"]["clientDataJSON"] = to_text(changed)
-
-    return change
 
 
 NOT_JSON = ("[", "null", "3", '"text"', "[]", "{}", '{"response": 3}', "\ud800", "[" * 9_000)
@@ -335,17 +296,6 @@ async def test_counter_that_does_not_grow_is_no_second_factor_and_no_proof(
     assert acts[-1] == "proof_failed"
 
 
-async def proof(holder: Holder, project: CreatedProject, answer: str | None = None) -> Any:
-    """Give a proof by passkey, or this answer, for a new API key."""
-    path = f"/projects/{project.project.id}/keys"
-    asked = await send(holder.visitor, path, label="mine")
-    carried = asked.text.partition('name="carried" value="')[2].partition('"')[0]
-    if answer is None:
-        options = await holder.options("/account/proof/options", page="/account")
-        answer = holder.device.use(options)
-    return await holder.send(path, "/account", carried=carried, passkey=answer)
-
-
 async def test_authenticator_without_a_counter_is_accepted(
     member: Visitor, parts: ConsoleDependencies
 ) -> None:
@@ -356,129 +306,3 @@ async def test_authenticator_without_a_counter_is_accepted(
         await holder.sign_in()
 
         assert await holder.is_in()
-
-
-MADE_WRONG: dict[str, Change] = {
-    "no attestation object": take("response/attestationObject"),
-    "an attestation object that is a list": put("response/attestationObject", []),
-    "an attestation object that is no CBOR": put("response/attestationObject", "_w"),
-    "an attestation object that is a number": put(
-        "response/attestationObject", to_text(cbor2.dumps(7))
-    ),
-    "no authenticator data": put("response/attestationObject", to_text(cbor2.dumps({"fmt": "x"}))),
-    "authenticator data that is text": put(
-        "response/attestationObject", to_text(cbor2.dumps({"authData": "text"}))
-    ),
-    "authenticator data without a key": put(
-        "response/attestationObject", to_text(cbor2.dumps({"authData": bytes(37)}))
-    ),
-    "another ceremony": client(type="webauthn.get"),
-    "another origin": client(origin="https://evil.example"),
-    "another id": put("id", "AAAA"),
-    "transports that are no list": put("response/transports", 7),
-    "transports of lists": put("response/transports", [[]]),
-}
-
-
-@pytest.mark.parametrize("change", MADE_WRONG.values(), ids=MADE_WRONG)
-async def test_new_passkey_that_cannot_be_verified_is_not_stored(
-    member: Visitor, parts: ConsoleDependencies, change: Change
-) -> None:
-    holder = Holder(member, parts, Authenticator(PUBLIC_URL))
-    whole = json.loads(holder.device.create(await holder.creation_options()))
-    change(whole)
-
-    answer = await holder.send(
-        "/account/passkeys", "/account/passkeys/new", name="Phone", passkey=json.dumps(whole)
-    )
-
-    assert (answer.status_code, await holder.notice()) == (303, NOT_VERIFIED)
-    assert "You have no passkeys." in (await holder.visitor.open("/account")).text
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        {},
-        {1: 2},
-        {1: 2, 3: -7, -1: 1, -2: b"", -3: b""},
-        {1: 2, 3: -7, -1: 1, -2: bytes(32), -3: bytes(32)},
-        {1: 2, 3: -7, -1: 1, -2: "text", -3: 7},
-        {1: 3, 3: -257, -1: b"\x01", -2: b"\x00"},
-        {1: [], 3: {}},
-        {1: 2, 3: -65535, -1: 1, -2: bytes(32), -3: bytes(32)},
-    ],
-    ids=repr,
-)
-async def test_new_passkey_with_a_key_that_is_none_is_not_stored(
-    member: Visitor, parts: ConsoleDependencies, key: dict[Any, Any]
-) -> None:
-    holder = Holder(member, parts, Authenticator(PUBLIC_URL))
-    options = await holder.creation_options()
-    holder.device.public_key = cbor2.dumps(key)
-
-    answer = await holder.send(
-        "/account/passkeys",
-        "/account/passkeys/new",
-        name="Phone",
-        passkey=holder.device.create(options),
-    )
-
-    assert (answer.status_code, await holder.notice()) == (303, NOT_VERIFIED)
-
-
-async def test_prompts_before_sign_in_are_rate_limited(gone: Holder) -> None:
-    """Each stores a challenge. Those who cancel it keep their attempts to sign in."""
-    asked = [await gone.ask_options("/login/passkey/options") for _ in range(ADDRESS.free + 1)]
-
-    assert [answer.status_code for answer in asked] == [200] * ADDRESS.free + [429]
-    assert int(asked[-1].headers["Retry-After"]) == 2
-    assert (await gone.give_password()).status_code == 303
-
-
-async def test_wrong_passkeys_are_rate_limited_like_passwords(gone: Holder) -> None:
-    answers = [await gone.sign_in("{}") for _ in range(ADDRESS.free + 1)]
-    entries = await log(gone.parts)
-
-    assert [answer.status_code for answer in answers] == [422] * ADDRESS.free + [429]
-    failed = [entry for entry in entries if entry["action"] == "sign_in_failed"]
-    assert len(failed) == ADDRESS.free
-    assert (entries[-1]["action"], entries[-1]["details"]["by"]) == ("tries_refused", "passkey")
-
-
-async def test_wrong_passkeys_as_second_factor_and_as_proof_share_the_limit_of_codes(
-    gone: Holder, project: CreatedProject
-) -> None:
-    await gone.give_password()
-    first = [(await gone.confirm("{}")).status_code for _ in range(3)]
-    await gone.sign_in()
-    gone.later(minutes=11)
-
-    then = [(await proof(gone, project, "{}")).status_code for _ in range(CODE.free - 2)]
-
-    assert (first, then) == ([422] * 3, [422] * (CODE.free - 3) + [429])
-
-
-async def test_prompt_of_the_second_factor_needs_the_first(gone: Holder) -> None:
-    refused = await gone.ask_options("/login/code/options")
-
-    assert (refused.status_code, problem_of(refused)) == (
-        422,
-        "The sign-in took too long. Start again.",
-    )
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/login/passkey/options",
-        "/login/passkey",
-        "/login/code/options",
-        "/account/proof/options",
-        "/account/passkeys",
-    ],
-)
-async def test_form_without_its_token_is_rejected(holder: Holder, path: str) -> None:
-    answer = await holder.visitor.client.post(path, data={"passkey": "{}"})
-
-    assert answer.status_code == 403
