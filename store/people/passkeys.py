@@ -77,6 +77,12 @@ async def count_passkeys(session: AsyncSession, user_id: UserId) -> int:
     return int(await session.scalar(of_user) or 0)
 
 
+async def count_passkeys_of_other_hosts(session: AsyncSession, host: str) -> int:
+    """How many passkeys of all users were made for another host name, and do not work there."""
+    others = select(func.count()).select_from(PASSKEYS).where(PASSKEYS.c.rp_id != host)
+    return int(await session.scalar(others) or 0)
+
+
 async def find_passkey(session: AsyncSession, credential_id: str) -> tuple[Passkey, User] | None:
     """The passkey with this credential id, and its user. None if it is not stored."""
     found = select(PASSKEYS).where(PASSKEYS.c.credential_id == credential_id)
