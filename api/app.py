@@ -104,6 +104,7 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
         on_project_change=partial(_forget, key_cache, sources),
         provider_check=parts.provider_check,
         send_trial=parts.send_trial,
+        call_repair_url=parts.call_repair_url,
         on_source_change=sources.forget,
     )
     health = Health(database=parts.database)

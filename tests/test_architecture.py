@@ -81,11 +81,13 @@ INSIDE = {
     "operations/alerts": set(),
     "operations/people": set(),
     "operations/credentials": set(),
+    "operations/instance": set(),
+    "operations/repair_url": {"operations/alerts"},
     "operations/sources": set(),
     "operations/triage": set(),
     "operations/responses": {
         *("operations/alerts", "operations/people", "operations/credentials"),
-        "operations/sources",
+        *("operations/sources", "operations/repair_url"),
     },
     "operations/listing": {"operations/responses"},
     "activities/alerts": set(),
@@ -111,6 +113,7 @@ INSIDE = {
     "cli/evidence": {"cli/commands"},
     "cli/triage": {"cli/commands"},
     "cli/lists": set(),
+    "cli/repair_url": set(),
     "cli/demo": {"cli/up", "cli/commands"},
 }
 

@@ -109,6 +109,7 @@ CALLS = {
     "DELETE /api/v1/alert-destinations/{destination_id}": "destination_removed",
     "POST /api/v1/alert-destinations/{destination_id}/test": "destination_tested",
     "PATCH /api/v1/project": "project_changed",
+    "POST /api/v1/project/test-repair": "repair_url_tested",
 }
 COMMANDS = {
     **dict.fromkeys(("up", "api", "worker", "mailbox"), SERVES),
@@ -139,6 +140,7 @@ COMMANDS = {
     "project suspend": "project_suspended",
     "project resume": "project_resumed",
     "project delete": "project_deleted",
+    "project test-repair": "repair_url_tested",
     "project rotate-secret": "signing_secret_rotated",
     "project finish-rotation": "signing_secret_rotation_finished",
     "key create": "key_created",
