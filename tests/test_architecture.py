@@ -58,6 +58,7 @@ INSIDE = {
     "store/evidence": {"store/db", "store/schema", "store/crypto", "store/receipts"},
     "store/projects": {
         *("store/db", "store/schema", "store/crypto", "store/receipts", "store/alerts"),
+        "store/status",
     },
     "store/sources": {
         *("store/db", "store/schema", "store/crypto", "store/receipts", "store/alerts"),
@@ -82,6 +83,7 @@ INSIDE = {
     "operations/people": set(),
     "operations/credentials": set(),
     "operations/instance": set(),
+    "operations/onboarding": set(),
     "operations/repair_url": {"operations/alerts"},
     "operations/sources": set(),
     "operations/triage": set(),
@@ -107,13 +109,13 @@ INSIDE = {
     "api/console": {"api/http", "api/auth"},
     "cli/alerts": set(),
     "cli/up": set(),
-    "cli/commands": {"cli/alerts", "cli/up"},
-    "cli/sources": set(),
     "cli/doctor": {"cli/up"},
+    "cli/repair_url": set(),
+    "cli/commands": {"cli/alerts", "cli/up", "cli/doctor", "cli/repair_url"},
+    "cli/sources": set(),
     "cli/evidence": {"cli/commands"},
     "cli/triage": {"cli/commands"},
     "cli/lists": set(),
-    "cli/repair_url": set(),
     "cli/demo": {"cli/up", "cli/commands"},
 }
 
