@@ -239,6 +239,7 @@ def _console_dependencies(
         trusted_proxies=parts.settings.trusted_proxies,
         oidc_provider=_issuer(parts),
         callback_schedule_seconds=parts.settings.callback_schedule_seconds,
+        examine=parts.examine,
     )
 
 

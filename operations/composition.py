@@ -17,6 +17,7 @@ from operations.incidents import IncidentOperations
 from operations.inputs import JudgeRepairUrl
 from operations.listing.export import ExportOperations
 from operations.listing.saved_views import SavedViewOperations
+from operations.onboarding.checklist import ChecklistOperations
 from operations.projects import ProjectOperations
 from operations.repair_url.trial import CallRepairUrl, RepairTrialOperations
 from operations.runs import RunOperations
@@ -55,6 +56,7 @@ class Operations:
     exports: ExportOperations
     saved_views: SavedViewOperations
     repair_trials: RepairTrialOperations
+    checklists: ChecklistOperations
 
     @classmethod
     def build(
@@ -115,4 +117,5 @@ class Operations:
             repair_trials=RepairTrialOperations(
                 database, writer, sealer=sealer, call=call_repair_url
             ),
+            checklists=ChecklistOperations(database),
         )
