@@ -35,7 +35,10 @@ def end_of(bucket: int) -> float:
 
 
 def percentile(buckets: Mapping[int, int], percent: float) -> float | None:
-    """The seconds within which `percent` of the durations ended; None without durations."""
+    """The seconds within which `percent` of the durations ended, in whole milliseconds.
+
+    None without durations.
+    """
     total = sum(buckets.values())
     if not total:
         return None
@@ -44,7 +47,7 @@ def percentile(buckets: Mapping[int, int], percent: float) -> float | None:
     for bucket, count in sorted(buckets.items()):
         seen += count
         if seen >= wanted:
-            return end_of(bucket)
+            return math.ceil(end_of(bucket) * 1_000) / 1_000
     raise AssertionError("a percentile is above all durations")
 
 

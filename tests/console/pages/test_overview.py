@@ -65,8 +65,23 @@ async def test_chart_and_table_have_the_same_numbers(operator: Visitor, today: S
         sums = [one + other for one, other in zip(sums, counts, strict=True)]
     assert sums == [5, 3, 1, 0, 0, 2]
     assert f'href="/events/{oldest}"' in page
+    assert "75.0 % of 4 that ended" in page
+    assert "Highest: 4 above, 2 below." in page
     assert "style=" not in page
     assert "Receipt to incident" in page
+
+
+async def test_open_incidents_of_now_lead_to_their_list(operator: Visitor, today: Story) -> None:
+    event_id, _ = await today.opened(timeout_minutes=0.01, amount=1_999, currency="EUR")
+
+    of_one = (await operator.open(f"/overview?project={today.project.id}")).text
+    of_all = (await operator.open("/overview?mode=test")).text
+    listed = await operator.open("/incidents?mode=test")
+
+    assert f'href="/incidents?project={today.project.id}">1</a>' in of_one
+    assert 'href="/incidents?mode=test">1</a>' in of_all
+    assert "EUR 19.99" in of_all
+    assert f"/events/{event_id}" in listed.text
 
 
 async def test_owner_takes_the_proposed_deadline(operator: Visitor, today: Story) -> None:

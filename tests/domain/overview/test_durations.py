@@ -35,6 +35,10 @@ def test_percentiles_are_those_of_the_counted_durations() -> None:
     assert percentile({}, 50) is None
 
 
+def test_percentile_is_rounded_up_to_milliseconds() -> None:
+    assert percentile({bucket_of(1.1): 1}, 50) == 1.19  # the bucket ends at 1.18920… s
+
+
 @pytest.mark.parametrize(
     ("durations", "proposed"),
     [

@@ -10,7 +10,7 @@ from api.console.access import PROJECT_OWNER, SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import own_projects
-from api.console.pages.overview.chart import draw_days
+from api.console.pages.overview.chart import draw_days, highest_of
 from api.console.sign_in.sessions import Viewer
 from domain.alerts import DestinationState
 from domain.errors import RateLimited, Unavailable
@@ -59,6 +59,7 @@ class OverviewPages:
             "scope": scope,
             "overview": overview,
             "chart": None if overview is None else draw_days(overview.days),
+            "highest": None if overview is None else highest_of(overview.days),
             "silences": await self._silences(scope),
             "failing": failing_destinations(scope.projects),
             "proposed": proposed_minutes(scope, overview),
