@@ -27,6 +27,12 @@ from tests.console.people import ConsoleWorld
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
+COMPARED = (
+    *("repair_url", "alert_emails", "acknowledge_minutes", "timeout_minutes", "late_result"),
+    *("early_results", "providers", "snapshots", "name"),
+)
+
+
 @pytest.fixture
 async def endpoint() -> AsyncIterator[Receiver]:
     async with receiving() as receiver:
@@ -98,12 +104,7 @@ async def test_each_form_changes_only_its_own_settings(
 
     async with database.reading() as session:
         after = await read_project(session, project.project.id)
-    changed = {
-        name
-        for name in ("repair_url", "alert_emails", "acknowledge_minutes", "timeout_minutes")
-        + ("late_result", "early_results", "providers", "snapshots", "name")
-        if getattr(before, name) != getattr(after, name)
-    }
+    changed = {name for name in COMPARED if getattr(before, name) != getattr(after, name)}
     assert saved.headers["location"] == f"{path}#{section}"
     assert changed == {name for name, value in given.items() if value}
 
