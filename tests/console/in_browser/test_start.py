@@ -1,4 +1,4 @@
-"""The checklist in a browser: it ticks while its reader selects the code, and keeps key and choice."""
+"""The checklist in a browser: it ticks while its reader selects the code, and keeps the key."""
 
 from collections.abc import AsyncIterator, Iterator
 
