@@ -140,7 +140,7 @@ class _Response:
         if self._has_begun:
             return
         if accepts_page(self._path, self._head.accept):
-            page = self._page(code, detail, self.request_id)
+            page = self._page(code, self.request_id)
             sent, body = page.raw_headers, bytes(page.body)
         else:
             body = self._problems.body(code, request_id=self.request_id, detail=detail)

@@ -41,6 +41,20 @@ def operate(action: "Callable[[Operations], Awaitable[T]]") -> T:
     return with_store(settings, act)
 
 
+def operate_on_project(
+    name_or_id: str, action: "Callable[[Operations, Project], Awaitable[T]]"
+) -> T:
+    """`operate` with the project of this id or name.
+
+    Raises: CommandFailed, also if there is no such project.
+    """
+
+    async def act(operations: "Operations") -> T:
+        return await action(operations, await find_project(operations, name_or_id))
+
+    return operate(act)
+
+
 def with_store(settings: "Settings", action: "Callable[[Database], Awaitable[T]]") -> T:
     """Open the store, run the action and return its result.
 

@@ -1,11 +1,14 @@
 """Options and arguments that several commands share."""
 
+import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cli.output import CommandFailed, ExitCode
 from domain.receipts import EffectType, EventType, Provider
 from domain.search.sorting import EventSort
 
@@ -101,3 +104,20 @@ KeyOption = Annotated[
 UrlOption = Annotated[
     str | None, typer.Option("--url", help="The API's address. Default: MAKEGOOD_PUBLIC_URL.")
 ]
+
+
+def read_replacement(what: str, variable: str) -> str:
+    """What replaces a stored secret, by `--replace-{what}`: from the variable, or from standard
+    input. A terminal does not show it.
+
+    Raises: CommandFailed: none is given.
+    """
+    given = os.environ.get(variable, "")
+    if not given and sys.stdin.isatty():
+        given = str(typer.prompt(f"The new {what}", hide_input=True, default="", err=True))
+    elif not given:
+        given = sys.stdin.readline()
+    if not given.strip():
+        message = f"--replace-{what} needs the new {what} in {variable} or on standard input."
+        raise CommandFailed(message, ExitCode.USAGE)
+    return given.strip()

@@ -110,7 +110,7 @@ class SubjectType(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who acts. `id` is a user's or a key's id, `cli:` and the system's user, `temporal`, `visitor`
-    or `makegood`; or a destination's id, for whoever used a link in its mail.
+    or `makegood`; or a destination's id, for a person who used a link in its mail.
 
     A `visitor` is not signed in. `address` is the connection's address, or the host name for `cli`;
     None when unknown.

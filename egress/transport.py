@@ -115,8 +115,8 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     One deadline covers everything from the look-up to the last byte; the client's own timeouts have
     no effect. A client must pass `trust_env=False`. Without an `ssl_context`, it uses the bundled
-    authorities. With `keeps_body`, a body over the limit is a failure, or with `cuts_body` ends
-    there; without, it is not read beyond the limit, and only its first `excerpt_bytes` are kept.
+    authorities. With `keeps_body`, a body over the limit is a failure; without, it is not read
+    beyond the limit, and only its first `excerpt_bytes` are kept.
 
     Raises (from a request): ExchangeFailed.
     """
@@ -126,7 +126,6 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         *,
         allow: tuple[Network, ...],
         keeps_body: bool = True,
-        cuts_body: bool = False,
         excerpt_bytes: int = 0,
         timeout_seconds: float = EXCHANGE_SECONDS,
         max_body_bytes: int = MAXIMUM_ANSWER_BYTES,
@@ -135,7 +134,6 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     ) -> None:
         self._allow = allow
         self._keeps_body = keeps_body
-        self._cuts_body = cuts_body
         self._excerpt_bytes = excerpt_bytes
         self._timeout_seconds = timeout_seconds
         self._max_body_bytes = max_body_bytes
@@ -177,11 +175,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         async for chunk in response.aiter_stream():
             read_bytes += len(chunk)
             if self._keeps_body:
-                if read_bytes > self._max_body_bytes and not self._cuts_body:
+                if read_bytes > self._max_body_bytes:
                     raise _AnswerTooLong
                 body += chunk
-                if read_bytes > self._max_body_bytes:
-                    return bytes(body[: self._max_body_bytes])
                 continue
             body += chunk[: max(self._excerpt_bytes - len(body), 0)]
             if read_bytes >= self._max_body_bytes:

@@ -1,6 +1,7 @@
 """The limits of lists, and the check of their filters."""
 
 from dataclasses import replace
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,10 +25,15 @@ async def checked_filters(
     Raises: ValidationFailed for bad text.
     """
     check_texts(q=filters.q, internal_reference=filters.internal_reference)
-    now = filters.now
-    if now is None and "age:" in (filters.q or "").lower():
-        now = await database.now(session)
+    now = filters.now or await instant_of_ages(database, session, filters.q)
     return replace(filters, project_id=project_or_none(filters.project_id), now=now)
+
+
+async def instant_of_ages(
+    database: Database, session: AsyncSession, q: str | None
+) -> datetime | None:
+    """The instant that the ages of a search count from. None for a search without an age."""
+    return await database.now(session) if "age:" in (q or "").lower() else None
 
 
 def project_or_none(project_id: str | None) -> ProjectId | None:

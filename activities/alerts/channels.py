@@ -108,6 +108,18 @@ class Channel(Protocol):
 Channels = Mapping[str, Channel]
 
 
+def channel_of(channels: Channels, name: str) -> Channel:
+    """The channel with this name.
+
+    Raises:
+        AlertNotDelivered: only a newer version has it, and may send the alert later.
+    """
+    channel = channels.get(name)
+    if channel is None:
+        raise AlertNotDelivered("unknown channel")
+    return channel
+
+
 class TargetRefused(Exception):
     """The target has a form to which the channel never sends."""
 

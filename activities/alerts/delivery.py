@@ -18,6 +18,7 @@ from activities.alerts.channels import (
     Channels,
     MailLinks,
     TargetRefused,
+    channel_of,
 )
 from activities.alerts.in_flight import TimedOutDestinations
 from activities.alerts.message import write_message, write_plain_message
@@ -182,7 +183,8 @@ class AlertDelivery:
             TargetRefused, AlertNotDelivered: as `Channel.send`; with `TIMED_OUT` after
                 `SEND_SECONDS`.
         """
-        channel, target = self._channel(alert), await self._target(alert)
+        channel = channel_of(self._channels, alert.channel)
+        target = await self._target(alert)
         if target is None:
             return AlertEnd.ADDRESS_REMOVED, None
         try:
@@ -191,17 +193,6 @@ class AlertDelivery:
         except TimeoutError:
             raise AlertNotDelivered(TIMED_OUT, is_silent=True) from None
         return None
-
-    def _channel(self, alert: AlertDue) -> Channel:
-        """The channel of the alert.
-
-        Raises:
-            AlertNotDelivered: only a newer version has it, and may send the alert later.
-        """
-        channel = self._channels.get(alert.channel)
-        if channel is None:
-            raise AlertNotDelivered("unknown channel")
-        return channel
 
     async def _target(self, alert: AlertDue) -> str | None:
         """What the channel sends to; None when the destination was removed."""

@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from activities.alerts.channels import FactLines
 from domain.incidents import AlertKind, Reason
 from domain.values.amounts import format_amount
-from domain.values.durations import exact_duration
+from domain.values.durations import exact_duration, whole_duration
 from domain.values.text import one_line
-from domain.values.timestamps import format_span
 from domain.wording.harm import Harm, harm_of
 from domain.wording.states import (
     SHORT_REASONS,
@@ -207,7 +206,7 @@ def incident_details(alert: AlertDue, facts: AlertFacts) -> FactLines:
 def _missing_for(facts: AlertFacts) -> str:
     """How long the effect was missing when the incident opened, or until it was resolved."""
     ended_at = facts.incident.resolved_at or facts.incident.opened_at
-    return format_span(ended_at - facts.receipt.occurred_at)
+    return whole_duration((ended_at - facts.receipt.occurred_at).total_seconds())
 
 
 def with_values(lines: FactLines) -> FactLines:

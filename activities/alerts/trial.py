@@ -16,6 +16,7 @@ from activities.alerts.channels import (
     ChannelAnswer,
     Channels,
     TargetRefused,
+    channel_of,
 )
 from domain.alerts import CHANNEL_NAMES, AlertAnswer, AlertTrial
 from domain.ids import EventId, IncidentId
@@ -58,9 +59,7 @@ class TrialSender:
         )
 
     async def _send(self, trial: AlertTrial) -> ChannelAnswer | None:
-        channel = self._channels.get(trial.channel)
-        if channel is None:
-            raise AlertNotDelivered("unknown channel")
+        channel = channel_of(self._channels, trial.channel)
         message = trial_message(trial, public_url=self._public_url)
         return await channel.send(message, trial.target)
 

@@ -132,9 +132,8 @@ def _problem_of(error: FormRejected | Refusal) -> tuple[int, str, str]:
             return 400, "The request failed", NOT_ACCEPTED
 
 
-def problem_page(pages: Pages, code: Code, detail: str, request_id: str) -> Response:
-    """The page of an error before any route. `detail` is for programs, and is not shown."""
-    del detail
+def problem_page(pages: Pages, code: Code, request_id: str) -> Response:
+    """The page of an error before any route."""
     return pages.page("problem.html", _browser_values(code, request_id), status=status_of(code))
 
 

@@ -18,8 +18,8 @@ PROBLEM_MEDIA_TYPE = b"application/problem+json"
 JSON_MEDIA_TYPE = b"application/json"
 
 Header = tuple[bytes, bytes]
-# Renders the page of an error from its code, its detail and the request id.
-RenderPage = Callable[[Code, str, str], Response]
+# Renders the page of an error from its code and the request id.
+RenderPage = Callable[[Code, str], Response]
 # Likewise, in the frame of the user who asks: of the request, the code and the request id.
 RenderFramedPage = Callable[[Request, Code, str], Awaitable[Response]]
 

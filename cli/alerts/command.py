@@ -4,15 +4,12 @@ The target of a destination, such as its URL, is read from the variable or an op
 prints a URL or a key.
 """
 
-import os
-import sys
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.local_operations import cli_actor, find_project, operate
-from cli.options import JsonFlag, ProjectArgument, one_of
+from cli.local_operations import cli_actor, operate_on_project
+from cli.options import JsonFlag, ProjectArgument, one_of, read_replacement
 from cli.output import CommandFailed, ExitCode, print_record, print_rows
 from domain.alerts import AlertChannel, AlertEvent
 
@@ -45,15 +42,13 @@ Event = Annotated[
 ]
 Label = Annotated[str | None, typer.Option(help="A name for people.")]
 
-T = TypeVar("T")
-
 
 @app.command("list")
 def list_all(project: ProjectArgument, as_json: JsonFlag = False) -> None:
     """List the alert destinations of a project, with their health."""
     from operations.responses.alert_destinations import AlertDestinationList
 
-    listed = _on_project(
+    listed = operate_on_project(
         project, lambda operations, found: operations.destinations.list_destinations(found.id)
     )
     answer = AlertDestinationList.of(listed).to_json()
@@ -73,7 +68,7 @@ def add(
     from operations.responses.alert_destinations import CreatedAlertDestination
 
     content = {"kind": kind, "label": label, "events": event or None, **_target(kind, target)}
-    added = _on_project(
+    added = operate_on_project(
         project,
         lambda operations, found: operations.destinations.add_destination(
             found.id, content, actor=cli_actor()
@@ -110,7 +105,7 @@ def set_fields(
 
     if event and all_events:
         raise CommandFailed("--event and --all-events exclude each other.", ExitCode.USAGE)
-    target = _read_new_target() if replace_target else None
+    target = read_replacement("target", _VARIABLE) if replace_target else None
     changes: dict[str, Any] = {} if label is None else {"label": label or None}
     if event or all_events:
         changes["events"] = event or None
@@ -125,7 +120,7 @@ def set_fields(
             found.id, destination_id, {**changes, **new_target}, actor=cli_actor()
         )
 
-    print_record(AlertDestination.of(_on_project(project, act)).to_json(), as_json=as_json)
+    print_record(AlertDestination.of(operate_on_project(project, act)).to_json(), as_json=as_json)
 
 
 @app.command("test")
@@ -135,7 +130,7 @@ def send_test(
     """Send a test alert now, and print what the other side said. Exits 1 if it failed."""
     from operations.responses.alert_destinations import AlertDestinationTest
 
-    tried = _on_project(
+    tried = operate_on_project(
         project,
         lambda operations, found: operations.destinations.test_destination(
             found.id, destination_id, actor=cli_actor()
@@ -154,7 +149,7 @@ def remove(
     """Remove an alert destination. Its unsent alerts are not sent."""
     from operations.responses.alert_destinations import RemovedAlertDestination
 
-    removed = _on_project(
+    removed = operate_on_project(
         project,
         lambda operations, found: operations.destinations.remove_destination(
             found.id, destination_id, actor=cli_actor()
@@ -163,32 +158,9 @@ def remove(
     print_record(RemovedAlertDestination.of(removed).to_json(), as_json=as_json)
 
 
-def _on_project(name_or_id: str, action: "Callable[[Operations, Project], Awaitable[T]]") -> T:
-    async def act(operations: "Operations") -> T:
-        return await action(operations, await find_project(operations, name_or_id))
-
-    return operate(act)
-
-
 def _target(kind: str, target: str | None) -> dict[str, str]:
     """The field of REST that the target of this kind has. An unknown kind has none."""
     from operations.alerts.inputs import TARGET_FIELDS
 
     name = TARGET_FIELDS.get(kind)
     return {} if name is None or target is None else {name: target}
-
-
-def _read_new_target() -> str:
-    """The target that replaces the stored one. A terminal does not show it.
-
-    Raises: CommandFailed: none is given.
-    """
-    target = os.environ.get(_VARIABLE, "")
-    if not target and sys.stdin.isatty():
-        target = str(typer.prompt("The new target", hide_input=True, default="", err=True))
-    elif not target:
-        target = sys.stdin.readline()
-    if not target.strip():
-        message = f"--replace-target needs the new target in {_VARIABLE} or on standard input."
-        raise CommandFailed(message, ExitCode.USAGE)
-    return target.strip()

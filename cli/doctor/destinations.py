@@ -6,7 +6,7 @@ from store.maintenance.metrics import COUNTED, count_failing_destinations
 
 
 async def check_destinations(database: Database) -> Finding:
-    """Whether alerts do not reach destinations. Their projects' other destinations were told."""
+    """Whether alerts do not reach destinations. Their projects' other destinations got a notice."""
     async with database.reading() as session:
         failing = await count_failing_destinations(session, limit=COUNTED)
     fix = "see `makegood destination list PROJECT` for each project, then test the failing ones"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from store.receipts.queries import ListFilters
 
 COLUMNS = ("id", "name", "project_id", "q", "state", "sort", "created_at")
-# Whoever may open the store is an administrator of it.
+# A person who may open the store is an administrator of it.
 EVERYTHING = Access(is_administrator=True, roles={})
 views = typer.Typer(help="Saved searches that members of a project share.", no_args_is_help=True)
 

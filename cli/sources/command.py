@@ -1,18 +1,18 @@
 """`makegood source`: adds, checks, changes and removes sources of a project, directly on the store.
 
-`add` reads a secret from the variable or an option, `set` only when it is told to. No command
-prints it.
+`add` reads a secret from the variable or an option, `set` only with `--replace-secret`. No
+command prints it.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.local_operations import cli_actor, find_project, operate
-from cli.options import JsonFlag, ProjectArgument, one_of
+from cli.local_operations import cli_actor, operate_on_project
+from cli.options import JsonFlag, ProjectArgument, one_of, read_replacement
 from cli.output import CommandFailed, print_record, print_rows
 from cli.sources.options import (
+    VARIABLE,
     EveryMinutes,
     Expect,
     Identity,
@@ -21,7 +21,6 @@ from cli.sources.options import (
     SilentAfterMinutes,
     SourceArgument,
     given_fields,
-    read_new_secret,
 )
 from domain.sources.source import SourceKind
 from operations.sources.expectation_lines import read_line
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Sources: what watches a payment provider.", no_args_is_help=True)
 COLUMNS = ("id", "kind", "name", "state", "last_event_at", "last_listed_at", "problem")
-
-T = TypeVar("T")
 
 
 @app.command("add")
@@ -65,7 +62,7 @@ def add(
         "account": account,
         **given_fields(kind, secret, every_minutes, silent_after_minutes, identity),
     }
-    added = _on_project(
+    added = operate_on_project(
         project,
         lambda operations, found: operations.sources.add_source(
             found.id, content, actor=cli_actor()
@@ -79,7 +76,7 @@ def list_all(project: ProjectArgument, as_json: JsonFlag = False) -> None:
     """List the sources of a project, with their health."""
     from operations.responses.sources import SourceList
 
-    listed = _on_project(
+    listed = operate_on_project(
         project, lambda operations, found: operations.sources.list_sources(found.id)
     )
     answer = SourceList.of(listed).to_json()
@@ -91,7 +88,7 @@ def show(project: ProjectArgument, source_id: SourceArgument, as_json: JsonFlag 
     """Print a source, its health and its gaps."""
     from operations.responses.sources import FullSource
 
-    read = _on_project(
+    read = operate_on_project(
         project, lambda operations, found: operations.sources.read_source(found.id, source_id)
     )
     print_record(FullSource.of(read).to_json(), as_json=as_json)
@@ -113,7 +110,7 @@ def set_fields(
     as_json: JsonFlag = False,
 ) -> None:
     """Change what is named. `--expect` replaces all expectations."""
-    secret = read_new_secret() if replace_secret else None
+    secret = read_replacement("secret", VARIABLE) if replace_secret else None
 
     async def act(operations: "Operations", found: "Project") -> Any:
         kind = (await operations.sources.read_source(found.id, source_id)).source.kind
@@ -128,7 +125,7 @@ def set_fields(
             found.id, source_id, changes, actor=cli_actor()
         )
 
-    _print_source(_on_project(project, act), as_json=as_json)
+    _print_source(operate_on_project(project, act), as_json=as_json)
 
 
 @app.command("pause")
@@ -151,7 +148,7 @@ def check(project: ProjectArgument, source_id: SourceArgument, as_json: JsonFlag
     """
     from operations.responses.sources import SourceCheck
 
-    checked = _on_project(
+    checked = operate_on_project(
         project,
         lambda operations, found: operations.sources.check_source(
             found.id, source_id, actor=cli_actor()
@@ -175,7 +172,7 @@ def report(
     """Print the events at the provider on a day, and what the app reported of them."""
     from operations.responses.sources import SourceReport
 
-    made = _on_project(
+    made = operate_on_project(
         project, lambda operations, found: operations.sources.report(found.id, source_id, day)
     )
     print_record(SourceReport.of(made).to_json(), as_json=as_json)
@@ -186,7 +183,7 @@ def remove(project: ProjectArgument, source_id: SourceArgument, as_json: JsonFla
     """Remove a source and its secret. Receipts and incidents that it made stay."""
     from operations.responses.sources import RemovedSource
 
-    removed = _on_project(
+    removed = operate_on_project(
         project,
         lambda operations, found: operations.sources.remove_source(
             found.id, source_id, actor=cli_actor()
@@ -195,16 +192,9 @@ def remove(project: ProjectArgument, source_id: SourceArgument, as_json: JsonFla
     print_record(RemovedSource.of(removed).to_json(), as_json=as_json)
 
 
-def _on_project(name_or_id: str, action: "Callable[[Operations, Project], Awaitable[T]]") -> T:
-    async def act(operations: "Operations") -> T:
-        return await action(operations, await find_project(operations, name_or_id))
-
-    return operate(act)
-
-
 # Any: a source, whose type is slow to import.
 def _set_paused(project: str, source_id: str, *, is_paused: bool) -> Any:
-    return _on_project(
+    return operate_on_project(
         project,
         lambda operations, found: operations.sources.change_source(
             found.id, source_id, {"paused": is_paused}, actor=cli_actor()

@@ -1,14 +1,11 @@
 """The options of `makegood source`, and the fields of the REST API that they mean."""
 
-import os
-import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from cli.options import one_of
-from cli.output import CommandFailed, ExitCode
 from domain.sources.source import WEBHOOK_KINDS, ShopifyIdentity
 
 SourceArgument = Annotated[
@@ -23,12 +20,12 @@ Expect = Annotated[
         " that the project accepts in receipts. Minutes for the app's receipt: 15 by default.",
     ),
 ]
-_VARIABLE = "MAKEGOOD_SOURCE_SECRET"
+VARIABLE = "MAKEGOOD_SOURCE_SECRET"
 Secret = Annotated[
     str | None,
     typer.Option(
         "--secret",
-        envvar=_VARIABLE,
+        envvar=VARIABLE,
         show_envvar=True,
         help="The signing secret of a webhook, or the key of a listing. Prefer the variable:"
         " options stay in the shell's history.",
@@ -39,7 +36,7 @@ ReplaceSecret = Annotated[
     bool,
     typer.Option(
         "--replace-secret",
-        help=f"Replace the signing secret or the key by {_VARIABLE}, or without it by the first"
+        help=f"Replace the signing secret or the key by {VARIABLE}, or without it by the first"
         " line of standard input.",
     ),
 ]
@@ -61,22 +58,6 @@ Identity = Annotated[
         help=f"Of Shopify: what receipts name as provider_event_id. {one_of(ShopifyIdentity)}",
     ),
 ]
-
-
-def read_new_secret() -> str:
-    """The secret that replaces the stored one. A terminal does not show it.
-
-    Raises: CommandFailed: none is given.
-    """
-    secret = os.environ.get(_VARIABLE, "")
-    if not secret and sys.stdin.isatty():
-        secret = str(typer.prompt("The new secret", hide_input=True, default="", err=True))
-    elif not secret:
-        secret = sys.stdin.readline()
-    if not secret.strip():
-        message = f"--replace-secret needs the new secret in {_VARIABLE} or on standard input."
-        raise CommandFailed(message, ExitCode.USAGE)
-    return secret.strip()
 
 
 def given_fields(

@@ -17,13 +17,15 @@ def exact_duration(seconds: float) -> str:
         return f"{round(seconds * 1000)} ms"
     if seconds < 59.95:
         return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
-    seconds = max(seconds, 60)
-    for (size, unit), (small, small_unit) in zip(UNITS, (*UNITS[1:], (1, "s")), strict=True):
-        if seconds >= size:
-            rest = int(seconds % size // small)
-            return (
-                f"{int(seconds // size)} {unit} {rest} {small_unit}"
-                if rest
-                else f"{int(seconds // size)} {unit}"
-            )
-    raise AssertionError("unreachable: a minute is the smallest unit")
+    return whole_duration(max(seconds, 60))
+
+
+def whole_duration(seconds: float) -> str:
+    """A duration in its two largest units, without decimals. Empty for less than a second."""
+    rest = max(0, int(seconds))
+    parts: list[str] = []
+    for size, unit in (*UNITS, (1, "s")):
+        count, rest = divmod(rest, size)
+        if count or parts:
+            parts.append(f"{count} {unit}" if count else "")
+    return " ".join(part for part in parts[:2] if part)

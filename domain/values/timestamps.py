@@ -50,14 +50,3 @@ def ceil_unix_ms(at: datetime) -> int:
 
 def from_unix_ms(count: int) -> datetime:
     return EPOCH + timedelta(milliseconds=count)
-
-
-def format_span(span: timedelta) -> str:
-    """A span in its two largest units, as in `2 h 5 min`. Empty for less than a second."""
-    seconds = max(0, int(span.total_seconds()))
-    parts: list[str] = []
-    for name, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        count, seconds = divmod(seconds, size)
-        if count or parts:
-            parts.append(f"{count} {name}" if count else "")
-    return " ".join(part for part in parts[:2] if part)

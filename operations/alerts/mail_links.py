@@ -1,4 +1,4 @@
-"""What the signed links in alert mails do, for whoever has them: no sign-in is needed.
+"""What the signed links in alert mails do, for anyone who has them: no sign-in is needed.
 
 Reading a link never acts. A link disables the destination of its mail, or acknowledges one incident
 once. The audit log names the destination as the actor.

@@ -83,7 +83,7 @@ async def record_alert_failed(
 async def hold_alert(session: AsyncSession, alert_id: int, incident_id: IncidentId) -> None:
     """Let the alert wait for the end of its incident's snooze; without one, for its lease.
 
-    The incident's row is locked first, as whoever ends the snooze does.
+    The incident's row is locked first, as the end of the snooze does.
     """
     held_until = select(INCIDENTS.c.snoozed_until).where(INCIDENTS.c.id == incident_id)
     snoozed_until = await session.scalar(held_until.with_for_update())

@@ -11,6 +11,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.alerts import AlertChannel
+from domain.errors import NotFound
 from domain.ids import DestinationId, IncidentId, ProjectId
 from domain.incidents import AlertKind
 from domain.security.mail_links import (
@@ -23,7 +24,8 @@ from domain.security.mail_links import (
 )
 from store.alerts.due import AlertDue, AlertFacts
 from store.crypto.encryption import SealBroken, Sealer
-from store.schema.tables import ALERT_DESTINATIONS, ALERTS, PROJECTS
+from store.projects.data_keys import read_data_key
+from store.schema.tables import ALERT_DESTINATIONS, ALERTS
 
 # Counted from when the alert became due.
 ACKNOWLEDGE_FOR = timedelta(days=3)
@@ -126,13 +128,7 @@ async def use_link(session: AsyncSession, link: AcknowledgeLink, now: datetime) 
 
 
 async def _data_key(session: AsyncSession, sealer: Sealer, project_id: ProjectId) -> bytes | None:
-    stored = select(PROJECTS.c.data_key).where(
-        PROJECTS.c.id == project_id, PROJECTS.c.deleted_at.is_(None)
-    )
-    sealed = await session.scalar(stored)
-    if sealed is None:
-        return None
     try:
-        return sealer.unwrapped(sealed, project_id)
-    except SealBroken:
+        return sealer.unwrapped(await read_data_key(session, project_id), project_id)
+    except (NotFound, SealBroken):
         return None

@@ -22,6 +22,11 @@ from store.receipts.state import ReceiptSnapshot, lock_receipt
 from store.receipts.timeline import add_timeline, note
 from store.receipts.transitions import TriggerFacts, apply_transition
 
+UNACKNOWLEDGE = (
+    "UPDATE incidents SET acknowledged_at = NULL, acknowledged_by = NULL,"
+    " acknowledged_until = NULL WHERE id = $1 AND acknowledged_at IS NOT NULL RETURNING 1"
+)
+_MOVE_DEADLINE = "UPDATE receipts SET deadline_at = $1 WHERE event_id = $2 AND state = 'waiting'"
 _ACKNOWLEDGEMENT = (
     "SELECT i.acknowledged_at, p.acknowledge_minutes FROM incidents i"
     " JOIN projects p ON p.id = i.project_id WHERE i.id = $1"
@@ -137,12 +142,7 @@ async def unacknowledge(
         IncidentAlreadyResolved: it has ended.
     """
     snapshot = await _lock_open(st, incident_id, now)
-    taken_back = await st.fetch(
-        "UPDATE incidents SET acknowledged_at = NULL, acknowledged_by = NULL,"
-        " acknowledged_until = NULL WHERE id = $1 AND acknowledged_at IS NOT NULL RETURNING 1",
-        incident_id,
-    )
-    if taken_back:
+    if await st.fetch(UNACKNOWLEDGE, incident_id):
         kind = TimelineKind.INCIDENT_UNACKNOWLEDGED
         await add_timeline(st, snapshot.event_id, kind, now, requested_by=requested_by)
     return snapshot.event_id
@@ -239,10 +239,8 @@ async def move_deadline(
         NotFound: no such receipt.
         NotWaiting: it already has a result or an incident.
     """
-    snapshot = await lock_receipt(st, event_id)
-    (await apply_transition(st, snapshot, Trigger.EXPIRE, now)).raise_refusal()
-    moved = "UPDATE receipts SET deadline_at = $1 WHERE event_id = $2 AND state = 'waiting'"
-    await st.fetch(moved, to_unix_ms(deadline_at), event_id)
+    snapshot = await _lock_waiting(st, event_id, now)
+    await st.fetch(_MOVE_DEADLINE, to_unix_ms(deadline_at), event_id)
     entry = {
         "deadline_at": to_iso(deadline_at),
         "moved_from": to_iso(snapshot.deadline_at),
@@ -259,15 +257,8 @@ async def expire(st: Statements, event_id: EventId, now: datetime, *, requested_
         NotFound: no such receipt.
         NotWaiting: it already has a result or an incident.
     """
-    snapshot = await lock_receipt(st, event_id)
-    follows = await apply_transition(st, snapshot, Trigger.EXPIRE, now)
-    follows.raise_refusal()
-    deadline_at = min(to_unix_ms(snapshot.deadline_at), to_unix_ms(now))
-    await st.fetch(
-        "UPDATE receipts SET deadline_at = $1 WHERE event_id = $2 AND state = 'waiting'",
-        deadline_at,
-        event_id,
-    )
+    snapshot = await _lock_waiting(st, event_id, now)
+    await st.fetch(_MOVE_DEADLINE, to_unix_ms(min(snapshot.deadline_at, now)), event_id)
     await note(st, event_id, now, text="The deadline was moved to now.", requested_by=requested_by)
     await enqueue_signal(st, event_id, OutboxKind.EXPIRE, now)
 
@@ -278,6 +269,18 @@ async def lock_incident(st: Statements, incident_id: IncidentId) -> ReceiptSnaps
         raise NotFound
     (event_id,) = rows[0]
     return await lock_receipt(st, EventId(event_id))
+
+
+async def _lock_waiting(st: Statements, event_id: EventId, now: datetime) -> ReceiptSnapshot:
+    """Lock a receipt that waits for its result.
+
+    Raises:
+        NotFound: no such receipt.
+        NotWaiting: it already has a result or an incident.
+    """
+    snapshot = await lock_receipt(st, event_id)
+    (await apply_transition(st, snapshot, Trigger.EXPIRE, now)).raise_refusal()
+    return snapshot
 
 
 async def _lock_open(st: Statements, incident_id: IncidentId, now: datetime) -> ReceiptSnapshot:

@@ -1,6 +1,6 @@
 """Applications of tests are built quickly: FastAPI analyses each function once a process.
 
-It analyses each route anew for each application otherwise, which takes most of such a test.
+Otherwise it analyses each route again for each application, which takes most of such a test.
 """
 
 from collections.abc import Hashable

@@ -77,7 +77,8 @@ class HttpPost:
     async def _post(self, url: str, body: bytes, headers: Headers) -> httpx.Response:
         transport = GuardedTransport(
             allow=self._allow,
-            cuts_body=True,
+            keeps_body=False,
+            excerpt_bytes=ANSWER_BYTES,
             timeout_seconds=self._timeout_seconds,
             max_body_bytes=ANSWER_BYTES,
             ssl_context=self._ssl_context,

@@ -15,13 +15,14 @@ from api.console.access import (
     SIGNED_IN,
     RouteSpec,
 )
-from api.console.base import Console, error_message
+from api.console.base import Console
 from api.console.dependencies import CurrentActor, CurrentViewer
 from api.console.pages.incident_list.position import LIST, position_in_list
 from api.console.pages.list_page import (
     list_values,
     own_projects,
     redirect_to_short_address,
+    search_problem,
 )
 from api.console.sign_in.sessions import Viewer
 from api.console.ui import labels, timeline
@@ -33,7 +34,7 @@ from api.console.ui.rendering import HEADERS, is_htmx_request
 from api.console.ui.timeline_text import TimelineText
 from domain.errors import ValidationFailed
 from domain.receipts import Receipt, ReceiptState
-from domain.search.query import POINTER, quoted
+from domain.search.query import quoted
 from domain.sources.provider_pages import provider_page
 from domain.temporal.runs import cause_text, restart_command
 from domain.users import Role
@@ -80,9 +81,7 @@ class EventPages:
         try:
             page = await event_rows(database, address, viewer)
         except ValidationFailed as refused:
-            if any(error.pointer != POINTER for error in refused.errors):
-                raise
-            problem = error_message(refused)
+            problem = search_problem(refused)
         values = await list_values(
             self._console, viewer, address, page, tabs=EVENT_TABS, projects=projects
         )

@@ -5,12 +5,14 @@ from collections.abc import Iterable, Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.console.base import Console
+from api.console.base import Console, error_message
 from api.console.sign_in.sessions import Viewer
 from api.console.ui import labels
 from api.console.ui.filters import ListAddress, has_empty_fields
+from domain.errors import ValidationFailed
 from domain.ids import ProjectId
 from domain.projects import Project
+from domain.search.query import POINTER
 from operations.names import known_effect_types, known_event_types, known_providers
 from operations.validation import known_id
 from store.db.paging import Page
@@ -69,6 +71,13 @@ def list_options(address: ListAddress, projects: Sequence[Project]) -> dict[str,
         "event_types": options["event_type"],
         "effect_types": options["effect_type"],
     }
+
+
+def search_problem(refused: ValidationFailed) -> str:
+    """What is wrong with the search. Raises: ValidationFailed: something else was refused."""
+    if any(error.pointer != POINTER for error in refused.errors):
+        raise refused
+    return error_message(refused)
 
 
 async def own_projects(

@@ -15,6 +15,7 @@ from api.console.ui.filters import ListAddress
 from api.console.ui.incident_tabs import ALL, SEARCHES, TABS
 from domain.errors import RateLimited, Unavailable
 from domain.ids import EventId, ProjectId
+from operations.lists import instant_of_ages
 from store.db.database import Database
 from store.db.paging import Page
 from store.db.sql import SessionStatements
@@ -137,14 +138,14 @@ async def list_filters(
         created_after=address.created_after,
         created_before=address.created_before,
         q=q,
-        now=await database.now(session) if "age:" in (q or "").lower() else None,
+        now=await instant_of_ages(database, session, q),
         livemode=None if mode is None else mode == "live",
         me=viewer.user_id,
     )
 
 
 def _number(found: int) -> str:
-    """The number of matches, of which one more than a page was read."""
+    """The number of matches. One more than a page was read."""
     return f"{ROWS}+" if found > ROWS else str(found or "")
 
 

@@ -10,7 +10,7 @@ from domain.incidents import IncidentState
 from domain.receipts import ReceiptState
 from domain.search.query import POINTER, SearchQuery, parse_query
 from domain.search.tokens import ACKNOWLEDGED, ME, SNOOZED
-from store.receipts.lists.order import EVENT_LIST, ListedTable
+from store.receipts.lists.order import ListedTable
 
 _RECEIPTS_WITH_INCIDENT = (ReceiptState.INCIDENT, ReceiptState.RECOVERED, ReceiptState.CLOSED)
 _RECEIPT_STATES_OF = {
@@ -115,7 +115,7 @@ def wanted_by(table: ListedTable, filters: ListFilters) -> Wanted | None:
 
 def every_state(table: ListedTable) -> tuple[str, ...]:
     """The states of the rows of a list."""
-    states = ReceiptState if table.name == EVENT_LIST.name else IncidentState
+    states = ReceiptState if table.is_of_events else IncidentState
     return tuple(state.value for state in states)
 
 
@@ -142,7 +142,7 @@ def _states(
         allowed = [state for state in _UNRESOLVED if state in (search.states or _UNRESOLVED)]
         if not allowed:
             return None
-    if table.name == EVENT_LIST.name:
+    if table.is_of_events:
         of_incidents = _RECEIPTS_WITH_INCIDENT if asks_for_incident(search) else ()
         allowed = [one for state in allowed for one in _RECEIPT_STATES_OF[state]] or of_incidents
     wanted = tuple(dict.fromkeys(str(state) for state in allowed))

@@ -55,6 +55,11 @@ class ListedTable:
         return "ASC" if self.is_ascending else "DESC"
 
     @property
+    def is_of_events(self) -> bool:
+        """Whether it is the list of events, not that of incidents."""
+        return self.name == EVENT_LIST.name
+
+    @property
     def is_by_time(self) -> bool:
         return self.at == self.created_at
 

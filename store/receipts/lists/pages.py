@@ -29,7 +29,6 @@ from store.db.sql import SessionStatements, Statements
 from store.receipts.lists.filters import ListFilters, Wanted, every_state, wanted_by
 from store.receipts.lists.kinds import kind_ranges
 from store.receipts.lists.order import (
-    EVENT_LIST,
     Bounds,
     Key,
     ListedTable,
@@ -211,7 +210,7 @@ async def _read(st: Statements, asked: _Reading) -> tuple[Key, ...]:
 
 def _few(st: Statements, asked: _Reading) -> Condition | None:
     """The receipts of a filter that leaves few, as event ids. None without such a filter."""
-    wanted, is_of_events = asked.wanted, asked.table.name == EVENT_LIST.name
+    wanted, is_of_events = asked.wanted, asked.table.is_of_events
     if wanted.reference is not None and not (is_of_events and asked.table.is_by_time):
         return _events(st, _OF_REFERENCE, "r", {"few": wanted.reference})
     if wanted.reference is not None:
@@ -250,7 +249,7 @@ async def _ranges(st: Statements, asked: _Reading) -> tuple[Ranges, Condition]:
     """The ranges that hold the rows, and the condition on them."""
     table, wanted = asked.table, asked.wanted
     states = wanted.states or every_state(table)
-    if not table.is_by_time and table.name == EVENT_LIST.name:
+    if not table.is_by_time and table.is_of_events:
         waiting = both(kind_condition(table, wanted), _tokens(st, asked))
         return project_ranges(asked.scope), waiting
     if not table.is_by_time:
@@ -258,13 +257,13 @@ async def _ranges(st: Statements, asked: _Reading) -> tuple[Ranges, Condition]:
         of_kind = kind_condition(table, wanted)
         return Ranges(("project_id", "state"), of_states), both(of_kind, _tokens(st, asked))
     error = wanted.search.values.get("error")
-    if error is not None and table.name != EVENT_LIST.name:
+    if error is not None and not table.is_of_events:
         values = tuple(product(asked.scope, states, (error,)))
         condition = both(kind_condition(table, wanted), _tokens(st, asked, "error"))
         return Ranges(("project_id", "state", "error_code"), values), condition
     if not wanted.has_kind and not wanted.states:
         return project_ranges(asked.scope), _tokens(st, asked)
-    if not wanted.has_kind and table.name != EVENT_LIST.name:
+    if not wanted.has_kind and not table.is_of_events:
         of_states = tuple(product(asked.scope, states))
         return Ranges(("project_id", "state"), of_states), _tokens(st, asked)
     kind = Kind(states, wanted.provider, wanted.event_type, wanted.effect_type)

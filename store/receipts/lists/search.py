@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from domain.ids import ProjectId
 from store.db.sql import Dialect, Statements, Value
 from store.receipts.lists.merge import MergedRanges
-from store.receipts.lists.order import EVENT_LIST, Bounds, Key, ListedTable
+from store.receipts.lists.order import Bounds, Key, ListedTable
 from store.receipts.lists.ranges import (
     ANY_ROW,
     Condition,
@@ -181,7 +181,7 @@ async def search(st: Statements, query: Search, *, count: int) -> tuple[Key, ...
 
 async def _check(st: Statements, query: Search, keys: Sequence[Key], checked: Checked) -> None:
     """Compare the texts of these rows, the next ones, with the text."""
-    r = "t" if query.table.name == EVENT_LIST.name else "r"
+    r = "t" if query.table.is_of_events else "r"
     matching = contains(st.dialect, query.q)
     sql, values = bind(
         _TEXTS.format(

@@ -7,7 +7,7 @@ because SQLite folds ASCII alone and PostgreSQL by the locale of its server.
 """
 
 from store.db.sql import Dialect
-from store.receipts.lists.order import EVENT_LIST, ListedTable
+from store.receipts.lists.order import ListedTable
 from store.receipts.lists.ranges import ANY_ROW, Condition
 
 # Never NULL, which is no answer. Only these states have an incident.
@@ -32,7 +32,7 @@ ERROR_TEXT = {
 
 
 def contains(dialect: Dialect, word: str, *, name: str = "") -> Condition:
-    """The condition on a receipt `{r}`. `name` tells the values of several words apart."""
+    """The condition on a receipt `{r}`. `name` distinguishes the values of several words."""
 
     def like(text: str) -> str:
         return _LIKE[dialect].format(text, n=name)
@@ -63,7 +63,7 @@ def of_receipt(table: ListedTable, condition: Condition | None) -> Condition:
     """A condition on the receipt `{r}` as one on the row `t` of a list."""
     if condition is None:
         return ANY_ROW
-    if table.name == EVENT_LIST.name:
+    if table.is_of_events:
         return Condition(condition.sql.format(r="t"), condition.values)
     # Not EXISTS, for which PostgreSQL would make a hash table of all receipts.
     sql = condition.sql.format(r="r")
@@ -73,7 +73,7 @@ def of_receipt(table: ListedTable, condition: Condition | None) -> Condition:
 
 def of_incident(table: ListedTable, condition: Condition) -> Condition:
     """A condition on the incident `{i}` as one on the row `t` of a list."""
-    if table.name != EVENT_LIST.name:
+    if not table.is_of_events:
         return Condition(condition.sql.format(i="t"), condition.values)
     sql = condition.sql.format(i="i")
     sql = f"COALESCE((SELECT {sql} FROM incidents AS i WHERE i.event_id = t.event_id), false)"  # noqa: S608 - constants only

@@ -14,7 +14,7 @@ from domain.search.tokens import NOBODY
 from domain.values.timestamps import ceil_unix_ms, to_unix_ms
 from store.db.sql import Dialect
 from store.receipts.lists.filters import Wanted
-from store.receipts.lists.order import EVENT_LIST, ListedTable
+from store.receipts.lists.order import ListedTable
 from store.receipts.lists.ranges import ANY_ROW, Condition
 from store.receipts.lists.texts import both, contains, of_incident, of_receipt
 from store.schema.tables import RECEIPT_IS_UNDECIDED
@@ -91,9 +91,9 @@ def row_condition(
     `without` names tokens that the ranges already meet, `times` among them.
     """
     search, found = wanted.search, ANY_ROW
-    if table.name == EVENT_LIST.name and not table.is_by_time:
+    if table.is_of_events and not table.is_by_time:
         found = Condition(f"t.{RECEIPT_IS_UNDECIDED}", {})
-    if search.states and table.name == EVENT_LIST.name:
+    if search.states and table.is_of_events:
         found = both(found, of_incident(table, _one_of_states(search.states)))
     for mark in search.marks:
         if f"is:{mark}" not in without:

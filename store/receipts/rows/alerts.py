@@ -3,6 +3,7 @@
 Runs inside the caller's transaction and never commits.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -57,12 +58,15 @@ async def add_alerts(
     *,
     replay_id: ReplayId | None = None,
     about: str = "",
+    without: Collection[Recipient] = (),
 ) -> None:
     """Insert one alert for each of the project's destinations; a second time changes nothing.
 
-    `about` tells alerts of one kind apart that are about no repair.
+    `about` distinguishes alerts of one kind that are about no repair. Those of `without` get none.
     """
     for recipient in await read_recipients(st, snapshot.project_id, kind):
+        if recipient in without:
+            continue
         await insert_alert(
             st,
             project_id=snapshot.project_id,
@@ -80,23 +84,12 @@ async def alert_again(
 ) -> None:
     """Insert a new round of the incident's alerts.
 
-    A destination whose earlier alert is not sent yet gets that one. `now` tells the rounds apart.
+    A destination whose earlier alert is not sent yet gets that one. `now` distinguishes the rounds.
     """
-    opened = AlertKind.INCIDENT_OPENED
-    pending = {tuple(row) for row in await st.fetch(_SELECT_PENDING, snapshot.incident)}
-    for recipient in await read_recipients(st, snapshot.project_id, opened):
-        if (recipient.channel, recipient.destination) in pending:
-            continue
-        await insert_alert(
-            st,
-            project_id=snapshot.project_id,
-            incident_id=snapshot.incident,
-            event_id=snapshot.event_id,
-            kind=opened,
-            about=f"{why.value}-{to_unix_ms(now)}",
-            recipient=recipient,
-            now=now,
-        )
+    incident_id, opened = snapshot.incident, AlertKind.INCIDENT_OPENED
+    pending = [Recipient(*row) for row in await st.fetch(_SELECT_PENDING, incident_id)]
+    about = f"{why.value}-{to_unix_ms(now)}"
+    await add_alerts(st, snapshot, incident_id, opened, now, about=about, without=pending)
 
 
 async def end_snooze(st: Statements, incident_id: IncidentId, now: datetime) -> bool:

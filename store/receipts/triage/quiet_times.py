@@ -1,9 +1,9 @@
 """Ends acknowledgements and snoozes of incidents whose time is over.
 
 The instants are `acknowledged_until` and `snoozed_until` of `incidents`, each in a partial index by
-project. A resolved incident has neither, so nothing is due for it. `worker.loops.quiet_times` calls
-this. Each end is one transaction that locks the receipt: it inserts at most one round of alerts,
-however many workers look and whenever one dies.
+project. A resolved incident has neither, so nothing is due for it. Each end is one transaction that
+locks the receipt: it inserts at most one round of alerts, however many workers look and whenever
+one dies. Called by `worker.triage.quiet_times`.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from domain.incidents import TimelineKind
 from domain.lifecycle import OPEN_STATES, LifecycleState
 from domain.values.timestamps import from_unix_ms, to_iso, to_unix_ms
 from store.db.sql import Statements
-from store.receipts.operator_actions import lock_incident
+from store.receipts.operator_actions import UNACKNOWLEDGE, lock_incident
 from store.receipts.rows.alerts import AlertRound, alert_again, end_snooze
 from store.receipts.timeline import add_timeline
 from store.schema.tables import ACKNOWLEDGEMENT_ENDS, SNOOZE_ENDS
@@ -35,10 +35,6 @@ UNION
 SELECT id FROM (SELECT id FROM incidents WHERE project_id = $1 AND {SNOOZE_ENDS}
   AND snoozed_until <= $2 ORDER BY snoozed_until, id LIMIT $3) AS snoozed"""  # noqa: S608 - likewise
 _SELECT = "SELECT acknowledged_until, snoozed_until FROM incidents WHERE id = $1"
-_UNACKNOWLEDGE = (
-    "UPDATE incidents SET acknowledged_at = NULL, acknowledged_by = NULL,"
-    " acknowledged_until = NULL WHERE id = $1"
-)
 # An earlier version resolved the incident, and knows no ends.
 _CLEAR = "UPDATE incidents SET acknowledged_until = NULL, snoozed_until = NULL WHERE id = $1"
 
@@ -89,7 +85,7 @@ async def end_quiet_times(st: Statements, incident_id: IncidentId, now: datetime
         return True
     why = AlertRound.SNOOZE_ENDED if is_snooze_over else AlertRound.ACKNOWLEDGEMENT_ENDED
     if is_acknowledgement_over:
-        await st.fetch(_UNACKNOWLEDGE, incident_id)
+        await st.fetch(UNACKNOWLEDGE, incident_id)
         until = {"acknowledged_until": to_iso(from_unix_ms(acknowledged_ms))}
         kind = TimelineKind.INCIDENT_UNACKNOWLEDGED
         await add_timeline(st, snapshot.event_id, kind, now, **until)

@@ -6,12 +6,13 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.console.base import Console, error_message
+from api.console.base import Console
 from api.console.pages.list_page import (
     list_options,
     own_projects,
     project_names,
     redirect_to_short_address,
+    search_problem,
 )
 from api.console.sign_in.sessions import Viewer
 from api.console.ui.filters import ListAddress, read_address
@@ -26,7 +27,7 @@ from api.console.ui.rendering import Values, is_htmx_request
 from domain.errors import ValidationFailed
 from domain.ids import ProjectId
 from domain.projects import Project
-from domain.search.query import POINTER, quoted
+from domain.search.query import quoted
 from domain.search.tokens import CHOICES, KEYS
 from domain.users import Role
 from store.db.paging import LISTED_AT_MOST, Page
@@ -59,9 +60,7 @@ async def incident_list_page(console: Console, request: Request, viewer: Viewer)
             console.parts.database, address, viewer, scope=_scope_of(address, projects)
         )
     except ValidationFailed as refused:
-        if any(error.pointer != POINTER for error in refused.errors):
-            raise
-        problem = error_message(refused)
+        problem = search_problem(refused)
     values = await _values(console, viewer, address, found, projects)
     values |= {"problem": problem}
     counts: Values | None = None
