@@ -11,7 +11,6 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.alerts import AlertChannel
-from domain.errors import NotFound
 from domain.ids import DestinationId, IncidentId, ProjectId
 from domain.incidents import AlertKind
 from domain.security.mail_links import (
@@ -24,8 +23,7 @@ from domain.security.mail_links import (
 )
 from store.alerts.due import AlertDue, AlertFacts
 from store.crypto.encryption import SealBroken, Sealer
-from store.projects.data_keys import read_data_key
-from store.schema.tables import ALERT_DESTINATIONS, ALERTS
+from store.schema.tables import ALERT_DESTINATIONS, ALERTS, PROJECTS
 
 # Counted from when the alert became due.
 ACKNOWLEDGE_FOR = timedelta(days=3)
@@ -128,7 +126,13 @@ async def use_link(session: AsyncSession, link: AcknowledgeLink, now: datetime) 
 
 
 async def _data_key(session: AsyncSession, sealer: Sealer, project_id: ProjectId) -> bytes | None:
+    stored = select(PROJECTS.c.data_key).where(
+        PROJECTS.c.id == project_id, PROJECTS.c.deleted_at.is_(None)
+    )
+    sealed = await session.scalar(stored)
+    if sealed is None:
+        return None
     try:
-        return sealer.unwrapped(await read_data_key(session, project_id), project_id)
-    except (NotFound, SealBroken):
+        return sealer.unwrapped(sealed, project_id)
+    except SealBroken:
         return None
