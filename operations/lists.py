@@ -5,6 +5,7 @@ from dataclasses import replace
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import ProjectId
+from domain.search.query import asks_for_now
 from operations.validation import check_texts, known_id
 from store.db.database import Database
 from store.receipts.queries import ListFilters
@@ -19,13 +20,13 @@ ALL_PROJECTS = "*"
 async def checked_filters(
     database: Database, session: AsyncSession, filters: ListFilters
 ) -> ListFilters:
-    """The filters with an id that can be looked up, and the instant that ages count from.
+    """The filters with an id that can be looked up, and the instant of the search.
 
-    Raises: ValidationFailed for bad text.
+    Raises: ValidationFailed for bad text, and for a refused search.
     """
     check_texts(q=filters.q, internal_reference=filters.internal_reference)
     now = filters.now
-    if now is None and "age:" in (filters.q or "").lower():
+    if now is None and asks_for_now(filters.q):
         now = await database.now(session)
     return replace(filters, project_id=project_or_none(filters.project_id), now=now)
 

@@ -62,38 +62,70 @@ async def add_alerts(
 
     `about` tells alerts of one kind apart that are about no repair.
     """
-    for recipient in await read_recipients(st, snapshot.project_id, kind):
+    await add_incident_alerts(
+        st,
+        snapshot.project_id,
+        snapshot.event_id,
+        incident_id,
+        kind,
+        now,
+        about=replay_id or about,
+    )
+
+
+async def add_incident_alerts(
+    st: Statements,
+    project_id: ProjectId,
+    event_id: EventId,
+    incident_id: IncidentId,
+    kind: AlertKind,
+    now: datetime,
+    *,
+    about: str = "",
+) -> None:
+    """`add_alerts` without a snapshot. `about` may be a `replay_id` too."""
+    for recipient in await read_recipients(st, project_id, kind):
         await insert_alert(
             st,
-            project_id=snapshot.project_id,
+            project_id=project_id,
             incident_id=incident_id,
-            event_id=snapshot.event_id,
+            event_id=event_id,
             kind=kind,
-            about=replay_id or about,
+            about=about,
             recipient=recipient,
             now=now,
         )
 
 
-async def alert_again(
-    st: Statements, snapshot: ReceiptSnapshot, why: AlertRound, now: datetime
-) -> None:
-    """Insert a new round of the incident's alerts.
+def round_name(why: AlertRound, now: datetime) -> str:
+    """What tells this round of alerts from others of the incident."""
+    return f"{why.value}-{to_unix_ms(now)}"
 
-    A destination whose earlier alert is not sent yet gets that one. `now` tells the rounds apart.
+
+async def alert_again(
+    st: Statements,
+    project_id: ProjectId,
+    event_id: EventId,
+    incident_id: IncidentId,
+    name: str,
+    now: datetime,
+) -> None:
+    """Insert a new round of the incident's alerts, with its `round_name`.
+
+    A destination whose earlier alert is not sent yet gets that one.
     """
     opened = AlertKind.INCIDENT_OPENED
-    pending = {tuple(row) for row in await st.fetch(_SELECT_PENDING, snapshot.incident)}
-    for recipient in await read_recipients(st, snapshot.project_id, opened):
+    pending = {tuple(row) for row in await st.fetch(_SELECT_PENDING, incident_id)}
+    for recipient in await read_recipients(st, project_id, opened):
         if (recipient.channel, recipient.destination) in pending:
             continue
         await insert_alert(
             st,
-            project_id=snapshot.project_id,
-            incident_id=snapshot.incident,
-            event_id=snapshot.event_id,
+            project_id=project_id,
+            incident_id=incident_id,
+            event_id=event_id,
             kind=opened,
-            about=f"{why.value}-{to_unix_ms(now)}",
+            about=name,
             recipient=recipient,
             now=now,
         )
