@@ -19,6 +19,8 @@ ATTEMPT_FAILED = "attempt_failed"
 # Temporal gives up a run of the callback activity that sends no heartbeat for so long, and starts
 # another.
 CALLBACK_HEARTBEAT = timedelta(seconds=5)
+# The same of a step of a bulk repair, which another worker then takes.
+BULK_HEARTBEAT = timedelta(seconds=6)
 # The same of a listing, which then goes on after its last stored page.
 LISTING_HEARTBEAT = timedelta(seconds=10)
 
@@ -154,3 +156,22 @@ class ListingPart:
     pages: int = 0
     new: int = 0
     circle: CircleMark | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BulkOrder:
+    """Take the next step of a bulk repair."""
+
+    bulk_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class BulkStep:
+    """A step of a bulk repair. `is_done`: nothing is left to do. Otherwise the next step follows
+    after `wait_ms`, or after a signal.
+    """
+
+    is_done: bool
+    wait_ms: int = 0
+    begun: int = 0
+    settled: int = 0

@@ -21,6 +21,7 @@ from api.http.problems import Header, Problems, RenderPage, headers_of, status_o
 from api.http.request_body import ClientGone
 from api.http.request_headers import (
     MAXIMUM_BODY_BYTES,
+    MAXIMUM_LIST_BYTES,
     RequestHead,
     accepts_page,
     check_content_length,
@@ -32,6 +33,9 @@ from api.ingest.endpoint import new_request_id
 from domain.errors import Code, PayloadTooLarge, Refusal
 
 logger = structlog.get_logger(__name__)
+
+# Its body may name 10,000 incidents.
+WITH_A_LIST = "/api/v1/bulk-repairs"
 
 
 class ErrorBoundaryMiddleware:
@@ -82,8 +86,9 @@ class ErrorBoundaryMiddleware:
                     detail = "This path supports POST only. The provider delivers events by POST."
                 await self._refuse(response, Code.METHOD_NOT_ALLOWED, detail, [(b"allow", b"POST")])
             else:
-                check_content_length(head.content_length)
-                await self._app(scope, _capped(receive), response.send)
+                most = _largest_body(scope["path"])
+                check_content_length(head.content_length, most=most)
+                await self._app(scope, _capped(receive, most), response.send)
         except Refusal as refusal:
             await self._refuse(response, refusal.code, refusal.detail, headers_of(refusal))
         except (ClientGone, ClientDisconnect):
@@ -162,14 +167,19 @@ def _without_body(send: Send) -> Send:
     return sent
 
 
-def _capped(receive: Receive) -> Receive:
+def _largest_body(path: str) -> int:
+    """The limit of a body, in bytes."""
+    return MAXIMUM_LIST_BYTES if path == WITH_A_LIST else MAXIMUM_BODY_BYTES
+
+
+def _capped(receive: Receive, most: int) -> Receive:
     received_bytes = 0
 
     async def counted() -> Message:
         nonlocal received_bytes
         message = await receive()
         received_bytes += len(message.get("body", b""))
-        if received_bytes > MAXIMUM_BODY_BYTES:
+        if received_bytes > most:
             raise PayloadTooLarge
         return message
 

@@ -2,7 +2,8 @@
 
 1. Twenty projects; one has 60 % of the receipts.
 2. 95 % are applied; the others wait, have an open incident, are recovered or closed.
-3. One in seven incidents was acknowledged, one in 13 is assigned to the same person.
+3. One in seven incidents was acknowledged, one in 13 is assigned to the same person. Each project
+   has a hundred groups of them. One is muted; the mutes of ten are over.
 4. Event types are as frequent as in practice: disputes are one in a thousand, one type never comes.
 5. Two thirds of the references are of one receipt; the others are subscriptions of about 20.
 """
@@ -20,6 +21,9 @@ PROJECTS = 20
 ROWS_AT_ONCE = 50_000
 YEAR_MS = 365 * 24 * 3_600_000
 ASSIGNEE = "ops@example.test"
+MUTED_MS = 3_600_000
+# One of the largest project; the muted one ends with 7.
+GROUP = "grp_prj_00_8"
 _NUMBERS = {
     "sqlite": (
         "WITH RECURSIVE n(i) AS (SELECT :first UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :last)"
@@ -84,7 +88,7 @@ _INCIDENTS = """
 INSERT INTO incidents (id, event_id, project_id, state, reason, error_code, error_message,
   opened_at, resolved_at, resolution, event_type, effect_type, amount, currency,
   customer_reference, deadline_at, sort_amount, acknowledged_at, acknowledged_until, snoozed_until,
-  assignee)
+  assignee, group_id)
 SELECT 'inc_' || substr(event_id, 5), event_id, project_id,
   CASE WHEN state <> 'incident' THEN 'resolved' WHEN n % 5 = 0 THEN 'repairing'
     ELSE 'open' END,
@@ -99,9 +103,18 @@ SELECT 'inc_' || substr(event_id, 5), event_id, project_id,
   COALESCE(amount, -1), CASE WHEN n % 7 = 0 THEN accepted_at + 2400000 END,
   CASE WHEN n % 7 = 0 AND state = 'incident' THEN accepted_at + 16800000 END,
   CASE WHEN n % 11 = 0 AND state = 'incident' THEN accepted_at + 20000000 END,
-  CASE WHEN n % 13 = 0 THEN 'usr_bench' WHEN n % 101 = 0 THEN 'usr_other' END
+  CASE WHEN n % 13 = 0 THEN 'usr_bench' WHEN n % 101 = 0 THEN 'usr_other' END,
+  'grp_' || project_id || '_' || (n % 100)
 FROM (SELECT receipts.*, {number_of_receipt} / 3 AS n FROM receipts
   WHERE state IN ('incident', 'recovered', 'closed')) AS drawn"""
+_GROUPS = """
+INSERT INTO incident_groups (id, project_id, effect_type, reason, error_code, takes_more, stage,
+  first_at, last_at, open_count, repairing_count, resolved_count, muted_until)
+SELECT group_id, project_id, 'access_unlock', 'failed_result', group_id, {yes}, 'unresolved',
+  min(opened_at), max(opened_at), 1, 0, 0,
+  CASE WHEN group_id LIKE '%/_7' ESCAPE '/' THEN :until WHEN group_id LIKE '%/_7_' ESCAPE '/'
+    THEN max(opened_at) END
+FROM incidents GROUP BY group_id, project_id"""
 _PROJECTS = """
 INSERT INTO projects (id, name, mode, repair_url_gone, timeout_minutes, late_result, snapshots,
   data_key, created_at)
@@ -135,6 +148,8 @@ async def fill_lists(database: Database, receipts: int, *, is_analyzed: bool = T
             await session.execute(statement, {"first": first, "last": last, "from_ms": from_ms})
     async with database.transaction() as session:
         await session.execute(text(_INCIDENTS.format(number_of_receipt=NUMBER)))
+        groups = text(_GROUPS.format(yes=_YES[database.dialect]))
+        await session.execute(groups, {"until": now_ms + MUTED_MS})
     await index_texts(database)
     if is_analyzed:
         async with database.transaction() as session:

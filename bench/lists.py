@@ -26,7 +26,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bench.figures import check_bound, p95
-from bench.fill_lists import ASSIGNEE, YEAR_MS, Filled, fill_lists
+from bench.fill_lists import ASSIGNEE, GROUP, YEAR_MS, Filled, fill_lists
 from domain.errors import TooSlow
 from domain.search.sorting import EVENT_SORTS, OLDEST_FIRST, SORTS
 from domain.values.timestamps import from_unix_ms
@@ -76,7 +76,8 @@ def lists(filled: Filled, sample: Sample) -> dict[str, Query]:
             asked[f"incidents of {reader}: {name}"] = _list("incidents", wanted, sort)
             asked[f"tabs of {reader}: {name}"] = _tabs(wanted)
         for name, q in EVENT_TOKENS.items():
-            wanted = ListFilters(**{"project_id": None} | scope, q=q)
+            now = from_unix_ms(filled.from_ms + YEAR_MS)
+            wanted = ListFilters(**{"project_id": None} | scope, q=q, now=now)
             asked[f"events of {reader}: {name}"] = _list("events", wanted)
         for sort in EVENT_SORTS:
             for name, filters in (("all", {}), ("waiting", {"states": ("waiting",)})):
@@ -145,6 +146,12 @@ def incident_lists(filled: Filled) -> dict[str, tuple[dict[str, Any], str | None
         "error, rare": "error:seat_limit_reached",
         "error, none": "error:none",
         "error, none with a type": "error:none type:invoice.paid",
+        "muted": "is:muted",
+        "muted, of a state": "is:muted is:repairing",
+        "muted, with words": "is:muted refused",
+        "group": f"group:{GROUP}",
+        "group, of a state": f"group:{GROUP} is:resolved",
+        "group, none": "group:grp_none",
         "customer": "customer:customer_50",
         "customer, none": "customer:nobody",
         "age, old": "age:>300d",
@@ -176,6 +183,8 @@ EVENT_TOKENS = {
     "customer": "customer:customer_50",
     "acknowledged": "is:acknowledged",
     "assigned to one": f"assignee:{ASSIGNEE}",
+    "muted": "is:muted",
+    "group": f"group:{GROUP}",
 }
 
 

@@ -31,10 +31,13 @@ from cli.doctor import command as doctor
 from cli.evidence import export as evidence_export
 from cli.evidence import group as evidence
 from cli.evidence import sent
+from cli.groups import command as groups
 from cli.lists import export as incident_export
 from cli.lists import listing as incident_list
 from cli.lists import views as incident_views
 from cli.output import CommandFailed, print_notice
+from cli.repairing import bulk, holds
+from cli.repairing import rules as repair_rules
 from cli.sources import command as sources
 from cli.triage import command as triage
 from cli.usage_errors import PlainUsageErrors
@@ -76,6 +79,7 @@ for _list in (incident_list, incident_export, incident_views):
     _list.register(incidents.app)
 triage.register(incidents.app, receipts.app)
 sent.register(receipts.app)
+projects.app.add_typer(repair_rules.app, name="rules")
 for _name, _group in (
     ("project", projects.app),
     ("key", keys.app),
@@ -83,6 +87,9 @@ for _name, _group in (
     ("user", users.app),
     ("incident", incidents.app),
     ("destination", destinations.app),
+    ("group", groups.app),
+    ("bulk", bulk.app),
+    ("hold", holds.app),
     ("source", sources.app),
     ("receipt", receipts.app),
     ("result", results.app),

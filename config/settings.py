@@ -57,8 +57,7 @@ SECRET_FIELDS = (
     "temporal_api_key",
 )
 PAIRS = (
-    ("oidc_issuer", "oidc_client_id"),
-    ("temporal_tls_client_cert", "temporal_tls_client_key"),
+    *(("oidc_issuer", "oidc_client_id"), ("temporal_tls_client_cert", "temporal_tls_client_key")),
 )
 SECRET_KEY_FILE_NAME, PREVIOUS_SECRET_KEY_FILE_NAME = "secret_key", "secret_key.previous"
 

@@ -35,8 +35,9 @@ CENTRES: dict[str, tuple[int, int]] = {
     LifecycleState.WAITING: (240, 380),
     LifecycleState.APPLIED: (105, 624),
     LifecycleState.OPEN: (560, 330),
-    LifecycleState.CALLING: (930, 200),
-    LifecycleState.AWAITING_RESULT: (930, 460),
+    LifecycleState.HELD: (800, 155),
+    LifecycleState.CALLING: (930, 280),
+    LifecycleState.AWAITING_RESULT: (930, 470),
     LifecycleState.RECOVERED: (750, 624),
     LifecycleState.CLOSED: (750, 36),
 }

@@ -72,6 +72,10 @@ class AuditAction(StrEnum):
     INCIDENT_SNOOZED = "incident_snoozed"
     INCIDENT_RESOLVED = "incident_resolved"
     INCIDENT_REOPENED = "incident_reopened"
+    GROUP_MUTED = "group_muted"
+    GROUP_UNMUTED = "group_unmuted"
+    GROUP_ACKNOWLEDGED = "group_acknowledged"
+    GROUP_RESOLVED = "group_resolved"
     RECEIPT_EXPIRED = "receipt_expired"
     DEADLINE_MOVED = "deadline_moved"
     PAYLOAD_READ = "payload_read"
@@ -84,6 +88,14 @@ class AuditAction(StrEnum):
     DESTINATION_CHANGED = "destination_changed"
     DESTINATION_REMOVED = "destination_removed"
     DESTINATION_TESTED = "destination_tested"
+    BULK_REPAIR_STARTED = "bulk_repair_started"
+    BULK_REPAIR_PAUSED = "bulk_repair_paused"
+    BULK_REPAIR_RESUMED = "bulk_repair_resumed"
+    BULK_REPAIR_ABORTED = "bulk_repair_aborted"
+    HOLD_ADDED = "hold_added"
+    HOLD_REMOVED = "hold_removed"
+    REPAIR_RULES_CHANGED = "repair_rules_changed"
+    REPAIR_RULE_ARMED = "repair_rule_armed"
     SECRET_KEY_ROTATED = "secret_key_rotated"  # noqa: S105 - likewise
     SECRET_KEY_DROPPED = "secret_key_dropped"  # noqa: S105 - likewise
     EVIDENCE_KEY_CREATED = "evidence_key_created"
@@ -101,9 +113,12 @@ class SubjectType(StrEnum):
     USER = "user"
     INVITATION = "invitation"
     INCIDENT = "incident"
+    GROUP = "group"
     RECEIPT = "receipt"
     SOURCE = "source"
     DESTINATION = "destination"
+    BULK_REPAIR = "bulk_repair"
+    HOLD = "hold"
     STORE = "store"
 
 

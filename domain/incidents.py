@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from domain.ids import EventId, IncidentId, ProjectId, ReplayId
+from domain.ids import EventId, GroupId, IncidentId, ProjectId, ReplayId
 
 
 class IncidentState(StrEnum):
@@ -29,6 +29,7 @@ class Resolution(StrEnum):
 
 
 class RepairState(StrEnum):
+    HELD = "held"
     CALLING = "calling"
     AWAITING_RESULT = "awaiting_result"
     SUCCEEDED = "succeeded"
@@ -59,6 +60,9 @@ class AlertKind(StrEnum):
     INCIDENT_RESOLVED = "incident_resolved"
     # To the assignee alone, whether or not the project has destinations.
     INCIDENT_ASSIGNED = "incident_assigned"
+    # Further incidents of a group opened. Of an alert about a group, `incident_id` and `event_id`
+    # are the group's id, and `replay_id` is an instant and the number of incidents.
+    GROUP_GREW = "group_grew"
     # Sent to the project's other destinations when one of them never got its alert.
     DESTINATION_FAILING = "destination_failing"
     # A source is failing or silent, or could not list a span of time. It is about no incident:
@@ -69,6 +73,10 @@ class AlertKind(StrEnum):
     EARLY_RESULTS_UNCLAIMED = "early_results_unclaimed"
     # Only pagers get it: their alert shows that somebody is on it. `replay_id` is the instant.
     INCIDENT_ACKNOWLEDGED = "incident_acknowledged"
+    # A bulk repair finished, stopped or was aborted: `incident_id` and `event_id` are its id.
+    BULK_REPAIR_ENDED = "bulk_repair_ended"
+    # A rule disarmed itself: `incident_id` and `event_id` are its id, `replay_id` is the instant.
+    RULE_DISARMED = "rule_disarmed"
 
 
 class AlertEnd(StrEnum):
@@ -80,6 +88,7 @@ class AlertEnd(StrEnum):
     ADDRESS_REMOVED = "address_removed"
     INCIDENT_OVER = "incident_over"
     DESTINATION_DISABLED = "destination_disabled"
+    GROUP_MUTED = "group_muted"
 
 
 # The alert was still wanted and did not arrive: the project's other destinations and the operators
@@ -109,6 +118,8 @@ class TimelineKind(StrEnum):
     INCIDENT_RESOLVED = "incident_resolved"
     NOTED = "noted"
     FLAGGED = "flagged"
+    GROUP_MUTED = "group_muted"
+    GROUP_UNMUTED = "group_unmuted"
 
 
 # The fields of timeline entries that hold an instant. The database stores their text.
@@ -119,6 +130,7 @@ TIMELINE_INSTANTS = frozenset(
         "down_from",
         "held_since",
         "moved_from",
+        "muted_until",
         "next_attempt_at",
         "repeated_at",
         "snoozed_until",
@@ -136,6 +148,7 @@ class Incident:
     2. `acknowledged_until` is when the acknowledgement ends; None without one.
     3. While it is snoozed, no alert about it is sent: until `snoozed_until`, or a failed repair.
     4. `superseded_by` is a later event of the same reference that makes a repair doubtful.
+    5. `muted`: its group was muted when it was read.
     """
 
     id: IncidentId
@@ -159,6 +172,8 @@ class Incident:
     acknowledged_until: datetime | None = None
     snoozed_until: datetime | None = None
     superseded_by: EventId | None = None
+    group_id: GroupId | None = None
+    muted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@
     waiting           waiting     -           -
     applied           applied     -           -                end
     open              incident    open        - or ended
+    held              incident    repairing   held
     calling           incident    repairing   calling
     awaiting_result   incident    repairing   awaiting_result
     recovered         recovered   resolved    - or ended       end
@@ -33,6 +34,7 @@ class LifecycleState(StrEnum):
     WAITING = "waiting"
     APPLIED = "applied"
     OPEN = "open"
+    HELD = "held"
     CALLING = "calling"
     AWAITING_RESULT = "awaiting_result"
     RECOVERED = "recovered"
@@ -54,6 +56,8 @@ class Trigger(StrEnum):
     REPEATED = "repeated"
     DEADLINE_PASSED = "deadline_passed"
     REPROCESS = "reprocess"
+    REPROCESS_UNDER_HOLD = "reprocess_under_hold"
+    HOLD_ENDED = "hold_ended"
     CALLBACK_ACCEPTED = "callback_accepted"
     CALLBACK_ENDED = "callback_ended"
     REPAIR_DEADLINE_PASSED = "repair_deadline_passed"
@@ -91,158 +95,130 @@ class IllegalTransition(Exception):
         super().__init__(f"{trigger.value} cannot happen in state {state.value}")
 
 
-EXPECTED, WAITING, APPLIED, OPEN, CALLING, AWAITING_RESULT, RECOVERED, CLOSED = LifecycleState
+EXPECTED, WAITING, APPLIED, OPEN, HELD, CALLING, AWAITING_RESULT, RECOVERED, CLOSED = LifecycleState
 UNDECIDED_STATES = frozenset({EXPECTED, WAITING})
-OPEN_STATES = frozenset({OPEN, CALLING, AWAITING_RESULT})
+OPEN_STATES = frozenset({OPEN, HELD, CALLING, AWAITING_RESULT})
 END_STATES = frozenset({APPLIED, RECOVERED, CLOSED})
-REPAIRING_STATES = frozenset({CALLING, AWAITING_RESULT})
+REPAIRING_STATES = frozenset({HELD, CALLING, AWAITING_RESULT})
+
+
+def _stay(
+    *states: LifecycleState, noted: bool = False, refusal: type[Refusal] | None = None
+) -> dict[LifecycleState, Transition]:
+    """The transitions of the states that a trigger does not change."""
+    return {state: Transition(state, noted=noted, refusal=refusal) for state in states}
+
+
+def _go(to: LifecycleState, *states: LifecycleState) -> dict[LifecycleState, Transition]:
+    """The transitions of these states to one."""
+    return {state: Transition(to) for state in states}
+
 
 # For each trigger: from which state, to which state. A pair that is missing cannot happen.
 TRANSITIONS: dict[Trigger, dict[LifecycleState, Transition]] = {
     # A source sees the event at the provider, again or after its receipt: one event is one receipt.
-    Trigger.SEEN: {state: Transition(state) for state in LifecycleState},
+    Trigger.SEEN: _stay(*LifecycleState),
     # The app's first receipt of an event that a source expected. A waiting one had its receipt.
     Trigger.RECEIPT: {
         EXPECTED: Transition(WAITING),
-        APPLIED: Transition(APPLIED, noted=True),
-        OPEN: Transition(OPEN, noted=True),
-        CALLING: Transition(CALLING, noted=True),
-        AWAITING_RESULT: Transition(AWAITING_RESULT, noted=True),
-        RECOVERED: Transition(RECOVERED, noted=True),
-        CLOSED: Transition(CLOSED, noted=True),
+        **_stay(
+            *(APPLIED, OPEN, HELD, CALLING, AWAITING_RESULT, RECOVERED, CLOSED),
+            noted=True,
+        ),
     },
     # Results that the app sends.
     Trigger.SUCCESS: {
-        EXPECTED: Transition(APPLIED),
-        WAITING: Transition(APPLIED),
-        APPLIED: Transition(APPLIED),
-        OPEN: Transition(RECOVERED),
-        CALLING: Transition(RECOVERED),
-        AWAITING_RESULT: Transition(RECOVERED),
+        **_go(APPLIED, EXPECTED, WAITING, APPLIED),
+        **_go(RECOVERED, OPEN, HELD, CALLING, AWAITING_RESULT),
         RECOVERED: Transition(RECOVERED, noted=True, flag=Flag.DOUBLE_APPLICATION),
         CLOSED: Transition(CLOSED, noted=True, flag=Flag.LATE_SUCCESS),
     },
-    Trigger.SUCCESS_TO_NOTE: {
-        OPEN: Transition(OPEN, noted=True),
-        CALLING: Transition(CALLING, noted=True),
-        AWAITING_RESULT: Transition(AWAITING_RESULT, noted=True),
-    },
+    Trigger.SUCCESS_TO_NOTE: _stay(OPEN, HELD, CALLING, AWAITING_RESULT, noted=True),
     Trigger.SUCCESS_BY_REPLAY: {
-        OPEN: Transition(RECOVERED),
-        CALLING: Transition(RECOVERED),
-        AWAITING_RESULT: Transition(RECOVERED),
+        **_go(RECOVERED, OPEN, HELD, CALLING, AWAITING_RESULT),
         RECOVERED: Transition(RECOVERED, noted=True, flag=Flag.DOUBLE_APPLICATION),
         CLOSED: Transition(CLOSED, noted=True, flag=Flag.LATE_SUCCESS),
     },
     # The app found the effect applied and did nothing, so nothing was applied twice.
     Trigger.SUCCESS_ALREADY_APPLIED: {
-        EXPECTED: Transition(APPLIED),
-        WAITING: Transition(APPLIED),
-        APPLIED: Transition(APPLIED),
-        OPEN: Transition(RECOVERED),
-        CALLING: Transition(RECOVERED),
-        AWAITING_RESULT: Transition(RECOVERED),
+        **_go(APPLIED, EXPECTED, WAITING, APPLIED),
+        **_go(RECOVERED, OPEN, HELD, CALLING, AWAITING_RESULT),
         RECOVERED: Transition(RECOVERED, noted=True),
         CLOSED: Transition(CLOSED, noted=True, flag=Flag.LATE_SUCCESS),
     },
     Trigger.FAILED: {
-        EXPECTED: Transition(OPEN),
-        WAITING: Transition(OPEN),
+        **_go(OPEN, EXPECTED, WAITING),
         APPLIED: Transition(APPLIED, noted=True, flag=Flag.CONTRADICTION),
-        OPEN: Transition(OPEN, noted=True),
-        CALLING: Transition(CALLING, noted=True),
-        AWAITING_RESULT: Transition(AWAITING_RESULT, noted=True),
+        **_stay(OPEN, HELD, CALLING, AWAITING_RESULT, noted=True),
         RECOVERED: Transition(RECOVERED, noted=True, flag=Flag.CONTRADICTION),
         CLOSED: Transition(CLOSED, noted=True),
     },
     Trigger.FAILED_AFTER_SUCCESS: {
         CLOSED: Transition(CLOSED, noted=True, flag=Flag.CONTRADICTION),
     },
-    Trigger.FAILED_BY_ACTIVE_REPLAY: {
-        CALLING: Transition(OPEN),
-        AWAITING_RESULT: Transition(OPEN),
-    },
-    Trigger.REPEATED: {
-        APPLIED: Transition(APPLIED),
-        RECOVERED: Transition(RECOVERED),
-        CLOSED: Transition(CLOSED),
-    },
+    Trigger.FAILED_BY_ACTIVE_REPLAY: _go(OPEN, HELD, CALLING, AWAITING_RESULT),
+    Trigger.REPEATED: _stay(APPLIED, RECOVERED, CLOSED),
     # Deadlines and callback attempts. They may come late: a receipt in a later state ignores them.
     Trigger.DEADLINE_PASSED: {
-        **{state: Transition(state) for state in LifecycleState},
-        EXPECTED: Transition(OPEN),
-        WAITING: Transition(OPEN),
+        **_go(OPEN, EXPECTED, WAITING),
+        **_stay(APPLIED, OPEN, HELD, CALLING, AWAITING_RESULT, RECOVERED, CLOSED),
     },
     Trigger.CALLBACK_ACCEPTED: {
-        OPEN: Transition(OPEN),
         CALLING: Transition(AWAITING_RESULT),
-        AWAITING_RESULT: Transition(AWAITING_RESULT),
-        RECOVERED: Transition(RECOVERED),
-        CLOSED: Transition(CLOSED),
+        **_stay(OPEN, HELD, AWAITING_RESULT, RECOVERED, CLOSED),
     },
     Trigger.CALLBACK_ENDED: {
-        OPEN: Transition(OPEN),
         CALLING: Transition(OPEN),
-        AWAITING_RESULT: Transition(AWAITING_RESULT),
-        RECOVERED: Transition(RECOVERED),
-        CLOSED: Transition(CLOSED),
+        **_stay(OPEN, HELD, AWAITING_RESULT, RECOVERED, CLOSED),
     },
     Trigger.REPAIR_DEADLINE_PASSED: {
-        OPEN: Transition(OPEN),
-        CALLING: Transition(CALLING),
         AWAITING_RESULT: Transition(OPEN),
-        RECOVERED: Transition(RECOVERED),
-        CLOSED: Transition(CLOSED),
+        **_stay(OPEN, HELD, CALLING, RECOVERED, CLOSED),
     },
-    # Requests of an operator.
+    # Requests of an operator, of a bulk repair or of a rule.
     Trigger.REPROCESS: {
-        EXPECTED: Transition(EXPECTED),
-        WAITING: Transition(WAITING),
-        APPLIED: Transition(APPLIED, refusal=IncidentAlreadyResolved),
         OPEN: Transition(CALLING),
-        CALLING: Transition(CALLING),
-        AWAITING_RESULT: Transition(AWAITING_RESULT),
-        RECOVERED: Transition(RECOVERED, refusal=IncidentAlreadyResolved),
-        CLOSED: Transition(CLOSED, refusal=IncidentAlreadyResolved),
+        **_stay(EXPECTED, WAITING, HELD, CALLING, AWAITING_RESULT),
+        **_stay(APPLIED, RECOVERED, CLOSED, refusal=IncidentAlreadyResolved),
+    },
+    # The same while a hold matches the incident.
+    Trigger.REPROCESS_UNDER_HOLD: {
+        OPEN: Transition(HELD),
+        **_stay(EXPECTED, WAITING, HELD, CALLING, AWAITING_RESULT),
+        **_stay(APPLIED, RECOVERED, CLOSED, refusal=IncidentAlreadyResolved),
+    },
+    # No hold matches the incident any more.
+    Trigger.HOLD_ENDED: {
+        HELD: Transition(CALLING),
+        **_stay(OPEN, CALLING, AWAITING_RESULT, RECOVERED, CLOSED),
     },
     # Every action on an open incident that changes no state, such as acknowledge.
     Trigger.TRIAGE: {
-        OPEN: Transition(OPEN),
-        CALLING: Transition(CALLING),
-        AWAITING_RESULT: Transition(AWAITING_RESULT),
-        RECOVERED: Transition(RECOVERED, refusal=IncidentAlreadyResolved),
-        CLOSED: Transition(CLOSED, refusal=IncidentAlreadyResolved),
+        **_stay(OPEN, HELD, CALLING, AWAITING_RESULT),
+        **_stay(RECOVERED, CLOSED, refusal=IncidentAlreadyResolved),
     },
     Trigger.RESOLVE: {
-        APPLIED: Transition(APPLIED, refusal=IncidentAlreadyResolved),
-        OPEN: Transition(CLOSED),
-        CALLING: Transition(CLOSED),
-        AWAITING_RESULT: Transition(CLOSED),
-        RECOVERED: Transition(RECOVERED, refusal=IncidentAlreadyResolved),
-        CLOSED: Transition(CLOSED, refusal=IncidentAlreadyResolved),
+        **_go(CLOSED, OPEN, HELD, CALLING, AWAITING_RESULT),
+        **_stay(APPLIED, RECOVERED, CLOSED, refusal=IncidentAlreadyResolved),
     },
     Trigger.REOPEN: {
-        **{state: Transition(state, refusal=NotClosed) for state in (*OPEN_STATES, RECOVERED)},
+        **_stay(OPEN, HELD, CALLING, AWAITING_RESULT, RECOVERED, refusal=NotClosed),
         CLOSED: Transition(OPEN),
     },
     # The repair is stopped. A repair that has ended already is left as it is.
     Trigger.STOP: {
-        OPEN: Transition(OPEN),
-        CALLING: Transition(OPEN),
-        AWAITING_RESULT: Transition(OPEN),
-        RECOVERED: Transition(RECOVERED, refusal=IncidentAlreadyResolved),
-        CLOSED: Transition(CLOSED, refusal=IncidentAlreadyResolved),
+        **_go(OPEN, OPEN, HELD, CALLING, AWAITING_RESULT),
+        **_stay(RECOVERED, CLOSED, refusal=IncidentAlreadyResolved),
     },
     # The deadline is moved: to now (`expire`), or to another time.
     Trigger.EXPIRE: {
-        **{state: Transition(state, refusal=NotWaiting) for state in LifecycleState},
+        **_stay(*LifecycleState, refusal=NotWaiting),
         WAITING: Transition(WAITING),
     },
     # The project is deleted: what has no incident yet gets one, which is then resolved.
     Trigger.PURGE: {
-        **{state: Transition(state) for state in LifecycleState},
-        EXPECTED: Transition(OPEN),
-        WAITING: Transition(OPEN),
+        **_go(OPEN, EXPECTED, WAITING),
+        **_stay(APPLIED, OPEN, HELD, CALLING, AWAITING_RESULT, RECOVERED, CLOSED),
     },
 }
 
@@ -276,6 +252,8 @@ def state_of(receipt: ReceiptState, repair: RepairState | None) -> LifecycleStat
             return LifecycleState.CLOSED
         case ReceiptState.INCIDENT:
             match repair:
+                case RepairState.HELD:
+                    return LifecycleState.HELD
                 case RepairState.CALLING:
                     return LifecycleState.CALLING
                 case RepairState.AWAITING_RESULT:
@@ -293,7 +271,7 @@ def states_at(state: LifecycleState) -> tuple[ReceiptState, IncidentState | None
             return ReceiptState(state.value), None
         case LifecycleState.OPEN:
             return ReceiptState.INCIDENT, IncidentState.OPEN
-        case LifecycleState.CALLING | LifecycleState.AWAITING_RESULT:
+        case LifecycleState.HELD | LifecycleState.CALLING | LifecycleState.AWAITING_RESULT:
             return ReceiptState.INCIDENT, IncidentState.REPAIRING
         case LifecycleState.RECOVERED | LifecycleState.CLOSED:
             return ReceiptState(state.value), IncidentState.RESOLVED

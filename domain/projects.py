@@ -8,6 +8,7 @@ from enum import Enum, StrEnum
 from typing import Final, Literal
 
 from domain.alerts import AlertChannel, AlertDestination
+from domain.groups.group import DEFAULT_ALERT_WINDOW_MINUTES, DEFAULT_GROUP_WINDOW_MINUTES
 from domain.ids import KeyId, ProjectId
 from domain.names import NO_NAMES, OwnNames
 from domain.results import EarlyResults, LateResult
@@ -51,6 +52,8 @@ class Project:
     event_types: OwnNames = NO_NAMES
     effect_types: OwnNames = NO_NAMES
     acknowledge_minutes: int = 240
+    group_window_minutes: float = DEFAULT_GROUP_WINDOW_MINUTES
+    alert_window_minutes: float = DEFAULT_ALERT_WINDOW_MINUTES
 
     @property
     def alert_emails(self) -> tuple[str, ...]:
@@ -137,3 +140,5 @@ class ProjectChanges:
     event_types: tuple[str, ...] | Untouched = UNSET
     effect_types: tuple[str, ...] | Untouched = UNSET
     acknowledge_minutes: int | Untouched = UNSET
+    group_window_minutes: float | Untouched = UNSET
+    alert_window_minutes: float | Untouched = UNSET

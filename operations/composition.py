@@ -13,11 +13,15 @@ from operations.credentials.signing_secrets import SigningSecretOperations
 from operations.early_results import EarlyResultOperations
 from operations.events import EventOperations
 from operations.evidence import EvidenceOperations
+from operations.groups.groups import GroupOperations
 from operations.incidents import IncidentOperations
 from operations.inputs import JudgeRepairUrl
 from operations.listing.export import ExportOperations
 from operations.listing.saved_views import SavedViewOperations
 from operations.projects import ProjectOperations
+from operations.repairing.bulk_repairs import BulkRepairOperations
+from operations.repairing.holds import HoldOperations
+from operations.repairing.rules import RuleOperations
 from operations.runs import RunOperations
 from operations.sources.check import ProviderCheck
 from operations.sources.sources import SourceOperations
@@ -42,6 +46,7 @@ class Operations:
     evidence: EvidenceOperations
     incidents: IncidentOperations
     triage: TriageOperations
+    groups: GroupOperations
     runs: RunOperations
     projects: ProjectOperations
     api_keys: ApiKeyOperations
@@ -51,6 +56,9 @@ class Operations:
     sources: SourceOperations
     destinations: DestinationOperations
     mail_links: MailLinkOperations
+    bulk_repairs: BulkRepairOperations
+    holds: HoldOperations
+    repair_rules: RuleOperations
     exports: ExportOperations
     saved_views: SavedViewOperations
 
@@ -79,6 +87,7 @@ class Operations:
             evidence=EvidenceOperations(database, writer, sealer=sealer),
             incidents=incidents,
             triage=TriageOperations(database, writer),
+            groups=GroupOperations(database, writer),
             runs=RunOperations(database, writer),
             projects=ProjectOperations(
                 database,
@@ -91,6 +100,9 @@ class Operations:
             signing_secrets=SigningSecretOperations(database, writer, sealer=sealer),
             audit=AuditOperations(database, writer, sealer=sealer),
             early_results=EarlyResultOperations(database),
+            bulk_repairs=BulkRepairOperations(database, writer),
+            holds=HoldOperations(database, writer),
+            repair_rules=RuleOperations(database, writer),
             sources=SourceOperations(
                 database,
                 writer,

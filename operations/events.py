@@ -19,10 +19,11 @@ from store.db.paging import Page
 from store.db.sql import SessionStatements
 from store.maintenance.retention import PAYLOAD_RETENTION
 from store.projects.payloads import read_payload
-from store.receipts import operator_actions, queries
+from store.receipts import queries
 from store.receipts.queries import EventFull, EventRow, ListFilters
 from store.receipts.rows.callbacks import read_callback
 from store.receipts.timeline import read_timeline
+from store.receipts.triage import deadline_moves
 from store.sources.seen import seen_by
 
 NO_PAYLOAD = (
@@ -146,7 +147,7 @@ class EventOperations:
             refuse_live(receipt.livemode)
             now = await self._database.now(session)
             statements = SessionStatements(session)
-            await operator_actions.expire(
+            await deadline_moves.expire(
                 statements, receipt.event_id, now, requested_by=actor.requested_by
             )
             subject = Subject(SubjectType.RECEIPT, receipt.event_id)

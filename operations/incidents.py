@@ -70,7 +70,7 @@ class IncidentOperations:
             )
 
     async def with_now(self, filters: ListFilters) -> ListFilters:
-        """The filters with the instant that ages count from, for several pages of one list."""
+        """The filters with the instant of the search, for several pages of one list."""
         async with self._database.reading() as session:
             return replace(filters, now=await self._database.now(session))
 

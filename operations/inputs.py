@@ -4,12 +4,19 @@ Nothing here resolves a name. A function that the caller passes in judges whethe
 be called.
 """
 
-from typing import Annotated, Protocol
+from dataclasses import replace
+from typing import Annotated, Any, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from domain.errors import FieldError, ValidationFailed
+from domain.groups.group import (
+    DEFAULT_ALERT_WINDOW_MINUTES,
+    DEFAULT_GROUP_WINDOW_MINUTES,
+    LONGEST_ALERT_WINDOW_MINUTES,
+    LONGEST_GROUP_WINDOW_MINUTES,
+)
 from domain.names import BUILT_IN_EFFECT_TYPES, BUILT_IN_EVENT_TYPES, BUILT_IN_PROVIDERS
 from domain.projects import UNSET, Mode, Project, ProjectChanges, Scope
 from domain.receipts import MAXIMUM_TIMEOUT_MINUTES, MINIMUM_TIMEOUT_MINUTES
@@ -23,6 +30,10 @@ MAXIMUM_ALERT_EMAILS = 20
 LONGEST_NAME = 100
 LONGEST_LIFE_DAYS = 3_650
 URL_POINTER = "/repair_url"
+_WINDOWS = {
+    "group_window_minutes": LONGEST_GROUP_WINDOW_MINUTES,
+    "alert_window_minutes": LONGEST_ALERT_WINDOW_MINUTES,
+}
 _BUILT_IN = {
     "providers": BUILT_IN_PROVIDERS,
     "event_types": BUILT_IN_EVENT_TYPES,
@@ -110,6 +121,21 @@ class ProjectPatch(BaseModel):
     effect_types: OwnNameList = Field(
         default_factory=list, description="More business effects that your app applies."
     )
+    group_window_minutes: Minutes = Field(
+        default=DEFAULT_GROUP_WINDOW_MINUTES,
+        description="Minutes after its last incident in which a group takes another one of the"
+        " same cause. 0: each incident is a group of its own.",
+        json_schema_extra={"minimum": 0, "maximum": LONGEST_GROUP_WINDOW_MINUTES},
+    )
+    alert_window_minutes: Minutes = Field(
+        default=DEFAULT_ALERT_WINDOW_MINUTES,
+        description="Minutes in which the alerts of a group are gathered into one. Whole minutes"
+        " in a live project.",
+        json_schema_extra={
+            "minimum": MINIMUM_TIMEOUT_MINUTES["test"],
+            "maximum": LONGEST_ALERT_WINDOW_MINUTES,
+        },
+    )
 
 
 class NewProject(BaseModel):
@@ -146,6 +172,7 @@ async def judged_changes(
     errors: list[FieldError] = []
     if "timeout_minutes" in given:
         errors.extend(timeout_errors(patch.timeout_minutes, livemode=project.livemode))
+    errors.extend(_window_errors(patch, livemode=project.livemode))
     repair_url = patch.repair_url
     if "repair_url" in given and repair_url is not None:
         try:
@@ -155,7 +182,9 @@ async def judged_changes(
     errors.extend(_own_name_errors(patch))
     if errors:
         raise ValidationFailed(errors=tuple(errors))
-    return ProjectChanges(
+    windows: dict[str, float] = {name: getattr(patch, name) for name in _WINDOWS if name in given}
+    names = {name: _own_names(getattr(patch, name)) for name in _BUILT_IN if name in given}
+    changes = ProjectChanges(
         name=patch.name if "name" in given else UNSET,
         repair_url=repair_url if "repair_url" in given else UNSET,
         timeout_minutes=patch.timeout_minutes if "timeout_minutes" in given else UNSET,
@@ -164,8 +193,26 @@ async def judged_changes(
         early_results=patch.early_results if "early_results" in given else UNSET,
         snapshots=patch.snapshots if "snapshots" in given else UNSET,
         acknowledge_minutes=patch.acknowledge_minutes if "acknowledge_minutes" in given else UNSET,
-        **{name: _own_names(getattr(patch, name)) for name in _BUILT_IN if name in given},
     )
+    # Any: each name has the type of its field.
+    named: dict[str, Any] = {**windows, **names}
+    return replace(changes, **named)
+
+
+def _window_errors(patch: ProjectPatch, *, livemode: bool) -> list[FieldError]:
+    """The errors of the given windows. A test project also takes parts of a minute."""
+    errors = []
+    for name in sorted(_WINDOWS.keys() & patch.model_fields_set):
+        minutes: float = getattr(patch, name)
+        longest, is_group = _WINDOWS[name], name == "group_window_minutes"
+        least = 0.0 if is_group else MINIMUM_TIMEOUT_MINUTES["live" if livemode else "test"]
+        if livemode and not minutes.is_integer():
+            message = "Must be a whole number of minutes in a live project."
+            errors.append(FieldError(f"/{name}", "wrong_type", message))
+        elif not least <= minutes <= longest:
+            message = f"Must be from {least:g} to {longest:,} minutes."
+            errors.append(FieldError(f"/{name}", "out_of_range", message))
+    return errors
 
 
 def _own_names(names: list[str]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from api.ingest.schemas import ReceiptBody
 from config.settings import Settings, environment_name, environment_names
 from domain.audit import AuditAction
 from domain.errors import Code, ValidationFailed
+from domain.groups.group import GroupState
 from domain.incidents import (
     IncidentState,
     Reason,
@@ -27,6 +28,7 @@ from domain.incidents import (
 )
 from domain.lifecycle import LifecycleState
 from domain.receipts import Flag, ReceiptState
+from domain.repairing.bulk import BulkState, ItemState, SkipReason
 from domain.sources.source import SourceProblem, SourceState
 from operations.validation import validated
 
@@ -37,6 +39,7 @@ LINK = re.compile(r"\]\((?!https?://|#|mailto:)(?P<target>[^)#\s]+)")
 STATES = (
     ReceiptState,
     IncidentState,
+    GroupState,
     RepairState,
     LifecycleState,
     Reason,
@@ -46,6 +49,9 @@ STATES = (
     TimelineKind,
     SourceState,
     SourceProblem,
+    BulkState,
+    ItemState,
+    SkipReason,
 )
 
 

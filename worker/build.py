@@ -17,6 +17,7 @@ from temporalio.worker import Worker
 
 from activities.alerts.channels import Channels
 from activities.alerts.send import AlertActivities
+from activities.bulk.step import BULK_LIMITS, BulkActivities
 from activities.callback.send import CallbackActivities, CallbackRules, RuntimeSources, Transport
 from activities.lifecycle import LifecycleActivities
 from activities.slots import CallbackLimits, CallbackSlots
@@ -26,16 +27,22 @@ from activities.sources.transport import get_page
 from egress.provider_api import ProviderUrls
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from worker.loops.alert_retries import alert_retry_loop
+from worker.groups.adoption import GroupAdoption
+from worker.groups.alerts import GroupAlerts
 from worker.loops.dispatch import Dispatcher
 from worker.loops.notify_listener import listen_loop
 from worker.loops.overdue import OverdueOpener
 from worker.loops.reconcile import Reconciler
 from worker.loops.source_schedules import SourceSchedules
 from worker.loops.start_rate_limiter import StartRateLimiter
+from worker.repairing.bulk_starts import BulkStarts
+from worker.repairing.bulk_worker import build_bulk_worker
+from worker.repairing.holds import HoldReleases
+from worker.repairing.rules import RuleRepairs
 from worker.sources.early_results import EarlyResultAlerts
 from worker.sources.health import SourceHealth
 from worker.sources.listing_worker import build_listing_worker
+from worker.store_services import LOOK_SECONDS, StoreServices, first_failure
 from worker.temporal.receipt_worker import build_receipt_worker
 from worker.temporal.workflow_client import ReceiptWorkflowClient
 from worker.triage.quiet_times import QuietTimes
@@ -68,55 +75,6 @@ class WorkerDependencies:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreServices:
-    """The services that need only the store: the reconciler, late incidents, alert retries,
-    the health of sources, alerts about early results, ends of acknowledgements and snoozes.
-
-    `callback` is one of them because its attempts outlive Temporal's worker. `slots` are those of
-    callbacks. `workflow_client` is attached to a connection later. Until then its calls fail as
-    they do while Temporal is unavailable.
-    """
-
-    workflow_client: ReceiptWorkflowClient
-    reconciler: Reconciler
-    alerts: AlertActivities
-    overdue: OverdueOpener
-    health: SourceHealth
-    early_results: EarlyResultAlerts
-    quiet_times: QuietTimes
-    callback: CallbackActivities
-    slots: CallbackSlots
-    every_seconds: float
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
-        """Run the services during the block, then end them in order.
-
-        The task ends early if a service fails.
-        """
-        reconciling = asyncio.create_task(self.reconciler.run())
-        alerting = asyncio.create_task(
-            alert_retry_loop(self.alerts, every_seconds=self.every_seconds)
-        )
-        opening = asyncio.create_task(self.overdue.overdue_loop(every_seconds=self.every_seconds))
-        watching = asyncio.create_task(self.health.health_loop(every_seconds=self.every_seconds))
-        unclaimed = asyncio.create_task(
-            self.early_results.alert_loop(every_seconds=self.every_seconds)
-        )
-        ending = asyncio.create_task(self.quiet_times.loop(every_seconds=self.every_seconds))
-        endless = [alerting, opening, watching, unclaimed, ending]
-        whole = asyncio.create_task(_first_failure([reconciling, *endless]))
-        try:
-            yield whole
-        finally:
-            self.reconciler.stop()
-            for task in endless:
-                task.cancel()
-            await asyncio.gather(reconciling, *endless, whole, return_exceptions=True)
-            await self.callback.end()
-
-
-@dataclass(frozen=True, slots=True)
 class BuiltWorker:
     """Temporal's worker and the dispatcher, built over the store services and not yet running.
 
@@ -126,7 +84,9 @@ class BuiltWorker:
 
     temporal: Worker
     listing: Worker
+    bulk: Worker
     schedules: SourceSchedules
+    bulk_starts: BulkStarts
     store_services: StoreServices
     dispatcher: Dispatcher
     listened_url: str | None
@@ -148,7 +108,7 @@ class BuiltWorker:
         The task ends early if a part fails.
         """
         async with self.store_services.running() as stored, self.running_temporal() as polled:
-            whole = asyncio.create_task(_first_failure([stored, polled]))
+            whole = asyncio.create_task(first_failure([stored, polled]))
             try:
                 yield whole
             finally:
@@ -164,22 +124,26 @@ class BuiltWorker:
         )
         listing = asyncio.create_task(self.listing.run())
         scheduling = asyncio.create_task(self.schedules.run())
+        bulk = asyncio.create_task(self.bulk.run())
+        starting = asyncio.create_task(self.bulk_starts.run())
         listening = []
         if self.listened_url is not None:
             listening.append(
                 asyncio.create_task(listen_loop(self.listened_url, self.dispatcher.notify))
             )
-        parts = [polling, listing, dispatching, scheduling, *listening]
-        whole = asyncio.create_task(_first_failure(parts))
+        parts = [polling, listing, bulk, dispatching, scheduling, starting, *listening]
+        whole = asyncio.create_task(first_failure(parts))
         try:
             yield whole
         finally:
             self.dispatcher.stop()
             self.schedules.stop()
+            self.bulk_starts.stop()
             for endless in listening:
                 endless.cancel()
-            await asyncio.gather(dispatching, scheduling, return_exceptions=True)
-            await asyncio.gather(self.temporal.shutdown(), self.listing.shutdown())
+            await asyncio.gather(dispatching, scheduling, starting, return_exceptions=True)
+            workers = (self.temporal, self.listing, self.bulk)
+            await asyncio.gather(*(worker.shutdown() for worker in workers))
             await asyncio.gather(*parts, whole, return_exceptions=True)
 
 
@@ -223,7 +187,11 @@ def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> 
         overdue,
         SourceHealth(dependencies.database.for_loops()),
         EarlyResultAlerts(dependencies.database.for_loops()),
+        HoldReleases(dependencies.database.for_loops()),
+        RuleRepairs(dependencies.database.for_loops()),
         QuietTimes(dependencies.database.for_loops()),
+        GroupAlerts(dependencies.database.for_loops()),
+        GroupAdoption(dependencies.database.for_loops()),
         callback,
         slots,
         every_seconds=dependencies.reconcile_seconds,
@@ -260,6 +228,13 @@ def build_worker(
     return BuiltWorker(
         temporal=temporal,
         listing=build_listing_worker(client, build_source_activities(dependencies)),
+        bulk=build_bulk_worker(
+            client,
+            BulkActivities(loops_database, slots=CallbackSlots(BULK_LIMITS, time.monotonic)),
+        ),
+        bulk_starts=BulkStarts(
+            loops_database, client, every_seconds=min(dependencies.reconcile_seconds, LOOK_SECONDS)
+        ),
         schedules=SourceSchedules(
             loops_database, client, every_seconds=dependencies.reconcile_seconds
         ),
@@ -285,10 +260,3 @@ def build_source_activities(dependencies: WorkerDependencies) -> SourceActivitie
         slots=CallbackSlots(LISTING_LIMITS, time.monotonic),
         pace=pace,
     )
-
-
-async def _first_failure(tasks: list[asyncio.Task[None]]) -> None:
-    """Return when one of the tasks ends, or raise its error."""
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in done:
-        task.result()

@@ -20,12 +20,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from domain.errors import Unavailable
 from domain.garbage_collection import tune_garbage_collection
 from domain.temporal.problems import ProblemKind
-from worker.build import StoreServices, WorkerDependencies, build_worker
+from worker.build import WorkerDependencies, build_worker
 from worker.health.canary import build_canary_worker, run_canary
 from worker.health.heartbeat import WorkerHeartbeat
 from worker.health.self_check import SelfCheck
 from worker.health.thresholds import PollingDied
 from worker.membership import Membership
+from worker.store_services import StoreServices
 from worker.temporal.connect import prepare_namespace, read_namespace_id
 from worker.temporal.problems import FIXES, Problem, TemporalProblem
 from worker.temporal.workflow_client import ReceiptWorkflowClient

@@ -37,13 +37,14 @@ from store.crypto.encryption import Sealer
 from store.crypto.process_secrets import refuse_unknown_secret
 from store.crypto.root_secret import SecretUnknown
 from store.db.database import Database
-from worker.build import StoreServices, WorkerDependencies, build_store_services
+from worker.build import WorkerDependencies, build_store_services
 from worker.connection_loop import TemporalConnectionLoop, end_soon
 from worker.health.heartbeat import WorkerHeartbeat
 from worker.health.thresholds import DEFAULT_THRESHOLDS, HealthThresholds
 from worker.loops.outage_credit import outage_credit_loop
 from worker.loops.retention import erasure_loop, retention_loop
 from worker.loops.search_index import search_index_loop
+from worker.store_services import StoreServices
 from worker.temporal.connect import TemporalEndpoint, connect, quiet_runtime
 from worker.temporal.problems import FIXES, Problem, TemporalProblem
 from worker.temporal.receipt_worker import GRACE_SECONDS

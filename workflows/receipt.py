@@ -74,7 +74,7 @@ class ReceiptWorkflow:
             match self._status.state:
                 case LifecycleState.EXPECTED | LifecycleState.WAITING:
                     await self._wait_for_result()
-                case LifecycleState.OPEN:
+                case LifecycleState.OPEN | LifecycleState.HELD:
                     await self._wait(self._inbox.has_any)
                     await self._process_inbox()
                 case LifecycleState.CALLING:

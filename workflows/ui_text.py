@@ -21,6 +21,7 @@ _DETAILS: dict[LifecycleState, str] = {
     LifecycleState.OPEN: (
         "**Incident open**: the effect is not proven. Repair it (signal `reprocess`) or resolve it."
     ),
+    LifecycleState.HELD: "**Repair held**: it begins when no hold matches any more.",
     LifecycleState.CALLING: "**Repairing**: calling the app's repair endpoint.",
     LifecycleState.AWAITING_RESULT: (
         "**Repairing**: the endpoint accepted the callback; waiting for its result."

@@ -42,7 +42,8 @@ class AlertMessage:
     3. `color` is an accent as `#rrggbb`. `project` is its name and mode.
     4. If `is_plain`, nothing in it comes from outside: it has ids only, and `project` is empty.
     5. `thread` is the subject that all mails of one incident share; empty for other alerts.
-       `dedup_key` is the same for all alerts that a pager shows as one.
+       `dedup_key` is the same for all alerts that a pager shows as one. `closes`: the pager's
+       alert is over with this one.
     6. `data` holds the facts for programs, as JSON values. `livemode` is None where it is unknown.
     7. `links` are for mails.
     """
@@ -65,6 +66,7 @@ class AlertMessage:
     is_plain: bool = False
     thread: str = ""
     dedup_key: str = ""
+    closes: bool = False
     data: Mapping[str, object] = field(default_factory=dict)
     livemode: bool | None = None
     created_at: datetime | None = None

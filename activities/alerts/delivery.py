@@ -22,8 +22,10 @@ from activities.alerts.channels import (
 )
 from activities.alerts.in_flight import TimedOutDestinations
 from activities.alerts.message import write_message, write_plain_message
-from activities.alerts.source_message import write_source_message
-from activities.alerts.unclaimed_message import write_unclaimed_message
+from activities.alerts.subjects.group_message import write_group_message
+from activities.alerts.subjects.repairing_message import write_repairing_message
+from activities.alerts.subjects.source_message import write_source_message
+from activities.alerts.subjects.unclaimed_message import write_unclaimed_message
 from domain.alerts import AlertChannel, alert_retry_seconds, is_destination_id
 from domain.errors import Unavailable
 from domain.incidents import AlertEnd, AlertKind
@@ -35,7 +37,14 @@ from store.alerts.delivery import (
     record_alert_sent,
 )
 from store.alerts.destinations import read_secret_target
-from store.alerts.due import AlertDue, AlertFacts, SourceAlertFacts, UnclaimedFacts
+from store.alerts.due import (
+    AlertDue,
+    AlertFacts,
+    GroupAlertFacts,
+    RepairingFacts,
+    SourceAlertFacts,
+    UnclaimedFacts,
+)
 from store.alerts.links import mail_tokens
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -55,12 +64,21 @@ _OVER_WITH_THEIR_SUBJECT = frozenset(
         AlertKind.INCIDENT_OPENED,
         AlertKind.REPAIR_FAILED,
         AlertKind.INCIDENT_ASSIGNED,
+        AlertKind.GROUP_GREW,
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
+        AlertKind.RULE_DISARMED,
     }
 )
 # Not sent while the incident is snoozed.
 _HELD_BY_A_SNOOZE = frozenset({AlertKind.INCIDENT_OPENED, AlertKind.REPAIR_FAILED})
+# Not sent while the group is muted. An assignee and the state of a pager are told all the same.
+_QUIET_WHEN_MUTED = frozenset(
+    {
+        *(AlertKind.INCIDENT_OPENED, AlertKind.REPAIR_FAILED, AlertKind.INCIDENT_RESOLVED),
+        AlertKind.GROUP_GREW,
+    }
+)
 TIMED_OUT = "TimeoutError"
 
 
@@ -145,6 +163,8 @@ class AlertDelivery:
             return None
         if (unwanted := alert.unwanted) is not None:
             return unwanted
+        if alert.kind in _QUIET_WHEN_MUTED and _is_muted(alert):
+            return AlertEnd.GROUP_MUTED
         may_be_over = alert.kind in _OVER_WITH_THEIR_SUBJECT
         if not may_be_over or alert.failing_since is None or not alert.facts.is_over:
             return None
@@ -234,6 +254,10 @@ class AlertDelivery:
                     return write_source_message(alert, facts, at=at, public_url=self._public_url)
                 case UnclaimedFacts() as facts:
                     return write_unclaimed_message(alert, facts, at=at, public_url=self._public_url)
+                case GroupAlertFacts() as facts:
+                    return write_group_message(alert, facts, at=at, public_url=self._public_url)
+                case RepairingFacts() as facts:
+                    return write_repairing_message(alert, facts, at=at, public_url=self._public_url)
                 case _:
                     return write_message(alert, at=at, public_url=self._public_url)
         except Exception:
@@ -242,6 +266,10 @@ class AlertDelivery:
                 "alert_unwritable", alert_id=alert.alert_id, incident_id=alert.incident_id
             )
             return None
+
+
+def _is_muted(alert: AlertDue) -> bool:
+    return isinstance(alert.facts, AlertFacts | GroupAlertFacts) and alert.facts.is_muted
 
 
 def _is_held(alert: AlertDue, at: datetime) -> bool:

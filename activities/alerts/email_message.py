@@ -24,6 +24,8 @@ FIRST_OF_THEIR_SUBJECT = frozenset(
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
         TRIAL_KIND,
+        AlertKind.BULK_REPAIR_ENDED,
+        AlertKind.RULE_DISARMED,
     }
 )
 SUBJECT_CHARACTERS = 200  # no summary is longer

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from activities.alerts.channels import AlertMessage, FactLines
-from activities.alerts.http.data import alert_data, dedup_key, livemode_of
+from activities.alerts.http.data import alert_data, closes, dedup_key, livemode_of
 from activities.alerts.incident_texts import (
     DESTINATION_TITLE,
     SUMMARY_CHARACTERS,
@@ -21,7 +21,7 @@ from activities.alerts.incident_texts import (
     thread_of,
     with_values,
 )
-from domain.ids import is_project_id
+from domain.ids import is_bulk_id, is_group_id, is_project_id, is_rule_id
 from domain.incidents import AlertKind
 from domain.sources.source import is_source_id
 from domain.values.text import one_line
@@ -32,10 +32,13 @@ _PLAIN_TITLES: dict[str, str] = {
     AlertKind.REPAIR_FAILED: "Repair failed",
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
     AlertKind.INCIDENT_ASSIGNED: "Incident assigned to you",
+    AlertKind.GROUP_GREW: "More incidents of one cause",
     AlertKind.DESTINATION_FAILING: DESTINATION_TITLE,
     AlertKind.INCIDENT_ACKNOWLEDGED: "Incident acknowledged",
     AlertKind.SOURCE_SILENT: "A source needs attention",
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results without a receipt",
+    AlertKind.BULK_REPAIR_ENDED: "Bulk repair ended",
+    AlertKind.RULE_DISARMED: "Rule disarmed",
 }
 
 
@@ -116,6 +119,7 @@ def compose_message(
         is_plain=not project,
         thread=thread,
         dedup_key=dedup_key(alert),
+        closes=closes(alert),
         data=alert_data(alert if project else replace(alert, facts=None)),
         livemode=livemode_of(alert),
         created_at=alert.created_at,
@@ -152,9 +156,15 @@ def compose_named_message(
 
 
 def _subject(alert: AlertDue) -> str:
-    """What the alert is about: an event, a source or a project."""
+    """What the alert is about: an event, a source, a project, a group, a bulk repair or a rule."""
+    if is_group_id(alert.incident_id):
+        return "group"
     if is_source_id(alert.incident_id):
         return "source"
+    if is_bulk_id(alert.incident_id):
+        return "bulk repair"
+    if is_rule_id(alert.incident_id):
+        return "rule"
     return "project" if is_project_id(alert.incident_id) else "event"
 
 
@@ -163,8 +173,14 @@ def _path(alert: AlertDue) -> str:
     match _subject(alert):
         case "source":
             return f"projects/{alert.project_id}/sources/{alert.incident_id}"
+        case "group":
+            return f"groups/{alert.incident_id}"
         case "project":
             return f"projects/{alert.incident_id}#early-results"
+        case "bulk repair":
+            return f"bulk-repairs/{alert.incident_id}"
+        case "rule":
+            return f"projects/{alert.project_id}#repair-rules"
         case _:
             return f"events/{alert.event_id}"
 

@@ -28,7 +28,7 @@ from api.console.dependencies import (
 )
 from api.console.sign_in.sessions import FormRejected
 from domain.errors import Forbidden, NotFound
-from domain.ids import EventId, IncidentId, ProjectId
+from domain.ids import BulkId, EventId, GroupId, IncidentId, ProjectId
 from domain.users import Role
 from operations.validation import known_id
 from store.people import members
@@ -114,6 +114,18 @@ async def find_project_of_incident(
     return NamedProject(found, "There is no such incident.")
 
 
+async def find_project_of_group(request: Request, group_id: Annotated[str, Path()]) -> NamedProject:
+    async with console_of(request).parts.database.reading() as session:
+        found = await members.project_of_group(session, GroupId(known_id(group_id)))
+    return NamedProject(found, "There is no such group.")
+
+
+async def find_project_of_bulk(request: Request, bulk_id: Annotated[str, Path()]) -> NamedProject:
+    async with console_of(request).parts.database.reading() as session:
+        found = await members.project_of_bulk_repair(session, BulkId(known_id(bulk_id)))
+    return NamedProject(found, "There is no such bulk repair.")
+
+
 def require_role(role: Role, *, find: FindProject = find_project) -> AccessRule:
     """The rule of an address of a project. `find` is the dependency that finds the project.
 
@@ -143,12 +155,17 @@ BY_LINK = AccessRule(allow_link)
 SIGNED_IN = AccessRule(require_session)
 ADMINISTRATOR = AccessRule(require_administrator)
 PROJECT_VIEWER = require_role(Role.VIEWER)
+PROJECT_OPERATOR = require_role(Role.OPERATOR)
 PROJECT_OWNER = require_role(Role.OWNER)
 EVENT_VIEWER = require_role(Role.VIEWER, find=find_project_of_event)
 EVENT_OPERATOR = require_role(Role.OPERATOR, find=find_project_of_event)
 EVENT_OWNER = require_role(Role.OWNER, find=find_project_of_event)
 INCIDENT_VIEWER = require_role(Role.VIEWER, find=find_project_of_incident)
 INCIDENT_OPERATOR = require_role(Role.OPERATOR, find=find_project_of_incident)
+BULK_VIEWER = require_role(Role.VIEWER, find=find_project_of_bulk)
+BULK_OPERATOR = require_role(Role.OPERATOR, find=find_project_of_bulk)
+GROUP_VIEWER = require_role(Role.VIEWER, find=find_project_of_group)
+GROUP_OPERATOR = require_role(Role.OPERATOR, find=find_project_of_group)
 
 
 def _host(url: str) -> str | None:

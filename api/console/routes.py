@@ -17,6 +17,7 @@ from api.console.pages.audit import AuditPages
 from api.console.pages.credentials import CredentialPages
 from api.console.pages.event.details import EventDetailPages
 from api.console.pages.events import EventPages
+from api.console.pages.groups import GroupPages
 from api.console.pages.home import HomePages
 from api.console.pages.incident_list.views import IncidentViewPages
 from api.console.pages.incidents import IncidentPages
@@ -24,6 +25,9 @@ from api.console.pages.mailbox import MailboxPages
 from api.console.pages.members import MemberPages
 from api.console.pages.oidc import OidcPages
 from api.console.pages.projects import ProjectPages
+from api.console.pages.repairing.bulk import BulkRepairPages
+from api.console.pages.repairing.holds import HoldForms
+from api.console.pages.repairing.rules import RuleForms
 from api.console.pages.second_factor import SecondFactorPages
 from api.console.pages.sign_in import SignInPages
 from api.console.pages.sources.forms import SourceForms
@@ -32,8 +36,9 @@ from api.console.pages.triage import TriagePages
 
 PAGES = (
     *(HomePages, SignInPages, SecondFactorPages, OidcPages, AccountPages),
-    *(IncidentViewPages, IncidentPages, TriagePages, EventPages, EventDetailPages),
-    *(ProjectPages, CredentialPages, MemberPages),
+    *(IncidentViewPages, IncidentPages, TriagePages, GroupPages),
+    *(EventPages, EventDetailPages, ProjectPages, CredentialPages, MemberPages),
+    *(BulkRepairPages, HoldForms, RuleForms),
     *(SourcePages, SourceForms, AuditPages, MailboxPages),
     *(DestinationForms, MailLinkPages),
 )

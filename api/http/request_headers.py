@@ -19,6 +19,8 @@ from domain.errors import (
 )
 
 MAXIMUM_BODY_BYTES = 64 * 1024
+# Of a body with a list: 10,000 ids and more.
+MAXIMUM_LIST_BYTES = 512 * 1024
 # Long error texts of a failed result are shortened, not refused (contract, "Ingest").
 MAXIMUM_RESULT_BYTES = 1024 * 1024
 MAXIMUM_IDEMPOTENCY_KEY_CHARACTERS = 255

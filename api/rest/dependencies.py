@@ -10,12 +10,19 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends
+from pydantic_core import from_json
 from starlette.requests import Request
 
 from api.auth.api_keys import Authenticator
-from api.http.request_body import read_body, read_object
-from api.http.request_headers import check_content_type, read_request_head
+from api.http.request_body import RawMember, read_body, read_object
+from api.http.request_headers import (
+    MAXIMUM_BODY_BYTES,
+    MAXIMUM_LIST_BYTES,
+    check_content_type,
+    read_request_head,
+)
 from api.rest.query_names import check_query, query_names
+from domain.errors import FieldError, ValidationFailed
 from domain.projects import AuthenticatedKey, Scope
 from operations.composition import Operations
 from operations.validation import Json
@@ -76,3 +83,23 @@ async def json_body_or_none(request: Request) -> Json:
         return {}
     check_content_type(head.content_type, head.content_encoding)
     return read_object(body)
+
+
+async def json_body_with_list(request: Request, name: str) -> Json:
+    """The JSON object in the body, whose member `name` may be large: at most 512 KiB in all.
+
+    Raises: UnsupportedMediaType, PayloadTooLarge, ValidationFailed, TooManyFields.
+    """
+    head = read_request_head(request.scope["headers"])
+    check_content_type(head.content_type, head.content_encoding)
+    body = await read_body(head, request.receive, most=MAXIMUM_LIST_BYTES)
+    if len(body) <= MAXIMUM_BODY_BYTES:
+        return read_object(body)
+    content = read_object(body, tolerated=frozenset({name}))
+    if isinstance(member := content.get(name), RawMember):
+        try:
+            content[name] = from_json(member.raw, allow_inf_nan=False)
+        except ValueError:
+            error = FieldError(f"/{name}", "invalid_json", "Must be well-formed JSON.")
+            raise ValidationFailed(errors=(error,)) from None
+    return content

@@ -33,10 +33,10 @@ Search = Annotated[
         max_length=LONGEST_QUERY,
         pattern=r"^[^\x00]*$",
         description="A search: tokens such as `is:open`, `provider:`, `type:`, `effect:`, "
-        "`reason:`, `error:`, `ref:`, `customer:`, `assignee:`, `age:>1h` and `amount:>100`, and "
-        "free words. A word is part of a reference, of the provider's event id, or of the "
-        "incident's error, or a full id of ours. Values with spaces are in double quotes. The case "
-        "of ASCII letters does not matter; that of other letters does.",
+        "`reason:`, `error:`, `ref:`, `customer:`, `assignee:`, `group:`, `age:>1h` and "
+        "`amount:>100`, and free words. A word is part of a reference, of the provider's event "
+        "id, or of the incident's error, or a full id of ours. Values with spaces are in double "
+        "quotes. The case of ASCII letters does not matter; that of other letters does.",
     ),
 ]
 SortOrder = Annotated[

@@ -42,6 +42,7 @@ class Route:
     `refusals` are those in addition to `EVERY_CALL` and, with a `body`, to `WITH_BODY`. `answer` is
     the model of a response that the handler writes itself. None: it returns the model. A request
     may omit the body if not `needs_body`. A response that is no JSON has one of the `media_types`.
+    `dry_answer` is the model of the 200 to a dry run.
     """
 
     method: str
@@ -54,6 +55,7 @@ class Route:
     answer: type[BaseModel] | None
     needs_body: bool = True
     media_types: tuple[str, ...] = ()
+    dry_answer: type[BaseModel] | None = None
 
 
 def route(
@@ -66,6 +68,7 @@ def route(
     answer: type[BaseModel] | None = None,
     needs_body: bool = True,
     media_types: tuple[str, ...] = (),
+    dry_answer: type[BaseModel] | None = None,
 ) -> Callable[[Handler], Route]:
     """Declare the decorated handler as the route of this method and path."""
 
@@ -74,6 +77,7 @@ def route(
             *(method, path, summary, handler, refusals, status, body, answer),
             needs_body=needs_body,
             media_types=media_types,
+            dry_answer=dry_answer,
         )
 
     return declare
@@ -86,6 +90,8 @@ def add_route(router: APIRouter, added: Route) -> None:
     if added.media_types:
         content = {name: {"schema": {"type": "string"}} for name in added.media_types}
         responses[added.status] = {"description": "The file.", "content": content}
+    if added.dry_answer is not None:
+        responses[200] = {"model": added.dry_answer, "description": "The answer to a dry run."}
     router.add_api_route(
         added.path,
         added.handler,

@@ -155,9 +155,14 @@ def set_fields(
     providers: Providers = None,
     event_types: EventTypes = None,
     effect_types: EffectTypes = None,
+    group_window_minutes: Annotated[
+        float | None, typer.Option(help="How long a group takes another incident. 0: never.")
+    ] = None,
+    alert_window_minutes: Annotated[
+        float | None, typer.Option(help="How long alerts about a group are gathered.")
+    ] = None,
     no_names: Annotated[
-        bool,
-        typer.Option("--no-names", help="Remove all providers, types and effects of its own."),
+        bool, typer.Option("--no-names", help="Remove all providers, types and effects of its own.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -173,6 +178,8 @@ def set_fields(
     given |= {"early_results": early_results and early_results.value}
     given |= {"acknowledge_minutes": acknowledge_minutes}
     given |= {"providers": providers, "event_types": event_types, "effect_types": effect_types}
+    given |= {"group_window_minutes": group_window_minutes}
+    given |= {"alert_window_minutes": alert_window_minutes}
     changes = {field: value for field, value in given.items() if value is not None}
     changes |= {"repair_url": None} if no_repair_url else {}
     changes |= {"alert_emails": []} if no_alert_emails else {}

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 
 from domain.errors import FieldError, ValidationFailed
 from domain.receipts import MAXIMUM_AMOUNT
-from domain.search.tokens import CHOICES, KEYS, REPEATABLE, STATES
+from domain.search.tokens import CHOICES, KEYS, MUTED, REPEATABLE, STATES
 from domain.values.amounts import MINOR_DIGITS
 
 POINTER = "/q"
@@ -93,6 +93,12 @@ def parse_query(text: str | None) -> SearchQuery:
         errors = tuple(FieldError(POINTER, *problem) for problem in problems[:MOST_ERRORS])
         raise ValidationFailed(errors=errors)
     return _query(words, named)
+
+
+def asks_for_now(text: str | None) -> bool:
+    """Whether a search compares with the present. Raises: as `parse_query`."""
+    search = parse_query(text)
+    return bool(search.ages) or MUTED in search.marks
 
 
 def quoted(value: str) -> str:

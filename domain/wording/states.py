@@ -25,6 +25,7 @@ STATES: Mapping[str, str] = {
     IncidentState.OPEN: "Open",
     IncidentState.REPAIRING: "Repairing",
     IncidentState.RESOLVED: "Resolved",
+    RepairState.HELD: "Held",
     RepairState.CALLING: "Calling",
     RepairState.AWAITING_RESULT: "Awaiting result",
     RepairState.SUCCEEDED: "Resolved (repaired)",

@@ -145,8 +145,7 @@ class DestinationOperations:
         async with self._database.transaction(project) as session:
             before = await destinations.read_destination(session, project, removed)
             await destinations.remove_destination(session, project, removed)
-            details = {"kind": before.channel}
-            action = AuditAction.DESTINATION_REMOVED
+            action, details = AuditAction.DESTINATION_REMOVED, {"kind": before.channel}
             await self._record(session, actor, action, project, removed, details)
         return before
 
@@ -180,8 +179,7 @@ class DestinationOperations:
             else:
                 await health.note_failed(session, place, now, error=answer.error)
             tested = await destinations.read_destination(session, project_id, before.id)
-            details = {"ok": answer.ok}
-            action = AuditAction.DESTINATION_TESTED
+            action, details = AuditAction.DESTINATION_TESTED, {"ok": answer.ok}
             await self._record(session, actor, action, project_id, before.id, details)
         return TriedDestination(tested, answer)
 

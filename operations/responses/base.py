@@ -38,6 +38,7 @@ At = Annotated[
 ]
 EventIdText = Annotated[str, Field(examples=["evt_019ab01c2d3e7f4a8b5c6d7e8f901234"])]
 IncidentIdText = Annotated[str, Field(examples=["inc_019ab01c2d3e7f4a8b5c6d7e8f901234"])]
+GroupIdText = Annotated[str, Field(examples=["grp_019ab01c2d3e7f4a8b5c6d7e8f901234"])]
 ReplayIdText = Annotated[str, Field(examples=["rpl_019ab01c2d3e7f4a8b5c6d7e8f901234"])]
 
 

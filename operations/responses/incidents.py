@@ -9,6 +9,7 @@ from domain.incidents import IncidentState, Reason, RepairCause, RepairState, Re
 from operations.responses.base import (
     At,
     EventIdText,
+    GroupIdText,
     IncidentIdText,
     OrNewer,
     ReplayIdText,
@@ -44,6 +45,8 @@ class Incident(Response):
     superseded_by: EventIdText | None = Field(
         description="The later event of the same reference that makes a repair doubtful."
     )
+    group_id: GroupIdText | None
+    muted: bool
 
     @classmethod
     def of(cls, incident: incidents.Incident) -> Self:

@@ -30,6 +30,8 @@ class ProjectFields(Response):
     providers: list[str]
     event_types: list[str]
     effect_types: list[str]
+    group_window_minutes: int | float
+    alert_window_minutes: int | float
     suspended: bool
     created_at: At
 
@@ -39,6 +41,8 @@ class ProjectFields(Response):
             project,
             project_id=project.id,
             timeout_minutes=int_if_whole(project.timeout_minutes),
+            group_window_minutes=int_if_whole(project.group_window_minutes),
+            alert_window_minutes=int_if_whole(project.alert_window_minutes),
             suspended=project.is_suspended,
             providers=list(project.providers.current),
             event_types=list(project.event_types.current),

@@ -26,6 +26,7 @@ from store.people import members
 from store.people.users import find_user
 from store.receipts import operator_actions
 from store.receipts.queries import EventRow, IncidentRow
+from store.receipts.triage import deadline_moves
 
 LONGEST_QUIET = timedelta(days=30)
 LONGEST_EXTENSION = timedelta(days=7)
@@ -214,7 +215,7 @@ class TriageOperations:
             receipt = (await load_event(session, project_id, event_id)).receipt
             now = await self._database.now(session)
             check_ahead("deadline_at", deadline_at, now, at_most=LONGEST_EXTENSION)
-            await operator_actions.move_deadline(
+            await deadline_moves.move_deadline(
                 SessionStatements(session),
                 receipt.event_id,
                 now,

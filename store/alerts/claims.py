@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.ids import EventId, IncidentId, ReplayId
+from domain.ids import EventId, IncidentId, ReplayId, is_group_id
 from domain.incidents import AlertKind
 from domain.values.enums import member_or_text
 from store.alerts.due import AlertDue
@@ -53,6 +53,8 @@ _NOTICES = frozenset(
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
         AlertKind.INCIDENT_ACKNOWLEDGED,
+        AlertKind.BULK_REPAIR_ENDED,
+        AlertKind.RULE_DISARMED,
     }
 )
 
@@ -252,7 +254,7 @@ def _ids_that_fit(candidates: list[_Candidate], limit: int, usage: SlotUsage) ->
 
 
 def _alert_due(row: Row[Any]) -> AlertDue:
-    is_notice = row.kind in _NOTICES
+    is_notice = row.kind in _NOTICES or is_group_id(row.incident_id)
     subject = row.replay_id or None
     return AlertDue(
         alert_id=row.id,

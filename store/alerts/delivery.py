@@ -14,14 +14,13 @@ from sqlalchemy import Row, func, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.alerts import is_destination_id
-from domain.ids import EventId, IncidentId, ProjectId, is_project_id
+from domain.ids import EventId, IncidentId, ProjectId, is_event_id
 from domain.incidents import (
     UNREACHED_ENDS,
     AlertEnd,
     AlertKind,
     TimelineKind,
 )
-from domain.sources.source import is_source_id
 from domain.values.text import sanitize
 from store.alerts.health import Place, note_accepted, note_failed, note_failing
 from store.db.sql import SessionStatements, Statements
@@ -179,8 +178,8 @@ def _is_pending(alert_id: int) -> tuple[Any, ...]:
 async def _add_timeline(
     session: AsyncSession, row: Row[Any], kind: TimelineKind, now: datetime, **fields: object
 ) -> None:
-    if is_source_id(row.event_id) or is_project_id(row.event_id):
-        return  # sources and projects have no timeline
+    if not is_event_id(row.event_id):
+        return  # sources, projects, groups, bulk repairs and rules have no timeline
     is_repair = row.kind == AlertKind.REPAIR_FAILED and row.replay_id
     replay = {"replay_id": row.replay_id} if is_repair else {}
     named: dict[str, object] = {

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from domain.alerts import AlertDestination
+from domain.groups.group import Group, GroupState
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import AlertEnd, AlertKind, Incident, IncidentState, RepairCause
 from domain.receipts import Receipt
+from domain.repairing.bulk import BulkRepair
+from domain.repairing.rules import Rule
 from domain.sources.source import Gap, Source
 from store.people.email_addresses import same_address
 from store.receipts.early_results.unclaimed import Unclaimed
@@ -23,7 +26,8 @@ class AlertFacts:
 
     `destinations` are those that the project has now. `cause` is that of the repair which the alert
     reports, `repair_failure` what is known of its failure; both are None if it reports none.
-    `failing` names the destination that a notice is about.
+    `failing` names the destination that a notice is about. `has_unresolved_group`: an incident of
+    its group is not resolved.
     """
 
     incident: Incident
@@ -33,11 +37,17 @@ class AlertFacts:
     cause: RepairCause | str | None
     failing: str | None
     repair_failure: RepairFailure | None = None
+    has_unresolved_group: bool = False
 
     @property
     def is_over(self) -> bool:
         """Whether the incident has ended."""
         return self.incident.state is IncidentState.RESOLVED
+
+    @property
+    def is_muted(self) -> bool:
+        """Whether its group is muted now."""
+        return self.incident.muted
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,49 @@ class UnclaimedFacts:
         return self.unclaimed.oldest_at is None
 
 
-AnyFacts = AlertFacts | SourceAlertFacts | UnclaimedFacts
+@dataclass(frozen=True, slots=True)
+class GroupAlertFacts:
+    """The same of an alert about several incidents of a group. `count` is their number."""
+
+    group: Group
+    count: int
+    project_name: str
+    destinations: tuple[AlertDestination, ...]
+    failing: str | None
+
+    @property
+    def livemode(self) -> bool:
+        """Whether the group is of a live project."""
+        return self.group.livemode
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all incidents of the group are resolved."""
+        return self.group.state is GroupState.RESOLVED
+
+    @property
+    def is_muted(self) -> bool:
+        """Whether the group is muted now."""
+        return self.group.muted_until is not None
+
+
+@dataclass(frozen=True, slots=True)
+class RepairingFacts:
+    """The same of an alert about a bulk repair that ended, or a rule that disarmed itself."""
+
+    subject: BulkRepair | Rule
+    livemode: bool
+    project_name: str
+    destinations: tuple[AlertDestination, ...]
+    failing: str | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether somebody armed the rule again. A bulk repair does not change after its end."""
+        return isinstance(self.subject, Rule) and self.subject.disarmed_at is None
+
+
+AnyFacts = AlertFacts | SourceAlertFacts | UnclaimedFacts | GroupAlertFacts | RepairingFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +137,9 @@ class AlertDue:
     `destination` is the target, or the destination's id if the target is a secret. `replay_id` is
     the repair that it reports, `about` the digest of the destination that a notice is about, the
     beginning of a source's episode, the day of unclaimed results, an assignment, the instant of an
-    acknowledgement, or the round of alerts of an incident that is alerted again; None for other
-    kinds. `facts` is None when they were not read or are unreadable: the alert then has ids only.
-    `created_at` is when it became due.
+    acknowledgement, the round of alerts of an incident that is alerted again, or an instant and the
+    number of a group's incidents; None for other kinds. `facts` is None when they were not read or
+    are unreadable: the alert then has ids only. `created_at` is when it became due.
     """
 
     alert_id: int

@@ -10,32 +10,65 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.alerts import AlertDestination
-from domain.ids import ProjectId, is_project_id
+from domain.errors import NotFound
+from domain.ids import (
+    BulkId,
+    GroupId,
+    ProjectId,
+    is_bulk_id,
+    is_group_id,
+    is_project_id,
+    is_rule_id,
+)
 from domain.incidents import AlertKind, RepairCause
+from domain.repairing.bulk import BulkRepair
+from domain.repairing.rules import Rule
 from domain.sources.source import Gap, is_source_id
 from domain.values.enums import member_or_text
 from domain.values.timestamps import from_unix_ms
 from store.alerts.delivery import destination_digest
 from store.alerts.destinations import read_destinations
-from store.alerts.due import AlertDue, AlertFacts, AnyFacts, SourceAlertFacts, UnclaimedFacts
+from store.alerts.due import (
+    AlertDue,
+    AlertFacts,
+    AnyFacts,
+    GroupAlertFacts,
+    RepairingFacts,
+    SourceAlertFacts,
+    UnclaimedFacts,
+)
 from store.receipts.early_results.unclaimed import read_unclaimed
+from store.receipts.groups.queries import read_group
 from store.receipts.queries import read_incident
 from store.receipts.rows.failures import read_repair_failure
+from store.repairing.bulk_repairs import read_bulk_repair
 from store.schema.mappers import gap_from, source_from
-from store.schema.tables import PROJECTS, REPAIRS, SOURCE_GAPS, SOURCES
+from store.schema.repairing_mappers import rule_from
+from store.schema.tables import (
+    INCIDENT_GROUPS,
+    PROJECTS,
+    REPAIR_RULES,
+    REPAIRS,
+    SOURCE_GAPS,
+    SOURCES,
+)
 
 
 async def read_facts(session: AsyncSession, alert: AlertDue, now: datetime) -> AnyFacts:
     """The facts of an alert at `now`.
 
     Raises:
-        LookupError: its incident, source or project is not stored.
+        LookupError: its incident, source, group, bulk repair, rule or project is not stored.
         OverflowError: a row holds an instant that does not exist.
     """
     if is_source_id(alert.incident_id):
         return await _read_source_facts(session, alert)
     if is_project_id(alert.incident_id):
         return await _read_unclaimed_facts(session, alert, now)
+    if is_group_id(alert.incident_id):
+        return await _read_group_facts(session, alert, now)
+    if is_bulk_id(alert.incident_id) or is_rule_id(alert.incident_id):
+        return await _read_repairing_facts(session, alert)
     found = await read_incident(session, None, alert.incident_id)
     if found is None:
         raise LookupError(
@@ -50,6 +83,8 @@ async def read_facts(session: AsyncSession, alert: AlertDue, now: datetime) -> A
             select(REPAIRS.c.cause).where(REPAIRS.c.replay_id == alert.replay_id)
         )
         failure = await read_repair_failure(session, alert.event_id, alert.replay_id)
+    unresolved = select(INCIDENT_GROUPS.c.open_count + INCIDENT_GROUPS.c.repairing_count)
+    of_group = unresolved.where(INCIDENT_GROUPS.c.id == found.incident.group_id)
     return AlertFacts(
         incident=found.incident,
         receipt=found.receipt,
@@ -58,6 +93,7 @@ async def read_facts(session: AsyncSession, alert: AlertDue, now: datetime) -> A
         cause=None if cause is None else member_or_text(RepairCause, cause),
         failing=_failing(destinations, alert),
         repair_failure=failure,
+        has_unresolved_group=bool(await session.scalar(of_group)),
     )
 
 
@@ -101,6 +137,54 @@ async def _read_unclaimed_facts(
         unclaimed=await read_unclaimed(session, project_id, now),
         failing=_failing(destinations, alert),
     )
+
+
+async def _read_group_facts(
+    session: AsyncSession, alert: AlertDue, now: datetime
+) -> GroupAlertFacts:
+    group = await read_group(session, None, GroupId(alert.incident_id), now)
+    if group is None:
+        raise LookupError(
+            f"alert {alert.alert_id} refers to {alert.incident_id}, which is not stored"
+        )
+    name = await session.scalar(select(PROJECTS.c.name).where(PROJECTS.c.id == group.project_id))
+    destinations = (await read_destinations(session, [group.project_id]))[group.project_id]
+    count = (alert.about or "").rpartition("-")[2]
+    return GroupAlertFacts(
+        group=group,
+        count=int(count) if count.isdecimal() else 0,
+        project_name=name or "",
+        destinations=destinations,
+        failing=_failing(destinations, alert),
+    )
+
+
+async def _read_repairing_facts(session: AsyncSession, alert: AlertDue) -> RepairingFacts:
+    subject = await _read_subject(session, alert)
+    by_id = select(PROJECTS.c.name, PROJECTS.c.mode).where(PROJECTS.c.id == subject.project_id)
+    project = (await session.execute(by_id)).first()
+    destinations = (await read_destinations(session, [subject.project_id]))[subject.project_id]
+    return RepairingFacts(
+        subject=subject,
+        livemode=project is not None and project.mode == "live",
+        project_name="" if project is None else project.name,
+        destinations=destinations,
+        failing=_failing(destinations, alert),
+    )
+
+
+async def _read_subject(session: AsyncSession, alert: AlertDue) -> BulkRepair | Rule:
+    try:
+        if is_bulk_id(alert.incident_id):
+            return await read_bulk_repair(session, None, BulkId(alert.incident_id))
+    except NotFound:
+        pass
+    by_id = select(REPAIR_RULES).where(REPAIR_RULES.c.id == alert.incident_id)
+    row = (await session.execute(by_id)).first()
+    if row is None:
+        message = f"alert {alert.alert_id} refers to {alert.incident_id}, which is not stored"
+        raise LookupError(message)
+    return rule_from(row)
 
 
 def _episode(alert: AlertDue) -> datetime | None:

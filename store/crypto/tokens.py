@@ -11,13 +11,17 @@ import secrets
 import uuid_utils
 
 from domain.ids import (
+    BulkId,
     DestinationId,
     EventId,
+    GroupId,
+    HoldId,
     IncidentId,
     KeyId,
     ProjectId,
     ReplayId,
     ResultId,
+    RuleId,
     SourceId,
     UserId,
 )
@@ -61,6 +65,23 @@ def new_destination_id() -> DestinationId:
 
 def new_source_id() -> SourceId:
     return SourceId(_new_id("src_"))
+
+
+def new_group_id() -> GroupId:
+    """The id of a group of incidents."""
+    return GroupId(_new_id("grp_"))
+
+
+def new_bulk_id() -> BulkId:
+    return BulkId(_new_id("blk_"))
+
+
+def new_hold_id() -> HoldId:
+    return HoldId(_new_id("hld_"))
+
+
+def new_rule_id() -> RuleId:
+    return RuleId(_new_id("rul_"))
 
 
 def new_invitation_id() -> str:

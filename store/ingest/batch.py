@@ -2,7 +2,8 @@
 verdict.
 
 Runs inside the committer's transaction and never commits. Every process claims keys in one fixed
-order and locks receipts in another fixed order, so there are no deadlocks. A key is claimed by
+order, locks receipts in another fixed order, and groups of incidents last, so there are no
+deadlocks. A key is claimed by
 inserting its row. A second request with the key finds the row: it gets the stored response, or a
 conflict if its body differs.
 """
@@ -38,6 +39,8 @@ from store.ingest.insert_receipts import NewRow, insert_receipts, new_row
 from store.ingest.requests import IngestRequest, PreRejected, StoredResponse, Verdict
 from store.receipts.early_results.hold import hold_result
 from store.receipts.expected import accept_expected, find_lacking
+from store.receipts.groups.apply import apply_group_changes
+from store.receipts.groups.changes import GroupChanges
 from store.receipts.matching import match_event
 from store.receipts.results import apply_result
 from store.receipts.state import lock_receipts
@@ -60,11 +63,13 @@ async def process_batch(
     holding = await lock_holding(st, requests)
     order = sorted(range(len(requests)), key=lambda i: _claim_order(requests[i]))
     receipts = {i: row for i in order if (row := new_row(requests[i])) is not None}
-    batch = _Batch(requests, receipts, {}, holding)
+    batch = _Batch(requests, receipts, {}, holding, GroupChanges())
     repeated = await _process_new_receipts(st, clock, batch) if receipts else []
     others = [i for i in order if i not in receipts]
     if others or repeated:
         await _process_others(st, batch, repeated, others, await clock.now(st), skips_locked)
+    if batch.groups.causes():
+        await apply_group_changes(st, batch.groups, await clock.now(st))
     return [batch.verdicts[i] for i in range(len(requests))]
 
 
@@ -72,13 +77,14 @@ async def process_batch(
 class _Batch:
     """Requests, receipts and verdicts by index.
 
-    `holding` are projects that may have held results.
+    `holding` are projects that may have held results. `groups` changes at the end.
     """
 
     requests: list[IngestRequest]
     receipts: dict[int, NewRow]
     verdicts: dict[int, Verdict]
     holding: frozenset[ProjectId]
+    groups: GroupChanges
 
 
 async def _process_others(
@@ -90,7 +96,7 @@ async def _process_others(
     skips_locked: bool,
 ) -> None:
     """Process the receipts whose identity exists, and then all that are no receipts."""
-    requests, verdicts, holding = batch.requests, batch.verdicts, batch.holding
+    requests, verdicts = batch.requests, batch.verdicts
     claimed = {i for i in others if await claim_key(st, requests[i], now)}
     events = {i: await _match_receipt(st, requests[i]) for i in others if i in claimed}
     events |= {i: await find_lacking(st, batch.receipts[i].receipt) for i in repeated}
@@ -103,13 +109,13 @@ async def _process_others(
             verdicts[i] = LockTimeout(is_of_key=False)
         elif i in batch.receipts:
             receipt = batch.receipts[i].receipt
-            verdicts[i] = await _process_repeated_receipt(st, request, receipt, now, holding)
+            verdicts[i] = await _process_repeated_receipt(st, request, receipt, now, batch)
         elif i in claimed:
-            verdicts[i] = await _process_claimed(st, request, events[i], now, holding)
+            verdicts[i] = await _process_claimed(st, request, events[i], now, batch)
         else:
             stored = await _load_response(st, request)
             # None: a receipt's key without a response, which nobody got. This is no receipt.
-            verdicts[i] = stored or await _process_claimed(st, request, None, now, holding)
+            verdicts[i] = stored or await _process_claimed(st, request, None, now, batch)
 
 
 def _claim_order(request: IngestRequest) -> tuple[str, str, str]:
@@ -171,7 +177,7 @@ async def _process_new_receipts(st: Statements, clock: Clock, new: _Batch) -> li
             if receipt.payload_note is not None:
                 await note(st, row.event_id, await clock.now(st), text=receipt.payload_note)
             if receipt.project_id in new.holding:
-                await claim_held(st, row.event_id, receipt, await clock.now(st))
+                await claim_held(st, row.event_id, receipt, await clock.now(st), new.groups)
             new.verdicts[i] = _receipt_response(row.event_id, timeout_at_ms, _effect_key(receipt))
         elif row.event_id in inserted.claimed:
             repeated.append(i)
@@ -187,7 +193,7 @@ async def _process_repeated_receipt(
     request: IngestRequest,
     receipt: NewReceipt,
     now: datetime,
-    holding: frozenset[ProjectId],
+    batch: _Batch,
 ) -> Verdict:
     """The response to an identity that already exists, under a new key.
 
@@ -196,9 +202,9 @@ async def _process_repeated_receipt(
     """
     lacking = await find_lacking(st, receipt)
     if lacking is not None:
-        await accept_expected(st, lacking, receipt, now)
-        if receipt.project_id in holding:
-            await claim_held(st, lacking, receipt, now)
+        await accept_expected(st, lacking, receipt, now, batch.groups)
+        if receipt.project_id in batch.holding:
+            await claim_held(st, lacking, receipt, now, batch.groups)
     rows = await st.fetch(
         "SELECT event_id, timeout_at, event_type, internal_reference, shopify_shop_domain "
         "FROM receipts WHERE project_id = $1 AND provider = $2 AND provider_event_id = $3 "
@@ -221,7 +227,7 @@ async def _process_claimed(
     request: IngestRequest,
     event: EventId | Refusal | None,
     now: datetime,
-    holding: frozenset[ProjectId],
+    batch: _Batch,
 ) -> Verdict:
     """Process a result or a `PreRejected` whose key this transaction has claimed.
 
@@ -236,14 +242,14 @@ async def _process_claimed(
         raise AssertionError("receipts are processed before")
     if isinstance(event, ValidationFailed):
         return await store_refusal(st, request, event, UNPROCESSABLE)
-    is_early = isinstance(event, ReceiptNotYetKnown) and request.project_id in holding
+    is_early = isinstance(event, ReceiptNotYetKnown) and request.project_id in batch.holding
     if is_early and await hold_result(st, request.value, now):
         await store_response(st, request, ACCEPTED, body=HELD_BODY)
         return StoredResponse(ACCEPTED, HELD_BODY)
     if isinstance(event, Refusal):
         await release_key(st, request)
         return event
-    applied = await apply_result(st, request.value, now, event_id=event)
+    applied = await apply_result(st, request.value, now, event_id=event, groups=batch.groups)
     fields = (applied.event_id.encode(), applied.state.value.encode())
     body = b'{"accepted":true,"event_id":"%s","state":"%s"}' % fields
     await store_response(st, request, ACCEPTED, body=body)

@@ -18,6 +18,7 @@ from store.receipts.early_results.hold import (
     lock_events,
     named_event,
 )
+from store.receipts.groups.changes import GroupChanges
 
 HELD_BODY = b'{"accepted":true,"event_id":null,"state":"held"}'
 
@@ -35,15 +36,20 @@ async def lock_holding(st: Statements, requests: Sequence[IngestRequest]) -> fro
     return holding
 
 
-async def claim_held(st: Statements, event_id: EventId, receipt: NewReceipt, now: datetime) -> None:
-    """Apply the held results of a receipt that this transaction stored."""
+async def claim_held(
+    st: Statements, event_id: EventId, receipt: NewReceipt, now: datetime, groups: GroupChanges
+) -> None:
+    """Apply the held results of a receipt that this transaction stored.
+
+    `groups` as in `apply_transition`.
+    """
     identity = Identity(
         receipt.project_id,
         str(receipt.provider),
         receipt.provider_event_id,
         str(receipt.effect_type),
     )
-    await apply_held(st, event_id, identity, now)
+    await apply_held(st, event_id, identity, now, groups)
 
 
 def _event_of(request: IngestRequest) -> str | None:

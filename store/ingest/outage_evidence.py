@@ -28,6 +28,9 @@ WRITTEN = (
     "repairs",
     "alerts",
     "early_results",
+    "incident_groups",
+    "group_amounts",
+    "group_windows",
 )
 READ = ("projects", "alert_destinations", "api_keys", "outages")
 _LOCKS = (

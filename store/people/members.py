@@ -13,14 +13,16 @@ from sqlalchemy import ColumnElement, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import FieldError, NotFound, ValidationFailed
-from domain.ids import EventId, IncidentId, ProjectId, UserId
+from domain.ids import BulkId, EventId, GroupId, IncidentId, ProjectId, UserId
 from domain.users import Access, Member, Role
 from domain.values.enums import member_or_text
 from store.db.paging import LISTED_AT_MOST
 from store.people.sessions import end_sessions
 from store.schema.tables import (
     ADMINISTRATORS,
+    BULK_REPAIRS,
     IDENTITIES,
+    INCIDENT_GROUPS,
     INCIDENTS,
     INVITATIONS,
     LOGIN_LINKS,
@@ -72,6 +74,22 @@ async def project_of_incident(session: AsyncSession, incident_id: IncidentId) ->
     """The project of the incident; None when there is no such incident."""
     found = await session.scalar(
         select(INCIDENTS.c.project_id).where(INCIDENTS.c.id == incident_id)
+    )
+    return None if found is None else ProjectId(found)
+
+
+async def project_of_group(session: AsyncSession, group_id: GroupId) -> ProjectId | None:
+    """The project of the group of incidents; None when there is no such group."""
+    found = await session.scalar(
+        select(INCIDENT_GROUPS.c.project_id).where(INCIDENT_GROUPS.c.id == group_id)
+    )
+    return None if found is None else ProjectId(found)
+
+
+async def project_of_bulk_repair(session: AsyncSession, bulk_id: BulkId) -> ProjectId | None:
+    """The project of the bulk repair; None when there is no such bulk repair."""
+    found = await session.scalar(
+        select(BULK_REPAIRS.c.project_id).where(BULK_REPAIRS.c.id == bulk_id)
     )
     return None if found is None else ProjectId(found)
 

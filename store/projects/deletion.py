@@ -25,25 +25,20 @@ from domain.ids import EventId, ProjectId
 from domain.lifecycle import OPEN_STATES, Trigger
 from domain.receipts import ReceiptState
 from store.db.sql import SessionStatements, limit_lock_wait
+from store.projects.group_erasure import erase_groups
 from store.projects.source_removal import remove_sources
 from store.receipts.lists.search_index import empty_unusable_index
 from store.receipts.operator_actions import resolve_manually
 from store.receipts.state import load_snapshot, lock_receipt
 from store.receipts.transitions import apply_transition
 from store.schema import tables
-from store.schema.tables import (
-    ALERT_DESTINATIONS,
-    ALERTS,
-    API_KEYS,
-    IDEMPOTENCY,
-    INVITATIONS,
-    MEMBERS,
-    OUTBOX,
-    PROJECTS,
-    RECEIPTS,
-    SAVED_VIEWS,
-    SIGNING_SECRETS,
-    TABLES,
+from store.schema.tables import ALERTS, IDEMPOTENCY, OUTBOX, PROJECTS, RECEIPTS, TABLES
+
+# Few rows each, deleted in the transaction of the deletion.
+GONE_AT_ONCE = (
+    *(tables.API_KEYS, tables.SIGNING_SECRETS, tables.MEMBERS, tables.INVITATIONS),
+    *(tables.ALERT_DESTINATIONS, tables.HOLDS, tables.BULK_REPAIRS, tables.REPAIR_RULES),
+    tables.SAVED_VIEWS,
 )
 
 OF_A_RECEIPT = (
@@ -55,8 +50,10 @@ OF_A_RECEIPT = (
     "incidents",
     "stuck_runs",
     "search_texts",
+    "bulk_repair_items",
+    "rule_turns",
+    "rule_repairs",
 )
-OF_A_PROJECT = (API_KEYS, SIGNING_SECRETS, MEMBERS, INVITATIONS, SAVED_VIEWS, ALERT_DESTINATIONS)
 # By then the run has received the signal.
 ERASED_AFTER = timedelta(seconds=60)
 # Longer than any process accepts receipts of a deleted project, unless it is frozen meanwhile.
@@ -72,17 +69,16 @@ REASON = "The project was deleted."
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """The rows of deleted projects that one batch erased: receipts, stored answers, unsent
-    alerts.
-    """
+    """The rows of deleted projects that one batch erased. `answers` are stored responses."""
 
     receipts: int
     answers: int
     alerts: int = 0
+    groups: int = 0
 
     @property
     def total(self) -> int:
-        return self.receipts + self.answers + self.alerts
+        return self.receipts + self.answers + self.alerts + self.groups
 
 
 async def delete_project(
@@ -113,15 +109,10 @@ async def delete_project(
             " ended with it."
         )
         raise ValidationFailed(errors=(FieldError("/end_open", "not_ended", message),))
-    gone = {
-        "name": project_id,
-        "repair_url": None,
-        "snapshots": False,
-        "data_key": b"",
-    }
+    gone = {"name": project_id, "repair_url": None, "snapshots": False, "data_key": b""}
     marked = update(PROJECTS).where(PROJECTS.c.id == project_id)
     await session.execute(marked.values(**gone, suspended_at=now, deleted_at=now))
-    for table in OF_A_PROJECT:
+    for table in GONE_AT_ONCE:
         await session.execute(delete(table).where(table.c.project_id == project_id))
     await remove_sources(session, project_id, now)
     return open_count
@@ -251,6 +242,13 @@ async def _erase_alerts(session: AsyncSession, now: datetime, limit: int, skip: 
     return erased
 
 
+async def _erase_groups(session: AsyncSession, now: datetime, limit: int, skip: int | None) -> int:
+    del now
+    groups = tables.INCIDENT_GROUPS
+    theirs = select(groups.c.id).where(groups.c.project_id.in_(_deleted_projects()))
+    return await erase_groups(session, _window(theirs, limit, skip, groups.c.id))
+
+
 def _window(
     query: Select[Any], limit: int, skip: int | None, *keys: ColumnElement[Any]
 ) -> Select[Any]:
@@ -268,7 +266,7 @@ def _has_rows() -> ColumnElement[bool]:
     unsent = [
         exists().where(ALERTS.c.project_id == PROJECTS.c.id, text(lane)) for lane in ALERT_LANES
     ]
-    of_project = (RECEIPTS, IDEMPOTENCY, tables.SOURCES)
+    of_project = (RECEIPTS, IDEMPOTENCY, tables.SOURCES, tables.INCIDENT_GROUPS)
     stored = [exists().where(table.c.project_id == PROJECTS.c.id) for table in of_project]
     return or_(*stored, *unsent)
 
@@ -297,4 +295,5 @@ KINDS: Mapping[str, Callable[[AsyncSession, datetime, int, int | None], Awaitabl
     "receipts": _erase_receipts,
     "answers": _erase_answers,
     "alerts": _erase_alerts,
+    "groups": _erase_groups,
 }

@@ -183,6 +183,10 @@ def _changed_values(changes: ProjectChanges) -> dict[str, object]:
         values |= {"repair_url": changes.repair_url, "repair_url_gone": False}
     if changes.timeout_minutes is not UNSET:
         values["timeout_minutes"] = changes.timeout_minutes
+    if changes.group_window_minutes is not UNSET:
+        values["group_window_minutes"] = changes.group_window_minutes
+    if changes.alert_window_minutes is not UNSET:
+        values["alert_window_minutes"] = changes.alert_window_minutes
     if changes.late_result is not UNSET:
         values["late_result"] = changes.late_result.value
     if changes.early_results is not UNSET:

@@ -28,8 +28,10 @@ from store.receipts.early_results.hold import (
     holding_projects,
     lock_events,
 )
+from store.receipts.groups.apply import apply_group_changes
+from store.receipts.groups.changes import ChangedAmount, GroupChanges
 from store.receipts.outbox import enqueue_signal, enqueue_starts, has_unclaimed
-from store.receipts.state import lock_receipt, lock_receipts
+from store.receipts.state import ReceiptSnapshot, lock_receipt, lock_receipts
 from store.receipts.timeline import add_timeline, note, note_each
 from store.receipts.transitions import apply_transition
 
@@ -99,6 +101,7 @@ UPDATE incidents SET event_type = $2, amount = COALESCE(CAST($3 AS BIGINT), amou
   currency = COALESCE(CAST($4 AS TEXT), currency), customer_reference = $5,
   sort_amount = COALESCE(CAST($3 AS BIGINT), sort_amount)
 WHERE event_id = $1"""
+_READ_AMOUNT = "SELECT amount, currency FROM incidents WHERE id = $1"
 _LACKING = """
 SELECT event_id FROM receipts WHERE project_id = $1 AND provider = $2 AND provider_event_id = $3
   AND effect_type = $4 AND lacks_receipt"""
@@ -122,13 +125,15 @@ async def expect_receipts(
     rows = {event_id: _row(event_id, event, now) for event_id, event in given.values()}
     inserted = await _fetch(st, _INSERT, rows.values(), to_unix_ms(now))
     new = {EventId(row[0]) for row in inserted}
+    groups = GroupChanges()
     if new:
         await enqueue_starts(st, sorted(new), now)
     for event_id, event in given.values():
         if event_id in new and event.project_id in holding:
-            await apply_held(st, event_id, Identity(*_identity(event)), now)
+            await apply_held(st, event_id, Identity(*_identity(event)), now, groups)
     known = [row for event_id, row in rows.items() if event_id not in new]
     stored = {event_id: event_id for event_id in new} | await _find_known(st, known, now)
+    await apply_group_changes(st, groups, now)
     return [stored[given[_identity(event)][0]] for event in events]
 
 
@@ -140,26 +145,51 @@ async def find_lacking(st: Statements, new: NewReceipt) -> EventId | None:
 
 
 async def accept_expected(
-    st: Statements, event_id: EventId, new: NewReceipt, now: datetime
+    st: Statements,
+    event_id: EventId,
+    new: NewReceipt,
+    now: datetime,
+    groups: GroupChanges | None = None,
 ) -> None:
     """Give a receipt that a source expected the facts of the app's receipt, and its deadline.
 
     Nothing happens if another transaction did so before. The workflow reads the new deadline.
+    `groups` as in `apply_transition`.
     """
     snapshot = await lock_receipt(st, event_id)
     if await find_lacking(st, new) != event_id:
         return
     timeout_at = now + timeout_span(new.timeout_minutes)
     await st.fetch(_SET_FACTS, event_id, *_facts(new), to_unix_ms(now), to_unix_ms(timeout_at))
-    await st.fetch(_SET_COPIES, event_id, str(new.event_type), *_risk(new))
+    gathered = GroupChanges() if groups is None else groups
+    await _set_copies(st, snapshot, new, gathered)
     accepted = {"timeout_at": to_iso(timeout_at), "request_id": new.request_id}
     await add_timeline(st, event_id, TimelineKind.RECEIPT_ACCEPTED, now, **accepted)
-    await apply_transition(st, snapshot, Trigger.RECEIPT, now)
+    await apply_transition(st, snapshot, Trigger.RECEIPT, now, groups=gathered)
+    if groups is None:
+        await apply_group_changes(st, gathered, now)
     if new.payload is not None:
         await note(st, event_id, now, text=PAYLOAD_DROPPED)
     is_expected = snapshot.state is LifecycleState.EXPECTED
     if is_expected and not await has_unclaimed(st, event_id, now):
         await enqueue_signal(st, event_id, OutboxKind.ACCEPTED, now)
+
+
+async def _set_copies(
+    st: Statements, snapshot: ReceiptSnapshot, new: NewReceipt, groups: GroupChanges
+) -> None:
+    """Give the incident the receipt's facts. The amount counts in its group too."""
+    if snapshot.incident_id is None:
+        return
+    copies = (str(new.event_type), *_risk(new))
+    ((*before,),) = await st.fetch(_READ_AMOUNT, snapshot.incident_id)
+    await st.fetch(_SET_COPIES, snapshot.event_id, *copies)
+    ((*after,),) = await st.fetch(_READ_AMOUNT, snapshot.incident_id)
+    if snapshot.group_id is None or snapshot.cause is None or before == after:
+        return
+    groups.windows[snapshot.project_id] = snapshot.windows
+    amounts = (before[0], before[1]), (after[0], after[1])
+    groups.amounts.append(ChangedAmount(snapshot.cause, snapshot.group_id, *amounts))
 
 
 async def _find_known(

@@ -1,5 +1,5 @@
-"""Actions of operators on an incident or a waiting receipt. For reprocess see `repairs`, and for
-what ends by itself `triage.quiet_times`.
+"""Actions of operators on an incident. For reprocess see `repairs`, for a waiting receipt
+`triage.deadline_moves`, and for what ends by itself `triage.quiet_times`.
 
 Each function runs inside the caller's transaction, locks the receipt, applies the transition or
 raises its refusal, and enqueues the signal for Temporal. Called by the operations that REST,
@@ -16,6 +16,8 @@ from domain.lifecycle import Trigger
 from domain.temporal.outbox import OutboxKind
 from domain.values.timestamps import to_iso, to_unix_ms
 from store.db.sql import Statements
+from store.receipts.groups.acknowledged import is_acknowledged
+from store.receipts.groups.changes import GroupChanges
 from store.receipts.outbox import enqueue_signal
 from store.receipts.rows.alerts import Recipient, add_alerts, end_snooze, insert_alert
 from store.receipts.state import ReceiptSnapshot, lock_receipt
@@ -26,7 +28,6 @@ UNACKNOWLEDGE = (
     "UPDATE incidents SET acknowledged_at = NULL, acknowledged_by = NULL,"
     " acknowledged_until = NULL WHERE id = $1 AND acknowledged_at IS NOT NULL RETURNING 1"
 )
-_MOVE_DEADLINE = "UPDATE receipts SET deadline_at = $1 WHERE event_id = $2 AND state = 'waiting'"
 _ACKNOWLEDGEMENT = (
     "SELECT i.acknowledged_at, p.acknowledge_minutes FROM incidents i"
     " JOIN projects p ON p.id = i.project_id WHERE i.id = $1"
@@ -34,9 +35,17 @@ _ACKNOWLEDGEMENT = (
 
 
 async def resolve_manually(
-    st: Statements, incident_id: IncidentId, now: datetime, *, reason: str, requested_by: str
+    st: Statements,
+    incident_id: IncidentId,
+    now: datetime,
+    *,
+    reason: str,
+    requested_by: str,
+    groups: GroupChanges | None = None,
 ) -> EventId:
     """Close an incident for an operator's reason; an active repair fails with cause `closed`.
+
+    `groups` as in `apply_transition`.
 
     Raises:
         NotFound: no such incident.
@@ -44,7 +53,7 @@ async def resolve_manually(
     """
     snapshot = await lock_incident(st, incident_id)
     facts = TriggerFacts(reason=reason, requested_by=requested_by)
-    follows = await apply_transition(st, snapshot, Trigger.RESOLVE, now, facts)
+    follows = await apply_transition(st, snapshot, Trigger.RESOLVE, now, facts, groups=groups)
     follows.raise_refusal()
     await enqueue_signal(st, snapshot.event_id, OutboxKind.RESOLVE, now, requested_by=requested_by)
     return snapshot.event_id
@@ -101,11 +110,13 @@ async def acknowledge(
     *,
     requested_by: str,
     until: datetime | None = None,
+    tells: bool = True,
 ) -> EventId:
     """Record that an operator looks into the incident until that instant.
 
     `until` None: for the project's `acknowledge_minutes`; while the incident is acknowledged, a
-    repeat without it changes nothing.
+    repeat without it changes nothing. `tells`: pagers are told, once all incidents of its group are
+    acknowledged.
 
     Raises:
         NotFound: no such incident.
@@ -126,7 +137,7 @@ async def acknowledge(
     )
     entry = {"acknowledged_until": to_iso(ends_at), "requested_by": requested_by}
     await add_timeline(st, snapshot.event_id, TimelineKind.INCIDENT_ACKNOWLEDGED, now, **entry)
-    if acknowledged_at is None:
+    if tells and acknowledged_at is None and await is_acknowledged(st, snapshot.group_id):
         kind, about = AlertKind.INCIDENT_ACKNOWLEDGED, str(to_unix_ms(now))
         await add_alerts(st, snapshot, incident_id, kind, now, about=about)
     return snapshot.event_id
@@ -230,57 +241,12 @@ async def snooze(
     return snapshot.event_id
 
 
-async def move_deadline(
-    st: Statements, event_id: EventId, now: datetime, *, deadline_at: datetime, requested_by: str
-) -> None:
-    """Move the deadline of a waiting receipt; its `timeout_at` stays. The run reads it again.
-
-    Raises:
-        NotFound: no such receipt.
-        NotWaiting: it already has a result or an incident.
-    """
-    snapshot = await _lock_waiting(st, event_id, now)
-    await st.fetch(_MOVE_DEADLINE, to_unix_ms(deadline_at), event_id)
-    entry = {
-        "deadline_at": to_iso(deadline_at),
-        "moved_from": to_iso(snapshot.deadline_at),
-        "requested_by": requested_by,
-    }
-    await add_timeline(st, event_id, TimelineKind.DEADLINE_MOVED, now, **entry)
-    await enqueue_signal(st, event_id, OutboxKind.EXPIRE, now)
-
-
-async def expire(st: Statements, event_id: EventId, now: datetime, *, requested_by: str) -> None:
-    """Move the deadline of a waiting receipt to now.
-
-    Raises:
-        NotFound: no such receipt.
-        NotWaiting: it already has a result or an incident.
-    """
-    snapshot = await _lock_waiting(st, event_id, now)
-    await st.fetch(_MOVE_DEADLINE, to_unix_ms(min(snapshot.deadline_at, now)), event_id)
-    await note(st, event_id, now, text="The deadline was moved to now.", requested_by=requested_by)
-    await enqueue_signal(st, event_id, OutboxKind.EXPIRE, now)
-
-
 async def lock_incident(st: Statements, incident_id: IncidentId) -> ReceiptSnapshot:
     rows = await st.fetch("SELECT event_id FROM incidents WHERE id = $1", incident_id)
     if not rows:
         raise NotFound
     (event_id,) = rows[0]
     return await lock_receipt(st, EventId(event_id))
-
-
-async def _lock_waiting(st: Statements, event_id: EventId, now: datetime) -> ReceiptSnapshot:
-    """Lock a receipt that waits for its result.
-
-    Raises:
-        NotFound: no such receipt.
-        NotWaiting: it already has a result or an incident.
-    """
-    snapshot = await lock_receipt(st, event_id)
-    (await apply_transition(st, snapshot, Trigger.EXPIRE, now)).raise_refusal()
-    return snapshot
 
 
 async def _lock_open(st: Statements, incident_id: IncidentId, now: datetime) -> ReceiptSnapshot:

@@ -144,7 +144,7 @@ async def list_incidents(
     query = select(INCIDENTS).where(INCIDENTS.c.id.in_(ids))
     found = {row.id: row for row in await session.execute(query)} if ids else {}
     return Page(
-        await _with_receipts(session, [found[one] for one in ids if one in found]), next_cursor
+        await rows_with_receipts(session, [found[one] for one in ids if one in found]), next_cursor
     )
 
 
@@ -234,7 +234,7 @@ async def read_incident(
     query = select(INCIDENTS).where(
         INCIDENTS.c.id == incident_id, *of_project(INCIDENTS.c.project_id, project_id)
     )
-    found = await _with_receipts(session, (await session.execute(query)).all())
+    found = await rows_with_receipts(session, (await session.execute(query)).all())
     return found[0] if found else None
 
 
@@ -277,9 +277,10 @@ async def counts(
     )
 
 
-async def _with_receipts(
+async def rows_with_receipts(
     session: AsyncSession, rows: Sequence[Row[Any]]
 ) -> tuple[IncidentRow, ...]:
+    """Stored incidents with their receipts, in the same order."""
     query = select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id.in_([row.event_id for row in rows]))
     found = (await session.execute(query)).all() if rows else []
     receipts = {receipt.event_id: receipt for receipt in await credited_receipts(session, found)}

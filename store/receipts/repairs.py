@@ -1,6 +1,7 @@
-"""The repairs of an incident: requested by an operator, or begun for a signal. For their attempts
-see `attempts`.
+"""The repairs of an incident: requested by an operator, a bulk repair or a rule, or begun for a
+signal. For their attempts see `attempts`.
 
+A repair that is requested while a hold matches is held: it is signalled when it is released.
 Each function runs inside the caller's transaction and locks the receipt. A partial unique index
 allows one active repair for each incident; a second request adopts it. Running a function twice is
 safe. Called by the API's operations and by the lifecycle activities.
@@ -14,11 +15,12 @@ from datetime import datetime, timedelta
 from domain.errors import NotFound, RepairUrlMissing, Superseded
 from domain.ids import EventId, ReplayId
 from domain.incidents import RepairCause
-from domain.lifecycle import LifecycleState, Trigger
+from domain.lifecycle import LifecycleState, Transition, Trigger
 from domain.temporal.outbox import OutboxKind
 from domain.values.timestamps import to_unix_ms
 from store.crypto.tokens import new_replay_id
 from store.db.sql import Statements
+from store.receipts.held.holds import lock_matching_hold
 from store.receipts.outbox import enqueue_signal
 from store.receipts.state import ReceiptSnapshot, load_snapshot, lock_receipt
 from store.receipts.timeline import note
@@ -28,7 +30,10 @@ from store.receipts.triage.superseded import superseding_events
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The active repair of the incident: created now (`is_new`), or adopted."""
+    """The active repair of the incident: created now (`is_new`), or adopted.
+
+    A new one may be held.
+    """
 
     replay_id: ReplayId
     is_new: bool
@@ -56,8 +61,8 @@ RECENTLY_CALLED = timedelta(minutes=1)
 async def request_repair(
     st: Statements, event_id: EventId, now: datetime, *, requested_by: str, confirm: bool = False
 ) -> Begun:
-    """Begin a repair for REST, the console or the command line, and enqueue its signal; or return
-    the active one.
+    """Begin a repair for REST, the console, the command line, a bulk repair or a rule, and enqueue
+    its signal; or return the active one.
 
     `confirm`: begin it although a later event makes it doubtful.
 
@@ -76,15 +81,15 @@ async def request_repair(
     if is_open and not confirm and await superseding_events(st, [event_id]):
         raise Superseded
     replay_id = new_replay_id()
-    facts = TriggerFacts(replay_id=replay_id, requested_by=requested_by)
-    follows = await apply_transition(st, snapshot, Trigger.REPROCESS, now, facts)
+    follows = await _apply_request(st, snapshot, replay_id, now, requested_by=requested_by)
     follows.raise_refusal()
     if snapshot.active_replay_id is not None:
         await _signal_again(st, snapshot, snapshot.active_replay_id, requested_by, now)
         return Begun(snapshot.active_replay_id, is_new=False)
-    await enqueue_signal(
-        st, event_id, OutboxKind.REPROCESS, now, replay_id=replay_id, requested_by=requested_by
-    )
+    if follows.to is LifecycleState.CALLING:
+        await enqueue_signal(
+            st, event_id, OutboxKind.REPROCESS, now, replay_id=replay_id, requested_by=requested_by
+        )
     return Begun(replay_id, is_new=True)
 
 
@@ -123,11 +128,10 @@ async def begin_repair(
     if is_seen:
         return SEEN
     new = new_replay_id()
-    facts = TriggerFacts(replay_id=new, requested_by=requested_by)
-    follows = await apply_transition(st, snapshot, Trigger.REPROCESS, now, facts)
-    if follows.to is not LifecycleState.CALLING:
+    follows = await _apply_request(st, snapshot, new, now, requested_by=requested_by)
+    if follows.to not in {LifecycleState.CALLING, LifecycleState.HELD}:
         return RepairRefused(None)
-    if snapshot.repair_url is None:
+    if follows.to is LifecycleState.CALLING and snapshot.repair_url is None:
         calling = await load_snapshot(st, event_id)
         missing = TriggerFacts(cause=RepairCause.REPAIR_URL_MISSING)
         await apply_transition(st, calling, Trigger.CALLBACK_ENDED, now, missing)
@@ -147,6 +151,23 @@ async def _note_doubt(
             " as a refund, makes it doubtful."
         )
         await note(st, event_id, now, text=text, replay_id=replay_id, superseded_by=later)
+
+
+async def _apply_request(
+    st: Statements,
+    snapshot: ReceiptSnapshot,
+    replay_id: ReplayId,
+    now: datetime,
+    *,
+    requested_by: str,
+) -> Transition:
+    """Apply the request of a repair. It is held while a hold matches the open incident."""
+    hold_id, trigger = None, Trigger.REPROCESS
+    if snapshot.state is LifecycleState.OPEN:
+        hold_id = await lock_matching_hold(st, snapshot.event_id, now)
+        trigger = Trigger.REPROCESS if hold_id is None else Trigger.REPROCESS_UNDER_HOLD
+    facts = TriggerFacts(replay_id=replay_id, requested_by=requested_by, hold_id=hold_id)
+    return await apply_transition(st, snapshot, trigger, now, facts)
 
 
 async def _remember_request(

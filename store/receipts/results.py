@@ -16,6 +16,7 @@ from domain.temporal.outbox import OutboxKind
 from domain.values.timestamps import to_unix_ms
 from store.crypto.tokens import new_result_id
 from store.db.sql import Statements
+from store.receipts.groups.changes import GroupChanges
 from store.receipts.matching import match_event
 from store.receipts.outbox import enqueue_signal, has_unclaimed
 from store.receipts.state import ReceiptSnapshot, lock_receipt
@@ -51,10 +52,15 @@ class AppliedResult:
 
 
 async def apply_result(
-    st: Statements, new: NewResult, now: datetime, *, event_id: EventId | None = None
+    st: Statements,
+    new: NewResult,
+    now: datetime,
+    *,
+    event_id: EventId | None = None,
+    groups: GroupChanges | None = None,
 ) -> AppliedResult:
     """Store a result and perform its transition. `event_id` is the receipt that it was matched to,
-    if it already was.
+    if it already was. `groups` as in `apply_transition`.
 
     Raises:
         NotFound: the result names no receipt of this project, or its `replay_id` is not one of the
@@ -82,7 +88,9 @@ async def apply_result(
         return AppliedResult(event_id, snapshot.receipt_state, None)
     result_id = new_result_id()
     await _store_result(st, event_id, result_id, facts, now, request_id=new.request_id)
-    follows = await apply_transition(st, snapshot, trigger, now, TriggerFacts(result=facts))
+    follows = await apply_transition(
+        st, snapshot, trigger, now, TriggerFacts(result=facts), groups=groups
+    )
     if snapshot.state not in END_STATES and not await _is_hinted(st, snapshot, now):
         replay = {"replay_id": new.replay_id} if new.replay_id else {}
         await enqueue_signal(

@@ -5,10 +5,11 @@ change anything; activities and the worker also read snapshots.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from domain.errors import NotFound
-from domain.ids import EventId, IncidentId, ProjectId, ReplayId
+from domain.groups.group import Cause
+from domain.ids import EventId, GroupId, IncidentId, ProjectId, ReplayId
 from domain.incidents import Reason, RepairState
 from domain.lifecycle import LifecycleState, state_of
 from domain.receipts import Flag, ReceiptState
@@ -16,6 +17,7 @@ from domain.results import LateResult
 from domain.values.enums import member_or_text
 from domain.values.timestamps import from_unix_ms
 from store.db.sql import Statements, lock_free_rows
+from store.receipts.groups.changes import NO_WINDOWS, GroupWindows
 from store.receipts.outage_credit import credit_locked
 
 _SELECT_SNAPSHOT = """
@@ -24,10 +26,11 @@ SELECT r.event_id, r.project_id, r.livemode, r.state, r.deadline_at, r.flags, i.
        a.replay_id, a.state, a.result_deadline_at, p.late_result, p.timeout_minutes,
        CASE WHEN p.repair_url_gone THEN NULL ELSE p.repair_url END,
        (SELECT max(o.id) FROM outages o WHERE o.done_at IS NULL), r.credited_outage,
-         a.credited_outage
+         a.credited_outage,
+       p.group_window_minutes, p.alert_window_minutes, i.group_id, r.effect_type, i.error_code
 FROM receipts r JOIN projects p ON p.id = r.project_id
 LEFT JOIN incidents i ON i.event_id = r.event_id
-LEFT JOIN repairs a ON a.incident_id = i.id AND a.state IN ('calling', 'awaiting_result')
+LEFT JOIN repairs a ON a.incident_id = i.id AND a.state IN ('held', 'calling', 'awaiting_result')
 WHERE r.event_id = $1"""
 
 _IN_ORDER = "SELECT event_id FROM receipts WHERE event_id = ANY($1) ORDER BY event_id"
@@ -56,6 +59,10 @@ class ReceiptSnapshot:
     repair_url: str | None
     # An outage moves its deadline, or its active repair's, and is not applied yet.
     has_pending_credit: bool = False
+    windows: GroupWindows = NO_WINDOWS
+    # Of the incident.
+    group_id: GroupId | None = None
+    cause: Cause | None = None
 
     @property
     def incident(self) -> IncidentId:
@@ -93,6 +100,11 @@ async def load_snapshot(st: Statements, event_id: EventId) -> ReceiptSnapshot:
         newest_outage,
         receipt_credit,
         repair_credit,
+        group_minutes,
+        alert_minutes,
+        group_id,
+        effect_type,
+        error_code,
     ) = rows[0]
     stored = ReceiptState(receipt_state)
     state = state_of(stored, None if repair_state is None else RepairState(repair_state))
@@ -115,6 +127,11 @@ async def load_snapshot(st: Statements, event_id: EventId) -> ReceiptSnapshot:
         has_pending_credit=_has_pending_credit(
             state, newest=newest_outage, of_receipt=receipt_credit, of_repair=repair_credit
         ),
+        windows=GroupWindows(timedelta(minutes=group_minutes), timedelta(minutes=alert_minutes)),
+        group_id=group_id,
+        cause=None
+        if incident_id is None
+        else Cause(ProjectId(project_id), effect_type, reason, error_code or ""),
     )
 
 

@@ -5,7 +5,7 @@ repair.
 
 1. The states, each as a compare-and-set, and the rows of a new incident or repair.
 2. The entries of the timeline, and the receipt's flag.
-3. The alerts.
+3. The counts of the incident's group, and the alerts. A batch has them written at its end.
 
 It runs inside the caller's transaction, which has locked the receipt, and never commits. It never
 calls Temporal: a caller that has something to signal enqueues it.
@@ -13,6 +13,7 @@ calls Temporal: a caller that has something to signal enqueues it.
 
 from datetime import datetime
 
+from domain.groups.group import Cause
 from domain.ids import ReplayId
 from domain.incidents import (
     AlertKind,
@@ -34,9 +35,13 @@ from domain.lifecycle import (
 from domain.receipts import ReceiptState, timeout_span
 from domain.values.timestamps import to_iso, to_unix_ms
 from store.db.sql import Statements, Value
-from store.receipts.rows.alerts import AlertRound, add_alerts, alert_again, end_snooze
+from store.receipts.groups.apply import apply_group_changes
+from store.receipts.groups.changes import GroupChanges
+from store.receipts.groups.gathering import gather_moved, gather_opened
+from store.receipts.rows.alerts import AlertRound, end_snooze, round_name
 from store.receipts.rows.changes import Change, add_entry, given, note_unchanged
 from store.receipts.rows.changes import TriggerFacts as TriggerFacts
+from store.receipts.rows.rule_turns import add_turn_of_failed, add_turn_of_opened
 from store.receipts.state import ReceiptSnapshot
 
 # Why an incident opens that no failed result opens.
@@ -68,7 +73,7 @@ _INSERT_INCIDENT = (
     " opened_at, event_type, effect_type, amount, currency, customer_reference, deadline_at,"
     " sort_amount) SELECT $1, $2, $3, $4, $5, $6, $7, CAST($8 AS BIGINT), event_type, effect_type,"
     " amount, currency, customer_reference, deadline_at, COALESCE(amount, -1)"
-    " FROM receipts WHERE event_id = $2"
+    " FROM receipts WHERE event_id = $2 RETURNING effect_type, amount, currency"
 )
 _MOVE_INCIDENT = "UPDATE incidents SET state = $1 WHERE id = $2 AND state = $3 RETURNING 1"
 _RESOLVE_INCIDENT = (
@@ -80,8 +85,8 @@ _REOPEN_INCIDENT = (
     ", acknowledged_by = NULL WHERE id = $2 AND state = $3 AND resolution = 'manual' RETURNING 1"
 )
 _INSERT_REPAIR = (
-    "INSERT INTO repairs (replay_id, incident_id, event_id, state, requested_by, requested_at)"
-    " VALUES ($1, $2, $3, $4, $5, $6)"
+    "INSERT INTO repairs (replay_id, incident_id, event_id, state, requested_by, requested_at,"
+    " hold_id) VALUES ($1, $2, $3, $4, $5, $6, $7)"
 )
 _MOVE_REPAIR = (
     "UPDATE repairs SET state = $1, cause = $4 WHERE replay_id = $2 AND state = $3 RETURNING 1"
@@ -100,14 +105,25 @@ async def apply_transition(
     trigger: Trigger,
     now: datetime,
     facts: TriggerFacts | None = None,
+    *,
+    groups: GroupChanges | None = None,
 ) -> Transition:
     """Write the transition of a locked receipt. With a `refusal`, nothing is written.
+
+    A caller that locks further receipts passes `groups`, and applies them when it has locked all.
 
     Raises:
         IllegalTransition: the trigger cannot happen in this state.
     """
-    follows = transition(snapshot.state, trigger)
-    change = Change(st, snapshot, trigger, facts or TriggerFacts(), now)
+    gathered = GroupChanges() if groups is None else groups
+    follows = await _apply(Change(st, snapshot, trigger, facts or TriggerFacts(), now, gathered))
+    if groups is None:
+        await apply_group_changes(st, gathered, now)
+    return follows
+
+
+async def _apply(change: Change) -> Transition:
+    snapshot, follows = change.snapshot, transition(change.snapshot.state, change.trigger)
     if follows.noted:
         await note_unchanged(change, follows.flag)
     if follows.to is snapshot.state:
@@ -119,12 +135,16 @@ async def apply_transition(
             await _move_receipt(change, ReceiptState.WAITING)
         case LifecycleState.OPEN if snapshot.state in UNDECIDED_STATES:
             await _open_incident(change)
-        case LifecycleState.OPEN if trigger is Trigger.REOPEN:
+        case LifecycleState.OPEN if change.trigger is Trigger.REOPEN:
             await _reopen_incident(change)
         case LifecycleState.OPEN:
             await _fail_active_repair(change)
+        case LifecycleState.CALLING if snapshot.state is LifecycleState.HELD:
+            await _release_repair(change)
         case LifecycleState.CALLING:
-            await _begin_repair(change)
+            await _begin_repair(change, RepairState.CALLING)
+        case LifecycleState.HELD:
+            await _begin_repair(change, RepairState.HELD)
         case LifecycleState.AWAITING_RESULT:
             await _await_result(change)
         case LifecycleState.RECOVERED | LifecycleState.CLOSED:
@@ -151,33 +171,28 @@ async def _open_incident(change: Change) -> None:
     error_code = facts.result.error_code if facts.result else None
     is_failure = change.trigger is Trigger.FAILED
     reason = Reason.FAILED_RESULT if is_failure else _MISSING[snapshot.state]
-    await change.st.fetch(
-        _INSERT_INCIDENT,
-        facts.incident_id,
-        snapshot.event_id,
-        snapshot.project_id,
-        IncidentState.OPEN.value,
-        reason.value,
-        error_code,
-        facts.result.error_message if facts.result else None,
-        to_unix_ms(change.now),
-    )
+    why = (reason.value, error_code, facts.result.error_message if facts.result else None)
+    of = (facts.incident_id, snapshot.event_id, snapshot.project_id, IncidentState.OPEN.value)
+    rows = await change.st.fetch(_INSERT_INCIDENT, *of, *why, to_unix_ms(change.now))
     error = {"error_code": error_code} if error_code else {}
     opened = {"incident_id": facts.incident_id, "reason": reason.value} | error
     await add_entry(change, TimelineKind.INCIDENT_OPENED, **opened)
-    opens = AlertKind.INCIDENT_OPENED
-    await add_alerts(change.st, snapshot, facts.incident_id, opens, change.now)
+    effect_type, amount, currency = rows[0]
+    cause = Cause(snapshot.project_id, effect_type, reason.value, error_code or "")
+    gather_opened(change.groups, snapshot, facts.incident_id, cause, (amount, currency))
+    await add_turn_of_opened(change.st, facts.incident_id, change.now)
 
 
 async def _fail_active_repair(change: Change) -> None:
     """The active repair failed: the incident is open again, and no longer snoozed."""
-    snapshot, failed = change.snapshot, AlertKind.REPAIR_FAILED
-    incident, replay_id = snapshot.incident, given(snapshot.active_replay_id)
+    incident, replay_id = change.snapshot.incident, given(change.snapshot.active_replay_id)
     await _fail_repair(change, replay_id, change.facts.cause or _CAUSES[change.trigger])
-    await _move_incident(change, IncidentState.OPEN)
+    await _move_incident(change, IncidentState.OPEN, AlertKind.REPAIR_FAILED, replay_id)
     if await end_snooze(change.st, incident, change.now):
         await add_entry(change, TimelineKind.SNOOZE_ENDED, replay_id=replay_id)
-    await add_alerts(change.st, snapshot, incident, failed, change.now, replay_id=replay_id)
+    # A rule does not undo what a person stopped.
+    if change.trigger is not Trigger.STOP:
+        await add_turn_of_failed(change.st, change.snapshot, replay_id, change.now)
 
 
 async def _reopen_incident(change: Change) -> None:
@@ -188,24 +203,27 @@ async def _reopen_incident(change: Change) -> None:
     await _move(change, _REOPEN_INCIDENT, IncidentState.OPEN.value, snapshot.incident, before)
     reopened = {"reason": facts.reason, "requested_by": facts.requested_by}
     await add_entry(change, TimelineKind.INCIDENT_REOPENED, **reopened)
-    await alert_again(change.st, snapshot, AlertRound.REOPENED, change.now)
+    again = round_name(AlertRound.REOPENED, change.now)
+    _move_in_group(change, IncidentState.OPEN, AlertKind.INCIDENT_OPENED, again)
 
 
-async def _begin_repair(change: Change) -> None:
+async def _begin_repair(change: Change, state: RepairState) -> None:
     snapshot, facts = change.snapshot, change.facts
     replay_id, requested_by = given(facts.replay_id), given(facts.requested_by)
-    await change.st.fetch(
-        _INSERT_REPAIR,
-        replay_id,
-        snapshot.incident,
-        snapshot.event_id,
-        RepairState.CALLING.value,
-        requested_by,
-        to_unix_ms(change.now),
-    )
-    requested = {"replay_id": replay_id, "requested_by": requested_by}
+    of, asked_at = (replay_id, snapshot.incident, snapshot.event_id), to_unix_ms(change.now)
+    asked = (state.value, requested_by, asked_at, facts.hold_id)
+    await change.st.fetch(_INSERT_REPAIR, *of, *asked)
+    held = {"hold_id": facts.hold_id} if facts.hold_id else {}
+    requested = {"replay_id": replay_id, "requested_by": requested_by} | held
     await add_entry(change, TimelineKind.REPROCESS_REQUESTED, **requested)
     await _move_incident(change, IncidentState.REPAIRING)
+
+
+async def _release_repair(change: Change) -> None:
+    """No hold matches the incident any more: its held repair begins."""
+    before, after = RepairState.HELD.value, RepairState.CALLING.value
+    replay_id = given(change.snapshot.active_replay_id)
+    await _move(change, _MOVE_REPAIR, after, replay_id, before, None)
 
 
 async def _await_result(change: Change) -> None:
@@ -246,13 +264,21 @@ async def _resolve_incident(change: Change, to: ReceiptState) -> None:
     resolved = {"incident_id": snapshot.incident, "resolution": resolution} | given
     await add_entry(change, TimelineKind.INCIDENT_RESOLVED, **resolved)
     await end_snooze(change.st, snapshot.incident, change.now)
-    kind = AlertKind.INCIDENT_RESOLVED
-    await add_alerts(change.st, snapshot, snapshot.incident, kind, change.now)
+    _move_in_group(change, IncidentState.RESOLVED, AlertKind.INCIDENT_RESOLVED)
 
 
-async def _move_incident(change: Change, to: IncidentState) -> None:
+async def _move_incident(
+    change: Change, to: IncidentState, alert: AlertKind | None = None, about: str = ""
+) -> None:
     before = _incident_state(change).value
     await _move(change, _MOVE_INCIDENT, to.value, change.snapshot.incident, before)
+    _move_in_group(change, to, alert, about)
+
+
+def _move_in_group(
+    change: Change, to: IncidentState, alert: AlertKind | None, about: str = ""
+) -> None:
+    gather_moved(change.groups, change.snapshot, _incident_state(change), to, alert, about)
 
 
 async def _move(change: Change, sql: str, to: str, row_id: str, *values: Value) -> None:

@@ -58,7 +58,7 @@ T = TypeVar("T", bound="DataclassInstance")
 
 
 def project_from(row: Row[Any], alert_destinations: Sequence[AlertDestination]) -> Project:
-    return _from_row(
+    return from_row(
         Project,
         row,
         livemode=row.mode == "live",
@@ -86,7 +86,7 @@ def own_names_text(names: OwnNames) -> str:
 
 def destination_from(row: Row[Any]) -> AlertDestination:
     events = None if row.events is None else frozenset(row.events.split())
-    return _from_row(AlertDestination, row, events=events)
+    return from_row(AlertDestination, row, events=events)
 
 
 def expects_from(text: str) -> tuple[Expects, ...]:
@@ -104,7 +104,7 @@ def expects_text(expects: tuple[Expects, ...]) -> str:
 
 def source_from(row: Row[Any]) -> Source:
     """A source. One of a kind that a newer version made has no reader here: it is not selected."""
-    return _from_row(
+    return from_row(
         Source,
         row,
         kind=SourceKind(row.kind),
@@ -115,15 +115,15 @@ def source_from(row: Row[Any]) -> Source:
 
 
 def seen_by_from(row: Row[Any]) -> SeenBy:
-    return _from_row(SeenBy, row, kind=member_or_text(SourceKind, row.kind))
+    return from_row(SeenBy, row, kind=member_or_text(SourceKind, row.kind))
 
 
 def gap_from(row: Row[Any]) -> Gap:
-    return _from_row(Gap, row)
+    return from_row(Gap, row)
 
 
 def key_from(row: Row[Any]) -> Key:
-    return _from_row(
+    return from_row(
         Key, row, scopes=frozenset(member_or_text(Scope, scope) for scope in row.scopes.split())
     )
 
@@ -133,11 +133,11 @@ def user_from(row: Row[Any]) -> User:
 
 
 def saved_view_from(row: Row[Any]) -> SavedView:
-    return _from_row(SavedView, row)
+    return from_row(SavedView, row)
 
 
 def receipt_from(row: Row[Any]) -> Receipt:
-    return _from_row(
+    return from_row(
         Receipt,
         row,
         accepted_at=None if row.lacks_receipt else row.accepted_at,
@@ -156,9 +156,10 @@ def incident_from(
     active_replay_id: str | None,
     names: Mapping[str, str],
     superseded_by: EventId | None,
+    muted: bool,
 ) -> Incident:
     """The incident. `names` are those of the people and keys that its columns hold as ids."""
-    return _from_row(
+    return from_row(
         Incident,
         row,
         assignee=names.get(row.assignee or ""),
@@ -168,11 +169,12 @@ def incident_from(
         reason=member_or_text(Reason, row.reason),
         resolution=None if row.resolution is None else member_or_text(Resolution, row.resolution),
         active_replay_id=active_replay_id,
+        muted=muted,
     )
 
 
 def repair_from(row: Row[Any], *, attempts: Sequence[Attempt]) -> Repair:
-    return _from_row(
+    return from_row(
         Repair,
         row,
         state=member_or_text(RepairState, row.state),
@@ -182,7 +184,7 @@ def repair_from(row: Row[Any], *, attempts: Sequence[Attempt]) -> Repair:
 
 
 def attempt_from(row: Row[Any]) -> Attempt:
-    return _from_row(Attempt, row, state=member_or_text(AttemptState, row.state))
+    return from_row(Attempt, row, state=member_or_text(AttemptState, row.state))
 
 
 def headers_from(text: str | None) -> tuple[tuple[str, str], ...]:
@@ -191,12 +193,12 @@ def headers_from(text: str | None) -> tuple[tuple[str, str], ...]:
 
 
 def result_from(row: Row[Any]) -> Result:
-    facts = _from_row(ResultFacts, row, status=ResultStatus(row.status))
-    return _from_row(Result, row, facts=facts)
+    facts = from_row(ResultFacts, row, status=ResultStatus(row.status))
+    return from_row(Result, row, facts=facts)
 
 
 def early_result_from(row: Row[Any]) -> EarlyResult:
-    return _from_row(
+    return from_row(
         EarlyResult,
         row,
         provider=row.provider or None,
@@ -207,7 +209,7 @@ def early_result_from(row: Row[Any]) -> EarlyResult:
 
 def timeline_entry_from(row: Row[Any]) -> TimelineEntry:
     stored = json.loads(row.fields)
-    return _from_row(
+    return from_row(
         TimelineEntry,
         row,
         kind=member_or_text(TimelineKind, row.kind),
@@ -225,10 +227,10 @@ def _timeline_field(name: str, value: object) -> object:
 
 
 def audit_entry_from(row: Row[Any]) -> AuditEntry:
-    return _from_row(AuditEntry, row)
+    return from_row(AuditEntry, row)
 
 
-def _from_row(value_type: type[T], row: Row[Any], **mapped: object) -> T:
+def from_row(value_type: type[T], row: Row[Any], **mapped: object) -> T:
     """The domain value of a row.
 
     `mapped` are the fields that differ from their column. All others are columns of the same name.

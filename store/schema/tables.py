@@ -14,6 +14,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Dialect,
+    Float,
     Index,
     Integer,
     LargeBinary,
@@ -105,9 +106,19 @@ OWN_PROVIDER = "provider NOT IN ('stripe', 'shopify')"
 INCIDENT_IS_AT_RISK = "state <> 'resolved' AND amount IS NOT NULL"
 SOURCE_IS_TO_SCHEDULE = "scheduled_version < version"
 SOURCE_IS_REMOVED = "deleted_at IS NOT NULL"
+REPAIR_IS_ACTIVE = "state IN ('held', 'calling', 'awaiting_result')"
+REPAIR_IS_HELD = "state = 'held'"
+HOLD_IS_ACTIVE = "ended_at IS NULL"
+HOLD_IS_RELEASING = "ended_at IS NOT NULL AND released_at IS NULL"
+BULK_IS_TO_DELIVER = "delivered_version < version"
+BULK_IS_UNDONE = "done_at IS NULL"
+RULE_REPAIR_IS_OPEN = "outcome IS NULL"
 SOURCE_IS_UNWELL = "problem IS NOT NULL OR silent_since IS NOT NULL"
 DESTINATION_IS_FAILING = "failing_since IS NOT NULL AND disabled_at IS NULL"
 INCIDENT_IS_UNRESOLVED = "state <> 'resolved'"
+INCIDENT_IS_UNGROUPED = "group_id IS NULL AND state <> 'resolved'"
+GROUP_TAKES_MORE = "takes_more"
+GROUP_HAS_MUTE = "muted_until IS NOT NULL"
 INCIDENT_IS_REPAIRED = "resolution <> 'manual'"
 ACKNOWLEDGEMENT_ENDS = "acknowledged_until IS NOT NULL"
 SNOOZE_ENDS = "snoozed_until IS NOT NULL"
@@ -150,6 +161,12 @@ class Project(SQLModel, table=True):
     providers: str = _added_text()
     event_types: str = _added_text()
     effect_types: str = _added_text()
+    group_window_minutes: float = Field(
+        default=60.0, sa_column=Column(Float, nullable=False, server_default="60")
+    )
+    alert_window_minutes: float = Field(
+        default=5.0, sa_column=Column(Float, nullable=False, server_default="5")
+    )
     acknowledge_minutes: int = Field(
         default=240, sa_column=Column(Integer, nullable=False, server_default="240")
     )
@@ -297,6 +314,8 @@ class Incident(SQLModel, table=True):
             *("project_id", "effect_type", "reason", "error_code", "id"),
             where=INCIDENT_IS_UNRESOLVED,
         ),
+        Index("incidents_by_group", "group_id", "state", "id"),
+        _partial_index("incidents_ungrouped", "id", where=INCIDENT_IS_UNGROUPED),
     )
 
     id: str = _text(primary_key=True)
@@ -319,6 +338,8 @@ class Incident(SQLModel, table=True):
     amount: int | None = _amount()
     currency: str | None = _text(nullable=True)
     customer_reference: str | None = _text(nullable=True)
+    # None: it opened before there were groups, or in an earlier version
+    group_id: str | None = _text(nullable=True)
     acknowledged_by: str | None = _text(nullable=True)  # a user, a key, `cli` or `temporal`
     # None while `acknowledged_at` is set: an earlier version wrote it, and it has no end.
     acknowledged_until: datetime | None = _instant(nullable=True)
@@ -332,6 +353,74 @@ class Incident(SQLModel, table=True):
     sort_amount: int = Field(
         default=-1, sa_column=Column(BigInteger, nullable=False, server_default=text("-1"))
     )
+
+
+class IncidentGroup(SQLModel, table=True):
+    """Incidents of one cause. Its counts are those of its incidents, by state.
+
+    `store.receipts.groups` keeps them in the transactions that change the incidents.
+    """
+
+    __tablename__: ClassVar[str] = "incident_groups"
+    __table_args__ = (
+        _partial_index(
+            "incident_groups_by_cause",
+            *("project_id", "effect_type", "reason", "error_code"),
+            where=GROUP_TAKES_MORE,
+            unique=True,
+        ),
+        Index("incident_groups_by_time", "project_id", "last_at", "id"),
+        Index("incident_groups_by_stage", "project_id", "stage", "last_at", "id"),
+        _partial_index(
+            "incident_groups_muted", "project_id", "muted_until", "id", where=GROUP_HAS_MUTE
+        ),
+    )
+
+    id: str = _text(primary_key=True)
+    project_id: str = _text()
+    effect_type: str = _text()
+    reason: str = _text()
+    error_code: str = _text()  # '' for none
+    # the newest of its cause: the next incident joins it, if it opens soon enough
+    takes_more: bool = Field()
+    stage: str = _text()  # unresolved | resolved
+    first_at: datetime = _instant()
+    last_at: datetime = _instant()
+    open_count: int = Field()
+    repairing_count: int = Field()
+    resolved_count: int = Field()
+    muted_until: datetime | None = _instant(nullable=True)
+
+
+class GroupAmount(SQLModel, table=True):
+    """The sum of the amounts of a group's incidents in one currency.
+
+    It is `billions` times 10^9 and `rest`, because 64 bits are too few for the sum.
+    """
+
+    __tablename__: ClassVar[str] = "group_amounts"
+
+    group_id: str = _text(primary_key=True)
+    currency: str = _text(primary_key=True)
+    billions: int = Field(sa_column=Column(BigInteger, nullable=False))
+    rest: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class GroupWindow(SQLModel, table=True):
+    """A span of time in which alerts of one kind about a group are gathered, and their number.
+
+    `is_pause`: it began with an alert, so that no other goes out before its end.
+    """
+
+    __tablename__: ClassVar[str] = "group_windows"
+    __table_args__ = (Index("group_windows_due", "project_id", "due_at"),)
+
+    group_id: str = _text(primary_key=True)
+    kind: str = _text(primary_key=True)
+    project_id: str = _text()
+    due_at: datetime = _instant()
+    gathered: int = Field()
+    is_pause: bool = Field()
 
 
 class SearchText(SQLModel, table=True):
@@ -375,8 +464,9 @@ class Repair(SQLModel, table=True):
             "repairs_one_active",
             "incident_id",
             unique=True,
-            where="state IN ('calling', 'awaiting_result')",
+            where=REPAIR_IS_ACTIVE,
         ),
+        _partial_index("repairs_held", "hold_id", "replay_id", where=REPAIR_IS_HELD),
     )
 
     replay_id: str = _text(primary_key=True)
@@ -390,6 +480,8 @@ class Repair(SQLModel, table=True):
     credited_outage: int = _newest_outage()
     # of the first attempt: every attempt sends the same bytes
     callback_body: str | None = _text(nullable=True)
+    hold_id: str | None = _text(nullable=True)  # the last hold that held it
+    released_at: datetime | None = _instant(nullable=True)  # when no hold matched any more
 
 
 class Attempt(SQLModel, table=True):
@@ -947,6 +1039,137 @@ class EvidenceKey(SQLModel, table=True):
     retired_at: datetime | None = _instant(nullable=True)
 
 
+class Hold(SQLModel, table=True):
+    """While it is active, no repair of the incidents that it matches begins.
+
+    After its end, the repairs that it held are released one by one.
+    """
+
+    __tablename__: ClassVar[str] = "holds"
+    __table_args__ = (
+        _partial_index("holds_active", "project_id", "id", where=HOLD_IS_ACTIVE),
+        _partial_index("holds_due", "until_at", where=HOLD_IS_ACTIVE),
+        _partial_index("holds_releasing", "id", where=HOLD_IS_RELEASING),
+        Index("holds_by_project", "project_id", "id"),
+    )
+
+    id: str = _text(primary_key=True)
+    project_id: str = _text()
+    effect_type: str | None = _text(nullable=True)
+    internal_reference: str | None = _text(nullable=True)
+    reason: str = _text()
+    until_at: datetime | None = _instant(nullable=True)
+    created_at: datetime = _instant()
+    created_by: str = _text()
+    ended_at: datetime | None = _instant(nullable=True)
+    released_at: datetime | None = _instant(nullable=True)  # it holds nothing any more
+
+
+class BulkRepair(SQLModel, table=True):
+    """A repair of many incidents. `version` counts the changes that its workflow is signalled."""
+
+    __tablename__: ClassVar[str] = "bulk_repairs"
+    __table_args__ = (
+        Index("bulk_repairs_by_project", "project_id", "id"),
+        _partial_index("bulk_repairs_to_deliver", "id", where=BULK_IS_TO_DELIVER),
+        _partial_index("bulk_repairs_undone", "id", where=BULK_IS_UNDONE),
+        _partial_index("bulk_repairs_undone_of_project", "project_id", "id", where=BULK_IS_UNDONE),
+    )
+
+    id: str = _text(primary_key=True)
+    project_id: str = _text()
+    state: str = _text()
+    reason: str = _text()
+    requested_by: str = _text()
+    first_count: int = Field()
+    then_count: int = Field()
+    per_minute: int = Field()
+    stop_at_failed_percent: int = Field()
+    include_superseded: bool = Field()
+    created_at: datetime = _instant()
+    ended_at: datetime | None = _instant(nullable=True)  # it begins nothing any more
+    done_at: datetime | None = _instant(nullable=True)  # and all that it began is decided
+    stopped_because: str | None = _text(nullable=True)
+    begun: int = Field(default=0)
+    paced_at: datetime | None = _instant(nullable=True)
+    changed_at: datetime = _instant()  # when an item or the state changed last
+    stepped_at: datetime | None = _instant(nullable=True)  # the last step of its workflow
+    version: int = Field(default=1)
+    delivered_version: int = Field(default=0)
+
+
+class BulkRepairItem(SQLModel, table=True):
+    """An incident of a bulk repair. Its membership is fixed when the bulk repair starts."""
+
+    __tablename__: ClassVar[str] = "bulk_repair_items"
+    __table_args__ = (
+        Index("bulk_repair_items_by_state", "bulk_id", "state", "position"),
+        Index("bulk_repair_items_by_event", "event_id"),
+    )
+
+    bulk_id: str = _text(primary_key=True)
+    position: int = Field(primary_key=True)
+    incident_id: str = _text()
+    event_id: str = _text()
+    state: str = _text()  # waiting | repairing | succeeded | failed | skipped
+    replay_id: str | None = _text(nullable=True)
+    skipped_because: str | None = _text(nullable=True)
+    begun_at: datetime | None = _instant(nullable=True)
+    decided_at: datetime | None = _instant(nullable=True)
+    tries: int = Field(default=0)  # how often it could not begin
+
+
+class RepairRule(SQLModel, table=True):
+    """A rule of automatic repair. The first of a project that matches an incident acts."""
+
+    __tablename__: ClassVar[str] = "repair_rules"
+    __table_args__ = (UniqueConstraint("project_id", "name", name="repair_rules_once"),)
+
+    id: str = _text(primary_key=True)
+    project_id: str = _text()
+    position: int = Field()
+    name: str = _text()
+    effect_type: str | None = _text(nullable=True)
+    event_type: str | None = _text(nullable=True)
+    reason: str | None = _text(nullable=True)
+    error_code: str | None = _text(nullable=True)  # a glob
+    delay_seconds: int = Field()
+    max_repairs_per_incident: int = Field()
+    max_per_hour: int = Field()
+    disarm_after_failures: int = Field()
+    failures: int = Field(default=0)  # in a row
+    disarmed_at: datetime | None = _instant(nullable=True)
+
+
+class RuleTurn(SQLModel, table=True):
+    """An open incident that the rules of its project are still to judge, at `due_at`."""
+
+    __tablename__: ClassVar[str] = "rule_turns"
+    __table_args__ = (Index("rule_turns_by_due", "project_id", "due_at", "incident_id"),)
+
+    incident_id: str = _text(primary_key=True)
+    event_id: str = _text(index=True)
+    project_id: str = _text()
+    since_at: datetime = _instant()  # the opening, or the failure of a rule's repair
+    due_at: datetime = _instant()
+
+
+class RuleRepair(SQLModel, table=True):
+    """A repair that a rule began. `outcome` None: it is not decided."""
+
+    __tablename__: ClassVar[str] = "rule_repairs"
+    __table_args__ = (
+        Index("rule_repairs_by_rule", "rule_id", "at"),
+        _partial_index("rule_repairs_open", "rule_id", "replay_id", where=RULE_REPAIR_IS_OPEN),
+    )
+
+    replay_id: str = _text(primary_key=True)
+    rule_id: str = _text()
+    event_id: str = _text(index=True)
+    at: datetime = _instant()
+    outcome: str | None = _text(nullable=True)  # succeeded | failed | other
+
+
 # Each table under its name, for queries. No other module gives one a second name.
 TABLES: Mapping[str, Table] = SQLModel.metadata.tables
 PROJECTS = TABLES["projects"]
@@ -962,6 +1185,9 @@ SOURCES = TABLES["sources"]
 SOURCE_EVENTS = TABLES["source_events"]
 SOURCE_GAPS = TABLES["source_gaps"]
 TIMELINE = TABLES["timeline"]
+INCIDENT_GROUPS = TABLES["incident_groups"]
+GROUP_AMOUNTS = TABLES["group_amounts"]
+GROUP_WINDOWS = TABLES["group_windows"]
 SEARCH_TEXTS = TABLES["search_texts"]
 SEARCH_PROGRESS = TABLES["search_progress"]
 OUTBOX = TABLES["outbox"]
@@ -986,6 +1212,12 @@ IDENTITIES = TABLES["identities"]
 AUDIT_LOG = TABLES["audit_log"]
 AUDIT_HEAD = TABLES["audit_head"]
 EVIDENCE_KEYS = TABLES["evidence_keys"]
+HOLDS = TABLES["holds"]
+BULK_REPAIRS = TABLES["bulk_repairs"]
+BULK_REPAIR_ITEMS = TABLES["bulk_repair_items"]
+REPAIR_RULES = TABLES["repair_rules"]
+RULE_TURNS = TABLES["rule_turns"]
+RULE_REPAIRS = TABLES["rule_repairs"]
 
 make_append_only(AUDIT_LOG, AUDIT_HEAD)
 index_with_trigrams(SEARCH_TEXTS)

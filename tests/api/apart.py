@@ -10,12 +10,15 @@ from queue import Queue
 import hypothesis
 
 from api.app import create_app
+from domain.ids import EventId, IncidentId
 from domain.projects import Scope
+from domain.repairing.bulk import Plan
 from domain.users import Role
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.people import invitations, members, sessions, users
 from store.projects.projects import create_project
+from store.repairing.bulk_repairs import NewBulkRepair, add_bulk_repair
 from store.sources.sources import add_source
 from tests.api.serving import Caller, parts_on, routes_of, serving
 from tests.conftest import SECRET_KEY
@@ -120,10 +123,17 @@ class ServedApart:
             ids |= {"project_id": made.project.id, "key_id": made.key.id, "name": "base.css"}
             ids |= {"user_id": user_id, "invitation_id": invited.id, "session_id": opened.id}
             ids |= {"source_id": source.id}
-            mail = {"kind": "email", "address": "ops@shop.example"}
-            destination = await caller.ask("POST", "/alert-destinations", json=mail)
             view = await caller.ask("POST", "/views", json={"name": "Seats"})
-            ids |= {"destination_id": destination.json()["id"], "view_id": view.json()["id"]}
+            ids["view_id"] = view.json()["id"]
+            of_none = {"internal_reference": "of no receipt", "reason": "generated"}
+            ids["hold_id"] = (await caller.ask("POST", "/holds", json=of_none)).json()["id"]
+            slack = {"kind": "slack", "url": "https://hooks.example/T1/B1"}
+            added = await caller.ask("POST", "/alert-destinations", json=slack)
+            ids["destination_id"] = added.json()["id"]
+            member = IncidentId(ids["incident_id"]), EventId(event_id)
+            bulk = NewBulkRepair("generated", user.user_id, Plan(), False, [member])
+            async with database.transaction() as session:
+                ids["bulk_id"] = await add_bulk_repair(session, made.project.id, bulk, now)
             self._reports.put(
                 Served(str(client.base_url), made.api_key, session_token, ids, routes_of(app))
             )

@@ -68,6 +68,9 @@ class TenantIds:
     source_id: str
     destination_id: str
     view_id: str
+    group_id: str
+    bulk_id: str
+    hold_id: str
 
     def cursor(self, identifier: str) -> str:
         """A list's cursor after this object: its time in milliseconds, and its id."""
@@ -77,9 +80,14 @@ class TenantIds:
     def masked(self, text: str) -> str:
         """The text without these ids, and without secrets and digests, which differ each time."""
         for name, value in asdict(self).items():
-            for known in (self.cursor(value), value, labels.short_id(value)):
+            for known in (self.cursor(value), id_cursor(value), value, labels.short_id(value)):
                 text = text.replace(known, name)
         return re.sub(r'token=[\w-]+|name="seen" value="\w+"|view_[0-9a-f]{32}', "random", text)
+
+
+def id_cursor(identifier: str) -> str:
+    """A list's cursor after this object, in a list that is in the order of ids."""
+    return base64.urlsafe_b64encode(identifier.encode()).decode().rstrip("=")
 
 
 def unknown_ids(of: TenantIds) -> TenantIds:
@@ -200,8 +208,52 @@ TABLE: dict[str, Probes] = {
         Probe(f"/views/{of.view_id}/remove", "refused", body={})
     ],
     "GET /incidents/{incident_id}": path_probes("/incidents/{incident_id}"),
+    "GET /groups/{group_id}": path_probes("/groups/{group_id}"),
+    **{
+        f"POST /groups/{{group_id}}/{act}": path_probes(
+            f"/groups/{{group_id}}/{act}", hours="4", reason="mine now"
+        )
+        for act in ("mute", "unmute", "acknowledge", "resolve")
+    },
     "GET /events": list_probes("/events", lambda of: of.event_id),
     "GET /events/{event_id}": path_probes("/events/{event_id}"),
+    "GET /bulk-repairs": lambda of, own: [
+        Probe("/bulk-repairs", "its own", {"project": of.project_id}),
+        Probe("/bulk-repairs", "its own", {"cursor": id_cursor(of.bulk_id)}),
+    ],
+    "GET /bulk-repairs/new": lambda of, own: [
+        Probe("/bulk-repairs/new", "its own", {"project": of.project_id, "state": "open"}),
+        Probe(
+            "/bulk-repairs/new",
+            "its own",
+            {"project": own.project_id, "incident": of.incident_id},
+        ),
+    ],
+    "POST /bulk-repairs/new": lambda of, own: [
+        Probe(
+            "/bulk-repairs/new",
+            "its own",
+            body={"project": of.project_id, "incident_ids": of.incident_id},
+        )
+    ],
+    "GET /bulk-repairs/{bulk_id}": path_probes("/bulk-repairs/{bulk_id}"),
+    **{
+        f"POST /bulk-repairs/{{bulk_id}}/{act}": path_probes(f"/bulk-repairs/{{bulk_id}}/{act}")
+        for act in ("pause", "resume", "abort")
+    },
+    "POST /projects/{project_id}/bulk-repairs": path_probes(
+        "/projects/{project_id}/bulk-repairs", reason="mine now", state="open"
+    ),
+    "POST /projects/{project_id}/holds": path_probes("/projects/{project_id}/holds", reason="x"),
+    "POST /projects/{project_id}/holds/{hold_id}/remove": mixed_probes(
+        "/projects/{project_id}/holds/{hold_id}/remove"
+    ),
+    "POST /projects/{project_id}/repair-rules": path_probes(
+        "/projects/{project_id}/repair-rules", rules='{"rules": []}'
+    ),
+    "POST /projects/{project_id}/repair-rules/{name}/arm": path_probes(
+        "/projects/{project_id}/repair-rules/again/arm"
+    ),
     "GET /projects": lambda of, own: [
         Probe("/projects", "its own", {"project": of.project_id, "q": of.project_id})
     ],

@@ -15,9 +15,11 @@ from starlette.responses import Response
 
 from api.console.access import AccessRule
 from api.console.composition import ConsoleDependencies
-from domain.ids import EventId, IncidentId
+from domain.ids import BulkId, EventId, IncidentId
 from domain.projects import CreatedProject
+from domain.repairing.bulk import Plan
 from domain.users import Role
+from store.repairing.bulk_repairs import NewBulkRepair, add_bulk_repair
 from tests.console.pages.test_mailbox import mail
 from tests.console.people import ANONYMOUS_TOKEN, ConsoleWorld, Person
 from tests.support.given import Story
@@ -44,10 +46,14 @@ GET = {
     "/incidents": "user",
     "/incidents/export": "user",
     "/incidents/{incident_id}": "viewer",
+    "/groups/{group_id}": "viewer",
     "/events": "user",
     "/events/{event_id}": "viewer",
     "/events/{event_id}/evidence": "owner",
     "/events/{event_id}/repairs/{replay_id}": "viewer",
+    "/bulk-repairs": "user",
+    "/bulk-repairs/new": "user",
+    "/bulk-repairs/{bulk_id}": "viewer",
     "/projects": "user",
     "/projects/{project_id}": "viewer",
     "/alerts/unsubscribe/{token}": "link",
@@ -77,12 +83,17 @@ POST = {
     **of_each("/account/sessions", "end-others {session_id}/end", "user"),
     "/views": "user",
     "/views/{view_id}/remove": "user",
+    **of_each("/groups/{group_id}", "mute unmute acknowledge resolve", "operator"),
     **of_each("/incidents/{incident_id}", "reprocess acknowledge unacknowledge", "operator"),
     **of_each("/incidents/{incident_id}", "assign comments snooze reopen resolve", "operator"),
     "/incidents/{incident_id}/stop-repair": "operator",
     **of_each("/events/{event_id}", "deadline expire restart", "operator"),
     "/events/{event_id}/payload": "owner",
-    **of_each(PROJECT, "delete keys signing-secret sources destinations", "owner"),
+    "/bulk-repairs/new": "user",
+    **of_each("/bulk-repairs/{bulk_id}", "pause resume abort", "operator"),
+    **of_each(PROJECT, "bulk-repairs holds holds/{hold_id}/remove", "operator"),
+    **of_each(PROJECT, "delete keys signing-secret sources destinations repair-rules", "owner"),
+    "/projects/{project_id}/repair-rules/{name}/arm": "operator",
     "/projects": "administrator",
     "/projects/{project_id}": "owner",
     "/audit/export": "owner of what is chosen",
@@ -115,18 +126,12 @@ NOTHING_THERE |= {
 }
 ROLES = ("viewer", "operator", "owner")
 UNKNOWN = {
-    "key_id": "key_none",
-    "user_id": "usr_none",
-    "invitation_id": "inv_none",
-    "source_id": "src_none",
-    "destination_id": "dst_none",
-    "token": "none",
-    "view_id": "view_none",
-    "session_id": "0" * 16,
-    "replay_id": "rpl_none",
-    "project_id": "prj_none",
-    "event_id": "evt_none",
-    "incident_id": "inc_none",
+    **{"token": "none", "name": "nobody", "session_id": "0" * 16},
+    **{"project_id": "prj_none", "key_id": "key_none", "destination_id": "dst_none"},
+    **{"user_id": "usr_none", "invitation_id": "inv_none", "view_id": "view_none"},
+    **{"source_id": "src_none", "event_id": "evt_none", "incident_id": "inc_none"},
+    **{"replay_id": "rpl_none", "group_id": "grp_none", "bulk_id": "blk_none"},
+    "hold_id": "hld_none",
 }
 HOSTILE: Mapping[str, Mapping[str, str]] = {
     "another site": {"Sec-Fetch-Site": "cross-site"},
@@ -143,7 +148,9 @@ class Objects(NamedTuple):
     project: CreatedProject
     event_id: EventId
     incident_id: IncidentId
+    group_id: str
     mail: str
+    bulk_id: BulkId
 
     def path(self, template: str) -> str:
         """The address with ids of this project. Ids that a form would change are unknown ones."""
@@ -152,6 +159,8 @@ class Objects(NamedTuple):
             "project_id": self.project.project.id,
             "event_id": self.event_id,
             "incident_id": self.incident_id,
+            "group_id": self.group_id,
+            "bulk_id": self.bulk_id,
             "name": name,
         }
         chosen = f"?project={self.project.project.id}" if template == "/audit" else ""
@@ -165,7 +174,11 @@ class Objects(NamedTuple):
 @pytest.fixture
 async def objects(story: Story, project: CreatedProject, tmp_path: Path) -> Objects:
     event_id, incident_id = await story.opened()
-    return Objects(project, event_id, incident_id, mail(tmp_path / "mailbox"))
+    group_id = (await story.rows("incidents", event_id))[0]["group_id"]
+    new = NewBulkRepair("outage", "usr_1", Plan(), False, [(incident_id, event_id)])
+    async with story.database.transaction() as session:
+        bulk_id = await add_bulk_repair(session, project.project.id, new, story.at)
+    return Objects(project, event_id, incident_id, group_id, mail(tmp_path / "mailbox"), bulk_id)
 
 
 def expected(needs: str, who: str) -> str:
@@ -301,7 +314,8 @@ async def test_lists_and_counts_hold_only_own_projects(
             )
             shown = {
                 "/events": objects.event_id,
-                "/incidents": objects.event_id,
+                # By cause, unless there is a search.
+                "/incidents": objects.event_id if "q=" in narrowed else objects.group_id,
                 "/projects": ">shop<",
                 "/rail": '"count">1<',
             }[path]

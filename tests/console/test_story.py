@@ -150,7 +150,7 @@ async def make_project(instance: Instance, page: Page) -> Project:
 
 async def see_incident_open(instance: Instance, project: Project, page: Page) -> str:
     """Open the list before sending the receipt: the incident appears without a reload."""
-    await page.goto(f"{instance.url}/incidents")
+    await page.goto(f"{instance.url}/incidents?view=flat")
     event_id = await project.receive(instance, timeout_minutes=0.02)
     await project.receive(instance, internal_reference="workspace-771", effect_type="seat_update")
     failed = await project.receive(

@@ -19,6 +19,7 @@ from domain.alerts import AlertChannel
 from domain.audit import Actor, AuditAction
 from domain.ids import DestinationId, ProjectId
 from domain.projects import CreatedProject, ProjectChanges
+from domain.repairing.bulk import Plan
 from domain.results import LateResult
 from domain.search.saved_views import SavedView
 from domain.users import Role
@@ -29,6 +30,7 @@ from store.db.database import Database
 from store.people import invitations, saved_views, sessions
 from store.projects.projects import change_project
 from store.receipts.repairs import request_repair
+from store.repairing.bulk_repairs import NewBulkRepair, add_bulk_repair
 from store.schema import tables
 from tests.console.people import ConsoleWorld, Person
 from tests.console.recording import recorded_statements
@@ -110,6 +112,9 @@ async def populate_project(
         ).rows
         view = SavedView(new_view_id(), person.user_id, project.id, f"of {name}", "", now)
         await saved_views.save_view(session, view)
+    new = NewBulkRepair("outage", person.user_id, Plan(), False, [(incident_id, event_id)])
+    async with database.transaction() as session:
+        bulk_id = await add_bulk_repair(session, project.id, new, now)
     return TenantIds(
         project_id=project.id,
         event_id=event_id,
@@ -123,8 +128,11 @@ async def populate_project(
         entry_hash=entry.hash,
         internal_reference=reference,
         destination_id=await slack_destination(parts, project.id),
+        bulk_id=bulk_id,
+        hold_id=(await story.hold(effect_type="seat_update")).id,
         source_id=(await stored_source(database, parts.sealer, project.id)).id,
         view_id=view.id,
+        group_id=(await story.rows("incidents", event_id))[0]["group_id"],
     )
 
 

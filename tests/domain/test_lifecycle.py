@@ -31,33 +31,36 @@ STATES = (
     "waiting",
     "applied",
     "open",
+    "held",
     "calling",
     "awaiting_result",
     "recovered",
     "closed",
 )
 CONTRACT = """
-seen                     expected      waiting  applied          open          calling       awaiting      recovered         closed
-receipt                  waiting       -        applied+         open+         calling+      awaiting+     recovered+        closed+
-success                  applied       applied  applied          recovered     recovered     recovered     recovered+double  closed+late
-success_to_note          -             -        -                open+         calling+      awaiting+     -                 -
-success_by_replay        -             -        -                recovered     recovered     recovered     recovered+double  closed+late
-success_already_applied  applied       applied  applied          recovered     recovered     recovered     recovered+        closed+late
-failed                   open          open     applied+against  open+         calling+      awaiting+     recovered+against closed+
-failed_after_success     -             -        -                -             -             -             -                 closed+against
-failed_by_active_replay  -             -        -                -             open          open          -                 -
-repeated                 -             -        applied          -             -             -             recovered         closed
-deadline_passed          open          open     applied          open          calling       awaiting      recovered         closed
-callback_accepted        -             -        -                open          awaiting      awaiting      recovered         closed
-callback_ended           -             -        -                open          open          awaiting      recovered         closed
-repair_deadline_passed   -             -        -                open          calling       open          recovered         closed
-reprocess                expected      waiting  =resolved        calling       calling       awaiting      =resolved         =resolved
-triage                   -             -        -                open          calling       awaiting      =resolved         =resolved
-resolve                  -             -        =resolved        closed        closed        closed        =resolved         =resolved
-reopen                   -             -        -                =not_closed   =not_closed   =not_closed   =not_closed      open
-stop                     -             -        -                open          open          open          =resolved         =resolved
-expire                   =not_waiting  waiting  =not_waiting     =not_waiting  =not_waiting  =not_waiting  =not_waiting      =not_waiting
-purge                    open          open     applied          open          calling       awaiting      recovered         closed
+seen                     expected      waiting  applied          open          held          calling       awaiting      recovered          closed
+receipt                  waiting       -        applied+         open+         held+         calling+      awaiting+     recovered+         closed+
+success                  applied       applied  applied          recovered     recovered     recovered     recovered     recovered+double   closed+late
+success_to_note          -             -        -                open+         held+         calling+      awaiting+     -                  -
+success_by_replay        -             -        -                recovered     recovered     recovered     recovered     recovered+double   closed+late
+success_already_applied  applied       applied  applied          recovered     recovered     recovered     recovered     recovered+         closed+late
+failed                   open          open     applied+against  open+         held+         calling+      awaiting+     recovered+against  closed+
+failed_after_success     -             -        -                -             -             -             -             -                  closed+against
+failed_by_active_replay  -             -        -                -             open          open          open          -                  -
+repeated                 -             -        applied          -             -             -             -             recovered          closed
+deadline_passed          open          open     applied          open          held          calling       awaiting      recovered          closed
+callback_accepted        -             -        -                open          held          awaiting      awaiting      recovered          closed
+callback_ended           -             -        -                open          held          open          awaiting      recovered          closed
+repair_deadline_passed   -             -        -                open          held          calling       open          recovered          closed
+reprocess                expected      waiting  =resolved        calling       held          calling       awaiting      =resolved          =resolved
+reprocess_under_hold     expected      waiting  =resolved        held          held          calling       awaiting      =resolved          =resolved
+hold_ended               -             -        -                open          calling       calling       awaiting      recovered          closed
+triage                   -             -        -                open          held          calling       awaiting      =resolved          =resolved
+resolve                  -             -        =resolved        closed        closed        closed        closed        =resolved          =resolved
+reopen                   -             -        -                =not_closed    =not_closed   =not_closed   =not_closed    =not_closed        open
+stop                     -             -        -                open          open          open          open          =resolved          =resolved
+expire                   =not_waiting  waiting  =not_waiting     =not_waiting  =not_waiting  =not_waiting  =not_waiting  =not_waiting       =not_waiting
+purge                    open          open     applied          open          held          calling       awaiting      recovered          closed
 """
 SHORT = {
     "against": "contradiction",
@@ -74,7 +77,7 @@ REFUSALS = {
 
 def _pairs() -> list[tuple[str, str, str]]:
     words = CONTRACT.split()
-    rows = [words[start : start + 9] for start in range(0, len(words), 9)]
+    rows = [words[start : start + 10] for start in range(0, len(words), 10)]
     return [
         (row[0], state, cell) for row in rows for state, cell in zip(STATES, row[1:], strict=True)
     ]
@@ -167,6 +170,7 @@ def test_each_state_is_undecided_open_or_ended() -> None:
         ("applied", None, "applied"),
         ("incident", None, "open"),
         ("incident", "failed", "open"),
+        ("incident", "held", "held"),
         ("incident", "calling", "calling"),
         ("incident", "awaiting_result", "awaiting_result"),
         ("recovered", None, "recovered"),
@@ -190,6 +194,7 @@ def test_position_follows_from_the_stored_states(
         ("waiting", "waiting", None),
         ("applied", "applied", None),
         ("open", "incident", "open"),
+        ("held", "incident", "repairing"),
         ("calling", "incident", "repairing"),
         ("awaiting_result", "incident", "repairing"),
         ("recovered", "recovered", "resolved"),

@@ -12,6 +12,7 @@ from domain.audit import GENESIS, AuditEntry
 from domain.ids import (
     DestinationId,
     EventId,
+    GroupId,
     IncidentId,
     KeyId,
     ProjectId,
@@ -70,6 +71,8 @@ INCIDENT = Incident(
     acknowledged_by="deploys",
     acknowledged_until=LATER,
     superseded_by=EventId("evt_2"),
+    group_id=GroupId("grp_1"),
+    muted=True,
 )
 INCIDENT_JSON = {
     "id": "inc_1",
@@ -91,6 +94,8 @@ INCIDENT_JSON = {
     "acknowledged_until": LATER_TEXT,
     "snoozed_until": None,
     "superseded_by": "evt_2",
+    "group_id": "grp_1",
+    "muted": True,
 }
 RECEIPT = Receipt(
     event_id=EventId("evt_1"),
@@ -182,6 +187,8 @@ PROJECT_JSON = {
     "providers": ["paddle"],
     "event_types": [],
     "effect_types": [],
+    "group_window_minutes": 60,
+    "alert_window_minutes": 5,
     "suspended": True,
     "created_at": AT_TEXT,
 }

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
-# Rows of these grow with the receipts. `t`, `r`, `u` and `s` are their names in the statements.
-LARGE = "receipts|incidents|repairs|search_texts|audit_log|t|r|u|s"
+# Rows of these grow with the receipts. Single letters are their names in the statements.
+LARGE = "receipts|incidents|incident_groups|repairs|search_texts|audit_log|t|r|u|s|g"
 # A table read without an index; a table read to its end through one; an index made for one query.
 SQLITE_SCANS = re.compile(rf"SCAN ({LARGE})\b|AUTOMATIC.* INDEX")
 POSTGRESQL_SCANS = re.compile(rf"Seq Scan on ({LARGE})\b")

@@ -24,6 +24,7 @@ from domain.receipts import (
     Provider,
     timeout_span,
 )
+from domain.repairing.holds import Hold
 from domain.results import NewResult, ResultStatus
 from store.crypto.tokens import new_event_id
 from store.db.database import Database
@@ -31,6 +32,7 @@ from store.db.sql import SessionStatements, Statements
 from store.receipts.attempts import AttemptBegun, begin_attempt, record_attempt
 from store.receipts.deadlines import Opened, open_incident
 from store.receipts.expected import accept_expected, expect_receipts
+from store.receipts.held.holds import NewHold, add_hold
 from store.receipts.operator_actions import resolve_manually
 from store.receipts.repairs import request_repair
 from store.receipts.results import AppliedResult, apply_result
@@ -71,6 +73,13 @@ async def let_results_come_early(
     await st.fetch(
         "UPDATE projects SET early_results = 'hold' WHERE id = $1 RETURNING id", project_id
     )
+
+
+async def keep_incidents_apart(
+    st: Statements, project_id: ProjectId, _: datetime | None = None
+) -> None:
+    """Let each incident be a group of its own, so that each is alerted by itself."""
+    await st.fetch("UPDATE projects SET group_window_minutes = 0 WHERE id = $1", project_id)
 
 
 def expected_receipt(project_id: ProjectId, **changes: Any) -> ExpectedReceipt:
@@ -187,9 +196,36 @@ class Story:
         assert isinstance(opened, Opened)
         return event_id, opened.incident_id
 
+    async def refund(self, event_id: EventId) -> EventId:
+        """A refund of the same reference, later than the receipt: it makes a repair doubtful."""
+        (stored,) = await self.rows("receipts", event_id)
+        return await self.receipt(
+            event_type=EventType.CHARGE_REFUNDED,
+            effect_type=EffectType.CREDIT_DEDUCTION,
+            internal_reference=stored["internal_reference"],
+            occurred_at=self.at,
+        )
+
     async def repairing(self) -> tuple[EventId, ReplayId]:
         """A receipt whose repair was requested."""
         event_id, _ = await self.opened()
+        begun = await self.do(request_repair, event_id, requested_by=OPERATOR)
+        return event_id, begun.replay_id
+
+    async def hold(self, **of: Any) -> Hold:
+        """A hold that is added now, of all incidents unless `of` names some."""
+        new = NewHold(
+            **{"effect_type": None, "internal_reference": None, "until": None} | of,
+            reason="the shop is closed",
+        )
+        async with self.database.transaction() as session:
+            return await add_hold(session, self.project.id, new, self.at, created_by=OPERATOR)
+
+    async def held(self) -> tuple[EventId, ReplayId]:
+        """A receipt whose repair is held, by a hold of its reference alone."""
+        reference = f"held {next(_numbers)}"
+        event_id, _ = await self.opened(internal_reference=reference)
+        await self.hold(internal_reference=reference)
         begun = await self.do(request_repair, event_id, requested_by=OPERATOR)
         return event_id, begun.replay_id
 
@@ -223,6 +259,8 @@ class Story:
                 event_id, replay_id = await self.repairing()
                 await self.attempt(event_id, replay_id, status=400, ending="rejected")
                 return event_id, replay_id
+            case LifecycleState.HELD:
+                return await self.held()
             case LifecycleState.CALLING:
                 return await self.repairing()
             case LifecycleState.AWAITING_RESULT:
@@ -255,7 +293,10 @@ class Story:
         self.later(minutes=15)
         await self.do(open_incident, event_id)
         match state:
-            case LifecycleState.CALLING | LifecycleState.AWAITING_RESULT:
+            case LifecycleState.HELD | LifecycleState.CALLING | LifecycleState.AWAITING_RESULT:
+                if state is LifecycleState.HELD:
+                    (stored,) = await self.rows("receipts", event_id)
+                    await self.hold(internal_reference=stored["internal_reference"])
                 begun = await self.do(request_repair, event_id, requested_by=OPERATOR)
                 if state is LifecycleState.AWAITING_RESULT:
                     await self.attempt(event_id, begun.replay_id, ending="accepted")

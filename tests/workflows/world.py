@@ -32,6 +32,7 @@ from store.receipts import operator_actions as acts
 from store.receipts.outbox import count, enqueue_start_again
 from store.receipts.repairs import request_repair
 from store.receipts.results import apply_result
+from store.receipts.triage import deadline_moves
 from store.status.heartbeats import NAMESPACE_FACT, read_fact
 from tests.activities.alerts.by_mail import channels_by_mail
 from tests.console.receiver import Receiver, receiving
@@ -160,7 +161,7 @@ class World:
         """An operator moves the deadline to so long from now."""
         story = await self._now()
         moved = {"deadline_at": story.at + timedelta(**span), "requested_by": OPERATOR}
-        await story.do(acts.move_deadline, event_id, **moved)
+        await story.do(deadline_moves.move_deadline, event_id, **moved)
 
     async def stop(self, event_id: EventId) -> None:
         """An operator stops the running repair."""
@@ -170,7 +171,7 @@ class World:
 
     async def expire(self, event_id: EventId) -> None:
         """Move the deadline to now."""
-        await (await self._now()).do(acts.expire, event_id, requested_by=OPERATOR)
+        await (await self._now()).do(deadline_moves.expire, event_id, requested_by=OPERATOR)
 
     async def advance(self, event_id: EventId, **span: float) -> None:
         """Let time pass in the store, and then for the receipt's workflow."""

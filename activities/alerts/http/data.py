@@ -4,11 +4,21 @@ one alert. Pure.
 The names are those of the REST API. There is no secret and no payload in it.
 """
 
+from dataclasses import asdict
 from datetime import datetime
 
+from domain.ids import is_group_id
 from domain.incidents import AlertKind
+from domain.repairing.rules import Rule
 from domain.values.timestamps import to_iso, to_iso_or_none
-from store.alerts.due import AlertDue, AlertFacts, SourceAlertFacts, UnclaimedFacts
+from store.alerts.due import (
+    AlertDue,
+    AlertFacts,
+    GroupAlertFacts,
+    RepairingFacts,
+    SourceAlertFacts,
+    UnclaimedFacts,
+)
 
 Data = dict[str, object]
 
@@ -22,6 +32,10 @@ def alert_data(alert: AlertDue) -> Data:
             return _of_source(facts)
         case UnclaimedFacts() as facts:
             return _of_results(facts)
+        case GroupAlertFacts() as facts:
+            return _of_group(facts)
+        case RepairingFacts() as facts:
+            return _of_repairing(facts)
         case None:
             return {"event_id": alert.event_id, "incident_id": alert.incident_id}
 
@@ -34,7 +48,23 @@ def dedup_key(alert: AlertDue) -> str:
     if alert.kind == AlertKind.DESTINATION_FAILING:
         return f"destination-{alert.about}"
     incident = alert.facts.incident if isinstance(alert.facts, AlertFacts) else None
-    return getattr(incident, "group_id", None) or alert.incident_id
+    return (incident and incident.group_id) or alert.incident_id
+
+
+def closes(alert: AlertDue) -> bool:
+    """Whether what a pager shows as one alert is over: its last incident is resolved.
+
+    Without facts: an incident that is resolved.
+    """
+    if alert.kind != AlertKind.INCIDENT_RESOLVED:
+        return False
+    match alert.facts:
+        case AlertFacts() as facts:
+            return not facts.has_unresolved_group
+        case GroupAlertFacts() as facts:
+            return facts.is_over
+        case _:
+            return not is_group_id(alert.incident_id)
 
 
 def livemode_of(alert: AlertDue) -> bool | None:
@@ -55,6 +85,7 @@ def _of_incident(alert: AlertDue, facts: AlertFacts) -> Data:
         "incident": {
             "id": incident.id,
             "event_id": incident.event_id,
+            "group_id": incident.group_id,
             "state": incident.state,
             "reason": incident.reason,
             "error_code": incident.error_code,
@@ -101,6 +132,29 @@ def _of_source(facts: SourceAlertFacts) -> Data:
     }
 
 
+def _of_group(facts: GroupAlertFacts) -> Data:
+    group, counts = facts.group, facts.group.counts
+    return {
+        "group": {
+            "id": group.id,
+            "state": group.state,
+            "effect_type": group.effect_type,
+            "reason": group.reason,
+            "error_code": group.error_code,
+            "first_at": to_iso(group.first_at),
+            "last_at": to_iso(group.last_at),
+            "counts": {
+                "open": counts.open,
+                "repairing": counts.repairing,
+                "resolved": counts.resolved,
+            },
+            "amounts": dict(group.amounts),
+        },
+        "incidents": facts.count,
+        "destination": facts.failing,
+    }
+
+
 def _of_results(facts: UnclaimedFacts) -> Data:
     oldest_at: datetime | None = facts.unclaimed.oldest_at
     return {
@@ -110,3 +164,26 @@ def _of_results(facts: UnclaimedFacts) -> Data:
         "is_over": facts.is_over,
         "destination": facts.failing,
     }
+
+
+def _of_repairing(facts: RepairingFacts) -> Data:
+    subject = facts.subject
+    if isinstance(subject, Rule):
+        rule = {
+            "name": subject.spec.name,
+            "failures": subject.failures,
+            "disarm_after_failures": subject.spec.disarm_after_failures,
+            "disarmed_at": to_iso_or_none(subject.disarmed_at),
+        }
+        return {"rule": rule, "is_over": facts.is_over, "destination": facts.failing}
+    bulk_repair = {
+        "bulk_id": subject.id,
+        "state": subject.state,
+        "reason": subject.reason,
+        "requested_by": subject.requested_by,
+        "stopped_because": subject.stopped_because,
+        "counts": asdict(subject.counts),
+        "created_at": to_iso(subject.created_at),
+        "ended_at": to_iso_or_none(subject.ended_at),
+    }
+    return {"bulk_repair": bulk_repair, "destination": facts.failing}

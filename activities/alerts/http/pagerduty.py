@@ -2,7 +2,8 @@
 an integration's routing key.
 
 The shape and limits are those of https://developer.pagerduty.com/docs/events-api-v2/. PagerDuty
-shows all events of one `dedup_key` as one alert: `activities.alerts.message.dedup_key`.
+shows all events of one `dedup_key` as one alert: `activities.alerts.http.data.dedup_key`. While a
+group has unresolved incidents, the end of some only adds to its alert.
 """
 
 import json
@@ -20,12 +21,13 @@ _VALUE_CHARACTERS = 1_000
 _SOURCE_CHARACTERS = 255
 _ACTIONS: dict[str, str] = {
     AlertKind.INCIDENT_ACKNOWLEDGED: "acknowledge",
-    AlertKind.INCIDENT_RESOLVED: "resolve",
 }
 # Of all other kinds: nobody's payment is lost yet.
 _SEVERITIES: dict[str, str] = {
     AlertKind.INCIDENT_OPENED: "critical",
     AlertKind.REPAIR_FAILED: "critical",
+    AlertKind.GROUP_GREW: "critical",
+    AlertKind.BULK_REPAIR_ENDED: "info",
 }
 
 
@@ -45,7 +47,7 @@ class PagerDutyChannel:
 # Any: JSON values.
 def pagerduty_event(message: AlertMessage, *, routing_key: str) -> dict[str, Any]:
     """The body of the POST."""
-    action = _ACTIONS.get(message.kind, "trigger")
+    action = "resolve" if message.closes else _ACTIONS.get(message.kind, "trigger")
     event: dict[str, Any] = {
         "routing_key": routing_key,
         "event_action": action,

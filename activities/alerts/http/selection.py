@@ -8,7 +8,7 @@ MOST_FACTS = 10
 VALUE_CHARACTERS = 300
 SENTENCE_CHARACTERS = 500
 _ON_THE_PAGE = frozenset({"Provider ID", "Occurred", "Deadline", "Opened", "Resolved"})
-_IDS = ("Event ID", "Incident ID", "Repair ID", "Source ID", "Project ID")
+_IDS = ("Event ID", "Incident ID", "Repair ID", "Source ID", "Project ID", "Group ID")
 
 
 def chat_facts(message: AlertMessage) -> FactLines:

@@ -6,8 +6,10 @@ from starlette.responses import Response
 from api.console.access import INCIDENT_OPERATOR, INCIDENT_VIEWER, SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
+from api.console.pages.groups import GroupPages
 from api.console.pages.incident_list.page import incident_list_page
 from api.console.sign_in.cookies import Notice
+from api.console.ui.group_address import shows_groups
 
 LONGEST_REASON = 2_048
 
@@ -18,6 +20,7 @@ class IncidentPages:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._operations = console.operations
+        self._groups = GroupPages(console)
 
     def routes(self) -> tuple[RouteSpec, ...]:
         """The addresses, each with its access rule."""
@@ -30,6 +33,8 @@ class IncidentPages:
         )
 
     async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
+        if shows_groups(request.query_params):
+            return await self._groups.listing(request, viewer)
         return await incident_list_page(self._console, request, viewer)
 
     async def one(self, incident_id: str) -> Response:

@@ -13,17 +13,20 @@ from api.console.access import ADMINISTRATOR, PROJECT_OWNER, PROJECT_VIEWER, SIG
 from api.console.base import Console, error_message, project_path
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import own_projects
+from api.console.pages.repairing.rules import rules_text
 from api.console.sign_in.cookies import Notice, Secret
 from api.console.sign_in.sessions import Viewer
 from domain.alerts import AlertEvent
 from domain.errors import Refusal
 from domain.projects import Mode, Project, Scope
 from domain.users import Role
+from operations.names import known_effect_types
 from operations.responses.projects import int_if_whole
 from store.db.paging import LISTED_AT_MOST
 
 # The sets that a project adds names to.
 SETS = ("providers", "event_types", "effect_types")
+WINDOWS = ("group_window_minutes", "alert_window_minutes")
 KEY_LIFETIMES = (30, 90, 365)  # days
 # The values of a form's fields, as typed or as stored.
 Typed = Mapping[str, object]
@@ -149,7 +152,17 @@ class ProjectPages:
     ) -> Response:
         role = viewer.access.role_in(project.id)
         early = await self._operations.early_results.list_early_results(project.id)
-        values: dict[str, object] = {"project": project, "role": role, "early": early}
+        rules = await self._operations.repair_rules.read_rules(project.id)
+        values: dict[str, object] = {
+            "project": project,
+            "role": role,
+            "early": early,
+            "holds": await self._operations.holds.list_holds(project.id),
+            "rules": rules,
+            "rules_text": rules_text(rules),
+            "may_operate": role is not None and role.allows(Role.OPERATOR),
+            "effect_types": known_effect_types([project]),
+        }
         if role is Role.OWNER:
             people = await self._console.people.members.list_members(project.id)
             values |= {
@@ -181,6 +194,7 @@ def _settings(project: Project) -> Typed:
         "name": project.name,
         "repair_url": project.repair_url,
         "timeout_minutes": int_if_whole(project.timeout_minutes),
+        **{name: int_if_whole(getattr(project, name)) for name in WINDOWS},
         "alert_emails": project.alert_emails,
         "late_result": project.late_result,
         "early_results": project.early_results,
@@ -202,6 +216,7 @@ def _changes(fields: Mapping[str, str], project: Project) -> dict[str, Any]:
         "name": fields.get("name", "").strip(),
         **({"repair_url": repair_url} if is_saved else {}),
         "timeout_minutes": _number(fields.get("timeout_minutes", "")),
+        **{name: _number(fields[name]) for name in WINDOWS if name in fields},
         "alert_emails": _addresses(fields),
         "late_result": fields.get("late_result", ""),
         **({"early_results": fields["early_results"]} if "early_results" in fields else {}),

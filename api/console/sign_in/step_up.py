@@ -73,6 +73,9 @@ SENSITIVE_ACTIONS: Mapping[str, SensitiveAction] = {
     "/projects/{project_id}/destinations/{destination_id}/remove": SensitiveAction(
         "change where alerts go", "/projects/{project_id}"
     ),
+    "/projects/{project_id}/repair-rules": SensitiveAction(
+        "change the rules of automatic repair", "/projects/{project_id}"
+    ),
     "/projects/{project_id}/members": SensitiveAction(
         "invite someone to a project", "/projects/{project_id}"
     ),

@@ -33,6 +33,7 @@ LONGEST = 255
 # Parameters of every list that are not filters. htmx sends `seen`.
 _NO_FILTERS = ("cursor", "seen", "view")
 INCIDENTS = "/incidents"
+# The list of incidents one by one. Without it, the address without filters lists their groups.
 FLAT = "flat"
 
 
@@ -43,7 +44,8 @@ class ListAddress:
     `chosen` holds the filters that are set. `cursor` None is the newest page. Filters named in
     `required` are kept in every address, because the list cannot be shown without them. `ignored`
     holds the parameters that do not filter: their name is unknown, or their value is not valid.
-    `order` None is that of the tab. `view` is "flat", or None where a list has one view.
+    `order` None is that of the tab. `view` is in every address whose other parameters would not
+    select this list; empty where a path has one list.
     """
 
     path: str
@@ -54,7 +56,7 @@ class ListAddress:
     required: tuple[str, ...] = ()
     ignored: Mapping[str, str] = field(default_factory=dict)
     order: str | None = None
-    view: str | None = None
+    view: str = ""
 
     @property
     def sort(self) -> str:
@@ -72,11 +74,13 @@ class ListAddress:
         return None if self.tab == ALL else self.tab
 
     def __str__(self) -> str:
+        filters = self.chosen.keys() - {"project"}
+        selects = filters or self.order or self.tab != self.first_tab
         query = {
+            **({"view": self.view} if self.view and not selects else {}),
             **({} if self.tab == self.first_tab else {"state": self.tab}),
             **self.chosen,
             **({"sort": self.order} if self.order else {}),
-            **({"view": self.view} if self.view else {}),
             **({"cursor": self.cursor} if self.cursor else {}),
         }
         return f"{self.path}?{urlencode(query)}" if query else self.path
@@ -119,10 +123,11 @@ def read_address(
     *,
     tabs: tuple[str, ...],
     projects: Sequence[Project] = (),
+    view: str = "",
 ) -> ListAddress:
     """Parse the address of a list. Unknown and invalid parameters do not filter.
 
-    `projects` are those of the list, whose own names are valid.
+    `projects` are those of the list, whose own names are valid. `view` as in `ListAddress`.
     """
     known = {
         "provider": known_providers(projects),
@@ -146,7 +151,7 @@ def read_address(
         query.get("cursor") or None,
         ignored=_ignored(query, used, NAMES),
         order=query["sort"] if is_sorted else None,
-        view=FLAT if query.get("view") == FLAT else None,
+        view=view,
     )
 
 

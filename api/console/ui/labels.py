@@ -11,6 +11,7 @@ from domain.incidents import (
     RepairState,
 )
 from domain.receipts import Flag, ReceiptState
+from domain.repairing.bulk import BulkState, ItemState, SkipReason
 from domain.sources.source import SourceState
 from domain.values.durations import coarse_duration as coarse_duration
 from domain.values.durations import exact_duration as exact_duration
@@ -29,6 +30,11 @@ from domain.wording.states import state_label as state_label
 
 STATE_LABELS: Mapping[str, str] = {
     **words.STATES,
+    BulkState.RUNNING: "Running",
+    BulkState.STOPPED: "Stopped itself",
+    BulkState.FINISHED: "Finished",
+    BulkState.ABORTED: "Aborted",
+    ItemState.SKIPPED: "Skipped",
     SourceState.NEW: "New",
     SourceState.HEALTHY: "Working",
     SourceState.SILENT: "Silent",
@@ -46,10 +52,16 @@ STATE_TONES: Mapping[str, str] = {
     IncidentState.OPEN: "bad",
     IncidentState.REPAIRING: "busy",
     IncidentState.RESOLVED: "good",
+    RepairState.HELD: "wait",
     RepairState.CALLING: "busy",
     RepairState.AWAITING_RESULT: "busy",
     RepairState.SUCCEEDED: "good",
     RepairState.FAILED: "bad",
+    BulkState.RUNNING: "busy",
+    BulkState.STOPPED: "bad",
+    BulkState.FINISHED: "good",
+    BulkState.ABORTED: "quiet",
+    ItemState.SKIPPED: "quiet",
     SourceState.NEW: "wait",
     SourceState.HEALTHY: "good",
     SourceState.SILENT: "bad",
@@ -57,15 +69,28 @@ STATE_TONES: Mapping[str, str] = {
     SourceState.PAUSED: "quiet",
 }
 RESOLUTIONS = words.RESOLVED
+SKIP_REASONS: Mapping[str, str] = {
+    SkipReason.INCIDENT_RESOLVED: "Already resolved",
+    SkipReason.ALREADY_REPAIRING: "Another repair was running",
+    SkipReason.SUPERSEDED: "A later event makes the repair doubtful",
+    SkipReason.REPAIR_URL_MISSING: "The project has no repair URL",
+    SkipReason.CLOSED: "Resolved manually meanwhile",
+    SkipReason.STOPPED: "Its repair was stopped",
+    SkipReason.NOT_FOUND: "Deleted with its project",
+    SkipReason.NOT_BEGUN: "It could not begin. See the worker's log",
+}
 ALERTS: Mapping[str, str] = {
     AlertKind.INCIDENT_OPENED: "Incident opened",
     AlertKind.REPAIR_FAILED: "Repair failed",
     AlertKind.INCIDENT_RESOLVED: "Incident resolved",
     AlertKind.INCIDENT_ASSIGNED: "Assignment",
+    AlertKind.GROUP_GREW: "More incidents of one cause opened",
     AlertKind.INCIDENT_ACKNOWLEDGED: "Incident acknowledged",
     AlertKind.DESTINATION_FAILING: "Alerts to another destination are failing",
     AlertKind.SOURCE_SILENT: "A source is failing or silent",
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results have no receipt",
+    AlertKind.BULK_REPAIR_ENDED: "A bulk repair ended",
+    AlertKind.RULE_DISARMED: "A rule of automatic repair disarmed itself",
 }
 ALERT_ENDS: Mapping[str, str] = {
     AlertEnd.REFUSED: "It was refused permanently.",
@@ -74,6 +99,7 @@ ALERT_ENDS: Mapping[str, str] = {
     AlertEnd.ADDRESS_REMOVED: "The destination was removed from the project.",
     AlertEnd.DESTINATION_DISABLED: "The destination is disabled.",
     AlertEnd.INCIDENT_OVER: "The incident was resolved before the alert could be sent.",
+    AlertEnd.GROUP_MUTED: "The group of the incident is muted.",
 }
 QUIET_ALERT_ENDS = frozenset(AlertEnd) - UNREACHED_ENDS
 FLAGS: Mapping[str, str] = {
@@ -174,13 +200,17 @@ def short_id(identifier: str) -> str:
 
 
 def person(identifier: str, names: Mapping[str, str], *, viewer_id: str) -> str:
-    """A user or a key by name, never by its id. Other actors are named as they are."""
+    """A user, a key or a rule by name, never by its id. Other actors are named as they are."""
     if identifier == viewer_id:
         return "you"
     for prefix, gone in (("usr_", "a deleted account"), ("key_", "a deleted key")):
         if identifier.startswith(prefix):
             name = names.get(identifier, gone)
             return f"the key {name}" if prefix == "key_" and identifier in names else name
+    if identifier.startswith("rule:"):
+        return f"the rule {identifier.removeprefix('rule:')}"
+    if identifier.startswith("blk_"):
+        return f"the bulk repair {short_id(identifier)}"
     return {"cli": "the command line", "temporal": "a signal in Temporal"}.get(
         identifier, short_id(identifier)
     )

@@ -15,7 +15,7 @@ from api.console.ui.filters import ListAddress
 from api.console.ui.incident_tabs import ALL, SEARCHES, TABS
 from domain.errors import RateLimited, Unavailable
 from domain.ids import EventId, ProjectId
-from operations.lists import instant_of_ages
+from operations.lists import instant_of_search
 from store.db.database import Database
 from store.db.paging import Page
 from store.db.sql import SessionStatements
@@ -123,7 +123,10 @@ async def matches_in_incidents(database: Database, address: ListAddress, viewer:
 async def list_filters(
     database: Database, session: AsyncSession, address: ListAddress, viewer: Viewer
 ) -> ListFilters:
-    """The store's filters for an address, limited to the projects of the viewer."""
+    """The store's filters for an address, limited to the projects of the viewer.
+
+    Raises: ValidationFailed for a refused search.
+    """
     chosen = address.chosen
     project_id, mode, q = chosen.get("project"), chosen.get("mode"), chosen.get("q")
     is_of_events = address.path != "/incidents"
@@ -138,7 +141,7 @@ async def list_filters(
         created_after=address.created_after,
         created_before=address.created_before,
         q=q,
-        now=await instant_of_ages(database, session, q),
+        now=await instant_of_search(database, session, q),
         livemode=None if mode is None else mode == "live",
         me=viewer.user_id,
     )

@@ -19,7 +19,7 @@ from api.console.ui import destination_labels, labels, source_labels
 from api.console.ui.event.long_text import clamped
 from domain.values.amounts import format_amount
 from domain.values.text import readable
-from domain.wording.harm import harm_of
+from domain.wording.harm import harm_of, harm_title
 
 HERE = Path(__file__).parent.parent
 STATIC = HERE / "static"
@@ -73,6 +73,7 @@ class Pages:
             source_labels=source_labels,
             destination_labels=destination_labels,
             harm_of=harm_of,
+            harm_title=harm_title,
             clamped=clamped,
             prose=prose,
             format_amount=format_amount,

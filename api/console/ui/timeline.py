@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from api.console.ui import labels
-from api.console.ui.event.panel import next_call
+from api.console.ui.event.panel import HELD, next_call
 from api.console.ui.timeline_entries import render_entry
 from api.console.ui.timeline_text import TimelineText
 from domain.incidents import (
@@ -107,6 +107,14 @@ def _repair_step(
     now: datetime | None,
 ) -> TimelineText:
     """`active` is the running repair; empty if it is not among those that the page shows."""
+    if any(repair.state is RepairState.HELD for repair in active):
+        return TimelineText(
+            "clock",
+            "wait",
+            "The repair is held",
+            HELD,
+            is_now=False,
+        )
     if any(repair.state is RepairState.AWAITING_RESULT for repair in active):
         return TimelineText(
             "clock",

@@ -20,6 +20,7 @@ from domain.results import NewResult, ResultFacts, ResultStatus
 from domain.values.timestamps import from_unix_ms, to_iso, to_unix_ms
 from store.crypto.tokens import new_result_id
 from store.db.sql import Row, Statements
+from store.receipts.groups.changes import GroupChanges
 from store.receipts.results import apply_result
 from store.receipts.timeline import note
 
@@ -129,16 +130,18 @@ async def hold_result(st: Statements, new: NewResult, now: datetime) -> bool:
     return bool(held)
 
 
-async def apply_held(st: Statements, event_id: EventId, of: Identity, now: datetime) -> int:
+async def apply_held(
+    st: Statements, event_id: EventId, of: Identity, now: datetime, groups: GroupChanges
+) -> int:
     """Apply the held results of a receipt that this transaction stored, oldest first.
 
-    Returns how many there were.
+    Returns how many there were. `groups` as in `apply_transition`.
     """
     since_ms = to_unix_ms(now - HELD_FOR)
     names = (of.project_id, of.provider_event_id, of.provider, of.effect_type)
     held = sorted(await st.fetch(_CLAIM, *names, since_ms), key=lambda row: (row[0], row[1]))
     for row in held:
-        await _apply(st, event_id, of.project_id, row, now)
+        await _apply(st, event_id, of.project_id, row, now, groups)
     return len(held)
 
 
@@ -150,7 +153,12 @@ def named_event(new: NewResult) -> str | None:
 
 
 async def _apply(
-    st: Statements, event_id: EventId, project_id: ProjectId, row: Row, now: datetime
+    st: Statements,
+    event_id: EventId,
+    project_id: ProjectId,
+    row: Row,
+    now: datetime,
+    groups: GroupChanges,
 ) -> None:
     received_ms, _, status, code, message, request_id, already_applied, repeats = row
     new = NewResult(
@@ -169,7 +177,7 @@ async def _apply(
     )
     text = f"A {status} result arrived before the receipt. It was held until now."
     await note(st, event_id, now, text=text, held_since=to_iso(from_unix_ms(received_ms)))
-    applied = await apply_result(st, new, now, event_id=event_id)
+    applied = await apply_result(st, new, now, event_id=event_id, groups=groups)
     if repeats and applied.result_id is not None:
         await st.fetch(_KEEP_REPEATS, applied.result_id, repeats, to_unix_ms(now))
 

@@ -9,7 +9,7 @@ from domain.ids import ProjectId
 from domain.incidents import IncidentState
 from domain.receipts import ReceiptState
 from domain.search.query import POINTER, SearchQuery, parse_query
-from domain.search.tokens import ACKNOWLEDGED, ME, SNOOZED
+from domain.search.tokens import ACKNOWLEDGED, ME, MUTED, SNOOZED
 from store.receipts.lists.order import ListedTable
 
 _RECEIPTS_WITH_INCIDENT = (ReceiptState.INCIDENT, ReceiptState.RECOVERED, ReceiptState.CLOSED)
@@ -19,7 +19,7 @@ _RECEIPT_STATES_OF = {
     IncidentState.RESOLVED.value: (ReceiptState.RECOVERED, ReceiptState.CLOSED),
 }
 # Marks that no resolved incident has.
-_OF_UNRESOLVED = (ACKNOWLEDGED, SNOOZED)
+_OF_UNRESOLVED = (ACKNOWLEDGED, SNOOZED, MUTED)
 _UNRESOLVED = (IncidentState.OPEN.value, IncidentState.REPAIRING.value)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -31,8 +31,8 @@ class ListFilters:
 
     `project_id` is always given, because None means every project. `within` are the reader's
     projects, None for all. `created_after` and `created_before` exclude the instant itself. `q` is
-    a search text (`domain.search.query`); `now` is the instant that its ages count from, and `me`
-    the user whom `assignee:me` means. `livemode` leaves projects of one mode. `also` is a further
+    a search text (`domain.search.query`); `now` is its instant, from which ages count, and `me` the
+    user whom `assignee:me` means. `livemode` leaves projects of one mode. `also` is a further
     search that must hold too, of states and other values of `is:` alone: a tab of the page. `scope`
     are the projects that all of this leaves, if the caller read them before.
     """
@@ -59,7 +59,7 @@ class Wanted:
     """What a row of a list must meet: the filters and the tokens of a search as one.
 
     `states` is empty for every state. `search` holds what the filters do not: words, marks, and
-    values of other keys.
+    values of other keys. `now` as in `ListFilters`.
     """
 
     states: tuple[str, ...]
@@ -70,6 +70,7 @@ class Wanted:
     after: datetime | None
     before: datetime | None
     search: SearchQuery
+    now: datetime | None = None
 
     @property
     def has_kind(self) -> bool:
@@ -110,6 +111,7 @@ def wanted_by(table: ListedTable, filters: ListFilters) -> Wanted | None:
         after=after,
         before=before,
         search=search,
+        now=filters.now,
     )
 
 

@@ -2,8 +2,7 @@
 
 Each way of reading has its index, and the tests read its plan:
 
-1. A reference, a flag, the customer of incidents, and what people did with incidents
-   (acknowledged, snoozed, assigned): the few rows of it, which are sorted.
+1. Filters that leave few rows, which are sorted: `store.receipts.lists.few`.
 2. Free words: `store.receipts.lists.search`.
 3. Incidents of a state, or by deadline or amount: `incidents_by_opening`, `incidents_by_deadline`,
    `incidents_by_amount`.
@@ -24,8 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import ProjectId
 from domain.projects import Mode
-from domain.search.tokens import ACKNOWLEDGED, ASSIGNED, FLAGGED, NOBODY, SNOOZED
 from store.db.sql import SessionStatements, Statements
+from store.receipts.lists.few import few_receipts
 from store.receipts.lists.filters import ListFilters, Wanted, every_state, wanted_by
 from store.receipts.lists.kinds import kind_ranges
 from store.receipts.lists.order import (
@@ -47,46 +46,13 @@ from store.receipts.lists.ranges import (
 from store.receipts.lists.search import Search, search
 from store.receipts.lists.texts import both, contains, of_receipt
 from store.receipts.lists.tokens import (
-    ASSIGNEE_ID,
     check_available,
     indexed_last,
     kind_condition,
     row_condition,
 )
 from store.receipts.rows.details import in_projects, of_project
-from store.schema.tables import (
-    INCIDENT_HAS_ASSIGNEE,
-    INCIDENT_IS_ACKNOWLEDGED,
-    PROJECTS,
-    RECEIPT_IS_FLAGGED,
-    SNOOZE_ENDS,
-)
-
-_OF_PROJECTS = {
-    "sqlite": "{t}.project_id IN (SELECT value FROM json_each(:scope))",
-    "postgresql": (
-        "{t}.project_id = ANY(ARRAY(SELECT json_array_elements_text(CAST(:scope AS json))))"
-    ),
-}
-_OF_REFERENCE = (
-    "SELECT r.event_id FROM receipts AS r WHERE {of_projects} AND r.internal_reference = :few"
-)
-_OF_CUSTOMER = (
-    "SELECT s.event_id FROM incidents AS s WHERE {of_projects} AND s.customer_reference = :few"
-)
-_FLAGGED = f"SELECT r.event_id FROM receipts AS r WHERE {{of_projects}} AND r.{RECEIPT_IS_FLAGGED}"  # noqa: S608 - constants only
-_OF_MARK = {
-    mark: f"SELECT s.event_id FROM incidents AS s WHERE {{of_projects}} AND {condition}"  # noqa: S608 - constants only
-    for mark, condition in {
-        ACKNOWLEDGED: INCIDENT_IS_ACKNOWLEDGED,
-        SNOOZED: SNOOZE_ENDS,
-        ASSIGNED: INCIDENT_HAS_ASSIGNEE,
-    }.items()
-}
-_OF_ASSIGNEE = (
-    "SELECT s.event_id FROM incidents AS s WHERE {of_projects} AND s.assignee = "  # noqa: S608 - constants only
-    + ASSIGNEE_ID.replace(":value", ":few")
-)
+from store.schema.tables import PROJECTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +158,7 @@ async def prefer_indexes(st: Statements) -> None:
 
 async def _read(st: Statements, asked: _Reading) -> tuple[Key, ...]:
     wanted, table = asked.wanted, asked.table
-    if (few := _few(st, asked)) is not None:
+    if (few := few_receipts(st.dialect, table, wanted)) is not None:
         return await _sorted(st, asked, few)
     if wanted.reference is not None:
         ranges = reference_ranges(asked.scope, wanted.reference)
@@ -206,30 +172,6 @@ async def _read(st: Statements, asked: _Reading) -> tuple[Key, ...]:
         query = Search(table, ranges, asked.bounds, word, condition=condition)
         return await search(st, query, count=asked.count)
     return await first_keys(st, table, ranges, asked.bounds, count=asked.count, condition=condition)
-
-
-def _few(st: Statements, asked: _Reading) -> Condition | None:
-    """The receipts of a filter that leaves few, as event ids. None without such a filter."""
-    wanted, is_of_events = asked.wanted, asked.table.is_of_events
-    if wanted.reference is not None and not (is_of_events and asked.table.is_by_time):
-        return _events(st, _OF_REFERENCE, "r", {"few": wanted.reference})
-    if wanted.reference is not None:
-        return None
-    values, marks = wanted.search.values, wanted.search.marks
-    if FLAGGED in marks:
-        return _events(st, _FLAGGED, "r", {})
-    if "customer" in values and not is_of_events:
-        return _events(st, _OF_CUSTOMER, "s", {"few": values["customer"]})
-    if values.get("assignee", NOBODY) != NOBODY:
-        return _events(st, _OF_ASSIGNEE, "s", {"few": values["assignee"]})
-    # Without words: a mark that bulk actions set is on many rows, the index of words finds few.
-    few = [_OF_MARK[mark] for mark in marks if mark in _OF_MARK and not wanted.search.words]
-    return _events(st, few[0], "s", {}) if few else None
-
-
-def _events(st: Statements, sql: str, t: str, values: dict[str, str]) -> Condition:
-    of_projects = _OF_PROJECTS[st.dialect].format(t=t)
-    return Condition(sql.format(of_projects=of_projects), dict(values))
 
 
 async def _sorted(st: Statements, asked: _Reading, few: Condition) -> tuple[Key, ...]:

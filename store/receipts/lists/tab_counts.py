@@ -14,7 +14,7 @@ from itertools import product
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.search.query import parse_query
-from domain.search.tokens import ASSIGNED, FLAGGED, NOBODY
+from domain.search.tokens import ASSIGNED, FLAGGED, MUTED, NOBODY
 from store.db.sql import Dialect, SessionStatements, Statements, Value
 from store.receipts.lists.filters import ListFilters, Wanted, every_state, wanted_by
 from store.receipts.lists.order import INCIDENT_LIST
@@ -26,6 +26,8 @@ from store.receipts.lists.tokens import is_available, kind_condition, row_condit
 MOST_COUNTED = 10_000
 # A search is costly: so many of its first rows are counted.
 MOST_FOUND = 200
+# Marks that no tab has.
+_OF_NO_TAB = (FLAGGED, ASSIGNED, MUTED)
 _OF_RANGES = """
 SELECT {tab}, SUM(n) FROM (SELECT (SELECT count(*) FROM (SELECT 1 FROM incidents AS t
   WHERE {equal} AND ({condition}) LIMIT :most) AS few) AS n FROM {each}) AS counted"""
@@ -78,11 +80,11 @@ async def count_tabs(
 
 def _is_searched(wanted: Wanted) -> bool:
     search = wanted.search
-    few = wanted.reference is not None or "customer" in search.values
-    # No tab has these marks. Those that tabs have are of unresolved incidents alone.
-    marked = FLAGGED in search.marks or ASSIGNED in search.marks
+    few = wanted.reference is not None or search.values.keys() & {"customer", "group"}
+    # Those that tabs have are of unresolved incidents alone.
+    marked = any(mark in search.marks for mark in _OF_NO_TAB)
     assigned = search.values.get("assignee", NOBODY) != NOBODY
-    return few or marked or assigned or bool(search.words)
+    return bool(few or marked or assigned or search.words)
 
 
 async def _in_ranges(
@@ -132,7 +134,7 @@ async def _among_first(
             st.dialect,
             INCIDENT_LIST,
             replace(one, search=marks),
-            without=("times", f"is:{FLAGGED}", f"is:{ASSIGNED}"),
+            without=("times", *(f"is:{mark}" for mark in _OF_NO_TAB)),
         )
         states = ", ".join(f"'{state}'" for state in one.states or every_state(INCIDENT_LIST))
         statements.append(

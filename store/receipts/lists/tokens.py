@@ -10,9 +10,9 @@ from enum import Enum
 
 from domain.errors import FieldError, ValidationFailed
 from domain.search.query import POINTER, AmountBound, SearchQuery
-from domain.search.tokens import NOBODY
+from domain.search.tokens import MUTED, NOBODY
 from domain.values.timestamps import ceil_unix_ms, to_unix_ms
-from store.db.sql import Dialect
+from store.db.sql import Dialect, Value
 from store.receipts.lists.filters import Wanted
 from store.receipts.lists.order import ListedTable
 from store.receipts.lists.ranges import ANY_ROW, Condition
@@ -43,7 +43,7 @@ class TokenCondition:
     sql: str
 
 
-# By `is:MARK` or by the key. `is:muted` and `group` belong here, with the columns that they read.
+# By `is:MARK` or by the key. The value of `is:muted` is the instant of the search.
 CONDITIONS: Mapping[str, TokenCondition] = {
     "is:acknowledged": TokenCondition(
         Of.INCIDENT, "({i}.acknowledged_at IS NOT NULL AND {i}.state <> 'resolved')"
@@ -51,6 +51,12 @@ CONDITIONS: Mapping[str, TokenCondition] = {
     "is:snoozed": TokenCondition(
         Of.INCIDENT, "({i}.snoozed_until IS NOT NULL AND {i}.state <> 'resolved')"
     ),
+    "is:muted": TokenCondition(
+        Of.INCIDENT,
+        "({i}.state <> 'resolved' AND COALESCE((SELECT g.muted_until > CAST(:value AS BIGINT)"
+        " FROM incident_groups AS g WHERE g.id = {i}.group_id), false))",
+    ),
+    "group": TokenCondition(Of.INCIDENT, "COALESCE({i}.group_id, '') = CAST(:value AS TEXT)"),
     "is:assigned": TokenCondition(Of.INCIDENT, "{i}.assignee IS NOT NULL"),
     "assignee": TokenCondition(
         Of.INCIDENT, f"COALESCE({{i}}.assignee, '{NOBODY}') = {ASSIGNEE_ID}"
@@ -97,7 +103,7 @@ def row_condition(
         found = both(found, of_incident(table, _one_of_states(search.states)))
     for mark in search.marks:
         if f"is:{mark}" not in without:
-            found = both(found, _of_token(table, f"is:{mark}", mark))
+            found = both(found, _of_token(table, f"is:{mark}", value_of_mark(mark, wanted)))
     for key, value in search.values.items():
         if key not in _FILTERS and key not in without:
             found = both(found, _of_token(table, key, value))
@@ -133,10 +139,19 @@ def indexed_last(words: tuple[str, ...]) -> list[str]:
     return sorted(words, key=len)
 
 
-def _of_token(table: ListedTable, token: str, value: str) -> Condition:
+def value_of_mark(mark: str, wanted: Wanted) -> Value:
+    """The value that the condition of `is:MARK` compares with."""
+    if mark != MUTED:
+        return mark
+    if wanted.now is None:
+        raise AssertionError("a search for what is muted is asked at an instant")
+    return to_unix_ms(wanted.now)
+
+
+def _of_token(table: ListedTable, token: str, value: Value) -> Condition:
     known = CONDITIONS[token]
     name = token.removeprefix("is:")
-    values = {name: value} if ":value" in known.sql else {}
+    values: dict[str, Value] = {name: value} if ":value" in known.sql else {}
     condition = Condition(known.sql.replace(":value", f":{name}"), values)
     match known.of:
         case Of.ROW:

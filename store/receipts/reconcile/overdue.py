@@ -15,7 +15,7 @@ written here; `store.receipts.deadlines` opens the incidents and fails the repai
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, bindparam, exists, func, literal_column, or_, select, text
+from sqlalchemy import and_, bindparam, exists, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import EventId, ProjectId, ReplayId
@@ -24,6 +24,7 @@ from store.schema.tables import (
     OUTBOX,
     RECEIPT_IS_UNDECIDED,
     RECEIPTS,
+    REPAIR_IS_ACTIVE,
     REPAIRS,
     STUCK_RUNS,
 )
@@ -161,9 +162,7 @@ async def overdue_repairs(
     which holds active repairs only.
     """
     # Literals, not bound values: otherwise neither database uses the partial index.
-    is_active = REPAIRS.c.state.in_(
-        (literal_column("'calling'"), literal_column("'awaiting_result'"))
-    )
+    is_active = text(f"repairs.{REPAIR_IS_ACTIVE}")
     is_overdue = and_(
         is_active, REPAIRS.c.state == "awaiting_result", REPAIRS.c.result_deadline_at <= until
     )

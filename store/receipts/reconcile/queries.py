@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, exists, literal_column, or_, select, text
+from sqlalchemy import and_, exists, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import NotFound
@@ -18,7 +18,13 @@ from domain.receipts import Receipt, ReceiptState
 from domain.temporal.outbox import OutboxKind
 from store.receipts.reconcile.stalled_repairs import is_stalled
 from store.schema.mappers import RECEIPT_COLUMNS, receipt_from
-from store.schema.tables import OUTBOX, RECEIPT_IS_UNENDED, RECEIPTS, REPAIRS
+from store.schema.tables import (
+    OUTBOX,
+    RECEIPT_IS_UNENDED,
+    RECEIPTS,
+    REPAIR_IS_ACTIVE,
+    REPAIRS,
+)
 
 _OPEN = (
     ReceiptState.EXPECTED.value,
@@ -120,7 +126,7 @@ async def stuck_repairs(
         is_stuck = or_(is_stuck, and_(state == RepairState.AWAITING_RESULT.value, was_due))
     # Literals, not bound values: otherwise neither database uses the partial index
     # `repairs_one_active`.
-    is_active = state.in_((literal_column("'calling'"), literal_column("'awaiting_result'")))
+    is_active = text(f"repairs.{REPAIR_IS_ACTIVE}")
     query = select(RECEIPTS.c.event_id, RECEIPTS.c.project_id).join(
         REPAIRS, REPAIRS.c.event_id == RECEIPTS.c.event_id
     )

@@ -7,7 +7,7 @@ Workers store their callback schedule as a fact, so that every process applies t
 import json
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, case, exists, literal, or_
+from sqlalchemy import ColumnElement, and_, case, exists, func, literal, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.incidents import AttemptState, RepairState
@@ -45,7 +45,7 @@ async def is_stalled(
     """A condition on `repairs`: the repair is calling, and its next attempt is overdue by more than
     the grace period.
 
-    1. It has no attempt, and was requested longer ago.
+    1. It has no attempt, and was requested, or released from its hold, longer ago.
     2. The last attempt ended, and the longest delay after it has passed.
     3. The last attempt is `started`, and is too old to be held by any process.
     """
@@ -60,7 +60,8 @@ async def is_stalled(
         ~has_later,
         ATTEMPTS.c.at <= await _due(session, until),
     )
-    is_uncalled = and_(REPAIRS.c.requested_at <= until, ~is_called)
+    begun_at = func.coalesce(REPAIRS.c.released_at, REPAIRS.c.requested_at)
+    is_uncalled = and_(begun_at <= until, ~is_called)
     return and_(REPAIRS.c.state == RepairState.CALLING.value, or_(is_uncalled, is_overdue))
 
 

@@ -18,7 +18,6 @@ from sqlalchemy import (
     exists,
     func,
     literal,
-    literal_column,
     select,
     text,
     update,
@@ -36,7 +35,7 @@ from store.db.sql import SessionStatements, Statements
 from store.receipts.outbox import LEASE_SECONDS, RESTART_WITHIN, enqueue_signal
 from store.receipts.reconcile.stalled_repairs import is_stalled
 from store.receipts.timeline import add_timeline
-from store.schema.tables import OUTBOX, RECEIPTS, REPAIRS, STUCK_RUNS
+from store.schema.tables import OUTBOX, RECEIPTS, REPAIR_IS_ACTIVE, REPAIRS, STUCK_RUNS
 
 LOOK_AFTER_RESTART_SECONDS = 5
 # What is held for longer than a dispatcher's lease was refused, and is backed off. The clock is
@@ -238,9 +237,7 @@ async def suspect_stalled_repairs(
     """
     # Literals, not bound values: otherwise neither database uses the partial index
     # `repairs_one_active`.
-    is_active = REPAIRS.c.state.in_(
-        (literal_column("'calling'"), literal_column("'awaiting_result'"))
-    )
+    is_active = text(f"repairs.{REPAIR_IS_ACTIVE}")
     is_due = await is_stalled(session, now, grace_seconds=silent_seconds)
     is_known = exists().where(STUCK_RUNS.c.event_id == REPAIRS.c.event_id)
     query = select(REPAIRS.c.replay_id, REPAIRS.c.event_id, RECEIPTS.c.project_id)

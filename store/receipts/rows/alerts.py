@@ -58,38 +58,74 @@ async def add_alerts(
     *,
     replay_id: ReplayId | None = None,
     about: str = "",
-    without: Collection[Recipient] = (),
 ) -> None:
     """Insert one alert for each of the project's destinations; a second time changes nothing.
 
-    `about` distinguishes alerts of one kind that are about no repair. Those of `without` get none.
+    `about` distinguishes alerts of one kind that are about no repair.
     """
-    for recipient in await read_recipients(st, snapshot.project_id, kind):
+    await add_incident_alerts(
+        st,
+        snapshot.project_id,
+        snapshot.event_id,
+        incident_id,
+        kind,
+        now,
+        about=replay_id or about,
+    )
+
+
+async def add_incident_alerts(
+    st: Statements,
+    project_id: ProjectId,
+    event_id: EventId,
+    incident_id: IncidentId,
+    kind: AlertKind,
+    now: datetime,
+    *,
+    about: str = "",
+    without: Collection[Recipient] = (),
+) -> None:
+    """`add_alerts` without a snapshot, and with no alert for the recipients `without`.
+
+    `about` may be a `replay_id` too.
+    """
+    for recipient in await read_recipients(st, project_id, kind):
         if recipient in without:
             continue
         await insert_alert(
             st,
-            project_id=snapshot.project_id,
+            project_id=project_id,
             incident_id=incident_id,
-            event_id=snapshot.event_id,
+            event_id=event_id,
             kind=kind,
-            about=replay_id or about,
+            about=about,
             recipient=recipient,
             now=now,
         )
 
 
-async def alert_again(
-    st: Statements, snapshot: ReceiptSnapshot, why: AlertRound, now: datetime
-) -> None:
-    """Insert a new round of the incident's alerts.
+def round_name(why: AlertRound, now: datetime) -> str:
+    """What distinguishes this round of alerts from others of the incident."""
+    return f"{why.value}-{to_unix_ms(now)}"
 
-    A destination whose earlier alert is not sent yet gets that one. `now` distinguishes the rounds.
+
+async def alert_again(
+    st: Statements,
+    project_id: ProjectId,
+    event_id: EventId,
+    incident_id: IncidentId,
+    name: str,
+    now: datetime,
+) -> None:
+    """Insert a new round of the incident's alerts, with its `round_name`.
+
+    A destination whose earlier alert is not sent yet gets that one.
     """
-    incident_id, opened = snapshot.incident, AlertKind.INCIDENT_OPENED
+    opened = AlertKind.INCIDENT_OPENED
     pending = [Recipient(*row) for row in await st.fetch(_SELECT_PENDING, incident_id)]
-    about = f"{why.value}-{to_unix_ms(now)}"
-    await add_alerts(st, snapshot, incident_id, opened, now, about=about, without=pending)
+    await add_incident_alerts(
+        st, project_id, event_id, incident_id, opened, now, about=name, without=pending
+    )
 
 
 async def end_snooze(st: Statements, incident_id: IncidentId, now: datetime) -> bool:

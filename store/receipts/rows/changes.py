@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
-from domain.ids import IncidentId, ReplayId
+from domain.ids import HoldId, IncidentId, ReplayId
 from domain.incidents import RepairCause, TimelineKind
 from domain.lifecycle import END_STATES, Trigger
 from domain.receipts import Flag
 from domain.results import ResultFacts
 from store.crypto.tokens import new_incident_id
 from store.db.sql import Statements
+from store.receipts.groups.changes import GroupChanges
 from store.receipts.state import ReceiptSnapshot
 from store.receipts.timeline import add_timeline, note
 
@@ -28,7 +29,8 @@ class TriggerFacts:
     """What a trigger brings along for the rows that its transition writes.
 
     1. A success or failed trigger: its `result`.
-    2. `REPROCESS`: the new repair's `replay_id`, and `requested_by`.
+    2. `REPROCESS` and `REPROCESS_UNDER_HOLD`: the new repair's `replay_id`, `requested_by`, and the
+       `hold_id` of the hold.
     3. `CALLBACK_ENDED`: the `cause` of the repair's failure.
     4. `RESOLVE` and `REOPEN`: the operator's `reason`, and `requested_by`.
 
@@ -40,6 +42,7 @@ class TriggerFacts:
     cause: RepairCause | None = None
     requested_by: str | None = None
     reason: str | None = None
+    hold_id: HoldId | None = None
     incident_id: IncidentId = field(default_factory=new_incident_id)
 
 
@@ -52,6 +55,7 @@ class Change:
     trigger: Trigger
     facts: TriggerFacts
     now: datetime
+    groups: GroupChanges
 
     @property
     def named_replay_id(self) -> ReplayId | None:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy import ColumnElement, Row, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.ids import ProjectId
@@ -23,12 +23,17 @@ from store.schema.mappers import (
     incident_from,
     repair_from,
 )
-from store.schema.tables import ATTEMPTS, INCIDENTS, REPAIRS
+from store.schema.tables import ATTEMPTS, INCIDENT_GROUPS, INCIDENTS, REPAIRS
 
 # The most of one receipt. Every attempt is on the timeline too, which is paged.
 REPAIRS_SHOWN = 100
 ATTEMPTS_SHOWN = 1_000
-_ACTIVE = (RepairState.CALLING.value, RepairState.AWAITING_RESULT.value)
+# Now, by the store's clock.
+_NOW_MS = {
+    "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
+}
+_ACTIVE = (RepairState.HELD.value, RepairState.CALLING.value, RepairState.AWAITING_RESULT.value)
 
 
 async def incidents_of(session: AsyncSession, event_ids: Collection[str]) -> dict[str, Incident]:
@@ -38,6 +43,17 @@ async def incidents_of(session: AsyncSession, event_ids: Collection[str]) -> dic
         await session.execute(select(INCIDENTS).where(INCIDENTS.c.event_id.in_(event_ids)))
     ).all()
     return {incident.event_id: incident for incident in await incidents_from(session, rows)}
+
+
+async def muted_groups(session: AsyncSession, group_ids: Collection[str]) -> frozenset[str]:
+    """Those of the groups that are muted now."""
+    if not group_ids:
+        return frozenset()
+    now_ms: ColumnElement[int] = literal_column(_NOW_MS[SessionStatements(session).dialect])
+    muted = select(INCIDENT_GROUPS.c.id).where(
+        INCIDENT_GROUPS.c.id.in_(group_ids), INCIDENT_GROUPS.c.muted_until > now_ms
+    )
+    return frozenset(await session.scalars(muted))
 
 
 async def incidents_from(session: AsyncSession, rows: Sequence[Row[Any]]) -> list[Incident]:
@@ -51,12 +67,14 @@ async def incidents_from(session: AsyncSession, rows: Sequence[Row[Any]]) -> lis
     )
     unresolved = [row.event_id for row in rows if row.state != IncidentState.RESOLVED.value]
     later = await superseding_events(SessionStatements(session), unresolved)
+    muted = await muted_groups(session, {row.group_id for row in rows if row.group_id})
     return [
         incident_from(
             row,
             active_replay_id=active.get(row.id),
             names=names,
             superseded_by=later.get(row.event_id),
+            muted=row.group_id in muted,
         )
         for row in rows
     ]

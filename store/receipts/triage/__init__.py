@@ -1,3 +1,3 @@
-"""What operators decide about an open incident: when its quiet times end, and which repairs are
-doubtful.
+"""What operators decide about an open incident or a waiting receipt: when its quiet times end,
+which repairs are doubtful, and another deadline.
 """

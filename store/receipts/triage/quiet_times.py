@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from domain.ids import IncidentId, ProjectId
-from domain.incidents import TimelineKind
+from domain.incidents import AlertKind, IncidentState, TimelineKind
 from domain.lifecycle import OPEN_STATES, LifecycleState
 from domain.values.timestamps import from_unix_ms, to_iso, to_unix_ms
 from store.db.sql import Statements
+from store.receipts.groups.apply import apply_group_changes
+from store.receipts.groups.changes import GroupChanges
+from store.receipts.groups.gathering import gather_moved
 from store.receipts.operator_actions import UNACKNOWLEDGE, lock_incident
-from store.receipts.rows.alerts import AlertRound, alert_again, end_snooze
+from store.receipts.rows.alerts import AlertRound, end_snooze, round_name
 from store.receipts.timeline import add_timeline
 from store.schema.tables import ACKNOWLEDGEMENT_ENDS, SNOOZE_ENDS
 
@@ -67,7 +70,8 @@ async def due_ends(
 async def end_quiet_times(st: Statements, incident_id: IncidentId, now: datetime) -> bool:
     """End what is over, and alert again; False if nothing is over any more.
 
-    1. An open incident that is not snoozed any longer gets one new round of alerts.
+    1. An open incident that is not snoozed any longer gets one new round of alerts. Those of one
+       group within its alert window are told as one.
     2. While a repair runs, nobody is alerted: its outcome has an alert of its own.
     3. A resolved incident alerts nobody.
 
@@ -95,5 +99,8 @@ async def end_quiet_times(st: Statements, incident_id: IncidentId, now: datetime
         await add_timeline(st, snapshot.event_id, TimelineKind.SNOOZE_ENDED, now, **until)
     is_snoozed = snoozed_ms is not None and not is_snooze_over
     if snapshot.state is LifecycleState.OPEN and not is_snoozed:
-        await alert_again(st, snapshot, why, now)
+        groups, again = GroupChanges(), round_name(why, now)
+        state, opened = IncidentState.OPEN, AlertKind.INCIDENT_OPENED
+        gather_moved(groups, snapshot, state, state, opened, again)
+        await apply_group_changes(st, groups, now)
     return True

@@ -19,7 +19,7 @@ from store.db.database import Database
 from tests.activities.alerts.by_mail import PUBLIC_URL, WRITER, alerts_by_mail
 from tests.activities.alerts.smtp_server import Server, serving
 from tests.activities.read_mails import read_by_hand
-from tests.support.given import Story
+from tests.support.given import Story, keep_incidents_apart
 
 SECRET = "on-call+8f2c1b@shop.example"
 
@@ -117,6 +117,7 @@ async def test_target_that_no_known_secret_opens_is_retried_and_delays_no_other(
 async def test_alert_goes_to_the_channel_that_it_names(
     database: Database, story: Story, sealer: Sealer
 ) -> None:
+    await story.do(keep_incidents_apart, story.project.id)
     first, _ = await story.opened()
     await set_channel(story, "pager")
     second, _ = await story.opened(internal_reference="order 7\r\nof Ada")

@@ -35,6 +35,7 @@ ANSWER = [*OPENED[:5], "In-Reply-To", "References", *OPENED[5:]]
 # Mails of other kinds begin a thread of their own.
 ANSWERS = {
     AlertKind.INCIDENT_ACKNOWLEDGED,
+    AlertKind.GROUP_GREW,
     AlertKind.REPAIR_FAILED,
     AlertKind.INCIDENT_RESOLVED,
     AlertKind.INCIDENT_ASSIGNED,

@@ -24,7 +24,7 @@ from tests.activities.alerts.by_mail import alerts_by_mail
 from tests.activities.alerts.smtp_server import Server, serving
 from tests.activities.read_mails import read_by_hand
 from tests.store.alerts.test_claims import other_project
-from tests.support.given import Story
+from tests.support.given import Story, keep_incidents_apart
 from tests.support.waiting import wait_until_async
 
 
@@ -85,6 +85,7 @@ async def test_permanent_refusal_ends_the_alert_visibly(
 async def test_other_destinations_are_notified_once_a_day_of_one_that_is_refused(
     database: Database, story: Story
 ) -> None:
+    await story.do(keep_incidents_apart, story.project.id)
     order = await opened_for(story, "gone@shop.example", "ops@shop.example")
     server = Server(rcpt={"gone@shop.example": "550 5.1.1 no"})
 
@@ -236,6 +237,7 @@ async def test_stored_address_that_no_server_accepts_ends_and_delays_no_other(
 async def test_alert_that_cannot_be_read_goes_out_with_its_ids_and_stops_no_batch(
     database: Database, story: Story, damage: str
 ) -> None:
+    await story.do(keep_incidents_apart, story.project.id)
     broken = await opened_for(story, "ops@shop.example")
     whole, _ = await story.opened()
     async with database.transaction() as session:
@@ -301,6 +303,8 @@ async def test_silent_server_uses_only_its_own_slots_and_blocks_no_activity_for_
     story.database.clock.skew = timedelta(days=1)
     # Of two projects: each has half of the slots.
     stories = [story, await other_project(story, sealer)]
+    for one in stories:
+        await one.do(keep_incidents_apart, one.project.id)
     orders = []
     for number in range(ALERTS_AT_ONCE + 1):
         event_id, incident_id = await stories[number % 2].opened()

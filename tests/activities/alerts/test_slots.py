@@ -23,7 +23,7 @@ from store.db.database import Clock, Database
 from store.projects.projects import change_project
 from tests.activities.alerts.by_mail import alerts_by_mail
 from tests.store.alerts.test_claims import other_project
-from tests.support.given import Story
+from tests.support.given import Story, keep_incidents_apart
 from tests.support.waiting import wait_until_async
 
 # Long enough for a loop that breaks the limit to do so.
@@ -73,6 +73,7 @@ class GoingClock(Clock):
 
 async def opened(story: Story, count: int, *, to: str | tuple[str, ...]) -> list[SendAlerts]:
     """`count` incidents, each with one due alert for each address."""
+    await story.do(keep_incidents_apart, story.project.id)
     addresses = (to,) if isinstance(to, str) else to
     async with story.database.transaction() as session:
         await change_project(

@@ -9,8 +9,8 @@ from tests.api.rest.test_sources import new_source
 from tests.api.serving import Json, receipt
 
 IDS = (
-    *("project_id", "event_id", "incident_id", "replay_id", "source_id", "destination_id"),
-    "view_id",
+    *("project_id", "event_id", "incident_id", "replay_id", "source_id"),
+    *("destination_id", "view_id", "group_id", "bulk_id", "hold_id"),
 )
 # The year 2100: later than every object.
 AFTER_ALL_MS = 4_102_444_800_000
@@ -27,6 +27,9 @@ class Named:
     source_id: str
     destination_id: str
     view_id: str
+    group_id: str
+    bulk_id: str
+    hold_id: str
     provider_event_id: str
     internal_reference: str
     entry_hash: str
@@ -170,6 +173,34 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
             body={"deadline_at": "2100-01-01T00:00:00Z", "project_id": of.project_id},
         )
     ],
+    "GET /api/v1/groups": lambda of: [
+        Asked("/groups", "its own", {"cursor": of.cursor(of.group_id)}),
+        Asked("/groups", "unknown_parameter", {"project_id": of.project_id}),
+    ],
+    "GET /api/v1/groups/{group_id}": lambda of: [
+        Asked(f"/groups/{of.group_id}", "not_found"),
+        Asked(f"/groups/{of.group_id}", "unknown_parameter", {"project_id": of.project_id}),
+    ],
+    "POST /api/v1/groups/{group_id}/mute": lambda of: [
+        Asked(
+            f"/groups/{of.group_id}/mute",
+            "not_found",
+            body={"until": "2030-01-01T00:00:00Z", "project_id": of.project_id},
+        )
+    ],
+    "POST /api/v1/groups/{group_id}/unmute": lambda of: [
+        Asked(f"/groups/{of.group_id}/unmute", "not_found")
+    ],
+    "POST /api/v1/groups/{group_id}/acknowledge": lambda of: [
+        Asked(f"/groups/{of.group_id}/acknowledge", "not_found")
+    ],
+    "POST /api/v1/groups/{group_id}/resolve": lambda of: [
+        Asked(
+            f"/groups/{of.group_id}/resolve",
+            "not_found",
+            body={"reason": "mine now", "project_id": of.project_id},
+        )
+    ],
     "GET /api/v1/early-results": lambda of: [
         Asked("/early-results", "nothing"),
         Asked("/early-results", "refused", {"cursor": of.event_id}),
@@ -202,6 +233,60 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
         Asked(
             f"/sources/{of.source_id}/report", "unknown_parameter", {"project_id": of.project_id}
         ),
+    ],
+    "GET /api/v1/bulk-repairs": lambda of: [
+        Asked("/bulk-repairs", "nothing"),
+        Asked("/bulk-repairs", "refused", {"cursor": of.bulk_id}),
+        Asked("/bulk-repairs", "unknown_parameter", {"project_id": of.project_id}),
+    ],
+    "GET /api/v1/bulk-repairs/{bulk_id}": lambda of: [
+        Asked(f"/bulk-repairs/{of.bulk_id}", "not_found"),
+        Asked(f"/bulk-repairs/{of.bulk_id}", "unknown_parameter", {"project_id": of.project_id}),
+    ],
+    **{
+        f"POST /api/v1/bulk-repairs/{{bulk_id}}/{act}": partial(
+            lambda act, of: [Asked(f"/bulk-repairs/{of.bulk_id}/{act}", "not_found")], act
+        )
+        for act in ("pause", "resume", "abort")
+    },
+    "POST /api/v1/bulk-repairs": lambda of: [
+        Asked(
+            "/bulk-repairs",
+            "refused",
+            body={"incident_ids": [of.incident_id], "reason": "x", "project_id": of.project_id},
+        ),
+        Asked(
+            "/bulk-repairs",
+            "refused",
+            body={"incident_ids": [of.incident_id], "reason": "x", "dry_run": True},
+        ),
+        Asked("/bulk-repairs", "refused", body={"q": of.incident_id, "reason": "x"}),
+    ],
+    "GET /api/v1/holds": lambda of: [
+        Asked("/holds", "nothing"),
+        Asked("/holds", "unknown_parameter", {"project_id": of.project_id}),
+    ],
+    "DELETE /api/v1/holds/{hold_id}": lambda of: [Asked(f"/holds/{of.hold_id}", "not_found")],
+    "GET /api/v1/project/repair-rules": lambda of: [
+        Asked("/project/repair-rules", "unknown_parameter", {"project_id": of.project_id})
+    ],
+    "PUT /api/v1/project/repair-rules": lambda of: [
+        Asked(
+            "/project/repair-rules",
+            "its own",
+            body={"rules": [], "project_id": of.project_id},
+        )
+    ],
+    "POST /api/v1/project/repair-rules/{name}/arm": lambda of: [
+        Asked("/project/repair-rules/of-next-door/arm", "not_found")
+    ],
+    # Later, because afterwards the caller has one.
+    "POST /api/v1/holds": lambda of: [
+        Asked(
+            "/holds",
+            "its own",
+            body={"all": True, "reason": "x", "project_id": of.project_id, "id": of.hold_id},
+        )
     ],
     # Later, because afterwards the caller has a source.
     "POST /api/v1/sources": lambda of: [

@@ -116,6 +116,13 @@ async def neighbours(
         added = await owner.ask("POST", "/alert-destinations", json=slack)
         destination_id = added.json()["id"]
         view_id = (await owner.ask("POST", "/views", json={"name": "theirs"})).json()["id"]
+        group_id = (await owner.ask("GET", f"/incidents/{incident_id}")).json()["group_id"]
+        rule = {"name": "of-next-door", "delay_seconds": 60}
+        await owner.ask("PUT", "/project/repair-rules", json={"rules": [rule]})
+        selected = {"incident_ids": [incident_id], "reason": "outage"}
+        bulk_id = (await owner.ask("POST", "/bulk-repairs", json=selected)).json()["bulk_id"]
+        hold = {"all": True, "reason": "closed"}
+        hold_id = (await owner.ask("POST", "/holds", json=hold)).json()["id"]
         entry_hash = (await owner.ask("GET", "/audit")).json()["data"][0]["hash"]
         named = Named(
             project.project.id,
@@ -125,6 +132,9 @@ async def neighbours(
             source_id,
             destination_id,
             view_id,
+            group_id,
+            bulk_id,
+            hold_id,
             "evt_next_door",
             "next door's",
             entry_hash,
@@ -247,7 +257,7 @@ def _comparable(body: Json) -> Json:
     kept = {
         name: value
         for name, value in body.items()
-        if name not in created and not str(value).startswith(("src_", "dst_", "view_"))
+        if name not in created and not str(value).startswith(("src_", "dst_", "view_", "hld_"))
     }
     if "expects" in kept:
         kept["expects"] = [_comparable(one) for one in kept["expects"]]

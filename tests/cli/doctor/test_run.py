@@ -38,6 +38,7 @@ NAMES = {
         "Search index",
         "Sources",
         "Destinations",
+        "Repairs of many",
         "API",
         "Temporal",
         "Mail",

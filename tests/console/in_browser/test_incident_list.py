@@ -43,7 +43,7 @@ async def test_row_is_one_line_and_is_chosen_and_opened_by_keyboard(
 ) -> None:
     errors = browser.console_errors_of(page)
     await page.set_viewport_size({"width": 1440, "height": 900})
-    await page.goto(f"{installation.url}/incidents")
+    await page.goto(f"{installation.url}/incidents?view=flat")
     row, picked = page.locator("tbody tr"), page.locator("tbody input[type=checkbox]")
     box = await row.bounding_box()
     assert box is not None
@@ -62,13 +62,13 @@ async def test_row_is_one_line_and_is_chosen_and_opened_by_keyboard(
     await expect(picked).to_be_checked()
     await page.keyboard.press("Enter")
 
-    await expect(page).to_have_url(f"{installation.url}/events/{event_id}?list=")
+    await expect(page).to_have_url(f"{installation.url}/events/{event_id}?list=view%3Dflat")
     assert errors == []
 
 
 @pytest.mark.timeout(120)
 async def test_search_completes_its_last_word(installation: Installation, page: Page) -> None:
-    await page.goto(f"{installation.url}/incidents")
+    await page.goto(f"{installation.url}/incidents?view=flat")
     await page.get_by_label("Search").press_sequentially("order is:o")
 
     values = "all => all.map(one => one.value)"
@@ -84,7 +84,7 @@ async def test_phone_shows_reference_effect_and_mode_without_scrolling_sideways(
 ) -> None:
     await page.set_viewport_size({"width": 360, "height": 740})
     await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    await page.goto(f"{installation.url}/incidents")
+    await page.goto(f"{installation.url}/incidents?view=flat")
 
     assert await page.evaluate(OVERFLOW) <= 0
     await expect(page.get_by_role("link", name=REFERENCE)).to_be_visible()

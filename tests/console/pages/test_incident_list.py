@@ -8,12 +8,13 @@ import pytest
 from domain.lifecycle import LifecycleState
 from domain.projects import CreatedProject
 from domain.receipts import EventType
-from tests.console.conftest import EMAIL, Visitor
+from tests.console.conftest import EMAIL, ConsoleStubs, Visitor
 from tests.console.recording import recorded_statements
 from tests.support.given import Story
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 MOST_QUERIES = 12
+FLAT = "/incidents?view=flat"
 
 
 def rows_of(page: str) -> list[str]:
@@ -48,7 +49,7 @@ async def test_open_incidents_are_listed_oldest_first_and_by_any_order(
 ) -> None:
     await three(story)
 
-    assert rows_of((await operator.open("/incidents")).text) == ["order-0", "order-1", "order-2"]
+    assert rows_of((await operator.open(FLAT)).text) == ["order-0", "order-1", "order-2"]
     by_amount = (await operator.open("/incidents?sort=-amount")).text
     assert rows_of(by_amount) == ["order-1", "order-2", "order-0"]
     assert 'aria-sort="descending"' in by_amount
@@ -67,7 +68,7 @@ async def test_row_says_who_what_how_much_why_and_what_is_next(
         error_message="\nNo seat is left.\n  at assign_seat",
     )
 
-    page = (await operator.open("/incidents")).text
+    page = (await operator.open(FLAT)).text
 
     row = page.split("<tbody>")[1].split("</tbody>")[0]
     for shown in (
@@ -82,12 +83,12 @@ async def test_tabs_count_what_the_filters_leave(operator: Visitor, story: Story
     for state in LifecycleState:
         await story.reach(state)
 
-    every = tabs_of((await operator.open("/incidents")).text)
+    every = tabs_of((await operator.open(FLAT)).text)
     none = tabs_of((await operator.open("/incidents?q=error:nothing")).text)
     shop = tabs_of((await operator.open("/incidents?provider=shopify")).text)
 
     rest = dict.fromkeys(("Acknowledged", "Snoozed", "All"), "")
-    assert every == {"Open": "1", "Repairing": "2", "Resolved": "2", **rest}
+    assert every == {"Open": "1", "Repairing": "3", "Resolved": "2", **rest}
     assert set(none.values()) == set(shop.values()) == {""}
 
 
@@ -168,16 +169,16 @@ async def test_saved_view_is_listed_opened_and_removed(
     page = "/incidents?q=order-1"
 
     saved = await operator.post("/views", page=page, name="Ones")
-    shown = (await operator.open("/incidents")).text
+    shown = (await operator.open(FLAT)).text
     await operator.post("/views", page=page, name="Shared", project=project.project.id)
-    named = (await operator.open("/incidents")).text
+    named = (await operator.open(FLAT)).text
     view_id = re.findall(r'action="/views/(view_\w+)/remove"', shown)[0]
     await operator.post(f"/views/{view_id}/remove", page="/incidents")
 
     assert saved.headers["location"] == page
     assert '<a href="/incidents?q=order-1">Ones</a>' in shown
     assert ">Shared<" in named
-    assert ">Ones<" not in (await operator.open("/incidents")).text
+    assert ">Ones<" not in (await operator.open(FLAT)).text
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
@@ -200,7 +201,7 @@ async def test_export_of_an_unknown_format_or_token_is_refused(operator: Visitor
 
 
 @pytest.mark.parametrize(
-    "path", ["/incidents", "/incidents?q=error:x&state=resolved", "/incidents?sort=-amount"]
+    "path", ["/incidents", FLAT, "/incidents?q=error:x&state=resolved", "/incidents?sort=-amount"]
 )
 async def test_page_and_its_update_take_few_queries(
     operator: Visitor, story: Story, path: str
@@ -216,12 +217,43 @@ async def test_page_and_its_update_take_few_queries(
 
 async def test_viewer_selects_and_repairs_nothing(operator: Visitor, story: Story) -> None:
     await story.opened()
-    page = (await operator.open("/incidents")).text
+    page = (await operator.open(FLAT)).text
 
     assert 'name="incident_ids"' in page
     assert "Repair selected" in page
-    assert "Repair all 1 that match" in page
-    assert 'name="q" value="is:open"' in page
+    assert 'href="/bulk-repairs/new?state=open">Repair all 1 that match…</a>' in page
+
+
+async def test_repairing_the_selected_needs_a_selection(member: Visitor, story: Story) -> None:
+    _, incident_id = await story.opened(internal_reference="order-1")
+    form = {"page": FLAT, "selected": "1"}
+
+    none = await member.post("/bulk-repairs/new", **form)
+    one = await member.post("/bulk-repairs/new", **form, incident_ids=incident_id)
+
+    assert none.headers["location"] == FLAT
+    assert "Select the incidents to repair." in (await member.open(FLAT)).text
+    assert "<dt>Incidents</dt><dd>1</dd>" in one.text
+
+
+async def test_muted_and_held_incidents_say_so(
+    member: Visitor, story: Story, stubs: ConsoleStubs
+) -> None:
+    event_id, _ = await story.held()
+    reference = (await story.rows("receipts", event_id))[0]["internal_reference"]
+    group_id = (await story.rows("incidents", event_id))[0]["group_id"]
+    async with story.database.reading() as session:
+        stubs.at = await story.database.now(session)
+    await member.post(f"/groups/{group_id}/mute", page=f"/groups/{group_id}", hours="1")
+
+    listed = (await member.open("/incidents?q=is:muted&state=repairing")).text
+    page = (await member.open(f"/events/{event_id}")).text
+
+    assert rows_of(listed) == [reference]
+    assert ">Muted</span>" in listed
+    assert re.search(r'class="col-repairs">\s*Held\s*<', listed)
+    assert "A hold matches this incident. The repair begins when the hold ends." in page
+    assert f'<a href="/groups/{group_id}">' in page
 
 
 async def test_list_says_who_looks_after_an_incident_and_finds_it_by_that(
@@ -234,7 +266,7 @@ async def test_list_says_who_looks_after_an_incident_and_finds_it_by_that(
     await member.post(f"/incidents/{first}/acknowledge", page=at)
     await member.post(f"/incidents/{first}/snooze", page=at, minutes="60")
 
-    page = (await member.open("/incidents")).text
+    page = (await member.open(FLAT)).text
 
     assert tabs_of(page) | {"All": ""} == {
         **{"Open": "2", "Acknowledged": "1", "Snoozed": "1"},
@@ -255,9 +287,9 @@ async def test_doubtful_repair_is_reviewed_before_it_is_requested(
     event_id, incident_id = await story.opened(internal_reference="order-1")
     await story.receipt(internal_reference="order-1", event_type=EventType.CHARGE_REFUNDED)
 
-    row = (await operator.open("/incidents")).text.split(f'id="row-{incident_id}"')[1]
+    row = (await operator.open(FLAT)).text.split(f'id="row-{incident_id}"')[1]
 
-    assert f'href="/events/{event_id}?list="' in row
+    assert f'href="/events/{event_id}?list=view%3Dflat"' in row
     assert ">Review<" in row
     assert ">Reprocess</button>" not in row.split("</tr>")[0]
 

@@ -66,7 +66,7 @@ async def test_many_matches_elsewhere_are_not_counted_to_the_end(
 @pytest.mark.parametrize(
     ("path", "other_list"),
     [
-        ("/incidents", {}),
+        ("/incidents?view=flat", {}),
         ("/incidents?state=all&q=order-1", {"1 in Receipts": "/events?q=order-1"}),
         ("/incidents?provider=shopify", {}),
         ("/events?q=o", {"1 in Incidents": "/incidents?state=all&q=o"}),

@@ -4,7 +4,7 @@ import html
 
 import pytest
 
-from domain.lifecycle import LifecycleState
+from domain.lifecycle import REPAIRING_STATES, LifecycleState
 from domain.projects import CreatedProject
 from operations.readiness import CheckStatus
 from tests.console.conftest import ConsoleStubs, Visitor
@@ -23,7 +23,7 @@ async def test_an_open_incident_is_listed_with_its_reference(
 ) -> None:
     event_id, _ = await story.opened(internal_reference="order <10482>")
 
-    page = (await operator.open("/incidents")).text
+    page = (await operator.open("/incidents?view=flat")).text
 
     assert html.escape("order <10482>") in page
     assert f'href="/events/{event_id}?list="' in page
@@ -34,8 +34,8 @@ async def test_an_open_incident_is_listed_with_its_reference(
 @pytest.mark.parametrize(
     ("path", "states"),
     [
-        ("/incidents", {LifecycleState.OPEN}),
-        ("/incidents?state=repairing", {LifecycleState.CALLING, LifecycleState.AWAITING_RESULT}),
+        ("/incidents?view=flat", {LifecycleState.OPEN}),
+        ("/incidents?state=repairing", REPAIRING_STATES),
         ("/incidents?state=resolved", {LifecycleState.RECOVERED, LifecycleState.CLOSED}),
         (
             "/incidents?state=all",

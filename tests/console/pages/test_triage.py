@@ -33,7 +33,8 @@ async def test_acknowledgement_has_a_name_and_an_end_and_is_taken_back(
     page = f"/events/{event_id}"
 
     await member.post(f"/incidents/{incident_id}/acknowledge", page=page)
-    acknowledged, listed = await shown(member, event_id), (await member.open("/incidents")).text
+    acknowledged = await shown(member, event_id)
+    listed = (await member.open("/incidents?view=flat")).text
     await member.post(f"/incidents/{incident_id}/unacknowledge", page=page)
     taken_back = await shown(member, event_id)
 

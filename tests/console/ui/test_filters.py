@@ -1,5 +1,6 @@
 """Addresses of lists: parsed leniently, written without empty parameters."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -67,16 +68,20 @@ def test_changing_the_tab_or_a_filter_drops_the_cursor() -> None:
     assert address.without("q") == "/incidents?provider=stripe"
     assert address.with_cursor(None) == "/incidents?provider=stripe&q=x"
     assert address.cleared() == "/incidents"
+    assert replace(address, view="flat").cleared() == "/incidents?view=flat"
+    assert replace(address, view="flat").with_tab("all").startswith("/incidents?state=all&")
 
 
 def test_order_and_view_are_in_the_address() -> None:
     query = {"sort": "-amount", "view": "flat", "mode": "live"}
 
-    address = read_address("/incidents", query, tabs=INCIDENT_TABS)
+    address = read_address("/incidents", query, tabs=INCIDENT_TABS, view="flat")
 
-    assert str(address) == "/incidents?mode=live&sort=-amount&view=flat"
+    assert str(address) == "/incidents?mode=live&sort=-amount"
     assert (address.sort, dict(address.ignored)) == ("-amount", {})
-    assert address.with_sort("opened_at") == "/incidents?mode=live&sort=opened_at&view=flat"
+    assert address.with_sort("opened_at") == "/incidents?mode=live&sort=opened_at"
+    assert str(replace(address, order=None)) == "/incidents?mode=live"
+    assert str(replace(address, order=None, chosen={})) == "/incidents?view=flat"
     wrong = read_address("/incidents", {"sort": "size"}, tabs=INCIDENT_TABS)
     assert (str(wrong), dict(wrong.ignored)) == ("/incidents", {"sort": "size"})
     assert dict(read_address("/events", query, tabs=EVENT_TABS).ignored) == {"sort": "-amount"}

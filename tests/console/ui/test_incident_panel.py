@@ -150,6 +150,15 @@ def test_accepted_call_shows_the_deadline_of_the_result() -> None:
     assert panel.answer == "", "an accepted call needs no look at its answer"
 
 
+def test_held_repair_says_what_it_waits_for() -> None:
+    held = replace(repair(RepairState.HELD), replay_id=ACTIVE)
+
+    panel = panel_of(REPAIRING, held, stopped_part="No worker is running.")
+
+    assert panel.text == "A hold matches this incident. The repair begins when the hold ends."
+    assert (panel.title, panel.due_at) == ("Repairing", None)
+
+
 @pytest.mark.parametrize(
     ("resolution", "title", "text"),
     [

@@ -40,7 +40,7 @@ async def test_event_with_hostile_texts_is_shown_on_page_and_in_lists(
     # A JSON column may hold an escaped lone surrogate.
     await story.do(_note, event_id)
 
-    for path in (f"/events/{event_id}", "/incidents", "/events?state=all"):
+    for path in (f"/events/{event_id}", "/incidents", "/incidents?view=flat", "/events?state=all"):
         answer = await operator.open(path)
         assert answer.status_code == 200
         assert "<script>alert" not in answer.text

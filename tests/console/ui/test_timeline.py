@@ -60,7 +60,9 @@ def repair(state: RepairState) -> Repair:
 
 
 # Their name and their fields say everything, so they need no renderer.
-SHOWN_BY_NAME: frozenset[TimelineKind] = frozenset()
+SHOWN_BY_NAME: frozenset[TimelineKind] = frozenset(
+    {TimelineKind.GROUP_MUTED, TimelineKind.GROUP_UNMUTED}
+)
 
 
 def test_every_kind_of_entry_has_a_renderer_or_needs_none() -> None:

@@ -11,7 +11,7 @@ from store.alerts import delivery as alerts
 from store.alerts.due import AlertDue, AlertFacts
 from store.alerts.facts import read_facts
 from store.db.database import Database
-from tests.support.given import START, Story
+from tests.support.given import START, Story, keep_incidents_apart
 
 
 async def claim(story: Story, *, now: datetime | None = None, **narrowed: object) -> list[AlertDue]:
@@ -78,6 +78,7 @@ async def test_nobody_else_gets_a_claimed_alert_during_its_lease(story: Story) -
 
 
 async def test_one_incidents_alerts_can_be_claimed_alone(story: Story) -> None:
+    await story.do(keep_incidents_apart, story.project.id)
     _, first = await story.opened()
     _, second = await story.opened()
 
@@ -89,6 +90,7 @@ async def test_one_incidents_alerts_can_be_claimed_alone(story: Story) -> None:
 
 
 async def test_concurrent_claims_share_without_overlap(story: Story) -> None:
+    await story.do(keep_incidents_apart, story.project.id)
     for _ in range(6):
         await story.opened()
     other = Story(Database.open(story.database.url), story.project)

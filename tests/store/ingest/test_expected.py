@@ -15,7 +15,7 @@ from store.ingest.requests import StoredResponse
 from store.receipts.deadlines import open_incident
 from store.receipts.expected import PAYLOAD_DROPPED, expect_receipts
 from tests.store.ingest.desk import Desk, body_of, committing, count
-from tests.support.given import Story, expected_receipt, new_result
+from tests.support.given import Story, expected_receipt, keep_incidents_apart, new_result
 
 EVENTS = 60
 
@@ -129,6 +129,7 @@ async def test_receipt_at_the_deadline_leaves_at_most_one_incident(
     database: Database, project: CreatedProject
 ) -> None:
     story = Story(database, project.project)
+    await story.do(keep_incidents_apart, project.project.id)
     async with committing(database, project) as one, committing(database, project) as other:
         event_ids = await see(database, one, list(range(EVENTS)))
         async with database.reading() as session:

@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Actor, AuditAction
+from domain.ids import EventId, IncidentId
 from domain.lifecycle import LifecycleState
+from domain.repairing.bulk import Plan
+from domain.repairing.rules import RuleSpec
 from store.audit.log import record
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -20,6 +24,8 @@ from store.evidence.keys import create_evidence_key
 from store.maintenance.backup import TABLES, back_up, restore
 from store.maintenance.backup_file import BackupReader, BackupWriter, written_whole
 from store.receipts.early_results.hold import hold_result
+from store.repairing.bulk_repairs import NewBulkRepair, add_bulk_repair
+from store.repairing.rules import replace_rules
 from store.revisions import revisions
 from store.status import heartbeats
 from store.status.heartbeats import INGEST
@@ -141,6 +147,7 @@ async def lived_in(story: Story, sealer: Sealer) -> None:
         view = {"id": "view_1", "name": "Ones", "query": "q=one", "project_id": story.project.id}
         await session.execute(insert(TABLES["saved_views"]), {**view, **of_user})
         await create_evidence_key(session, sealer, now=now)
+        await repair_of_many(session, story, event_id)
         await session.execute(insert(TABLES["recovery_codes"]), {"digest": "code", **of_user})
         await session.execute(
             insert(TABLES["identities"]),
@@ -165,6 +172,20 @@ async def lived_in(story: Story, sealer: Sealer) -> None:
                 session, process=process, role=role, started_at=at, now=at, report={"accepted": 1}
             )
         await record(session, sealer, Actor("usr_1"), AuditAction.SIGNED_IN, now=now)
+
+
+async def repair_of_many(session: AsyncSession, story: Story, event_id: EventId) -> None:
+    """A row in every table of bulk repairs and rules. Holds come with the state `held`."""
+    member = IncidentId("inc_1"), event_id
+    new = NewBulkRepair("outage", "usr_1", Plan(), True, [member])
+    await add_bulk_repair(session, story.project.id, new, story.at)
+    spec = RuleSpec("again", None, None, None, "db_*", 60, 1, 10, 3)
+    (rule,) = await replace_rules(session, story.project.id, [spec])
+    of_rule = {"event_id": event_id, "project_id": story.project.id}
+    turn = {"incident_id": "inc_1", "since_at": story.at, "due_at": story.at}
+    await session.execute(insert(TABLES["rule_turns"]), of_rule | turn)
+    repair = {"replay_id": "rpl_1", "rule_id": rule.id, "event_id": event_id, "at": story.at}
+    await session.execute(insert(TABLES["rule_repairs"]), repair)
 
 
 async def rows_of(database: Database) -> Rows:

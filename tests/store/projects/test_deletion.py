@@ -14,7 +14,7 @@ from store.projects import deletion as deleting
 from store.projects import projects
 from store.receipts.queries import ListFilters, list_events, list_incidents
 from tests.store.projects.delete_project import LATER, delete, rows_left
-from tests.support.given import START, Story
+from tests.support.given import START, Story, keep_incidents_apart
 
 
 class Erased(NamedTuple):
@@ -96,6 +96,7 @@ async def test_alerts_of_a_deleted_project_are_erased_in_batches_and_no_others(
             session, sealer, name="other", livemode=False, now=START, **wanted
         )
     neighbour = Story(story.database, other.project)
+    await story.do(keep_incidents_apart, story.project.id)
     theirs, _ = await neighbour.opened()
     ours = [(await story.opened())[0] for _ in range(3)]
     assert [len(await story.alerts(event_id)) for event_id in ours] == [1, 1, 1]
@@ -159,6 +160,7 @@ async def test_receipts_of_a_deleted_project_end_are_signalled_and_then_erased(
             LifecycleState.EXPECTED,
             LifecycleState.WAITING,
             LifecycleState.OPEN,
+            LifecycleState.HELD,
             LifecycleState.CALLING,
             LifecycleState.AWAITING_RESULT,
         )
@@ -177,12 +179,12 @@ async def test_receipts_of_a_deleted_project_end_are_signalled_and_then_erased(
     too_soon = await erase(story, seconds=59)
     last = await erase(story, seconds=60)
 
-    assert (ended, first.ended) == (5, 5)
-    assert states == [LifecycleState.CLOSED] * 5
+    assert (ended, first.ended) == (6, 6)
+    assert states == [LifecycleState.CLOSED] * 6
     assert alerts == []
     assert {event_id for event_id, kind in delivered if kind == "resolve"} == set(open_ones)
     assert first.receipts + too_soon.receipts == 3, "those that had ended before"
-    assert (last.receipts, (await erase(story, hours=1)).total) == (5, 0)
+    assert (last.receipts, (await erase(story, hours=1)).total) == (6, 0)
     assert set((await rows_left(story, story.project.id, list(ours.values()))).values()) == {0}
     assert await rows_left(story, other.project.id, theirs) == before
 

@@ -34,12 +34,15 @@ FAILURES = {Trigger.FAILED, Trigger.FAILED_AFTER_SUCCESS}
 ALERTS = {
     ("expected", "open"): "incident_opened",
     ("waiting", "open"): "incident_opened",
+    ("held", "open"): "repair_failed",
     ("calling", "open"): "repair_failed",
     ("awaiting_result", "open"): "repair_failed",
     ("open", "recovered"): "incident_resolved",
+    ("held", "recovered"): "incident_resolved",
     ("calling", "recovered"): "incident_resolved",
     ("awaiting_result", "recovered"): "incident_resolved",
     ("open", "closed"): "incident_resolved",
+    ("held", "closed"): "incident_resolved",
     ("calling", "closed"): "incident_resolved",
     ("awaiting_result", "closed"): "incident_resolved",
 }
@@ -115,7 +118,7 @@ async def outcome_of(story: Story, state: LifecycleState, trigger: Trigger) -> O
     return Outcome(
         to=snapshot.state,
         incident=after["incidents"][0]["state"] if after["incidents"] else None,
-        active_repairs=[one for one in states if one in {"calling", "awaiting_result"}],
+        active_repairs=[one for one in states if one in {"held", "calling", "awaiting_result"}],
         noted=kinds(after["timeline"])["noted"] - kinds(before["timeline"])["noted"],
         flags=snapshot.flags,
         alerted=next(iter(kinds(after["alerts"]) - kinds(before["alerts"])), None),
@@ -170,7 +173,7 @@ def facts_of(trigger: Trigger, replay_id: ReplayId | None) -> TriggerFacts:
     """What the trigger would bring along."""
     by_replay = {Trigger.SUCCESS_BY_REPLAY: "success", Trigger.FAILED_BY_ACTIVE_REPLAY: "failed"}
     match trigger:
-        case Trigger.REPROCESS:
+        case Trigger.REPROCESS | Trigger.REPROCESS_UNDER_HOLD:
             return TriggerFacts(replay_id=new_replay_id(), requested_by=OPERATOR)
         case Trigger.CALLBACK_ENDED:
             return TriggerFacts(cause=RepairCause.EXHAUSTED)

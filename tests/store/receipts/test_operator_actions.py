@@ -18,14 +18,13 @@ from store.receipts.operator_actions import (
     acknowledge,
     assign,
     comment,
-    expire,
-    move_deadline,
     reopen,
     resolve_manually,
     snooze,
     stop_repair,
     unacknowledge,
 )
+from store.receipts.triage.deadline_moves import expire, move_deadline
 from tests.support.given import OPERATOR, Story
 
 OPEN = (LifecycleState.OPEN, LifecycleState.CALLING, LifecycleState.AWAITING_RESULT)

@@ -272,7 +272,7 @@ async def test_counts_hold_waiting_open_and_recovered_receipts(story: Story) -> 
         async with story.database.reading() as session:
             return await reading.counts(session, project_id, story.at + timedelta(**later))
 
-    expected = Counts(waiting=1, open=1, repairing=2, repaired_this_week=1)
+    expected = Counts(waiting=1, open=1, repairing=3, repaired_this_week=1)
     assert await counted(None) == await counted(story.project.id) == expected
     assert (await counted(None, days=8)).repaired_this_week == 0
     assert await counted(ProjectId("prj_other")) == Counts(0, 0, 0, 0)
@@ -286,5 +286,5 @@ async def test_open_receipts_are_listed_in_order(story: Story) -> None:
         rest = await open_receipts(session, after=first[-1][0], limit=10)
 
     expected = [(reached[0], ReceiptState.EXPECTED), (reached[1], ReceiptState.WAITING)]
-    expected += [(reached[number], ReceiptState.INCIDENT) for number in (3, 4, 5)]
+    expected += [(reached[number], ReceiptState.INCIDENT) for number in (3, 4, 5, 6)]
     assert [*first, *rest] == expected

@@ -9,6 +9,8 @@ from sqlalchemy import Connection
 
 from domain.audit import Actor, AuditAction
 from domain.lifecycle import LifecycleState
+from domain.repairing.bulk import Plan
+from domain.repairing.rules import RuleSpec
 from domain.search.saved_views import SavedView
 from domain.security.login_backoff import ADDRESS
 from domain.users import Role
@@ -22,6 +24,8 @@ from store.people.login_attempts import charge, counter
 from store.projects.projects import create_project
 from store.receipts.early_results.hold import hold_result
 from store.receipts.reconcile.stuck_runs import suspect_run
+from store.repairing.bulk_repairs import NewBulkRepair, add_bulk_repair
+from store.repairing.rules import replace_rules
 from store.schema import tables
 from store.status.heartbeats import write_fact, write_heartbeat
 from tests.support.given import START, Story, let_results_come_early, new_result
@@ -63,11 +67,13 @@ async def fill(url: str, sealer: Sealer) -> None:
     for state in LifecycleState:
         event_id, _ = await story.reach(state)
         await story.do(suspect_run, event_id, story.project.id)
+    await story.opened(amount=1_000, currency="EUR")
     early = new_result(story.project.id, provider_event_id="evt_early")
     await story.do(let_results_come_early, story.project.id)
     for _ in range(2):
         await story.do(hold_result, early)
     await watched(database, sealer, story.project.id)
+    await _repair_many(story)
     async with database.transaction() as session:
         link = await users.create_login_link(session, now=START)
         first = await users.redeem_login_link(session, token=link, now=START)
@@ -117,6 +123,19 @@ async def fill(url: str, sealer: Sealer) -> None:
         await create_evidence_key(session, sealer, now=START)
         await record(session, sealer, Actor("usr_1"), AuditAction.SIGNED_IN, now=START)
     await database.close()
+
+
+async def _repair_many(story: Story) -> None:
+    """A bulk repair, a rule, and the repair and the turn of one."""
+    event_id, incident_id = await story.opened()
+    plan = NewBulkRepair("outage", "usr_1", Plan(), False, [(incident_id, event_id)])
+    spec = RuleSpec("again", None, None, None, None, 60, 1, 10, 3)
+    async with story.database.transaction() as session:
+        await add_bulk_repair(session, story.project.id, plan, START)
+        (rule,) = await replace_rules(session, story.project.id, [spec])
+        repair = {"replay_id": "rpl_1", "rule_id": rule.id, "event_id": event_id}
+        session.add(tables.RuleRepair(at=START, **repair))
+    await story.opened()
 
 
 def on(url: str, work: Callable[[Connection], Any]) -> Any:  # what the work returned

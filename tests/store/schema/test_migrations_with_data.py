@@ -286,10 +286,9 @@ def test_unsent_alerts_know_their_project_and_since_when_they_fail(filled: str) 
         "'refused' WHERE id = 1"
     )
     on(filled, lambda connection: connection.execute(text(is_failing)))
-    before = on(
-        filled,
-        lambda connection: connection.scalars(text("SELECT id FROM alerts ORDER BY id")).all(),
-    )
+    # An earlier version does not know alerts about groups.
+    kept = "SELECT id FROM alerts WHERE incident_id NOT LIKE 'grp%' ORDER BY id"
+    before = on(filled, lambda connection: connection.scalars(text(kept)).all())
 
     migrate(filled, to="0005")
     migrate(filled)

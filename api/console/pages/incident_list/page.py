@@ -1,7 +1,7 @@
 """The page of the list of incidents, in its flat view: search, tabs, rows, saved views."""
 
-from collections.abc import Sequence
-from urllib.parse import parse_qsl
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from api.console.pages.list_page import (
     search_problem,
 )
 from api.console.sign_in.sessions import Viewer
-from api.console.ui.filters import ListAddress, read_address
+from api.console.ui.filters import FLAT, INCIDENTS, ListAddress, read_address
 from api.console.ui.incident_tabs import ALL, TABS
 from api.console.ui.list_queries import (
     INCIDENT_TABS,
@@ -27,25 +27,15 @@ from api.console.ui.rendering import Values, is_htmx_request
 from domain.errors import ValidationFailed
 from domain.ids import ProjectId
 from domain.projects import Project
-from domain.search.query import quoted
 from domain.search.tokens import CHOICES, KEYS
 from domain.users import Role
 from store.db.paging import LISTED_AT_MOST, Page
 from store.receipts.lists.tokens import is_available
 
-# Filters that no token of a search expresses. A repair of all matches is not offered with them.
-_BEYOND_SEARCH = ("from", "to", "mode")
-_TOKENS_OF = {
-    "provider": "provider",
-    "event_type": "type",
-    "effect_type": "effect",
-    "internal_reference": "ref",
-}
 
-
-def incident_address(query: dict[str, str], projects: Sequence[Project]) -> ListAddress:
+def incident_address(query: Mapping[str, str], projects: Sequence[Project]) -> ListAddress:
     """The address of the list by its query."""
-    return read_address("/incidents", query, tabs=INCIDENT_TABS, projects=projects)
+    return read_address(INCIDENTS, query, tabs=INCIDENT_TABS, projects=projects, view=FLAT)
 
 
 async def incident_list_page(console: Console, request: Request, viewer: Viewer) -> Response:
@@ -77,19 +67,6 @@ async def incident_list_page(console: Console, request: Request, viewer: Viewer)
         status=422 if problem else 200,
         counts=counts,
     )
-
-
-def search_of_all(address: ListAddress) -> str:
-    """The search that finds all rows of the address. Empty if no search does."""
-    if any(name in address.chosen for name in _BEYOND_SEARCH):
-        return ""
-    tokens = [
-        f"{key}:{quoted(address.chosen[name])}"
-        for name, key in _TOKENS_OF.items()
-        if name in address.chosen
-    ]
-    parts = (TABS[address.tab].search, *tokens, address.chosen.get("q", ""))
-    return " ".join(part for part in parts if part)
 
 
 def completions() -> list[str]:
@@ -141,7 +118,7 @@ async def _values(
         "only_project": by_id.get(ProjectId(only)) if only else None,
         "operable": operable,
         "callable_projects": callable_projects,
-        "all_search": search_of_all(address) if only else "",
+        "repair_query": urlencode({**address.chosen, "state": address.tab}),
         "matches": matches,
         "rows_shown": ROWS,
         "form_token": viewer.form_token,
@@ -184,9 +161,9 @@ async def _frame_values(
     console: Console, viewer: Viewer, address: ListAddress
 ) -> dict[str, object]:
     """What the page shows around its region."""
-    views = await console.operations.saved_views.list_views(viewer.user_id, viewer.access.projects)
+    views = console.operations.saved_views.list_views(viewer.user_id, viewer.access.projects)
     return {
-        "views": [(view, dict(parse_qsl(view.query))) for view in views],
+        "views": await views,
         "completions": completions(),
         "export_query": address.query,
     }

@@ -29,6 +29,7 @@ _OPEN_TEXTS: Mapping[str, str] = {
     " time. Check the deliveries of this event at the provider.",
     Reason.FAILED_RESULT: "Your app accepted the event, then reported a failure.",
 }
+HELD = "A hold matches this incident. The repair begins when the hold ends."
 _NEXT = "Fix the cause, then reprocess, or resolve manually."
 
 
@@ -144,6 +145,8 @@ def _repairing(
     now: datetime,
 ) -> tuple[str, datetime | None]:
     active = next((one for one in repairs if one.replay_id == incident.active_replay_id), None)
+    if active is not None and active.state is RepairState.HELD:
+        return HELD, None
     if active is not None and active.state is RepairState.AWAITING_RESULT:
         return _awaiting(active, now), None
     if stopped_part:

@@ -27,7 +27,7 @@ from store.receipts.operator_actions import acknowledge
 from store.schema.tables import ALERTS
 from tests.activities.alerts.by_mail import PUBLIC_URL
 from tests.activities.alerts.http.receiver import LOOPBACK, Receiver, receiving
-from tests.support.given import OPERATOR, Story
+from tests.support.given import OPERATOR, Story, keep_incidents_apart
 
 HOUR, DAY = 3_600, 86_400
 
@@ -210,6 +210,7 @@ async def test_receiver_that_refuses_for_good_is_failing_and_the_others_are_told
         # Only Slack is alerted first, so the refusal is its own.
         notice = frozenset({AlertKind.DESTINATION_FAILING.value})
         pager = await add(story, sealer, AlertChannel.PAGERDUTY, "0" * 32, notice)
+        await story.do(keep_incidents_apart, story.project.id)
         await story.opened()
         story.database.clock.skew = timedelta(hours=1)
         await senders(story, sealer, receiver).deliver()

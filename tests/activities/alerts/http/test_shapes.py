@@ -11,7 +11,7 @@ from activities.alerts.http.slack import slack_message
 from activities.alerts.http.teams import teams_message
 from activities.alerts.http.webhook import webhook_body
 from domain.incidents import AlertKind
-from tests.activities.alerts.http.messages import WORST, message_with
+from tests.activities.alerts.http.messages import GROUP_ID, WORST, group_message_with, message_with
 from tests.activities.read_mails import FIELDS, NASTY
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -164,3 +164,38 @@ def test_webhook_body_is_the_contracts() -> None:
     assert (data["event"]["amount"], data["event"]["currency"]) == (120_450, "EUR")
     assert data["link"] == LINK
     assert not {"payload", "secret", "url"} & set(json.dumps(body).split('"'))
+
+
+@pytest.mark.parametrize(
+    ("kind", "unresolved", "action"),
+    [
+        (AlertKind.GROUP_GREW, 2, "trigger"),
+        (AlertKind.REPAIR_FAILED, 2, "trigger"),
+        (AlertKind.INCIDENT_OPENED, 2, "trigger"),
+        (AlertKind.INCIDENT_ACKNOWLEDGED, 2, "acknowledge"),
+        (AlertKind.INCIDENT_RESOLVED, 1, "trigger"),
+        (AlertKind.INCIDENT_RESOLVED, 0, "resolve"),
+    ],
+)
+def test_pager_shows_a_group_as_one_alert_that_ends_with_its_last_incident(
+    kind: AlertKind, unresolved: int, action: str
+) -> None:
+    message = group_message_with(kind, unresolved=unresolved)
+    event = pagerduty_event(message, routing_key=KEY)
+
+    body = webhook_body(message)
+    assert (event["event_action"], event["dedup_key"]) == (action, GROUP_ID)
+    assert body["data"]["group"]["id"] == GROUP_ID
+    assert (body["data"]["incidents"], body["livemode"]) == (3, True)
+    assert all(GROUP_ID in json.dumps(of(message)) for of in (slack_message, teams_message))
+    is_critical = event.get("payload", {}).get("severity") == "critical"
+    assert is_critical == (action == "trigger" and kind is not AlertKind.INCIDENT_RESOLVED)
+
+
+@pytest.mark.parametrize(("unresolved", "action"), [(True, "trigger"), (False, "resolve")])
+def test_single_incident_ends_the_pagers_alert_only_as_the_last_of_its_group(
+    unresolved: bool, action: str
+) -> None:
+    message = message_with(AlertKind.INCIDENT_RESOLVED, has_unresolved_group=unresolved)
+
+    assert pagerduty_event(message, routing_key=KEY)["event_action"] == action

@@ -1,0 +1,1 @@
+"""The activity that takes a step of a bulk repair."""

@@ -1,0 +1,1 @@
+"""Pages and forms of bulk repairs, holds, and rules of automatic repair."""

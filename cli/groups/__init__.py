@@ -1,0 +1,1 @@
+"""`makegood group`: its commands."""

@@ -1,0 +1,1 @@
+"""The commands of repairing many: bulk repairs, holds, and rules of automatic repair."""

@@ -1,0 +1,1 @@
+"""Groups of incidents: one cause, one alert."""

@@ -1,0 +1,1 @@
+"""The operations on groups of incidents: list, read, mute, and acts on all incidents of one."""

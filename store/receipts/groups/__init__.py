@@ -1,0 +1,1 @@
+"""Groups of incidents: joined, counted, alerted, read, and acted on."""

@@ -1,0 +1,1 @@
+"""Holds, and the repairs that they hold."""

@@ -1,0 +1,1 @@
+"""Bulk repairs and rules of automatic repair, over the repairs of `store.receipts`."""

@@ -1,0 +1,1 @@
+"""Groups of incidents in a worker process: their gathered alerts, and incidents without a group."""
