@@ -71,6 +71,9 @@ class AlertKind(StrEnum):
     # Results are held, and no receipt has claimed them. Once a day (UTC): `incident_id` and
     # `event_id` are the project's id, `replay_id` is the day.
     EARLY_RESULTS_UNCLAIMED = "early_results_unclaimed"
+    # A project, or one type of its events, is silent. `incident_id` and `event_id` are the
+    # project's id, `replay_id` is the last receipt before the silence, with the type.
+    PROJECT_SILENT = "project_silent"
     # Only pagers get it: their alert shows that somebody is on it. `replay_id` is the instant.
     INCIDENT_ACKNOWLEDGED = "incident_acknowledged"
     # A bulk repair finished, stopped or was aborted: `incident_id` and `event_id` are its id.

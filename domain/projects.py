@@ -2,6 +2,7 @@
 scopes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum
@@ -33,7 +34,8 @@ class Scope(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Project:
     """A stored project. `repair_url_gone`: the endpoint answered 410, and the URL was not saved
-    again since.
+    again since. `silent_after_minutes` 0: it is never silent; None: that is learned.
+    `silent_event_types` are event types that are watched apart, with the same of each.
     """
 
     id: ProjectId
@@ -54,6 +56,8 @@ class Project:
     acknowledge_minutes: int = 240
     group_window_minutes: float = DEFAULT_GROUP_WINDOW_MINUTES
     alert_window_minutes: float = DEFAULT_ALERT_WINDOW_MINUTES
+    silent_after_minutes: int | None = None
+    silent_event_types: tuple[tuple[str, int | None], ...] = ()
 
     @property
     def alert_emails(self) -> tuple[str, ...]:
@@ -142,3 +146,5 @@ class ProjectChanges:
     acknowledge_minutes: int | Untouched = UNSET
     group_window_minutes: float | Untouched = UNSET
     alert_window_minutes: float | Untouched = UNSET
+    silent_after_minutes: int | Untouched | None = UNSET
+    silent_event_types: Mapping[str, int | None] | Untouched = UNSET

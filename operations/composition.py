@@ -18,6 +18,7 @@ from operations.incidents import IncidentOperations
 from operations.inputs import JudgeRepairUrl
 from operations.listing.export import ExportOperations
 from operations.listing.saved_views import SavedViewOperations
+from operations.overview.overview import OverviewOperations
 from operations.projects import ProjectOperations
 from operations.repairing.bulk_repairs import BulkRepairOperations
 from operations.repairing.holds import HoldOperations
@@ -61,6 +62,7 @@ class Operations:
     repair_rules: RuleOperations
     exports: ExportOperations
     saved_views: SavedViewOperations
+    overview: OverviewOperations
 
     @classmethod
     def build(
@@ -120,4 +122,5 @@ class Operations:
             mail_links=MailLinkOperations(database, writer, sealer=sealer),
             exports=ExportOperations(incidents),
             saved_views=SavedViewOperations(database),
+            overview=OverviewOperations(database),
         )

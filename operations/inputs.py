@@ -17,7 +17,13 @@ from domain.groups.group import (
     LONGEST_ALERT_WINDOW_MINUTES,
     LONGEST_GROUP_WINDOW_MINUTES,
 )
-from domain.names import BUILT_IN_EFFECT_TYPES, BUILT_IN_EVENT_TYPES, BUILT_IN_PROVIDERS
+from domain.names import (
+    BUILT_IN_EFFECT_TYPES,
+    BUILT_IN_EVENT_TYPES,
+    BUILT_IN_PROVIDERS,
+    NAME_PATTERN,
+)
+from domain.overview.silence import MAXIMUM_SILENT_MINUTES, MOST_EVENT_TYPES
 from domain.projects import UNSET, Mode, Project, ProjectChanges, Scope
 from domain.receipts import MAXIMUM_TIMEOUT_MINUTES, MINIMUM_TIMEOUT_MINUTES
 from domain.results import EarlyResults, LateResult
@@ -73,6 +79,11 @@ EmailAddress = Annotated[
 ]
 # At most as long as any acknowledgement: 30 days.
 AcknowledgeMinutes = Annotated[int, Field(strict=True, ge=1, le=43_200)]
+SilentMinutes = Annotated[int, Field(strict=True, ge=0, le=MAXIMUM_SILENT_MINUTES)] | None
+SilentEventTypes = Annotated[
+    dict[Annotated[str, StringConstraints(pattern=NAME_PATTERN)], SilentMinutes],
+    Field(max_length=MOST_EVENT_TYPES),
+]
 AlertEmails = Annotated[list[EmailAddress], Field(max_length=MAXIMUM_ALERT_EMAILS)]
 
 
@@ -110,6 +121,15 @@ class ProjectPatch(BaseModel):
     )
     acknowledge_minutes: AcknowledgeMinutes = Field(
         default=240, description="Minutes until an acknowledgement ends, by default."
+    )
+    silent_after_minutes: SilentMinutes = Field(
+        default=None,
+        description="Minutes without a receipt after which the project is silent. 0: never. Null:"
+        " learned from the last 14 days, in a live project.",
+    )
+    silent_event_types: SilentEventTypes = Field(
+        default_factory=dict,
+        description="Event types that are watched apart, with the same of each. Replaces all.",
     )
     providers: OwnNameList = Field(
         default_factory=list,
@@ -193,6 +213,10 @@ async def judged_changes(
         early_results=patch.early_results if "early_results" in given else UNSET,
         snapshots=patch.snapshots if "snapshots" in given else UNSET,
         acknowledge_minutes=patch.acknowledge_minutes if "acknowledge_minutes" in given else UNSET,
+        silent_after_minutes=(
+            patch.silent_after_minutes if "silent_after_minutes" in given else UNSET
+        ),
+        silent_event_types=patch.silent_event_types if "silent_event_types" in given else UNSET,
     )
     # Any: each name has the type of its field.
     named: dict[str, Any] = {**windows, **names}

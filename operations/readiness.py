@@ -75,6 +75,18 @@ def judge_sources(unwell: Mapping[str, int] | None) -> Check:
     return Check("sources", CheckStatus.OK, f"Failing or silent: {counted}.")
 
 
+def judge_projects(silent: int | None) -> Check:
+    """The check `projects`, by the number of silent projects and types; None: not read.
+
+    It never fails: one project's app must not affect the others.
+    """
+    if silent is None:
+        detail = "Unknown while the store does not answer or its tables are not current."
+        return Check("projects", CheckStatus.UNKNOWN, detail)
+    detail = f"{silent} without receipts for unusually long." if silent else "None is silent."
+    return Check("projects", CheckStatus.OK, detail)
+
+
 def judge_workers(heartbeats: Sequence[Heartbeat]) -> tuple[Check, Check]:
     """The checks `engine` (Temporal) and `worker`, from the workers' last heartbeats."""
     fresh = fresh_workers(heartbeats)

@@ -34,8 +34,7 @@ ALLOWED = {
         "api",
     },
 }
-
-
+ALONE: frozenset[str] = frozenset()
 # Whom each folder may import of its own package's other folders; each row names only folders of
 # rows above it.
 INSIDE = {
@@ -47,6 +46,7 @@ INSIDE = {
     "domain/search": {"domain/values"},
     "domain/wording": {"domain/values"},
     "domain/repairing": {"domain/values"},
+    "domain/overview": {"domain/values"},
     "store/db": set(),
     "store/schema": set(),
     "store/status": {"store/db", "store/schema"},
@@ -55,9 +55,10 @@ INSIDE = {
     "store/audit": {"store/db", "store/schema", "store/crypto"},
     "store/receipts": {"store/db", "store/schema", "store/crypto", "store/status"},
     "store/repairing": {"store/db", "store/schema", "store/crypto", "store/receipts"},
+    "store/overview": {"store/db", "store/schema", "store/receipts"},
     "store/alerts": {
         *("store/db", "store/schema", "store/crypto", "store/people", "store/receipts"),
-        "store/repairing",
+        *("store/repairing", "store/overview"),
     },
     "store/evidence": {"store/db", "store/schema", "store/crypto", "store/receipts"},
     "store/projects": {
@@ -72,24 +73,19 @@ INSIDE = {
     },
     "store/maintenance": {
         *("store/db", "store/schema", "store/status", "store/crypto", "store/audit"),
-        *("store/people", "store/receipts", "store/ingest", "store/sources"),
+        *("store/people", "store/receipts", "store/ingest", "store/sources", "store/overview"),
     },
-    "operations/alerts": set(),
-    "operations/people": set(),
-    "operations/credentials": set(),
-    "operations/sources": set(),
-    "operations/repairing": set(),
-    "operations/triage": set(),
-    "operations/groups": set(),
+    **dict.fromkeys(("operations/alerts", "operations/people", "operations/credentials"), ALONE),
+    **dict.fromkeys(("operations/sources", "operations/repairing", "operations/triage"), ALONE),
+    **dict.fromkeys(("operations/groups", "operations/overview"), ALONE),
     "operations/responses": {
         *("operations/alerts", "operations/people", "operations/credentials"),
         *("operations/sources", "operations/groups", "operations/repairing"),
+        "operations/overview",
     },
     "operations/listing": {"operations/responses"},
-    "activities/alerts": set(),
-    "activities/bulk": set(),
-    "activities/callback": set(),
-    "activities/sources": set(),
+    **dict.fromkeys(("activities/alerts", "activities/bulk"), ALONE),
+    **dict.fromkeys(("activities/callback", "activities/sources"), ALONE),
     "worker/temporal": set(),
     "worker/health": {"worker/temporal"},
     "worker/loops": {"worker/temporal"},
@@ -97,6 +93,7 @@ INSIDE = {
     "worker/sources": {"worker/temporal", "worker/loops"},
     "worker/triage": {"worker/loops"},
     "worker/repairing": {"worker/temporal", "worker/loops"},
+    "worker/overview": {"worker/loops"},
     "api/http": set(),
     "api/auth": {"api/http"},
     "api/ingest": {"api/http", "api/auth"},
@@ -104,9 +101,8 @@ INSIDE = {
     "api/rest": {"api/http", "api/auth", "api/ingest"},
     "api/health": {"api/http", "api/auth"},
     "api/console": {"api/http", "api/auth"},
-    "cli/alerts": set(),
-    "cli/up": set(),
-    "cli/commands": {"cli/alerts", "cli/up"},
+    **dict.fromkeys(("cli/alerts", "cli/up", "cli/overview"), ALONE),
+    "cli/commands": {"cli/alerts", "cli/up", "cli/overview"},
     "cli/sources": set(),
     "cli/groups": set(),
     "cli/repairing": set(),
@@ -173,6 +169,8 @@ CATCHES_EVERYTHING = {
     "worker/loops/stuck_runs.py": "a run that cannot be checked does not stop the others",
     "worker/loops/source_schedules.py": "a source without Schedule does not stop the others",
     "worker/sources/early_results.py": "a project that cannot be alerted does not stop the others",
+    "worker/overview/counting.py": "a project that cannot be counted does not stop the others",
+    "worker/overview/silence.py": "a project that cannot be alerted does not stop the others",
     "worker/triage/quiet_times.py": "an incident that cannot be changed does not stop the others",
     "worker/sources/health.py": "a source that cannot be recorded does not stop the others",
     "worker/groups/alerts.py": "a window that cannot be ended does not stop the others",

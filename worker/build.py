@@ -35,6 +35,7 @@ from worker.loops.overdue import OverdueOpener
 from worker.loops.reconcile import Reconciler
 from worker.loops.source_schedules import SourceSchedules
 from worker.loops.start_rate_limiter import StartRateLimiter
+from worker.overview.loops import OverviewLoops
 from worker.repairing.bulk_starts import BulkStarts
 from worker.repairing.bulk_worker import build_bulk_worker
 from worker.repairing.holds import HoldReleases
@@ -192,6 +193,7 @@ def build_store_services(dependencies: WorkerDependencies, *, identity: str) -> 
         QuietTimes(dependencies.database.for_loops()),
         GroupAlerts(dependencies.database.for_loops()),
         GroupAdoption(dependencies.database.for_loops()),
+        OverviewLoops(dependencies.database.for_loops()),
         callback,
         slots,
         every_seconds=dependencies.reconcile_seconds,

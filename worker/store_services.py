@@ -16,6 +16,7 @@ from worker.groups.alerts import GroupAlerts
 from worker.loops.alert_retries import alert_retry_loop
 from worker.loops.overdue import OverdueOpener
 from worker.loops.reconcile import Reconciler
+from worker.overview.loops import OverviewLoops
 from worker.repairing.holds import HoldReleases
 from worker.repairing.rules import RuleRepairs
 from worker.sources.early_results import EarlyResultAlerts
@@ -31,7 +32,8 @@ LOOK_SECONDS = 1.0
 class StoreServices:
     """The services that need only the store: the reconciler, late incidents, alert retries,
     the health of sources, alerts about early results, ends of holds, rules of automatic repair,
-    ends of acknowledgements and snoozes, alerts and late members of groups.
+    ends of acknowledgements and snoozes, alerts and late members of groups, the counts of the
+    overview and the silence of projects.
 
     `callback` is one of them because its attempts outlive Temporal's worker. `slots` are those of
     callbacks. `workflow_client` is attached to a connection later. Until then its calls fail as
@@ -49,6 +51,7 @@ class StoreServices:
     quiet_times: QuietTimes
     group_alerts: GroupAlerts
     group_adoption: GroupAdoption
+    overview: OverviewLoops
     callback: CallbackActivities
     slots: CallbackSlots
     every_seconds: float
@@ -71,6 +74,7 @@ class StoreServices:
             self.quiet_times.loop(every_seconds=every_seconds),
             self.group_alerts.window_loop(every_seconds=every_seconds),
             self.group_adoption.adoption_loop(every_seconds=every_seconds),
+            self.overview.loop(every_seconds=every_seconds),
         )
         endless = [asyncio.create_task(loop) for loop in loops]
         whole = asyncio.create_task(first_failure([reconciling, *endless]))

@@ -24,6 +24,7 @@ from activities.alerts.in_flight import TimedOutDestinations
 from activities.alerts.message import write_message, write_plain_message
 from activities.alerts.subjects.group_message import write_group_message
 from activities.alerts.subjects.repairing_message import write_repairing_message
+from activities.alerts.subjects.silence_message import write_silence_message
 from activities.alerts.subjects.source_message import write_source_message
 from activities.alerts.subjects.unclaimed_message import write_unclaimed_message
 from domain.alerts import AlertChannel, alert_retry_seconds, is_destination_id
@@ -48,6 +49,7 @@ from store.alerts.due import (
 from store.alerts.links import mail_tokens
 from store.crypto.encryption import Sealer
 from store.db.database import Database
+from store.overview.silence import SilenceFacts
 from store.status.heartbeats import ALERT_SENT_FACT, write_fact
 
 # Longer than a channel's own limit. With the time for a slot and for the record, shorter than the
@@ -68,6 +70,7 @@ _OVER_WITH_THEIR_SUBJECT = frozenset(
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
         AlertKind.RULE_DISARMED,
+        AlertKind.PROJECT_SILENT,
     }
 )
 # Not sent while the incident is snoozed.
@@ -252,6 +255,8 @@ class AlertDelivery:
             match alert.facts:
                 case SourceAlertFacts() as facts:
                     return write_source_message(alert, facts, at=at, public_url=self._public_url)
+                case SilenceFacts() as facts:
+                    return write_silence_message(alert, facts, at=at, public_url=self._public_url)
                 case UnclaimedFacts() as facts:
                     return write_unclaimed_message(alert, facts, at=at, public_url=self._public_url)
                 case GroupAlertFacts() as facts:

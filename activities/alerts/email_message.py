@@ -23,6 +23,7 @@ FIRST_OF_THEIR_SUBJECT = frozenset(
         AlertKind.INCIDENT_OPENED,
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
+        AlertKind.PROJECT_SILENT,
         TRIAL_KIND,
         AlertKind.BULK_REPAIR_ENDED,
         AlertKind.RULE_DISARMED,

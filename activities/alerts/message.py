@@ -26,6 +26,7 @@ from domain.incidents import AlertKind
 from domain.sources.source import is_source_id
 from domain.values.text import one_line
 from store.alerts.due import AlertDue, AlertFacts, SourceAlertFacts, UnclaimedFacts
+from store.overview.silence import SilenceFacts
 
 _PLAIN_TITLES: dict[str, str] = {
     AlertKind.INCIDENT_OPENED: "Incident open",
@@ -39,6 +40,7 @@ _PLAIN_TITLES: dict[str, str] = {
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results without a receipt",
     AlertKind.BULK_REPAIR_ENDED: "Bulk repair ended",
     AlertKind.RULE_DISARMED: "Rule disarmed",
+    AlertKind.PROJECT_SILENT: "No receipts",
 }
 
 
@@ -128,7 +130,7 @@ def compose_message(
 
 def compose_named_message(
     alert: AlertDue,
-    about: SourceAlertFacts | UnclaimedFacts,
+    about: SourceAlertFacts | UnclaimedFacts | SilenceFacts,
     texts: tuple[str, str],
     *,
     name: str,
@@ -176,7 +178,8 @@ def _path(alert: AlertDue) -> str:
         case "group":
             return f"groups/{alert.incident_id}"
         case "project":
-            return f"projects/{alert.incident_id}#early-results"
+            is_silence = alert.kind == AlertKind.PROJECT_SILENT
+            return f"projects/{alert.incident_id}#{'silence' if is_silence else 'early-results'}"
         case "bulk repair":
             return f"bulk-repairs/{alert.incident_id}"
         case "rule":

@@ -24,6 +24,7 @@ from api.console.pages.incidents import IncidentPages
 from api.console.pages.mailbox import MailboxPages
 from api.console.pages.members import MemberPages
 from api.console.pages.oidc import OidcPages
+from api.console.pages.overview.pages import OverviewPages
 from api.console.pages.projects import ProjectPages
 from api.console.pages.repairing.bulk import BulkRepairPages
 from api.console.pages.repairing.holds import HoldForms
@@ -40,7 +41,7 @@ PAGES = (
     *(EventPages, EventDetailPages, ProjectPages, CredentialPages, MemberPages),
     *(BulkRepairPages, HoldForms, RuleForms),
     *(SourcePages, SourceForms, AuditPages, MailboxPages),
-    *(DestinationForms, MailLinkPages),
+    *(DestinationForms, MailLinkPages, OverviewPages),
 )
 
 

@@ -34,6 +34,7 @@ from operations.readiness import (
     clock_complaints,
     fresh_workers,
     judge_alerts,
+    judge_projects,
     judge_runs,
     judge_sources,
     judge_workers,
@@ -44,6 +45,7 @@ from store.db.database import Database
 from store.db.durability import Flaw, find_flaws
 from store.maintenance import metrics as gauges
 from store.maintenance.metrics import FailingAlerts
+from store.overview.silence import count_silent
 from store.receipts.pending_credit import read_pending_credit
 from store.receipts.reconcile.stuck_runs import count_stuck
 from store.revisions import read_revision, revisions
@@ -53,7 +55,7 @@ from store.status.heartbeats import Heartbeat, read_heartbeats
 CHECK_SECONDS = 4.0
 MEASURE_SECONDS = 4.0
 # The checks that cannot run without the store. `engine` is the check of Temporal.
-NEED_THE_STORE = ("migrations", "engine", "worker", "alerts", "runs", "sources")
+NEED_THE_STORE = ("migrations", "engine", "worker", "alerts", "runs", "sources", "projects")
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 WORKER_FIGURES = ("callbacks_running", "callbacks_waiting")
 _FORWARDED = ("forwarded", "x-forwarded-for")
@@ -85,7 +87,7 @@ class Health:
             *judge_workers(seen.heartbeats),
         )
         judged = (judge_runs(seen.stuck_runs), judge_sources(seen.sources))
-        return (*checks, self._alerts(seen), *judged)
+        return (*checks, self._alerts(seen), *judged, judge_projects(seen.silent))
 
     async def readiness(self) -> dict[str, CheckStatus]:
         """The checks by name, for the console."""
@@ -121,6 +123,7 @@ class Health:
                 alerts=None,
                 stuck_runs=None,
                 sources=None,
+                silent=None,
                 credit_seconds=None,
             )
         return _StoreSnapshot(
@@ -130,6 +133,7 @@ class Health:
             alerts=await self._failing_alerts(),
             stuck_runs=await self._stuck_runs(),
             sources=await self._unwell_sources(),
+            silent=await self._silent_projects(),
             credit_seconds=await self._credit_seconds(),
         )
 
@@ -152,6 +156,13 @@ class Health:
         try:
             async with self._database.watching() as session:
                 return await gauges.count_unwell_sources(session, limit=gauges.COUNTED)
+        except Unavailable:
+            return None
+
+    async def _silent_projects(self) -> int | None:
+        try:
+            async with self._database.watching() as session:
+                return await count_silent(session, limit=gauges.COUNTED)
         except Unavailable:
             return None
 
@@ -218,6 +229,7 @@ class _StoreSnapshot:
     alerts: FailingAlerts | None
     stuck_runs: int | None
     sources: Mapping[str, int] | None  # unwell ones, by problem
+    silent: int | None  # projects and types
     # Since the end of the oldest outage that is not yet credited to every deadline.
     credit_seconds: float | None
 

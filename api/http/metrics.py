@@ -181,6 +181,10 @@ _GAUGES = {
         "makegood_alerts_ended",
         "Alerts given up in the last 15 minutes although they had recipients.",
     ),
+    "projects_silent": (
+        "makegood_projects_silent",
+        "Projects, and types of events watched apart, without receipts for unusually long.",
+    ),
     "destinations_failing": (
         "makegood_alert_destinations_failing",
         "Alert destinations that no alert reaches, at most 1,000,000.",

@@ -15,6 +15,7 @@ from cli.output import (
     print_record,
     print_rows,
 )
+from cli.overview.options import SilentAfterMinutes, SilentEventTypes, silence_changes
 from domain.projects import Mode, Scope
 from domain.receipts import DEFAULT_TIMEOUT_MINUTES
 from domain.results import EarlyResults, LateResult
@@ -28,13 +29,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Projects and their settings.", no_args_is_help=True)
 COLUMNS = (
-    "project_id",
-    "name",
-    "mode",
-    "timeout_minutes",
-    "repair_url",
-    "alert_emails",
-    "suspended",
+    *("project_id", "name", "mode", "timeout_minutes"),
+    *("repair_url", "alert_emails", "suspended"),
 )
 
 
@@ -152,6 +148,8 @@ def set_fields(
     acknowledge_minutes: Annotated[
         int | None, typer.Option(help="How long an acknowledgement lasts by default.")
     ] = None,
+    silent_after_minutes: SilentAfterMinutes = None,
+    silent_event_types: SilentEventTypes = None,
     providers: Providers = None,
     event_types: EventTypes = None,
     effect_types: EffectTypes = None,
@@ -181,6 +179,7 @@ def set_fields(
     given |= {"group_window_minutes": group_window_minutes}
     given |= {"alert_window_minutes": alert_window_minutes}
     changes = {field: value for field, value in given.items() if value is not None}
+    changes |= silence_changes(silent_after_minutes, silent_event_types)
     changes |= {"repair_url": None} if no_repair_url else {}
     changes |= {"alert_emails": []} if no_alert_emails else {}
     changes |= {"providers": [], "event_types": [], "effect_types": []} if no_names else {}

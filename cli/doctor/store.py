@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from cli.doctor.destinations import check_destinations
 from cli.doctor.findings import Check, Finding, fail, ok, warn
 from cli.doctor.heartbeats import check_clock, check_worker
+from cli.doctor.projects import check_projects
 from cli.doctor.repairing import check_repairing
 from cli.output import first_line_of
 from config.secret_files import SettingsError
@@ -78,8 +79,8 @@ def store_checks(settings: Settings, database: Database | None) -> tuple[Check, 
             ("Alerts", _check_alerts),
         ),
         *(("Outages", _check_credit), ("Search index", check_search_index)),
-        *(("Sources", check_sources), ("Destinations", check_destinations)),
-        ("Repairs of many", check_repairing),
+        *(("Sources", check_sources), ("Projects", check_projects)),
+        *(("Destinations", check_destinations), ("Repairs of many", check_repairing)),
     )
     return (
         Check("Store", store),

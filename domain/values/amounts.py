@@ -15,6 +15,11 @@ def format_amount(amount: int | None, currency: str | None) -> str:
     """The amount in the currency's major unit, as in `EUR 1,204.50`. Empty for None."""
     if amount is None or currency is None:
         return ""
+    return f"{currency} {in_major_units(amount, currency)}"
+
+
+def in_major_units(amount: int, currency: str) -> str:
+    """The same without the currency, for a table that names it: `1,204.50`."""
     digits = MINOR_DIGITS.get(currency, 2)
     whole, minor = divmod(amount, 10**digits)
-    return f"{currency} {whole:,}.{minor:0{digits}d}" if digits else f"{currency} {whole:,}"
+    return f"{whole:,}.{minor:0{digits}d}" if digits else f"{whole:,}"

@@ -26,6 +26,8 @@ class ProjectFields(Response):
     early_results: OrNewer[EarlyResults]
     snapshots: bool
     acknowledge_minutes: int
+    silent_after_minutes: int | None
+    silent_event_types: dict[str, int | None]
     alert_emails: list[str]
     providers: list[str]
     event_types: list[str]
@@ -47,6 +49,7 @@ class ProjectFields(Response):
             providers=list(project.providers.current),
             event_types=list(project.event_types.current),
             effect_types=list(project.effect_types.current),
+            silent_event_types=dict(project.silent_event_types),
             **fields,
         )
 

@@ -52,6 +52,7 @@ _NOTICES = frozenset(
         AlertKind.DESTINATION_FAILING,
         AlertKind.SOURCE_SILENT,
         AlertKind.EARLY_RESULTS_UNCLAIMED,
+        AlertKind.PROJECT_SILENT,
         AlertKind.INCIDENT_ACKNOWLEDGED,
         AlertKind.BULK_REPAIR_ENDED,
         AlertKind.RULE_DISARMED,

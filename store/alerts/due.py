@@ -15,6 +15,7 @@ from domain.receipts import Receipt
 from domain.repairing.bulk import BulkRepair
 from domain.repairing.rules import Rule
 from domain.sources.source import Gap, Source
+from store.overview.silence import SilenceFacts
 from store.people.email_addresses import same_address
 from store.receipts.early_results.unclaimed import Unclaimed
 from store.receipts.rows.failures import RepairFailure
@@ -126,7 +127,9 @@ class RepairingFacts:
         return isinstance(self.subject, Rule) and self.subject.disarmed_at is None
 
 
-AnyFacts = AlertFacts | SourceAlertFacts | UnclaimedFacts | GroupAlertFacts | RepairingFacts
+AnyFacts = (
+    AlertFacts | SourceAlertFacts | UnclaimedFacts | SilenceFacts | GroupAlertFacts | RepairingFacts
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +139,11 @@ class AlertDue:
     `kind` is an `AlertKind` and `channel` an `AlertChannel`, or the texts of a newer version.
     `destination` is the target, or the destination's id if the target is a secret. `replay_id` is
     the repair that it reports, `about` the digest of the destination that a notice is about, the
-    beginning of a source's episode, the day of unclaimed results, an assignment, the instant of an
-    acknowledgement, the round of alerts of an incident that is alerted again, or an instant and the
-    number of a group's incidents; None for other kinds. `facts` is None when they were not read or
-    are unreadable: the alert then has ids only. `created_at` is when it became due.
+    beginning of an episode of a source or of a project's silence, the day of unclaimed results, an
+    assignment, the instant of an acknowledgement, the round of alerts of an incident that is
+    alerted again, or an instant and the number of a group's incidents; None for other kinds.
+    `facts` is None when they were not read or are unreadable: the alert then has ids only.
+    `created_at` is when it became due.
     """
 
     alert_id: int

@@ -37,6 +37,7 @@ from store.alerts.due import (
     SourceAlertFacts,
     UnclaimedFacts,
 )
+from store.overview.silence import SilenceFacts, read_silence_facts
 from store.receipts.early_results.unclaimed import read_unclaimed
 from store.receipts.groups.queries import read_group
 from store.receipts.queries import read_incident
@@ -63,6 +64,8 @@ async def read_facts(session: AsyncSession, alert: AlertDue, now: datetime) -> A
     """
     if is_source_id(alert.incident_id):
         return await _read_source_facts(session, alert)
+    if alert.kind == AlertKind.PROJECT_SILENT:
+        return await _read_silence_facts(session, alert)
     if is_project_id(alert.incident_id):
         return await _read_unclaimed_facts(session, alert, now)
     if is_group_id(alert.incident_id):
@@ -185,6 +188,17 @@ async def _read_subject(session: AsyncSession, alert: AlertDue) -> BulkRepair | 
         message = f"alert {alert.alert_id} refers to {alert.incident_id}, which is not stored"
         raise LookupError(message)
     return rule_from(row)
+
+
+async def _read_silence_facts(session: AsyncSession, alert: AlertDue) -> SilenceFacts:
+    project_id, about = ProjectId(alert.incident_id), alert.about or ""
+    by_id = select(PROJECTS.c.name).where(PROJECTS.c.id == project_id)
+    if (name := await session.scalar(by_id)) is None:
+        raise LookupError(f"alert {alert.alert_id} refers to {project_id}, which is not stored")
+    destinations = (await read_destinations(session, [project_id]))[project_id]
+    return await read_silence_facts(
+        session, project_id, about, name=name, destinations=destinations
+    )
 
 
 def _episode(alert: AlertDue) -> datetime | None:

@@ -46,9 +46,12 @@ from store.schema.tables import ALERTS, OUTBOX, SOURCES, TABLES
 from store.status.heartbeats import INGEST, NAMESPACE_FACT, read_heartbeats, write_fact
 
 # A closed session or a used link must not become valid again.
-# The search index is made again from the receipts.
+# The search index and the counts are made again from the receipts.
 LEFT_OUT = frozenset(
-    {"login_links", "sessions", "invitations", "throttles", "search_texts", "search_progress"}
+    {
+        *("login_links", "sessions", "invitations", "throttles", "search_texts", "search_progress"),
+        *("count_progress", "day_counts", "duration_counts", "receipt_hours"),
+    }
 )
 # Tables that may have rows in a store that is still unused.
 OF_NO_WEIGHT = LEFT_OUT | {"heartbeats", "facts", "outages"}

@@ -17,6 +17,7 @@ from domain.incidents import UNREACHED_ENDS, IncidentState
 from domain.receipts import ReceiptState
 from domain.sources.source import SourceProblem
 from domain.values.timestamps import from_unix_ms
+from store.overview.silence import count_silent
 from store.receipts import outbox
 from store.receipts.early_results.lists import count_early_results
 from store.receipts.reconcile.stuck_runs import count_stuck
@@ -128,6 +129,11 @@ async def sources_unwell(session: AsyncSession, now: datetime) -> Figures:
     return {f"{SOURCE_FIGURE}{name}": found.get(name, 0) for name in names}
 
 
+async def projects_silent(session: AsyncSession, now: datetime) -> Figures:
+    del now
+    return {"projects_silent": await count_silent(session, limit=AT_MOST)}
+
+
 async def count_failing_destinations(session: AsyncSession, *, limit: int) -> int:
     """How many alert destinations are failing, of `limit` at most. Disabled ones do not count."""
     return await _count(session, select(ALERT_DESTINATIONS.c.id).where(IS_FAILING), limit=limit)
@@ -237,6 +243,7 @@ MEASURES: tuple[Measure, ...] = (
     waiting,
     early_results,
     sources_unwell,
+    projects_silent,
     destinations_failing,
     attempts,
 )

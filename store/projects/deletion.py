@@ -38,7 +38,7 @@ from store.schema.tables import ALERTS, IDEMPOTENCY, OUTBOX, PROJECTS, RECEIPTS,
 GONE_AT_ONCE = (
     *(tables.API_KEYS, tables.SIGNING_SECRETS, tables.MEMBERS, tables.INVITATIONS),
     *(tables.ALERT_DESTINATIONS, tables.HOLDS, tables.BULK_REPAIRS, tables.REPAIR_RULES),
-    tables.SAVED_VIEWS,
+    *(tables.SAVED_VIEWS, *tables.OF_COUNTS),
 )
 
 OF_A_RECEIPT = (

@@ -26,7 +26,7 @@ from store.db.paging import LISTED_AT_MOST
 from store.projects.api_keys import create_key
 from store.projects.data_keys import NOT_DELETED, project_row, projects_of
 from store.projects.signing_secrets import add_secret
-from store.schema.mappers import own_names_from, own_names_text, project_from
+from store.schema.mappers import own_names_from, own_names_text, project_from, silent_types_text
 from store.schema.tables import PROJECTS, SOURCES
 
 FIRST_KEY_LABEL = "first key"
@@ -146,14 +146,14 @@ async def set_suspended(
 ) -> Project:
     """Suspend or resume the project; a project that is already suspended keeps its time.
 
-    The silence of its sources counts from when it is resumed. Raises: NotFound.
+    Its silence, and that of its sources, counts from when it is resumed. Raises: NotFound.
     """
     suspension = update(PROJECTS).where(PROJECTS.c.id == project_id, NOT_DELETED)
     if suspended:
         suspension = suspension.where(PROJECTS.c.suspended_at.is_(None)).values(suspended_at=now)
     else:
         suspension = suspension.where(PROJECTS.c.suspended_at.is_not(None))
-        suspension = suspension.values(suspended_at=None)
+        suspension = suspension.values(suspended_at=None, resumed_at=now)
     changed = await session.execute(suspension.returning(PROJECTS.c.id))
     if changed.first() is not None and not suspended:
         await _resume_sources(session, project_id, now)
@@ -195,6 +195,10 @@ def _changed_values(changes: ProjectChanges) -> dict[str, object]:
         values["snapshots"] = changes.snapshots
     if changes.acknowledge_minutes is not UNSET:
         values["acknowledge_minutes"] = changes.acknowledge_minutes
+    if changes.silent_after_minutes is not UNSET:
+        values["silent_after_minutes"] = changes.silent_after_minutes
+    if changes.silent_event_types is not UNSET:
+        values["silent_event_types"] = silent_types_text(changes.silent_event_types)
     return values
 
 

@@ -69,7 +69,19 @@ def project_from(row: Row[Any], alert_destinations: Sequence[AlertDestination]) 
         providers=own_names_from(row.providers),
         event_types=own_names_from(row.event_types),
         effect_types=own_names_from(row.effect_types),
+        silent_event_types=silent_types_from(row.silent_event_types),
     )
+
+
+def silent_types_from(text: str) -> tuple[tuple[str, int | None], ...]:
+    """The event types that are watched apart, and after how many minutes each is silent."""
+    stored = json.loads(text) if text else {}
+    return tuple((str(name), minutes) for name, minutes in sorted(stored.items()))
+
+
+def silent_types_text(types: Mapping[str, int | None]) -> str:
+    """The same as its column holds it; '' without any."""
+    return json.dumps(dict(types), sort_keys=True) if types else ""
 
 
 def own_names_from(text: str) -> OwnNames:

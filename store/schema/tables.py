@@ -95,6 +95,14 @@ def _number() -> Any:
     )
 
 
+def _instant_key() -> Any:
+    return Field(sa_column=Column(Instant(), primary_key=True, autoincrement=False))
+
+
+def _count() -> Any:
+    return Field(default=0, sa_column=Column(BigInteger, nullable=False))
+
+
 # Queries must repeat these conditions literally. Otherwise SQLite and PostgreSQL do not use the
 # partial indexes.
 ALERT_IS_FRESH = "sent_at IS NULL AND ended_at IS NULL AND tries = 0"
@@ -126,6 +134,8 @@ RECEIPT_IS_FLAGGED = "flags <> ''"
 INCIDENT_HAS_CUSTOMER = "customer_reference IS NOT NULL"
 INCIDENT_IS_ACKNOWLEDGED = "acknowledged_at IS NOT NULL AND state <> 'resolved'"
 INCIDENT_HAS_ASSIGNEE = "assignee IS NOT NULL"
+RECEIPT_HAS_ENDED = "ended_at IS NOT NULL"
+PROJECT_IS_SILENT = "silent_since IS NOT NULL"
 
 
 def _newest_outage() -> Any:
@@ -170,6 +180,10 @@ class Project(SQLModel, table=True):
     acknowledge_minutes: int = Field(
         default=240, sa_column=Column(Integer, nullable=False, server_default="240")
     )
+    silent_after_minutes: int | None = Field(default=None)  # 0: never; None: learned
+    # JSON object: the same of event types that are watched apart
+    silent_event_types: str = _added_text()
+    resumed_at: datetime | None = _instant(nullable=True)  # silence counts from then on
 
 
 class ApiKey(SQLModel, table=True):
@@ -234,6 +248,9 @@ class Receipt(SQLModel, table=True):
             "receipts_flagged", "project_id", "accepted_at", "event_id", where=RECEIPT_IS_FLAGGED
         ),
         _partial_index("receipts_with_payload", "accepted_at", where="payload IS NOT NULL"),
+        _partial_index(
+            "receipts_ended", "project_id", "ended_at", "event_id", where=RECEIPT_HAS_ENDED
+        ),
     )
 
     event_id: str = _text(primary_key=True)
@@ -787,6 +804,84 @@ class Alert(SQLModel, table=True):
     link_used_at: datetime | None = _instant(nullable=True)
 
 
+class CountProgress(SQLModel, table=True):
+    """How far the facts of a project are counted: the last instant and id of each kind.
+
+    `store.overview.counting` moves it, in the transaction that counts.
+    """
+
+    __tablename__: ClassVar[str] = "count_progress"
+
+    project_id: str = _text(primary_key=True)
+    accepted_at: datetime = _instant()
+    accepted_id: str = _text()
+    ended_at: datetime = _instant()
+    ended_id: str = _text()
+    opened_at: datetime = _instant()
+    opened_id: str = _text()
+
+
+class DayCount(SQLModel, table=True):
+    """How many receipts had an outcome on a day (UTC), and the sum of their amounts.
+
+    The sum is `billions` * 10^9 + `rest`: it may be longer than 64 bits.
+    """
+
+    __tablename__: ClassVar[str] = "day_counts"
+
+    project_id: str = _text(primary_key=True)
+    day: datetime = _instant_key()
+    outcome: str = _text(primary_key=True)
+    effect_type: str = _text(primary_key=True)
+    provider: str = _text(primary_key=True)
+    currency: str = _text(primary_key=True)  # '' without an amount
+    receipts: int = _count()
+    billions: int = _count()
+    rest: int = _count()
+
+
+class DurationCount(SQLModel, table=True):
+    """How many durations that ended on a day are in a bucket (`domain.overview.durations`)."""
+
+    __tablename__: ClassVar[str] = "duration_counts"
+
+    project_id: str = _text(primary_key=True)
+    day: datetime = _instant_key()
+    measure: str = _text(primary_key=True)
+    effect_type: str = _text(primary_key=True)
+    bucket: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    receipts: int = _count()
+
+
+class ReceiptHour(SQLModel, table=True):
+    """The receipts of an event type that were accepted in an hour, and the last of them."""
+
+    __tablename__: ClassVar[str] = "receipt_hours"
+
+    project_id: str = _text(primary_key=True)
+    hour: datetime = _instant_key()
+    event_type: str = _text(primary_key=True)
+    receipts: int = _count()
+    last_at: datetime = _instant()
+
+
+class Silence(SQLModel, table=True):
+    """What is known of the silence of a project; with an `event_type`, of its receipts of that."""
+
+    __tablename__: ClassVar[str] = "silences"
+    __table_args__ = (
+        _partial_index("silences_lasting", "project_id", "silent_since", where=PROJECT_IS_SILENT),
+    )
+
+    project_id: str = _text(primary_key=True)
+    event_type: str = _text(primary_key=True)  # '': all of them
+    learned_minutes: int | None = Field(default=None)  # None: too little is known
+    learned_at: datetime | None = _instant(nullable=True)
+    # The last receipt before the silence. None: it is not silent.
+    silent_since: datetime | None = _instant(nullable=True)
+    noticed_at: datetime | None = _instant(nullable=True)
+
+
 class Idempotency(SQLModel, table=True):
     __tablename__: ClassVar[str] = "idempotency"
 
@@ -1194,6 +1289,13 @@ OUTBOX = TABLES["outbox"]
 STUCK_RUNS = TABLES["stuck_runs"]
 ALERTS = TABLES["alerts"]
 ALERT_DESTINATIONS = TABLES["alert_destinations"]
+COUNT_PROGRESS = TABLES["count_progress"]
+DAY_COUNTS = TABLES["day_counts"]
+DURATION_COUNTS = TABLES["duration_counts"]
+RECEIPT_HOURS = TABLES["receipt_hours"]
+SILENCES = TABLES["silences"]
+# Made by the worker from a project's receipts.
+OF_COUNTS = (COUNT_PROGRESS, DAY_COUNTS, DURATION_COUNTS, RECEIPT_HOURS, SILENCES)
 IDEMPOTENCY = TABLES["idempotency"]
 OUTAGES = TABLES["outages"]
 HEARTBEATS = TABLES["heartbeats"]

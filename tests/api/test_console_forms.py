@@ -28,6 +28,7 @@ FIELDS = (
         "early_results",
         "snapshots",
         *("providers", "event_types", "effect_types", "acknowledge_minutes"),
+        *("silent_after_minutes", "silent_event_types"),
         "label",
         "scopes",
     ),

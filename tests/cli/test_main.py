@@ -27,6 +27,7 @@ COMMANDS = [
     ("doctor",),
     ("demo",),
     ("trigger",),
+    ("overview",),
     ("config",),
     ("openapi",),
     ("version",),

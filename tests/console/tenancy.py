@@ -254,6 +254,9 @@ TABLE: dict[str, Probes] = {
     "POST /projects/{project_id}/repair-rules/{name}/arm": path_probes(
         "/projects/{project_id}/repair-rules/again/arm"
     ),
+    "GET /overview": lambda of, own: [
+        Probe("/overview", "its own", {"project": of.project_id, "mode": "test"})
+    ],
     "GET /projects": lambda of, own: [
         Probe("/projects", "its own", {"project": of.project_id, "q": of.project_id})
     ],
@@ -315,6 +318,9 @@ TABLE: dict[str, Probes] = {
     "POST /events/{event_id}/expire": path_probes("/events/{event_id}/expire"),
     "POST /events/{event_id}/restart": path_probes("/events/{event_id}/restart"),
     "POST /projects/{project_id}": settings_probes,
+    "POST /projects/{project_id}/deadline": path_probes(
+        "/projects/{project_id}/deadline", timeout_minutes="5"
+    ),
     "POST /projects/{project_id}/delete": path_probes(
         "/projects/{project_id}/delete", confirmation="shop", end_open="on"
     ),

@@ -183,6 +183,8 @@ PROJECT_JSON = {
     "early_results": "refuse",
     "snapshots": False,
     "acknowledge_minutes": 240,
+    "silent_after_minutes": None,
+    "silent_event_types": {},
     "alert_emails": ["ops@shop.example"],
     "providers": ["paddle"],
     "event_types": [],

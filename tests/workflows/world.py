@@ -188,8 +188,7 @@ class World:
     async def started(self, event_id: EventId) -> None:
         """Return once the receipt's workflow has run its first task."""
         await self.eventually(
-            lambda: self._has_event(event_id, EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED),
-            "started",
+            lambda: self._has_event(event_id, "WORKFLOW_TASK_COMPLETED"), "started"
         )
 
     async def ended(self, event_id: EventId) -> str:
@@ -316,14 +315,9 @@ class World:
         )
         return [f"{mail['Subject']}\n{' '.join(text_of(mail).split())}" for mail in self.post.mails]
 
-    async def _has_event(self, event_id: EventId, wanted: "EventType.ValueType") -> bool:
+    async def _has_event(self, event_id: EventId, wanted: str) -> bool:
         try:
-            return any(
-                [
-                    event.event_type == wanted
-                    async for event in self.handle(event_id).fetch_history_events()
-                ]
-            )
+            return wanted in await self.event_types(event_id)
         except Exception:  # not started yet: Temporal returns NOT_FOUND
             return False
 

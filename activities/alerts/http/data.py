@@ -19,6 +19,7 @@ from store.alerts.due import (
     SourceAlertFacts,
     UnclaimedFacts,
 )
+from store.overview.silence import SilenceFacts
 
 Data = dict[str, object]
 
@@ -30,6 +31,8 @@ def alert_data(alert: AlertDue) -> Data:
             return _of_incident(alert, facts)
         case SourceAlertFacts() as facts:
             return _of_source(facts)
+        case SilenceFacts() as facts:
+            return _of_silence(facts)
         case UnclaimedFacts() as facts:
             return _of_results(facts)
         case GroupAlertFacts() as facts:
@@ -47,6 +50,8 @@ def dedup_key(alert: AlertDue) -> str:
     """
     if alert.kind == AlertKind.DESTINATION_FAILING:
         return f"destination-{alert.about}"
+    if alert.kind == AlertKind.PROJECT_SILENT:
+        return f"silence-{alert.incident_id}-{alert.about}"
     incident = alert.facts.incident if isinstance(alert.facts, AlertFacts) else None
     return (incident and incident.group_id) or alert.incident_id
 
@@ -187,3 +192,15 @@ def _of_repairing(facts: RepairingFacts) -> Data:
         "ended_at": to_iso_or_none(subject.ended_at),
     }
     return {"bulk_repair": bulk_repair, "destination": facts.failing}
+
+
+def _of_silence(facts: SilenceFacts) -> Data:
+    return {
+        "project_id": facts.project_id,
+        "event_type": facts.event_type or None,
+        "silent_since": to_iso(facts.since),
+        "has_receipts": facts.has_receipts,
+        "silent_after_minutes": facts.minutes,
+        "is_over": facts.is_over,
+        "destination": None,
+    }

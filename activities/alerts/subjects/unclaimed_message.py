@@ -42,7 +42,7 @@ def _texts(alert: AlertDue, facts: UnclaimedFacts) -> tuple[str, str]:
         place = one_line(facts.failing or "a destination")
         return (
             DESTINATION_TITLE,
-            f"The alert about results without a receipt did not reach {place}."
+            f"An alert about this project did not reach {place}."
             " Check the destination on the project's page.",
         )
     if facts.is_over:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from api.console.access import GROUP_OPERATOR, GROUP_VIEWER, RouteSpec
 from api.console.base import Console, error_message
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
-from api.console.pages.list_page import own_projects, project_names
+from api.console.pages.list_page import lack_receipts, own_projects, project_names
 from api.console.sign_in.cookies import Notice
 from api.console.sign_in.sessions import Viewer
 from api.console.ui.group_address import (
@@ -67,9 +67,11 @@ class GroupPages:
             )
         projects = await own_projects(self._console, viewer)
         named = {group.project_id for group in page.rows}
+        listed = [one for one in projects if address.project in (None, one.id)]
         values = {
             "groups": page.rows,
             "next_cursor": page.next_cursor,
+            "no_receipts": not page.rows and await lack_receipts(self._console, viewer, listed),
             "address_of": address,
             "stages": tuple(STAGES),
             "projects": projects,

@@ -9,11 +9,12 @@ from api.console.base import Console, error_message
 from api.console.sign_in.sessions import Viewer
 from api.console.ui import labels
 from api.console.ui.filters import ListAddress, has_empty_fields
-from domain.errors import ValidationFailed
+from domain.errors import RateLimited, Unavailable, ValidationFailed
 from domain.ids import ProjectId
 from domain.projects import Project
 from domain.search.query import POINTER
 from operations.names import known_effect_types, known_event_types, known_providers
+from operations.overview.overview import MOST_PROJECTS
 from operations.validation import known_id
 from store.db.paging import Page
 from store.receipts.queries import EventRow
@@ -88,6 +89,20 @@ async def own_projects(
         viewer.access.projects, with_destinations=with_destinations
     )
     return sorted(listed, key=lambda project: project.name.lower())
+
+
+async def lack_receipts(console: Console, viewer: Viewer, projects: Sequence[Project]) -> bool:
+    """Whether no receipt has come yet to the newest of these projects. False if that is not known
+    in time.
+    """
+    newest = sorted(projects, key=lambda project: project.created_at, reverse=True)
+    try:
+        found = await console.operations.overview.read_activity(
+            [project.id for project in newest[:MOST_PROJECTS]], asked_by=viewer.user_id
+        )
+    except (Unavailable, RateLimited):
+        return False
+    return all(one.last_receipt_at is None for one in found.values())
 
 
 async def project_names(

@@ -3,7 +3,7 @@
 The forms for its API keys and signing secret are in `credentials`, those for members in `members`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -13,11 +13,14 @@ from api.console.access import ADMINISTRATOR, PROJECT_OWNER, PROJECT_VIEWER, SIG
 from api.console.base import Console, error_message, project_path
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import own_projects
+from api.console.pages.overview.silence_form import SILENCE_FIELDS, silence_changes, silence_fields
 from api.console.pages.repairing.rules import rules_text
 from api.console.sign_in.cookies import Notice, Secret
 from api.console.sign_in.sessions import Viewer
 from domain.alerts import AlertEvent
-from domain.errors import Refusal
+from domain.errors import RateLimited, Refusal, Unavailable
+from domain.ids import ProjectId
+from domain.overview.summary import Activity
 from domain.projects import Mode, Project, Scope
 from domain.users import Role
 from operations.names import known_effect_types
@@ -94,7 +97,7 @@ class ProjectPages:
             await self._operations.projects.change_project(project_id, changes, actor=actor)
         except Refusal as refusal:
             return await self._page(
-                request, viewer, project, typed={**_settings(project), **changes}, refusal=refusal
+                request, viewer, project, typed=_typed(project, changes, fields), refusal=refusal
             )
         return self._console.sessions.redirect(
             project_path(project_id), viewer=viewer, notice=Notice("good", "Settings saved.")
@@ -128,6 +131,7 @@ class ProjectPages:
         ends_at = LISTED_AT_MOST if len(listed) >= LISTED_AT_MOST else None
         values = {
             "projects": listed,
+            "activity": await self._activity(viewer, listed),
             "ends_at": ends_at,
             "typed": typed,
             "problems": _problems(refusal),
@@ -153,10 +157,13 @@ class ProjectPages:
         role = viewer.access.role_in(project.id)
         early = await self._operations.early_results.list_early_results(project.id)
         rules = await self._operations.repair_rules.read_rules(project.id)
+        found = await self._operations.overview.read_receiving([project.id])
         values: dict[str, object] = {
             "project": project,
             "role": role,
             "early": early,
+            "activity": found.activities[project.id],
+            "watches": found.watches,
             "holds": await self._operations.holds.list_holds(project.id),
             "rules": rules,
             "rules_text": rules_text(rules),
@@ -187,6 +194,17 @@ class ProjectPages:
             status=_status(refusal),
         )
 
+    async def _activity(
+        self, viewer: Viewer, listed: Sequence[Project]
+    ) -> Mapping[ProjectId, Activity]:
+        """Whether receipts come, by project; empty if reading it takes too long."""
+        try:
+            return await self._operations.overview.read_activity(
+                [project.id for project in listed], asked_by=viewer.user_id
+            )
+        except (Unavailable, RateLimited):
+            return {}
+
 
 def _settings(project: Project) -> Typed:
     """The stored settings as the form's fields."""
@@ -200,8 +218,15 @@ def _settings(project: Project) -> Typed:
         "early_results": project.early_results,
         "snapshots": project.snapshots,
         "acknowledge_minutes": project.acknowledge_minutes,
+        **silence_fields(project),
         **{name: getattr(project, name).current for name in SETS},
     }
+
+
+def _typed(project: Project, changes: Typed, fields: Mapping[str, str]) -> Typed:
+    """The settings as typed, with those that are not in the form as stored."""
+    as_text = {name: fields[name] for name in SILENCE_FIELDS if name in fields}
+    return {**_settings(project), **changes, **as_text}
 
 
 # The body of a PATCH. Any: values are of any JSON type.
@@ -226,6 +251,7 @@ def _changes(fields: Mapping[str, str], project: Project) -> dict[str, Any]:
             if "acknowledge_minutes" in fields
             else {}
         ),
+        **silence_changes(fields),
         **{name: _words(fields.get(name, "")) for name in SETS if name in fields},
     }
 

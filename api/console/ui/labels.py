@@ -91,6 +91,7 @@ ALERTS: Mapping[str, str] = {
     AlertKind.EARLY_RESULTS_UNCLAIMED: "Results have no receipt",
     AlertKind.BULK_REPAIR_ENDED: "A bulk repair ended",
     AlertKind.RULE_DISARMED: "A rule of automatic repair disarmed itself",
+    AlertKind.PROJECT_SILENT: "No receipts came",
 }
 ALERT_ENDS: Mapping[str, str] = {
     AlertEnd.REFUSED: "It was refused permanently.",
@@ -113,6 +114,7 @@ CHECKS = {
     "alerts": "Alerts",
     "engine": "Temporal",
     "migrations": "Migrations",
+    "projects": "Projects",
     "runs": "Workflows",
     "sources": "Sources",
     "store": "Database",

@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, Response
 
 from api.console.ui import destination_labels, labels, source_labels
 from api.console.ui.event.long_text import clamped
-from domain.values.amounts import format_amount
+from domain.values.amounts import format_amount, in_major_units
 from domain.values.text import readable
 from domain.wording.harm import harm_of, harm_title
 
@@ -77,6 +77,7 @@ class Pages:
             clamped=clamped,
             prose=prose,
             format_amount=format_amount,
+            in_major_units=in_major_units,
             age_of=lambda at: labels.age(at, now()),
             time_left=lambda until: labels.time_left(until, now()),
             lag_of=lambda source: source_labels.listing_lag(source, now()),

@@ -1,6 +1,7 @@
 """Sums of amounts that are at risk, for each currency. Amounts of two currencies are never added.
 
-Called by `store.receipts.queries`, and reads the index `incidents_at_risk` alone.
+Called by `store.receipts.queries` and `store.overview.figures`. Reads the index `incidents_at_risk`
+alone.
 """
 
 from collections.abc import Iterable, Sequence

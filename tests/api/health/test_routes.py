@@ -52,6 +52,7 @@ async def test_ready_when_a_living_worker_reaches_temporal(
         "alerts": "ok",
         "runs": "ok",
         "sources": "ok",
+        "projects": "ok",
     }
 
 
@@ -61,7 +62,7 @@ async def test_not_ready_names_what_is_gone(caller: Caller, database: Database) 
     no_temporal = await caller.client.get("/readyz")
 
     assert (nobody.status_code, no_temporal.status_code) == (503, 503)
-    others = dict.fromkeys(("store", "migrations", "alerts", "runs", "sources"), "ok")
+    others = dict.fromkeys(("store", "migrations", "alerts", "runs", "sources", "projects"), "ok")
     assert statuses(nobody) == others | {"engine": "unknown", "worker": "failed"}
     assert statuses(no_temporal) == others | {"engine": "failed", "worker": "unknown"}
 
@@ -76,7 +77,7 @@ async def test_not_ready_without_its_store(sealer: Sealer) -> None:
 
     assert ready.status_code == 503
     unknown = dict.fromkeys(
-        ("migrations", "engine", "worker", "alerts", "runs", "sources"), "unknown"
+        ("migrations", "engine", "worker", "alerts", "runs", "sources", "projects"), "unknown"
     )
     assert statuses(ready) == {"store": "failed"} | unknown
     assert refused.json()["code"] == "unavailable"
@@ -193,6 +194,7 @@ async def test_metrics_count_what_was_accepted_and_refused(caller: Caller) -> No
         "makegood_alerts_failing_seconds 0.0",
         "makegood_alerts_ended 0.0",
         "makegood_alert_destinations_failing 0.0",
+        "makegood_projects_silent 0.0",
         'makegood_sources_unwell{problem="key_refused"} 0.0',
         'makegood_sources_unwell{problem="silent"} 0.0',
     ):

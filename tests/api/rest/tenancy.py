@@ -206,6 +206,10 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
         Asked("/early-results", "refused", {"cursor": of.event_id}),
         Asked("/early-results", "unknown_parameter", {"project_id": of.project_id}),
     ],
+    "GET /api/v1/overview": lambda of: [
+        Asked("/overview", "nothing"),
+        Asked("/overview", "unknown_parameter", {"project_id": of.project_id}),
+    ],
     "GET /api/v1/sources": lambda of: [
         Asked("/sources", "nothing"),
         Asked("/sources", "unknown_parameter", {"project_id": of.project_id}),

@@ -37,6 +37,7 @@ NAMES = {
         "Outages",
         "Search index",
         "Sources",
+        "Projects",
         "Destinations",
         "Repairs of many",
         "API",

@@ -1,5 +1,6 @@
 """WCAG 2.2, 2.5.8 at 360 px: links, buttons and fields are 24 px high and wide, or far apart."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -37,7 +38,10 @@ TOO_SMALL = """() => {
   return targets.filter((a) => a.small && !targets.every((b) => apart(a, b)))
     .map(({ one, box }) => `${one.outerHTML.slice(0, 120)} ${box.width}x${box.height}`);
 }"""
-PAGES = ("/incidents", "/events", "/projects", "/audit", "/account", "/account/security")
+PAGES = (
+    *("/overview", "/incidents", "/events", "/projects", "/audit"),
+    *("/account", "/account/security"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +80,17 @@ async def test_targets_are_large_enough_on_a_phone(
             small[path] = found
 
     assert small == {}
+
+
+@pytest.mark.timeout(120)
+async def test_link_in_a_row_is_above_the_link_of_the_row(
+    installation: Installation, page: Page
+) -> None:
+    await page.goto(f"{installation.url}/projects")
+
+    await page.get_by_role("link", name="1 open").click()
+
+    await expect(page).to_have_url(re.compile(r"/incidents\?project=prj_"))
 
 
 @pytest.mark.timeout(120)

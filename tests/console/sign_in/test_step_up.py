@@ -58,6 +58,7 @@ ORDINARY = {
     "/projects/{project_id}/repair-rules/{name}/arm",
     "/events/{event_id}/expire",
     "/events/{event_id}/restart",
+    "/projects/{project_id}/deadline",
     "/projects/{project_id}/keys/{key_id}/revoke",
     "/projects/{project_id}/sources/{source_id}/check",
     "/projects/{project_id}/sources/{source_id}/pause",

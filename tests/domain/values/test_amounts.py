@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.values.amounts import format_amount
+from domain.values.amounts import format_amount, in_major_units
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,7 @@ from domain.values.amounts import format_amount
 )
 def test_amount_has_the_digits_of_its_currency(amount: int, currency: str, text: str) -> None:
     assert format_amount(amount, currency) == text
+    assert f"{currency} {in_major_units(amount, currency)}" == text
 
 
 def test_no_amount_is_no_text() -> None:

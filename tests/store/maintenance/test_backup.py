@@ -16,6 +16,7 @@ from store.db.sql import SessionStatements
 from store.ingest.connection import open_ingest_connection
 from store.ingest.group_commit import Committer
 from store.maintenance.backup import LEFT_OUT, RESTORED, TABLES
+from store.overview.counting import count_batch
 from store.projects.api_keys import find_key
 from store.receipts.lists.search_index import index_batch, projects_behind
 from store.schema.tables import SOURCES
@@ -44,6 +45,7 @@ async def test_every_row_comes_back(
         st, later = SessionStatements(session), story.at + timedelta(minutes=2)
         for progress in await projects_behind(st, later):
             await index_batch(st, progress, later)
+        await count_batch(session, story.project.id, later)
     before = await rows_of(story.database)
     assert [name for name, rows in before.items() if not rows] == []
 

@@ -28,6 +28,7 @@ BOUNDED = {
     "SCAN outbox USING COVERING INDEX outbox_by_turn",
     "SCAN projects USING COVERING INDEX sqlite_autoindex_projects_1",
     "SCAN receipts USING INDEX receipts_due",
+    "SCAN s USING COVERING INDEX silences_lasting",
     "SCAN sources USING INDEX sources_unwell",
     "SCAN stuck_runs USING INDEX stuck_runs_found",
 }

@@ -112,6 +112,17 @@ async def fill(url: str, sealer: Sealer) -> None:
         session.add(tables.SearchText(event_id="evt_1", **texts))
         until = {"project_id": created.project.id, "until_at": START, "until_id": "evt_1"}
         session.add(tables.SearchProgress(**until))
+        of_project = {"project_id": created.project.id}
+        at = {f"{stream}_at": START for stream in ("accepted", "ended", "opened")}
+        ids = {f"{stream}_id": "evt_1" for stream in ("accepted", "ended", "opened")}
+        session.add(tables.CountProgress(**of_project, **at, **ids))
+        of_day = {**of_project, "day": START, "effect_type": "access_unlock"}
+        counts = {"outcome": "applied", "provider": "stripe", "currency": "EUR"}
+        session.add(tables.DayCount(**of_day, **counts, receipts=3, billions=1, rest=5))
+        session.add(tables.DurationCount(**of_day, measure="apply", bucket=7, receipts=3))
+        of_type = {**of_project, "event_type": "invoice.paid"}
+        session.add(tables.ReceiptHour(**of_type, hour=START, receipts=3, last_at=START))
+        session.add(tables.Silence(**of_type, learned_minutes=90, silent_since=START))
         answer = {
             "endpoint": "result",
             "key": "key",

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from api.console.base import Console
 from api.console.pages.list_page import (
+    lack_receipts,
     list_options,
     own_projects,
     project_names,
@@ -26,6 +27,7 @@ from api.console.ui.list_queries import (
 from api.console.ui.rendering import Values, is_htmx_request
 from domain.errors import ValidationFailed
 from domain.ids import ProjectId
+from domain.incidents import IncidentState
 from domain.projects import Project
 from domain.search.tokens import CHOICES, KEYS
 from domain.users import Role
@@ -104,8 +106,10 @@ async def _values(
     }
     only = projects[0].id if len(projects) == 1 else chosen
     matches = found.counts.get(address.tab)
+    is_all_clear = not rows and not address.chosen and address.tab == IncidentState.OPEN
     return {
         "rows": rows,
+        "no_receipts": is_all_clear and await lack_receipts(console, viewer, projects),
         "progress": found.progress,
         "next_cursor": found.page.next_cursor,
         "address_of": address,

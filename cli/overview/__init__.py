@@ -1,0 +1,1 @@
+"""`makegood overview`, and the options of `makegood project set` about silence."""
