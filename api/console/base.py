@@ -4,7 +4,7 @@ An action (a POST) calls one function of `Operations`, as REST does. It answers 
 a notice. The access rule of its route has been checked before.
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict, fields
 from urllib.parse import quote
 
@@ -140,6 +140,11 @@ def error_message(refusal: Refusal) -> str:
         case Unavailable() if not isinstance(refusal, TooSlow):
             return "Makegood cannot change anything right now. Try again in a moment."
     return "; ".join(error.message for error in refusal.errors) or refusal.detail
+
+
+def saved_notice(warnings: Sequence[str]) -> Notice:
+    """That settings were saved, and what that means. A warning stays until it is closed."""
+    return Notice("bad" if warnings else "good", " ".join(("Settings saved.", *warnings)))
 
 
 def project_path(project_id: str) -> str:

@@ -47,6 +47,7 @@ from store.maintenance.metrics import FailingAlerts
 from store.receipts.pending_credit import read_pending_credit
 from store.receipts.reconcile.stuck_runs import count_stuck
 from store.revisions import read_revision, revisions
+from store.sources.schedules import NotScheduled, read_not_scheduled
 from store.status.heartbeats import Heartbeat, read_heartbeats
 
 # Clients of readiness and metrics endpoints have short timeouts themselves.
@@ -84,7 +85,7 @@ class Health:
             self._migrations(seen.revision),
             *judge_workers(seen.heartbeats),
         )
-        judged = (judge_runs(seen.stuck_runs), judge_sources(seen.sources))
+        judged = (judge_runs(seen.stuck_runs), judge_sources(seen.sources, seen.not_scheduled))
         return (*checks, self._alerts(seen), *judged)
 
     async def readiness(self) -> dict[str, CheckStatus]:
@@ -121,6 +122,7 @@ class Health:
                 alerts=None,
                 stuck_runs=None,
                 sources=None,
+                not_scheduled=None,
                 credit_seconds=None,
             )
         return _StoreSnapshot(
@@ -130,6 +132,7 @@ class Health:
             alerts=await self._failing_alerts(),
             stuck_runs=await self._stuck_runs(),
             sources=await self._unwell_sources(),
+            not_scheduled=await self._not_scheduled(),
             credit_seconds=await self._credit_seconds(),
         )
 
@@ -152,6 +155,13 @@ class Health:
         try:
             async with self._database.watching() as session:
                 return await gauges.count_unwell_sources(session, limit=gauges.COUNTED)
+        except Unavailable:
+            return None
+
+    async def _not_scheduled(self) -> NotScheduled | None:
+        try:
+            async with self._database.watching() as session:
+                return await read_not_scheduled(session, limit=gauges.COUNTED)
         except Unavailable:
             return None
 
@@ -218,6 +228,7 @@ class _StoreSnapshot:
     alerts: FailingAlerts | None
     stuck_runs: int | None
     sources: Mapping[str, int] | None  # unwell ones, by problem
+    not_scheduled: NotScheduled | None
     # Since the end of the oldest outage that is not yet credited to every deadline.
     credit_seconds: float | None
 
