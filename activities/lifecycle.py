@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.messages import (
     BeginRepair,
@@ -241,5 +241,9 @@ async def _note_dropped(
 
 
 def _raise_unknown(event_id: str) -> NoReturn:
+    """End the run. It is one of a deleted project, whose receipts are erased, or made by hand: no
+    fault of ours, so the library logs no traceback.
+    """
     message = f"the store has no receipt {sanitize(event_id)}"
-    raise ApplicationError(message, type=RECEIPT_UNKNOWN, non_retryable=True)
+    benign = ApplicationErrorCategory.BENIGN
+    raise ApplicationError(message, type=RECEIPT_UNKNOWN, non_retryable=True, category=benign)

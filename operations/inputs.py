@@ -29,7 +29,7 @@ from domain.receipts import MAXIMUM_TIMEOUT_MINUTES, MINIMUM_TIMEOUT_MINUTES
 from domain.results import EarlyResults, LateResult
 from egress.policy import UnsafeUrl, public_refusal_message
 from operations.names import OwnNameList
-from operations.validation import Minutes, timeout_errors
+from operations.validation import Minutes, check_form, timeout_errors
 from store.people.email_addresses import LONGEST_ADDRESS, AddressRefused, canonical_address
 
 MAXIMUM_ALERT_EMAILS = 20
@@ -65,14 +65,12 @@ def _deliverable(text: str) -> str:
         raise PydanticCustomError("invalid_format", "{why}", {"why": str(refused)}) from None
 
 
+_NAME = r"^[^\x00-\x1f]*$"
 Name = Annotated[
     str,
-    StringConstraints(
-        min_length=1,
-        max_length=LONGEST_NAME,
-        strip_whitespace=True,
-        pattern=r"^[^\x00-\x1f]*$",
-    ),
+    StringConstraints(min_length=1, max_length=LONGEST_NAME, strip_whitespace=True),
+    check_form(_NAME, "Must be one line, without control characters."),
+    Field(json_schema_extra={"pattern": _NAME}),
 ]
 EmailAddress = Annotated[
     str, StringConstraints(max_length=LONGEST_ADDRESS), AfterValidator(_deliverable)

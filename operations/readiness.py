@@ -6,12 +6,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from enum import StrEnum
 
 from domain.temporal.problems import ProblemKind
 from domain.values.clocks import clock_complaint
 from domain.values.text import one_line
 from store.maintenance.metrics import FailingAlerts
+from store.sources.schedules import NotScheduled
 from store.status.heartbeats import CLOCK, ENDED, Heartbeat
 
 # Heartbeats come every 2 s. A busy or restarting worker may miss a few.
@@ -61,18 +63,24 @@ def judge_runs(count: int | None) -> Check:
     return Check("runs", CheckStatus.OK, "No workflow is known to be stuck.")
 
 
-def judge_sources(unwell: Mapping[str, int] | None) -> Check:
-    """The check `sources`, by the number of sources with each problem; None: not read.
+def judge_sources(unwell: Mapping[str, int] | None, not_scheduled: NotScheduled | None) -> Check:
+    """The check `sources`, by the number of sources with each problem, and those whose Schedule at
+    Temporal could not be changed; None: not read.
 
     It never fails: a provider that is down, or one project's key, must not affect the others.
     """
-    if unwell is None:
+    if unwell is None or not_scheduled is None:
         detail = "Unknown while the store does not answer or its tables are not current."
         return Check("sources", CheckStatus.UNKNOWN, detail)
-    if not unwell:
-        return Check("sources", CheckStatus.OK, "None is failing or silent.")
     counted = ", ".join(f"{count} {name}" for name, count in sorted(unwell.items()))
-    return Check("sources", CheckStatus.OK, f"Failing or silent: {counted}.")
+    details = [f"Failing or silent: {counted}." if unwell else "None is failing or silent."]
+    if not_scheduled.retry_at is not None:
+        at = f"{not_scheduled.retry_at.astimezone(UTC):%Y-%m-%d at %H:%M:%S} UTC"
+        details.append(
+            f"Sources whose Schedule at Temporal is not yet changed: {not_scheduled.count}. The"
+            f" first is tried again on {at}."
+        )
+    return Check("sources", CheckStatus.OK, " ".join(details))
 
 
 def judge_projects(silent: int | None) -> Check:

@@ -9,7 +9,14 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 from pydantic_core import PydanticCustomError
 
 from domain.errors import FieldError, ValidationFailed
@@ -23,10 +30,11 @@ _ID = re.compile(r"[\x21-\x7e]{1,64}")
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
 
 # The contract's code and message for each of Pydantic's error types; others become `invalid_value`.
+# A limit in braces is Pydantic's. `string_pattern_mismatch`: other patterns use `check_form`.
 _MESSAGES: dict[str, tuple[str, str]] = {
     "missing": ("required", "This field is required."),
     "string_type": ("wrong_type", "Must be a string."),
-    "string_too_short": ("too_short", "Must not be empty."),
+    "string_too_short": ("too_short", "Must have at least {min_length} characters."),
     "string_too_long": ("too_long", "Must be shorter."),
     "string_pattern_mismatch": ("invalid_format", "Must not contain the NUL character."),
     "float_type": ("wrong_type", "Must be a number."),
@@ -76,6 +84,18 @@ ReasonText = Annotated[
 ]
 
 
+def check_form(pattern: str, message: str) -> AfterValidator:
+    """Check that the whole text matches the pattern. `message` says what is expected."""
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if compiled.fullmatch(text):
+            return text
+        raise PydanticCustomError("invalid_format", "{message}", {"message": message})
+
+    return AfterValidator(check)
+
+
 def _parse_instant(value: object) -> datetime:
     """The UTC instant of an ISO 8601 text with a time zone."""
     if not isinstance(value, str):
@@ -119,8 +139,11 @@ def field_error(problem: Any, *, skip: int = 0) -> FieldError:
     pointer, kind = pointer_to(problem["loc"][skip:]), problem["type"]
     if kind in ("enum", "literal_error"):
         return FieldError(pointer, "unknown_value", f"Must be {problem['ctx']['expected']}.")
+    if kind == "string_too_short" and problem["ctx"]["min_length"] == 1:
+        return FieldError(pointer, "too_short", "Must not be empty.")
     if kind in _MESSAGES:
-        return FieldError(pointer, *_MESSAGES[kind])
+        code, message = _MESSAGES[kind]
+        return FieldError(pointer, code, message.format(**problem.get("ctx", {})))
     if kind in ("wrong_type", "invalid_format"):  # our own validators: no message quotes input
         return FieldError(pointer, kind, problem["msg"])
     return FieldError(

@@ -5,7 +5,7 @@ a notice. The access rule of its route has been checked before.
 """
 
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict, fields
 from urllib.parse import quote
 
@@ -156,6 +156,11 @@ def error_message(refusal: Refusal) -> str:
     text = "; ".join(error.message for error in refusal.errors) or refusal.detail
     # Code is in backticks, as Markdown has it. A page has no Markdown.
     return _CODE.sub(r"“\1”", text)
+
+
+def saved_notice(warnings: Sequence[str]) -> Notice:
+    """That settings were saved, and what that means. A warning stays until it is closed."""
+    return Notice("bad" if warnings else "good", " ".join(("Settings saved.", *warnings)))
 
 
 def project_path(project_id: str) -> str:

@@ -49,6 +49,7 @@ from store.overview.silence import count_silent
 from store.receipts.pending_credit import read_pending_credit
 from store.receipts.reconcile.stuck_runs import count_stuck
 from store.revisions import read_revision, revisions
+from store.sources.schedules import NotScheduled, read_not_scheduled
 from store.status.heartbeats import Heartbeat, read_heartbeats
 
 # Clients of readiness and metrics endpoints have short timeouts themselves.
@@ -86,7 +87,7 @@ class Health:
             self._migrations(seen.revision),
             *judge_workers(seen.heartbeats),
         )
-        judged = (judge_runs(seen.stuck_runs), judge_sources(seen.sources))
+        judged = (judge_runs(seen.stuck_runs), judge_sources(seen.sources, seen.not_scheduled))
         return (*checks, self._alerts(seen), *judged, judge_projects(seen.silent))
 
     async def readiness(self) -> dict[str, CheckStatus]:
@@ -124,6 +125,7 @@ class Health:
                 stuck_runs=None,
                 sources=None,
                 silent=None,
+                not_scheduled=None,
                 credit_seconds=None,
             )
         return _StoreSnapshot(
@@ -134,6 +136,7 @@ class Health:
             stuck_runs=await self._stuck_runs(),
             sources=await self._unwell_sources(),
             silent=await self._silent_projects(),
+            not_scheduled=await self._not_scheduled(),
             credit_seconds=await self._credit_seconds(),
         )
 
@@ -163,6 +166,13 @@ class Health:
         try:
             async with self._database.watching() as session:
                 return await count_silent(session, limit=gauges.COUNTED)
+        except Unavailable:
+            return None
+
+    async def _not_scheduled(self) -> NotScheduled | None:
+        try:
+            async with self._database.watching() as session:
+                return await read_not_scheduled(session, limit=gauges.COUNTED)
         except Unavailable:
             return None
 
@@ -230,6 +240,7 @@ class _StoreSnapshot:
     stuck_runs: int | None
     sources: Mapping[str, int] | None  # unwell ones, by problem
     silent: int | None  # projects and types
+    not_scheduled: NotScheduled | None
     # Since the end of the oldest outage that is not yet credited to every deadline.
     credit_seconds: float | None
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from operations.composition import Operations
     from operations.credentials.signing_secrets import CreatedSigningSecret
     from operations.projects import DeletedProject
-    from operations.responses.projects import ProjectInRotation
+    from operations.responses.projects import ChangedProject, ProjectInRotation
 
 app = typer.Typer(help="Projects and their settings.", no_args_is_help=True)
 COLUMNS = (
@@ -188,7 +188,8 @@ def set_fields(
             "nothing to change: give at least one setting, see `makegood project set --help`",
             ExitCode.USAGE,
         )
-    _act(lambda operations: _change(operations, project, changes), as_json=as_json)
+    changed = operate(lambda operations: _change(operations, project, changes))
+    print_record(changed.to_json(), as_json=as_json)
 
 
 @app.command("suspend")
@@ -268,9 +269,12 @@ async def _show(operations: "Operations", name_or_id: str) -> "ProjectInRotation
 
 async def _change(
     operations: "Operations", name_or_id: str, changes: Mapping[str, Any]
-) -> "Project":
+) -> "ChangedProject":
+    from operations.responses.projects import ChangedProject
+
     project = await find_project(operations, name_or_id)
-    return await operations.projects.change_project(project.id, dict(changes), actor=cli_actor())
+    changed = await operations.projects.change_project(project.id, dict(changes), actor=cli_actor())
+    return ChangedProject.of(changed, await operations.sources.read_warnings(changed))
 
 
 async def _suspend(operations: "Operations", name_or_id: str, *, is_suspended: bool) -> "Project":

@@ -16,6 +16,7 @@ from cli.doctor.findings import Check, Finding, fail, ok, warn
 from cli.doctor.heartbeats import check_clock, check_worker
 from cli.doctor.projects import check_projects
 from cli.doctor.repairing import check_repairing
+from cli.doctor.sources import check_sources
 from cli.output import first_line_of
 from config.secret_files import SettingsError
 from config.settings import Settings
@@ -27,7 +28,6 @@ from egress.transport import judge_url
 from operations.readiness import (
     CheckStatus,
     judge_alerts,
-    judge_sources,
     outage_credit_warning,
 )
 from store.crypto.encryption import Sealer
@@ -36,7 +36,7 @@ from store.db.database import Database
 from store.db.durability import Flaw, find_flaws
 from store.db.paging import LISTED_AT_MOST
 from store.db.sql import SessionStatements
-from store.maintenance.metrics import COUNTED, count_unwell_sources, read_failing_alerts
+from store.maintenance.metrics import read_failing_alerts
 from store.projects.projects import list_projects
 from store.receipts.lists.search_index import FIX_SEARCH_INDEX, has_trigrams
 from store.receipts.pending_credit import read_pending_credit
@@ -140,15 +140,6 @@ async def check_search_index(database: Database) -> Finding:
         has_index = await has_trigrams(SessionStatements(session))
     detail = "there is none: searches for rare texts read every row, for 2 s at most"
     return ok("searches use it") if has_index else warn(detail, fix=FIX_SEARCH_INDEX)
-
-
-async def check_sources(database: Database) -> Finding:
-    """Whether sources are failing or silent. Their projects' destinations have been alerted."""
-    async with database.reading() as session:
-        unwell = await count_unwell_sources(session, limit=COUNTED)
-    detail = judge_sources(unwell).detail
-    fix = "see `makegood source list PROJECT` for each project, or the page of its sources"
-    return warn(detail, fix=fix) if unwell else ok(detail)
 
 
 async def _with_store(

@@ -125,19 +125,19 @@ def set_fields(
             found.id, source_id, changes, actor=cli_actor()
         )
 
-    _print_source(operate_on_project(project, act), as_json=as_json)
+    _print_changed(operate_on_project(project, act), as_json=as_json)
 
 
 @app.command("pause")
 def pause(project: ProjectArgument, source_id: SourceArgument, as_json: JsonFlag = False) -> None:
     """Pause a source. It expects and lists nothing until it is resumed."""
-    _print_source(_set_paused(project, source_id, is_paused=True), as_json=as_json)
+    _print_changed(_set_paused(project, source_id, is_paused=True), as_json=as_json)
 
 
 @app.command("resume")
 def resume(project: ProjectArgument, source_id: SourceArgument, as_json: JsonFlag = False) -> None:
     """Resume a paused source. A listing goes on where it was."""
-    _print_source(_set_paused(project, source_id, is_paused=False), as_json=as_json)
+    _print_changed(_set_paused(project, source_id, is_paused=False), as_json=as_json)
 
 
 @app.command("check")
@@ -192,7 +192,7 @@ def remove(project: ProjectArgument, source_id: SourceArgument, as_json: JsonFla
     print_record(RemovedSource.of(removed).to_json(), as_json=as_json)
 
 
-# Any: a source, whose type is slow to import.
+# Any: a changed source, whose type is slow to import.
 def _set_paused(project: str, source_id: str, *, is_paused: bool) -> Any:
     return operate_on_project(
         project,
@@ -202,7 +202,7 @@ def _set_paused(project: str, source_id: str, *, is_paused: bool) -> Any:
     )
 
 
-def _print_source(source: Any, *, as_json: bool) -> None:
-    from operations.responses.sources import Source
+def _print_changed(changed: Any, *, as_json: bool) -> None:
+    from operations.responses.sources import ChangedSource
 
-    print_record(Source.of(source).to_json(), as_json=as_json)
+    print_record(ChangedSource.of(changed).to_json(), as_json=as_json)

@@ -43,7 +43,10 @@ class Complaint(StrEnum):
 
 _DETAILS = {
     Complaint.UNREADABLE_EVENTS: "Some events in the provider's list cannot be read.",
-    Complaint.FUTURE_EVENTS: "The provider lists events that are dated in the future.",
+    Complaint.FUTURE_EVENTS: (
+        "The provider lists events that are dated in the future. Compare this machine's"
+        " clock: makegood doctor says how far it is off. They are stored when their time has come."
+    ),
     Complaint.OTHER_TIMES: "The provider lists events of other times than it was asked for.",
     Complaint.HIDDEN_PAGES: "The provider says that a page is the last one, and has more.",
     Complaint.PROMISED_PAGES: "The provider says that there are more events, and gives none.",

@@ -67,7 +67,8 @@ class SourceProblem(StrEnum):
     UNREACHABLE = "unreachable"
     """No answer, or 5xx."""
     BAD_ANSWER = "bad_answer"
-    """The answer is no list of events, or is too large. Of a webhook: a delivery is no event."""
+    """The answer is no list of events, is too large, or has events that cannot be right, such as
+    events of the future. Of a webhook: a delivery is no event."""
     ENDLESS_PAGES = "endless_pages"
     """The pages repeat: the provider says that there is more, and gives nothing new."""
     BAD_SIGNATURE = "bad_signature"
@@ -120,7 +121,9 @@ class Source:
     `last_event_at`: when it last received an event or listed one. `last_listed_at`: when its last
     listing ended well. `listed_until`: all events up to then are stored. `problem` and
     `problem_since`: since when it is failing, None if it is not. `resumed_at`: when its last pause,
-    or the suspension of its project, ended; silence counts from then on.
+    or the suspension of its project, ended; silence counts from then on. `is_scheduled`: its
+    Schedule at Temporal follows its last change; a webhook has none to wait for.
+    `schedule_retry_at`: when that is tried again, after it failed.
     """
 
     id: SourceId
@@ -143,6 +146,8 @@ class Source:
     problem_detail: str | None
     problem_since: datetime | None
     resumed_at: datetime | None = None
+    is_scheduled: bool = True
+    schedule_retry_at: datetime | None = None
 
     def expected_since(self, expects: Expects) -> datetime:
         """The instant from which on its events are expected."""

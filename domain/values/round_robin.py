@@ -2,7 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import TypeVar
+
+MOST_SERVED = 1_000
 
 T = TypeVar("T")
 
@@ -19,3 +22,26 @@ def round_robin(items: Iterable[T], owner_of: Callable[[T], str]) -> list[T]:
         ranked.append((taken[owner], item))
         taken[owner] += 1
     return [item for _, item in sorted(ranked, key=lambda ranked_item: ranked_item[0])]
+
+
+@dataclass(slots=True)
+class Turns:
+    """Whose turn is next, over several rounds. It is a hint: nothing is lost with it.
+
+    `served` has the owners that were served, the last one at the end.
+    """
+
+    served: dict[str, None] = field(default_factory=dict)
+
+    def in_turns(self, items: Iterable[T], owner_of: Callable[[T], str]) -> list[T]:
+        """The items in rounds; in each, owners that were served longest ago come first."""
+        turns = {owner: turn for turn, owner in enumerate(self.served)}
+        return round_robin(sorted(items, key=lambda one: turns.get(owner_of(one), -1)), owner_of)
+
+    def serve(self, owners: Iterable[str]) -> None:
+        """Note that these owners were served, in this order."""
+        for owner in owners:
+            self.served.pop(owner, None)
+            self.served[owner] = None
+        while len(self.served) > MOST_SERVED:
+            del self.served[next(iter(self.served))]

@@ -36,6 +36,9 @@ At = Annotated[
     PlainSerializer(to_iso, return_type=str),
     Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-23T11:13:55.123Z"]),
 ]
+WARNINGS = Field(
+    description="Sentences for people: what the change means for receipts. Empty: nothing special."
+)
 EventIdText = Annotated[str, Field(examples=["evt_019ab01c2d3e7f4a8b5c6d7e8f901234"])]
 IncidentIdText = Annotated[str, Field(examples=["inc_019ab01c2d3e7f4a8b5c6d7e8f901234"])]
 GroupIdText = Annotated[str, Field(examples=["grp_019ab01c2d3e7f4a8b5c6d7e8f901234"])]

@@ -1,5 +1,6 @@
 """The JSON of projects, and of their API keys and signing secrets."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, Self
 
@@ -9,7 +10,7 @@ from domain.results import EarlyResults, LateResult
 from operations.credentials.api_keys import CreatedKey
 from operations.credentials.signing_secrets import CreatedSigningSecret
 from operations.projects import DeletedProject
-from operations.responses.base import At, OrNewer, Response
+from operations.responses.base import WARNINGS, At, OrNewer, Response
 
 
 class ProjectFields(Response):
@@ -60,6 +61,16 @@ class Project(ProjectFields):
     @classmethod
     def of(cls, project: projects.Project) -> Self:
         return cls.from_project(project)
+
+
+class ChangedProject(ProjectFields):
+    """A project after a change."""
+
+    warnings: list[str] = WARNINGS
+
+    @classmethod
+    def of(cls, project: projects.Project, warnings: Sequence[str]) -> Self:
+        return cls.from_project(project, warnings=list(warnings))
 
 
 class ProjectList(Response):

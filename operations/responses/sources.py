@@ -8,8 +8,9 @@ from pydantic import Field
 from domain.sources import source as values
 from domain.sources.source import ShopifyIdentity, SourceKind, SourceProblem, SourceState
 from operations.names import EffectTypeText, EventTypeText
-from operations.responses.base import At, OrNewer, Response
+from operations.responses.base import WARNINGS, At, OrNewer, Response
 from operations.responses.projects import int_if_whole
+from operations.sources import sources
 from operations.sources.sources import CheckedSource, SourceWithGaps
 from store.sources import report
 
@@ -63,6 +64,12 @@ class SourceFields(Response):
     problem: OrNewer[SourceProblem] | None = Field(description="Why it is failing.")
     problem_detail: str | None
     problem_since: At | None
+    schedule_pending: bool = Field(
+        description="Of a listing: its Schedule at Temporal does not follow its last change yet."
+    )
+    schedule_retry_at: At | None = Field(
+        description="When that is tried again, after it failed. Null: it did not fail."
+    )
 
     @classmethod
     def from_source(cls, source: values.Source, **fields: object) -> Self:
@@ -70,6 +77,7 @@ class SourceFields(Response):
             source,
             expects=[Expectation.of(source, expects) for expects in source.expects],
             hook_path=f"/hooks/{source.id}" if source.kind.is_webhook else None,
+            schedule_pending=not source.is_scheduled,
             **fields,
         )
 
@@ -80,6 +88,16 @@ class Source(SourceFields):
     @classmethod
     def of(cls, source: values.Source) -> Self:
         return cls.from_source(source)
+
+
+class ChangedSource(SourceFields):
+    """A source after a change."""
+
+    warnings: list[str] = WARNINGS
+
+    @classmethod
+    def of(cls, changed: sources.ChangedSource) -> Self:
+        return cls.from_source(changed.source, warnings=list(changed.warnings))
 
 
 class SourceList(Response):

@@ -19,7 +19,7 @@ from domain.sources.source import (
 from domain.values.text import is_storable
 from operations.inputs import Name
 from operations.names import EffectTypeText, EventTypeText
-from operations.validation import Minutes
+from operations.validation import Minutes, check_form
 
 SHORTEST_SECRET, LONGEST_SECRET = 8, 500
 MAXIMUM_EVERY_MINUTES = 1_440
@@ -34,14 +34,14 @@ def _pointer(text: str) -> str:
 
 
 # Each of them ends in a header, or is a key of HMAC: printable, and without blanks.
+_PRINTABLE = r"^[\x21-\x7e]*$"
+_SHOP = r"^(?i:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.myshopify\.com)$"
+_ACCOUNT = r"^acct_[A-Za-z0-9]{1,64}$"
 _SecretText = Annotated[
     str,
-    StringConstraints(
-        min_length=SHORTEST_SECRET,
-        max_length=LONGEST_SECRET,
-        strip_whitespace=True,
-        pattern=r"^[\x21-\x7e]*$",
-    ),
+    StringConstraints(min_length=SHORTEST_SECRET, max_length=LONGEST_SECRET, strip_whitespace=True),
+    check_form(_PRINTABLE, "Must be printable ASCII without blanks: copy it again."),
+    Field(json_schema_extra={"pattern": _PRINTABLE}),
 ]
 Pointer = Annotated[
     str, StringConstraints(max_length=MAXIMUM_POINTER_CHARACTERS), AfterValidator(_pointer)
@@ -50,15 +50,15 @@ EveryMinutes = Annotated[int, Field(strict=True, ge=1, le=MAXIMUM_EVERY_MINUTES)
 SilentMinutes = Annotated[int, Field(strict=True, ge=1, le=MAXIMUM_SILENT_MINUTES)]
 ShopDomain = Annotated[
     str,
-    StringConstraints(
-        to_lower=True,
-        strip_whitespace=True,
-        max_length=255,
-        pattern=r"^(?i:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.myshopify\.com)$",
-    ),
+    StringConstraints(to_lower=True, strip_whitespace=True, max_length=255),
+    check_form(_SHOP, "Must be the shop's own domain, name.myshopify.com."),
+    Field(json_schema_extra={"pattern": _SHOP}),
 ]
 Account = Annotated[
-    str, StringConstraints(strip_whitespace=True, pattern=r"^acct_[A-Za-z0-9]{1,64}$")
+    str,
+    StringConstraints(strip_whitespace=True),
+    check_form(_ACCOUNT, "Must be the id of a connected account, which begins with acct_."),
+    Field(json_schema_extra={"pattern": _ACCOUNT}),
 ]
 
 

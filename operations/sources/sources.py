@@ -22,6 +22,7 @@ from operations.resolve_limit import ResolveLimit
 from operations.sources import rules
 from operations.sources.check import Asked, ProviderCheck
 from operations.sources.inputs import NewSourceBody, SourcePatch
+from operations.sources.removed_types import no_longer_expected, still_expected
 from operations.validation import Json, known_id, validated
 from store.crypto.encryption import SealBroken, Sealer
 from store.db.database import Database
@@ -44,6 +45,14 @@ class SourceWithGaps:
 
     source: Source
     gaps: tuple[Gap, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedSource:
+    """A source after a change. `warnings` are sentences for people: what the change means."""
+
+    source: Source
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +114,7 @@ class SourceOperations:
 
     async def change_source(
         self, project_id: str, source_id: str, changes: Json, *, actor: Actor
-    ) -> Source:
+    ) -> ChangedSource:
         """Change the source; `changes` is the body of REST's PATCH.
 
         Raises: NotFound, ValidationFailed.
@@ -126,7 +135,13 @@ class SourceOperations:
             details = {"fields": _given(wanted)}
             await self._record(session, actor, AuditAction.SOURCE_CHANGED, changed, details)
         self._on_change(changed.id)
-        return changed
+        removed = no_longer_expected(before, changed)
+        return ChangedSource(changed, (*removed, *still_expected(project, [changed])))
+
+    async def read_warnings(self, project: Project) -> tuple[str, ...]:
+        """What it means for the project's sources that it accepts only these types."""
+        async with self._database.reading(project.id) as session:
+            return still_expected(project, await sources.list_sources(session, project.id))
 
     async def remove_source(self, project_id: str, source_id: str, *, actor: Actor) -> Source:
         """Remove the source. What it expected before stays. Raises: NotFound."""

@@ -90,6 +90,18 @@ async def limit_lock_wait(st: Statements) -> None:
         await st.fetch("SET LOCAL lock_timeout = '1s'")
 
 
+async def look_up_rows(st: Statements) -> None:
+    """Make PostgreSQL find every row by an index, one by one, for the rest of the transaction.
+
+    For statements that read a small part of large tables. Without statistics, or by a plan that was
+    kept from when the tables were small, PostgreSQL would read, sort or hash all of them.
+    """
+    if st.dialect == "postgresql":
+        ways = ("seqscan", "bitmapscan", "sort", "incremental_sort", "hashjoin", "mergejoin")
+        chosen = ", ".join(f"set_config('enable_{way}', 'off', true)" for way in ways)
+        await st.fetch(f"SELECT {chosen}")
+
+
 def among(dialect: Dialect, ids: str) -> str:
     """The condition that a column is one of the texts of a JSON list, `ids` such as `$1`.
 

@@ -152,12 +152,16 @@ async def end_deleted(session: AsyncSession, event_id: EventId, now: datetime) -
     """End a receipt of a deleted project: one without an incident gets one first, then the incident
     is closed.
 
-    The project sends no alerts any more.
+    The project sends no alerts any more. Another worker may have erased the receipt meanwhile.
     """
     st = SessionStatements(session)
     await limit_lock_wait(st)
-    # Locked before it is examined: a result may arrive meanwhile.
-    await apply_transition(st, await lock_receipt(st, event_id), Trigger.PURGE, now)
+    try:
+        # Locked before it is examined: a result may arrive meanwhile.
+        locked = await lock_receipt(st, event_id)
+    except NotFound:
+        return
+    await apply_transition(st, locked, Trigger.PURGE, now)
     purged = await load_snapshot(st, event_id)
     if purged.state in OPEN_STATES:
         await resolve_manually(st, purged.incident, now, reason=REASON, requested_by="makegood")

@@ -28,5 +28,6 @@ async def remove_sources(session: AsyncSession, project_id: ProjectId, now: date
         "sealed_secret": b"",
         "version": version,
         "scheduled_version": scheduled,
+        "schedule_retry_at": None,
     }
     await session.execute(update(SOURCES).where(*is_theirs).values(gone))

@@ -28,15 +28,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.ids import EventId
 from domain.receipts import Receipt
 from domain.temporal.outbox import URGENT_KINDS, OutboxKind
+from domain.temporal.outbox_turns import ClaimWalk, Head, share_slots, slots_beside
 from domain.values.timestamps import to_unix_ms
-from store.db.sql import Statements, each, lock_free_rows
+from store.db.sql import SessionStatements, Statements, each, lock_free_rows, look_up_rows
 from store.receipts.outbox_heads import (
-    DueWalk,
-    Head,
     due_heads,
     lock_free_heads,
-    oldest_heads,
-    share_slots,
+    plain_heads,
     urgent_heads,
 )
 from store.schema.mappers import RECEIPT_COLUMNS, receipt_from
@@ -91,38 +89,37 @@ async def claim(
     due_limit: int = 0,
     urgent_limit: int = 0,
     lease_seconds: int = LEASE_SECONDS,
-    walk: DueWalk | None = None,
+    walk: ClaimWalk | None = None,
 ) -> list[OutboxBatch]:
     """Lease receipts from the outbox, each with all its rows; returns them oldest first.
 
-    1. Up to `limit` receipts, oldest first.
+    1. Up to `limit` receipts, the oldest of each project first.
     2. If more than `limit` are free, receipts near or past their deadline come first, up to
-       `due_limit` in all.
+       `due_limit` in all. A quarter of the slots stays for projects that have no such receipt.
     3. In addition, up to `urgent_limit` receipts with operator requests.
 
     Projects take turns. Receipts that failed before get at most a quarter of the slots while others
-    are free. `walk` is the position in the due receipts; it advances with each call.
+    are free. `walk` is the position in the rows, and whose turn it is; it advances with each call.
     """
-    urgent = await urgent_heads(session, now, urgent_limit) if urgent_limit else []
+    walk = walk or ClaimWalk()
+    await look_up_rows(SessionStatements(session))
+    found = await urgent_heads(session, now, walk) if urgent_limit else []
+    urgent = share_slots(found, urgent_limit, walk)
     due: list[Head] = []
     others: list[Head] = []
+    kept = 0
     if limit:
         chosen = {head.event_id for head in urgent}
-        others = [
-            head
-            for head in await oldest_heads(session, now, limit + len(urgent))
-            if head.event_id not in chosen
-        ]
-        if len(others) >= limit:
-            found = [
-                head
-                for head in await due_heads(session, now, walk or DueWalk())
-                if head.event_id not in chosen
-            ]
-            due = share_slots(found, max(limit, due_limit))
+        plain, has_more = await plain_heads(session, now, limit, walk)
+        others = [head for head in plain if head.event_id not in chosen]
+        if has_more or len(others) >= limit:
+            found = await due_heads(session, now, walk)
+            found = [head for head in found if head.event_id not in chosen]
+            kept = slots_beside(found, others, limit, max(limit, due_limit))
+            due = share_slots(found, max(limit, due_limit) - kept, walk)
             chosen |= {head.event_id for head in due}
             others = [head for head in others if head.event_id not in chosen]
-        others = share_slots(others, max(0, limit - len(due)))
+        others = share_slots(others, max(kept, limit - len(due)), walk)
     heads = await lock_free_heads(session, now, [*urgent, *due, *others])
     if not heads:
         return []

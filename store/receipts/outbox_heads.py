@@ -1,73 +1,83 @@
-"""Finds which receipts' outbox rows a dispatcher leases next: urgent ones, due ones, and the
-oldest.
+"""Finds which outbox rows a dispatcher leases next: urgent ones, due ones, and plain ones.
 
-The head of a receipt is its oldest row. A head is free when no dispatcher has its lease. Used by
-`store.receipts.outbox`.
+The head of a receipt is its oldest row. A head is free when no dispatcher has its lease. Each query
+looks at a fixed number of rows, so the work of a claim is bounded. Used by `store.receipts.outbox`.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, exists, literal_column, or_, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    ScalarSelect,
+    Select,
+    Subquery,
+    TextClause,
+    and_,
+    column,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.temporal.outbox import URGENT_KINDS
-from domain.values.round_robin import round_robin
+from domain.temporal.outbox_turns import ClaimWalk, Head, Place, in_order, order
 from store.schema.tables import OUTBOX, RECEIPT_IS_UNDECIDED, RECEIPTS
 
 DUE_WITHIN_SECONDS = 10
 DUE_LOOKED_AT = 500
-URGENT_LOOKED_AT = 100
-# At most one slot in so many goes to heads that were tried before, while others are free.
-TRIED_PART = 4
-_URGENT = OUTBOX.alias("urgent")
+# Of the oldest rows, and of the newest. A walk between them looks at more.
+ENDS_LOOKED_AT = 100
+WALKED = 500
+_OLDER = OUTBOX.alias("older")
+_claimed_until, _id, _event_id, _kind = (
+    column(name, OUTBOX.c[name].type) for name in ("claimed_until", "id", "event_id", "kind")
+)
 # Literals, not bound values: both databases use the partial index `outbox_urgent` only for
 # literals.
-_is_urgent = _URGENT.c.kind.in_(tuple(literal_column(f"'{kind.value}'") for kind in URGENT_KINDS))
+_is_urgent = _kind.in_(tuple(literal_column(f"'{kind.value}'") for kind in URGENT_KINDS))
 
 
-@dataclass(slots=True)
-class DueWalk:
-    """A dispatcher's position in the due receipts. It is a hint: nothing is lost with it."""
+async def urgent_heads(session: AsyncSession, now: datetime, walk: ClaimWalk) -> list[Head]:
+    """Heads with operator requests, by the index `outbox_urgent`.
 
-    after: tuple[datetime, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The oldest row of a receipt, free to lease. `is_fresh`: no dispatcher has tried it yet."""
-
-    row_id: int
-    event_id: str
-    project_id: str
-    is_fresh: bool
-
-
-async def urgent_heads(session: AsyncSession, now: datetime, limit: int) -> list[Head]:
-    """Heads with operator requests, from both ends: thousands from one project do not delay
-    another's newest one.
+    Those of the first and last receipts by id, and of one further part at each call: thousands from
+    one project do not delay another's. The walk reaches every receipt.
     """
-    urgent = OUTBOX.c.event_id.in_(select(_URGENT.c.event_id).where(_is_urgent))
-    query = _heads(now).where(urgent).limit(URGENT_LOOKED_AT)
-    oldest = await _read_heads(session, query.order_by(OUTBOX.c.id))
-    newest = (
-        await _read_heads(session, query.order_by(OUTBOX.c.id.desc()))
-        if len(oldest) == URGENT_LOOKED_AT
-        else []
-    )
-    return share_slots(list({head.row_id: head for head in (*oldest, *newest)}.values()), limit)
+    oldest, end = await _urgent_part(session, now, limit=ENDS_LOOKED_AT)
+    if end is None:
+        walk.urgent = None
+        return in_order(oldest)
+    newest, _ = await _urgent_part(session, now, limit=ENDS_LOOKED_AT, is_newest=True)
+    after = end if walk.urgent is None else max(end, walk.urgent)
+    further, walk.urgent = await _urgent_part(session, now, limit=WALKED, after=after)
+    return in_order((*oldest, *newest, *further))
 
 
-async def oldest_heads(session: AsyncSession, now: datetime, limit: int) -> list[Head]:
-    """The oldest untried heads, then those whose backoff is over, by the index `outbox_by_turn`."""
-    by_turn = _heads(now).order_by(OUTBOX.c.claimed_until, OUTBOX.c.id).limit(limit)
-    fresh = await _read_heads(session, by_turn.where(OUTBOX.c.claimed_until.is_(None)))
-    return fresh + await _read_heads(session, by_turn.where(OUTBOX.c.claimed_until <= now))
+async def plain_heads(
+    session: AsyncSession, now: datetime, slots: int, walk: ClaimWalk
+) -> tuple[list[Head], bool]:
+    """Untried heads, then those whose backoff is over, by the index `outbox_by_turn`.
+
+    Of each: those among the oldest rows and, of projects that have fewer than `slots` there, those
+    among the newest rows and in one further part at each call. The walk reaches every row. True:
+    there may be more.
+    """
+    untried, is_over = _claimed_until.is_(None), _claimed_until <= now
+    fresh, walk.fresh, is_long = await _plain_heads(session, untried, slots, walk.fresh)
+    tried, walk.tried, is_long_too = await _plain_heads(session, is_over, slots, walk.tried)
+    return fresh + tried, is_long or is_long_too
 
 
-async def due_heads(session: AsyncSession, now: datetime, walk: DueWalk) -> list[Head]:
+async def due_heads(session: AsyncSession, now: datetime, walk: ClaimWalk) -> list[Head]:
     """Heads of receipts near or past their deadline: those of the earliest deadlines, and one
     further part at each call.
 
@@ -76,9 +86,9 @@ async def due_heads(session: AsyncSession, now: datetime, walk: DueWalk) -> list
     """
     first, last = await _due_part(session, now, after=None)
     if last is None:
-        walk.after = None
+        walk.due = None
         return first
-    further, walk.after = await _due_part(session, now, after=walk.after or last)
+    further, walk.due = await _due_part(session, now, after=walk.due or last)
     return list({head.row_id: head for head in (*first, *further)}.values())
 
 
@@ -94,17 +104,85 @@ async def lock_free_heads(session: AsyncSession, now: datetime, heads: Iterable[
     ]
 
 
-def share_slots(heads: list[Head], slots: int) -> list[Head]:
-    """Share the slots: projects in turns; heads that failed before get at most a quarter while
-    others are free.
+async def _urgent_part(
+    session: AsyncSession,
+    now: datetime,
+    *,
+    limit: int,
+    after: str = "",
+    is_newest: bool = False,
+) -> tuple[list[Head], str | None]:
+    """The free heads of the first receipts with operator requests, or of the last ones; and where
+    the part ended, None if it has all of them.
     """
-    turns = round_robin(heads, lambda head: head.project_id)
-    fresh, tried = (
-        [head for head in turns if head.is_fresh],
-        [head for head in turns if not head.is_fresh],
+    asked = select(_event_id).select_from(_by(session, "outbox_urgent"))
+    asked = asked.where(_is_urgent, _event_id > after)
+    asked = asked.order_by(_event_id.desc() if is_newest else _event_id)
+    part = asked.limit(limit).subquery()
+    rows = (await session.execute(select(part, _first_id(part).label("first_id")))).all()
+    if not rows:
+        return [], None
+    row_ids = sorted({row.first_id for row in rows})
+    found = await _read_heads(session, _heads(now).where(OUTBOX.c.id.in_(row_ids)))
+    return found, max(row.event_id for row in rows) if len(rows) == limit else None
+
+
+async def _plain_heads(
+    session: AsyncSession, is_free: ColumnElement[bool], slots: int, after: Place | None
+) -> tuple[list[Head], Place | None, bool]:
+    """The heads, the position of the walk, and whether there are more rows than the oldest."""
+    oldest, end = await _plain_part(session, is_free, limit=ENDS_LOOKED_AT)
+    if end is None:
+        return in_order(oldest), None, False
+    counted = Counter(head.project_id for head in oldest)
+    known = [project_id for project_id, heads in counted.items() if heads >= slots]
+    newest, _ = await _plain_part(
+        session, is_free, _beyond(end), limit=ENDS_LOOKED_AT, is_newest=True, known=known
     )
-    again = tried[: max(min(1, slots), slots // TRIED_PART, slots - len(fresh))]
-    return (fresh[: slots - len(again)] + again)[:slots]
+    walked = end if after is None else max(end, after, key=order)
+    further, after = await _plain_part(session, is_free, _beyond(walked), limit=WALKED, known=known)
+    return in_order((*oldest, *further, *newest)), after, True
+
+
+async def _plain_part(
+    session: AsyncSession,
+    *conditions: ColumnElement[bool],
+    limit: int,
+    is_newest: bool = False,
+    known: Sequence[str] = (),
+) -> tuple[list[Head], Place | None]:
+    """The heads among the first rows, or the newest, but for those of the known projects; and where
+    the part ended, None if it has all rows.
+    """
+    turn = [place.desc() if is_newest else place for place in (_claimed_until, _id)]
+    rows = select(_claimed_until, _id, _event_id).select_from(_by(session, "outbox_by_turn"))
+    rows = rows.where(*conditions).order_by(*turn)
+    last = (await session.execute(rows.limit(1).offset(limit - 1))).first()
+    part = rows.limit(limit).subquery()
+    of_receipt = select(RECEIPTS.c.project_id).where(RECEIPTS.c.event_id == part.c.event_id)
+    project_id = func.coalesce(of_receipt.scalar_subquery(), "")
+    heads = select(part, project_id.label("project_id"))
+    heads = heads.where(part.c.id == _first_id(part), project_id.not_in(known))
+    found = await _read_heads(session, heads)
+    return found, None if last is None else (last.claimed_until, last.id)
+
+
+def _by(session: AsyncSession, index: str) -> TextClause:
+    """The outbox, read by this index. With statistics, SQLite might choose another one."""
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    return text(f"outbox INDEXED BY {index}" if is_sqlite else "outbox")
+
+
+def _first_id(part: Subquery) -> ScalarSelect[Any]:
+    """The head of the receipt of a row of the part. No planner makes a scalar query a join."""
+    first = select(func.min(_OLDER.c.id)).where(_OLDER.c.event_id == part.c.event_id)
+    return first.scalar_subquery()
+
+
+def _beyond(place: Place) -> ColumnElement[bool]:
+    """The rows after this one, among the untried or among the others."""
+    until, row_id = place
+    return _id > row_id if until is None else tuple_(_claimed_until, _id) > (until, row_id)
 
 
 async def _due_part(
@@ -148,10 +226,9 @@ async def _read_heads(session: AsyncSession, query: Select[Any]) -> list[Head]:
 
 
 def _head_from(row: Row[Any]) -> Head:
-    return Head(int(row.id), row.event_id, row.project_id or "", is_fresh=row.claimed_until is None)
+    return Head(int(row.id), row.event_id, row.project_id or "", row.claimed_until)
 
 
 def _is_free_head(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    older = OUTBOX.alias("older")
-    has_older = exists().where(older.c.event_id == OUTBOX.c.event_id, older.c.id < OUTBOX.c.id)
+    has_older = exists().where(_OLDER.c.event_id == OUTBOX.c.event_id, _OLDER.c.id < OUTBOX.c.id)
     return or_(OUTBOX.c.claimed_until.is_(None), OUTBOX.c.claimed_until <= now), ~has_older

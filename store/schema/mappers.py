@@ -123,6 +123,7 @@ def source_from(row: Row[Any]) -> Source:
         expects=expects_from(row.expects),
         identity=ShopifyIdentity(row.identity),
         problem=None if row.problem is None else member_or_text(SourceProblem, row.problem),
+        is_scheduled=row.scheduled_version >= row.version,
     )
 
 

@@ -113,6 +113,7 @@ RECEIPT_IS_UNENDED = "state IN ('expected', 'waiting', 'incident')"
 OWN_PROVIDER = "provider NOT IN ('stripe', 'shopify')"
 INCIDENT_IS_AT_RISK = "state <> 'resolved' AND amount IS NOT NULL"
 SOURCE_IS_TO_SCHEDULE = "scheduled_version < version"
+SOURCE_IS_NOT_SCHEDULED = "schedule_retry_at IS NOT NULL"
 SOURCE_IS_REMOVED = "deleted_at IS NOT NULL"
 REPAIR_IS_ACTIVE = "state IN ('held', 'calling', 'awaiting_result')"
 REPAIR_IS_HELD = "state = 'held'"
@@ -589,6 +590,7 @@ class Source(SQLModel, table=True):
     __table_args__ = (
         Index("sources_by_project", "project_id", "id"),
         _partial_index("sources_to_schedule", "id", where=SOURCE_IS_TO_SCHEDULE),
+        _partial_index("sources_not_scheduled", "schedule_retry_at", where=SOURCE_IS_NOT_SCHEDULED),
         _partial_index("sources_removed", "id", where=SOURCE_IS_REMOVED),
         _partial_index("sources_unwell", "alerted_at", "id", where=SOURCE_IS_UNWELL),
     )
@@ -628,6 +630,8 @@ class Source(SQLModel, table=True):
     problem_detail: str | None = _text(nullable=True)
     problem_since: datetime | None = _instant(nullable=True)
     alerted_at: datetime | None = _instant(nullable=True)  # about the present silence or problem
+    # When its Schedule is made again, after that failed for the present version.
+    schedule_retry_at: datetime | None = _instant(nullable=True)
 
 
 class SourceEvent(SQLModel, table=True):

@@ -210,8 +210,8 @@ async def _write(session: AsyncSession, before: Row[Any], values: dict[str, Any]
     """Write the values as the source's next version."""
     version = before.version + 1
     scheduled = before.scheduled_version if before.kind in API_KINDS else version
-    numbers = {"version": version, "scheduled_version": scheduled}
-    written = update(SOURCES).where(SOURCES.c.id == before.id).values(values | numbers)
+    schedule = {"version": version, "scheduled_version": scheduled, "schedule_retry_at": None}
+    written = update(SOURCES).where(SOURCES.c.id == before.id).values(values | schedule)
     return source_from((await session.execute(written.returning(SOURCES))).one())
 
 

@@ -47,8 +47,14 @@ def test_source_is_added_listed_changed_and_removed(makegood: Makegood) -> None:
     ]
     assert changed["expects"][0]["since"] > added["created_at"]
     assert (paused["state"], resumed["state"]) == ("paused", "new")
+    assert resumed.pop("warnings") == []
     assert listed["data"] == [resumed]
     assert shown == resumed | {"gaps": []}
+    assert len(changed["warnings"]) == 1
+    assert changed["warnings"][0].startswith(
+        "No longer expected: invoice.paid for access_unlock. New events of it make nothing."
+        " Receipts that are expected already stay: each waits for the app's receipt"
+    )
     assert (report["events"], report["amounts"]) == (0, [])
     assert removed == {"id": added["id"], "removed": True}
     assert makegood("source", "list", "shop", "--json").json["data"] == []

@@ -96,6 +96,18 @@ async def test_run_of_a_receipt_that_the_store_does_not_know_fails_clearly(
     assert failure.message == "the store has no receipt evt_by_hand"
 
 
+@pytest.mark.parametrize("is_resumed", [False, True], ids=["deadline_passed", "resumed"])
+async def test_run_whose_receipt_was_erased_with_its_project_logs_no_traceback(
+    makegood: World, is_resumed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of thousands of receipts, the rows are gone before the last run has handled its signal."""
+    changes = {"resume": is_resumed}
+
+    await started_by_hand(makegood, "receipt-evt_by_hand", (fields(**(WELL_FORMED | changes)),))
+
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
+
+
 async def test_run_started_by_hand_for_a_distant_year_is_signalled_like_any_other(
     makegood: World,
 ) -> None:

@@ -21,9 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.errors import Unavailable
+from domain.temporal.outbox_turns import ClaimWalk
 from store.db.database import Database
 from store.receipts.outbox import LEASE_SECONDS, OutboxBatch, claim, mark_delivered, retry_later
-from store.receipts.outbox_heads import DueWalk
 from store.receipts.reconcile.overdue import count_overdue
 from store.status.heartbeats import read_heartbeats
 from worker.loops.backoffs import Backoffs
@@ -90,7 +90,7 @@ class Dispatcher:
         self._running: set[asyncio.Task[None]] = set()
         self._running_urgent: set[asyncio.Task[None]] = set()
         self._finished = _Finished()
-        self._due_walk = DueWalk()
+        self._walk = ClaimWalk()
         self._delivered_at = 0.0  # when Temporal last accepted a delivery
         self._backoffs = Backoffs(first_seconds=FIRST_BACKOFF_SECONDS, factor=BACKOFF_FACTOR)
         self._has_work = asyncio.Event()
@@ -154,7 +154,7 @@ class Dispatcher:
                         due_limit=due_limit,
                         urgent_limit=urgent_limit,
                         lease_seconds=LEASE_SECONDS,
-                        walk=self._due_walk,
+                        walk=self._walk,
                     )
         except BaseException:
             self._finished.delivered += finished.delivered

@@ -6,25 +6,29 @@
 4. A Schedule whose source is gone, with its project, is deleted. One that somebody deleted or
    paused in Temporal is made again.
 
-Every turn does a bounded part. Two workers may do the same work, which changes nothing. Run by
-`worker.build` while Temporal is available.
+Every turn does a bounded part, and projects take turns. A source whose Schedule Temporal refuses is
+tried again later, and delays no other; the store knows when. Two workers may do the same work,
+which changes nothing. Run by `worker.build` while Temporal is available.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from domain.errors import Unavailable
 from domain.ids import SourceId
+from domain.values.round_robin import Turns
 from store.db.database import Database
 from store.sources.schedules import (
     ToSchedule,
     mark_scheduled,
+    record_not_scheduled,
     schedule_again,
     schedule_stopped,
     sources_to_schedule,
@@ -42,12 +46,16 @@ from worker.temporal.schedules import (
 )
 
 AT_ONCE = 50
+# Of the changed sources: the oldest, the newest, and a walk between them.
+ENDS_LOOKED_AT, WALKED = 50, 200
 AGAIN_AT_ONCE = 500
 LISTED_AT_ONCE = 100
 FAILED_IN_A_ROW = 3  # then Temporal is away
 SWEEP_EVERY_SECONDS = 600.0
+FIRST_BACKOFF_SECONDS = 5.0
 NEVER = datetime.min.replace(tzinfo=UTC)
 TURN = "turn"  # among the ids of the sources that are backed off
+_AWAY = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}
 # `NAMESPACE [LAST_SOURCE_ID]`: the namespace that has all Schedules. With an id they are still
 # being made again, and this source was the last one.
 SCHEDULES_FACT = "source_schedules_namespace"
@@ -62,8 +70,9 @@ class SourceSchedules:
         self._database = database
         self._client = client
         self._every_seconds = every_seconds
-        self._after: SourceId | None = None
-        self._backoffs = Backoffs(first_seconds=5)
+        self._after: SourceId | None = None  # how far the walk is
+        self._turns = Turns()
+        self._backoffs = Backoffs(first_seconds=FIRST_BACKOFF_SECONDS)
         # The sweep lists the Schedules, and then compares the sources with those that run.
         self._listed: AsyncIterator[ScheduledSource] | None = None
         self._running: set[SourceId] = set()
@@ -131,31 +140,58 @@ class SourceSchedules:
 
     async def _schedule_changed(self) -> None:
         async with self._database.reading() as session:
-            changed = await sources_to_schedule(session, after=self._after, limit=AT_ONCE)
-        self._after = changed[-1].id if len(changed) == AT_ONCE else None
+            now = await self._database.now(session)
+            changed = await self._changed(session)
+        ready = [one for one in changed if one.retry_at is None or one.retry_at <= now]
+        chosen = self._turns.in_turns(ready, lambda one: one.project_id)[:AT_ONCE]
+        self._turns.serve(one.project_id for one in chosen)
         failed = 0
-        for source in changed:
+        for source in chosen:
             if self._stopping.is_set():
                 return
-            if not self._backoffs.is_ready(source.id):
-                continue
             try:
                 await self._schedule(source)
             except Unavailable:
                 raise
-            except (RPCError, TimeoutError) as error:
-                failed += 1
-                self._backoffs.back_off(source.id)
-                log.warning("source_not_scheduled", source_id=source.id, error=type(error).__name__)
+            except Exception as error:
+                # The edge of one source: it must not stop the others.
+                is_away = await self._retry_later(source, error)
+                failed = failed + 1 if is_away else 0
                 if failed == FAILED_IN_A_ROW:
                     raise
-            except Exception:
-                # The edge of one source: it must not stop the others.
-                self._backoffs.back_off(source.id)
-                log.exception("source_schedule_broken", source_id=source.id)
             else:
                 failed = 0
                 self._backoffs.forget(source.id)
+
+    async def _changed(self, session: AsyncSession) -> list[ToSchedule]:
+        """The oldest changed sources, the newest, and the next part of those between."""
+        oldest = await sources_to_schedule(session, after=None, limit=ENDS_LOOKED_AT)
+        if len(oldest) < ENDS_LOOKED_AT:
+            self._after = None
+            return oldest
+        newest = await sources_to_schedule(
+            session, after=None, limit=ENDS_LOOKED_AT, is_newest=True
+        )
+        after = max(oldest[-1].id, self._after or oldest[-1].id)
+        further = await sources_to_schedule(session, after=after, limit=WALKED)
+        self._after = further[-1].id if len(further) == WALKED else None
+        return list({one.id: one for one in (*oldest, *newest, *further)}.values())
+
+    async def _retry_later(self, source: ToSchedule, error: Exception) -> bool:
+        """Back the source off, and store until when. True: Temporal does not answer."""
+        is_away = isinstance(error, TimeoutError) or (
+            isinstance(error, RPCError) and error.status in _AWAY
+        )
+        if is_away or isinstance(error, RPCError):
+            log.warning("source_not_scheduled", source_id=source.id, error=type(error).__name__)
+        else:
+            log.exception("source_schedule_broken", source_id=source.id)
+        # An outage of Temporal is no reason to try this source later than others.
+        seconds = FIRST_BACKOFF_SECONDS if is_away else self._backoffs.back_off(source.id)
+        async with self._database.transaction() as session:
+            now = await self._database.now(session)
+            await record_not_scheduled(session, source, now + timedelta(seconds=seconds))
+        return is_away
 
     async def _schedule(self, source: ToSchedule) -> None:
         """Make Temporal so, then record it. Doing it twice changes nothing."""
@@ -203,9 +239,17 @@ class SourceSchedules:
         self._is_comparing, self._compared = self._listed is None, None
         async with self._database.reading() as session:
             gone = await sources_without_schedule(session, [one.source_id for one in found])
-        for source_id in sorted(gone):
-            await delete_schedule(self._client, source_id)
-            log.info("source_schedule_deleted", source_id=source_id)
+        for source_id in filter(self._backoffs.is_ready, sorted(gone)):
+            try:
+                await delete_schedule(self._client, source_id)
+            except RPCError as error:
+                if error.status in _AWAY:
+                    raise
+                # The next sweep tries it again.
+                self._backoffs.back_off(source_id)
+                log.warning("source_not_scheduled", source_id=source_id, error=type(error).__name__)
+            else:
+                log.info("source_schedule_deleted", source_id=source_id)
 
     async def _schedule_stopped(self) -> None:
         """Let the next sources be scheduled again whose Schedule somebody deleted or paused."""

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.console.access import ADMINISTRATOR, PROJECT_OWNER, PROJECT_VIEWER, SIGNED_IN, RouteSpec
-from api.console.base import Console, error_message, project_path
+from api.console.base import Console, error_message, project_path, saved_notice
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import own_projects
 from api.console.pages.overview.silence_form import SILENCE_FIELDS, silence_changes, silence_fields
@@ -94,13 +94,16 @@ class ProjectPages:
         project = await self._operations.projects.read_project(project_id)
         changes = _changes(fields, project)
         try:
-            await self._operations.projects.change_project(project_id, changes, actor=actor)
+            changed = await self._operations.projects.change_project(
+                project_id, changes, actor=actor
+            )
         except Refusal as refusal:
             return await self._page(
                 request, viewer, project, typed=_typed(project, changes, fields), refusal=refusal
             )
+        notice = saved_notice(await self._operations.sources.read_warnings(changed))
         return self._console.sessions.redirect(
-            project_path(project_id), viewer=viewer, notice=Notice("good", "Settings saved.")
+            project_path(project_id), viewer=viewer, notice=notice
         )
 
     async def delete(

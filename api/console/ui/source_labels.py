@@ -43,8 +43,8 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
         "The next listing tries again and goes on from here. Nothing is lost for 30 days.",
     ),
     SourceProblem.BAD_ANSWER: (
-        "The provider's answer is not a list of events.",
-        "Check the address and the account of this source. The next listing tries again.",
+        "The provider's answers are not as they should be.",
+        "The detail below says what is wrong. The next listing tries again.",
     ),
     SourceProblem.ENDLESS_PAGES: (
         "The provider's pages repeat.",

@@ -6,7 +6,7 @@ from api.auth.audit_actor import actor_of
 from api.rest.dependencies import Admin, OperationsParameter, json_body
 from api.rest.routing import route
 from operations.inputs import ProjectPatch
-from operations.responses.projects import Project
+from operations.responses.projects import ChangedProject, Project
 
 
 @route("GET", "/project", "Read the project")
@@ -18,15 +18,16 @@ async def read_project(caller: Admin, operations: OperationsParameter) -> Projec
 @route("PATCH", "/project", "Change the project", body=ProjectPatch)
 async def change_project(
     caller: Admin, operations: OperationsParameter, request: Request
-) -> Project:
+) -> ChangedProject:
     """Change settings of the project. Omitted settings keep their value.
 
-    Saving a repair URL resolves its name. Scope `admin`.
+    Saving a repair URL resolves its name. `warnings` names types that sources still expect and the
+    project does not accept. Scope `admin`.
     """
     changes = await json_body(request)
     actor = actor_of(request, caller.key.id)
     project = await operations.projects.change_project(caller.project.id, changes, actor=actor)
-    return Project.of(project)
+    return ChangedProject.of(project, await operations.sources.read_warnings(project))
 
 
 ROUTES = (read_project, change_project)

@@ -9,6 +9,7 @@ from api.rest.dependencies import Admin, OperationsParameter, json_body
 from api.rest.routing import route
 from domain.errors import Code
 from operations.responses.sources import (
+    ChangedSource,
     FullSource,
     RemovedSource,
     Source,
@@ -46,14 +47,17 @@ async def read_source(caller: Admin, operations: OperationsParameter, source_id:
 @route("PATCH", "/sources/{source_id}", "Change a source", Code.NOT_FOUND, body=SourcePatch)
 async def change_source(
     caller: Admin, operations: OperationsParameter, source_id: str, request: Request
-) -> Source:
-    """Change, pause or resume a source. Omitted fields keep their value. Scope `admin`."""
+) -> ChangedSource:
+    """Change, pause or resume a source. Omitted fields keep their value. Scope `admin`.
+
+    Receipts of a type that is no longer expected stay: `warnings` says what happens to them.
+    """
     changes = await json_body(request)
     actor = actor_of(request, caller.key.id)
     changed = await operations.sources.change_source(
         caller.project.id, source_id, changes, actor=actor
     )
-    return Source.of(changed)
+    return ChangedSource.of(changed)
 
 
 @route("DELETE", "/sources/{source_id}", "Remove a source", Code.NOT_FOUND)

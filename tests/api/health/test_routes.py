@@ -1,19 +1,22 @@
 """Liveness, readiness and metrics."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 
 from api.app import create_app
 from domain.projects import CreatedProject
+from domain.sources.source import SourceKind
 from domain.temporal.problems import ProblemKind
 from operations.readiness import PROBLEMS, judge_workers
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 from store.projects.projects import set_suspended
+from store.sources.schedules import record_not_scheduled, sources_to_schedule
 from store.status.heartbeats import Heartbeat, write_heartbeat
 from tests.api.serving import Caller, parts_on, receipt, serving
+from tests.support.sources import stored_source
 
 FROM_AFAR = {"X-Forwarded-For": "203.0.113.7"}
 ALIVE = {"temporal_reachable": True, "pollers_alive": True, "canary_fresh": True}
@@ -53,6 +56,26 @@ async def test_ready_when_a_living_worker_reaches_temporal(
         "runs": "ok",
         "sources": "ok",
         "projects": "ok",
+    }
+
+
+async def test_schedule_that_temporal_did_not_take_is_said_at_once(
+    caller: Caller, database: Database, sealer: Sealer, project: CreatedProject
+) -> None:
+    await say_alive(database, **ALIVE)
+    await stored_source(database, sealer, project.project.id, SourceKind.STRIPE_API)
+    async with database.transaction() as session:
+        (changed,) = await sources_to_schedule(session, after=None, limit=10)
+        retry_at = datetime(2026, 11, 23, 11, 13, 55, tzinfo=UTC)
+        await record_not_scheduled(session, changed, retry_at)
+
+    answer = await caller.client.get("/readyz")
+
+    assert answer.status_code == 200
+    assert answer.json()["checks"]["sources"] == {
+        "status": "ok",
+        "detail": "None is failing or silent. Sources whose Schedule at Temporal is not yet"
+        " changed: 1. The first is tried again on 2026-11-23 at 11:13:55 UTC.",
     }
 
 

@@ -13,7 +13,7 @@ from store.db.sql import SessionStatements
 from store.projects.api_keys import create_key
 from store.sources.sightings import record_sightings
 from store.sources.sources import read_secret, read_source
-from tests.api.serving import Caller, Json
+from tests.api.serving import Caller, Json, receipt
 from tests.support.sources import provider_event
 
 SECRET = "whsec_a-secret-that-is-never-shown"
@@ -21,7 +21,7 @@ FIELDS = [
     *("id", "kind", "name", "state", "expects", "every_minutes", "silent_after_minutes"),
     *("shop_domain", "account", "identity", "hook_path", "created_at", "paused_at"),
     *("last_event_at", "last_listed_at", "listed_until", "silent_since"),
-    *("problem", "problem_detail", "problem_since"),
+    *("problem", "problem_detail", "problem_since", "schedule_pending", "schedule_retry_at"),
 ]
 UNKNOWN = "src_019ab01c2d3e7f4a8b5c6d7e8f901234"
 
@@ -100,8 +100,9 @@ async def test_source_is_changed_paused_and_resumed(caller: Caller) -> None:
         "name": "Neu",
         "state": "paused",
         "paused_at": changed["paused_at"],
+        "warnings": [],
     }
-    assert resumed == source | {"name": "Neu"}
+    assert resumed == source | {"name": "Neu", "warnings": []}
 
 
 async def test_changed_secret_is_stored(
@@ -269,3 +270,64 @@ async def test_unknown_source_of_any_shape_is_not_found(caller: Caller, source_i
     answer = await caller.ask("GET", f"/sources/{source_id}")
 
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+OWN = {"event_type": "v1.billing.meter.error", "effect_type": "meter_repair"}
+
+
+async def expected(
+    caller: Caller, database: Database, project: CreatedProject, made: Json, event_type: str
+) -> tuple[str, str]:
+    """An event that the source saw: its id at the provider, and that of its receipt."""
+    async with database.transaction() as session:
+        source = await read_source(session, project.project.id, made["id"])
+        now = await database.now(session)
+        event = provider_event(type=event_type, occurred_at=now)
+        await record_sightings(
+            SessionStatements(session), source, sightings_of(source, [event]), now
+        )
+    (listed,) = (await caller.ask("GET", "/events")).json()["data"]
+    return event.id, listed["event_id"]
+
+
+async def test_removed_expectation_says_that_expected_receipts_stay(
+    caller: Caller, database: Database, project: CreatedProject
+) -> None:
+    made = await added(caller)
+    seen, event_id = await expected(caller, database, project, made, "invoice.paid")
+    other = {"event_type": "charge.refunded", "effect_type": "access_revocation"}
+
+    changed = await caller.ask("PATCH", f"/sources/{made['id']}", json={"expects": [other]})
+
+    state = (await caller.ask("GET", f"/events/{event_id}")).json()["state"]
+    accepted = await caller.accept(provider_event_id=seen, event_type="invoice.paid")
+    (warning,) = changed.json()["warnings"]
+    assert warning == (
+        "No longer expected: invoice.paid for access_unlock. New events of it make nothing."
+        " Receipts that are expected already stay: each waits for the app's receipt, and opens an"
+        " incident, missing_receipt, if none comes in time."
+    )
+    assert (state, accepted) == ("expected", event_id)
+
+
+async def test_type_that_a_source_still_expects_is_named_when_its_project_removes_it(
+    caller: Caller, database: Database, project: CreatedProject
+) -> None:
+    names = {"event_types": [OWN["event_type"]], "effect_types": [OWN["effect_type"]]}
+    await caller.ask("PATCH", "/project", json=names)
+    made = await added(caller, expects=[OWN])
+    seen, event_id = await expected(caller, database, project, made, OWN["event_type"])
+
+    changed = await caller.ask("PATCH", "/project", json={"event_types": []})
+
+    state = (await caller.ask("GET", f"/events/{event_id}")).json()["state"]
+    refused = await caller.send("receipt", receipt(provider_event_id=seen, **OWN))
+    (warning,) = changed.json()["warnings"]
+    assert warning.startswith(
+        "Still expected, but not accepted by the project: v1.billing.meter.error (by Payments)."
+        " The app's receipts with it are refused"
+    )
+    # As the warning says: an incident is all that can come of it.
+    assert (state, refused.status_code) == ("expected", 422)
+    again = await caller.ask("PATCH", f"/sources/{made['id']}", json={"name": "Neu"})
+    assert len(again.json()["warnings"]) == 1

@@ -49,7 +49,7 @@ def test_bad_answer_of_a_webhook_is_a_delivery() -> None:
     listed = source_labels.problem_text("bad_answer", SourceKind.SHOPIFY_API)[0]
     called = source_labels.problem_text("bad_answer", SourceKind.SHOPIFY_WEBHOOK)[0]
 
-    assert listed == "The provider's answer is not a list of events."
+    assert listed == "The provider's answers are not as they should be."
     assert called == "A delivery of an expected type could not be read."
 
 

@@ -59,6 +59,17 @@ async def test_receipts_that_have_not_ended_keep_a_project(story: Story) -> None
         assert await projects.read_project(session, story.project.id) == story.project
 
 
+async def test_receipt_that_another_worker_has_erased_needs_no_end(story: Story) -> None:
+    kept = await story.receipt()
+    await delete(story)
+
+    async with story.database.transaction() as session:
+        await deleting.end_deleted(session, new_event_id(), LATER)
+        left = await deleting.open_of_deleted(session, after=None, limit=200)
+
+    assert left == [kept]
+
+
 async def test_deletion_counts_to_a_bound_and_leaves_alerts_to_the_loop(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:

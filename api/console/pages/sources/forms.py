@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.console.access import PROJECT_OWNER, RouteSpec
-from api.console.base import Console, error_message
+from api.console.base import Console, error_message, saved_notice
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.sources.expectations import EXPECTS
 from api.console.pages.sources.pages import SourcePages, sources_path
@@ -89,12 +89,14 @@ class SourceForms:
         found = await self._operations.read_source(project_id, source_id)
         changes = _body(fields, found.source.kind)
         try:
-            await self._operations.change_source(project_id, source_id, changes, actor=actor)
+            changed = await self._operations.change_source(
+                project_id, source_id, changes, actor=actor
+            )
         except Refusal as refusal:
             return await self._pages.page(
                 request, viewer, found, typed={**fields, **_typed(fields)}, refusal=refusal
             )
-        notice = Notice("good", "Settings saved.")
+        notice = saved_notice(changed.warnings)
         return self._console.sessions.redirect(
             source_path(project_id, source_id), viewer=viewer, notice=notice
         )

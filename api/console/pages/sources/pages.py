@@ -19,6 +19,7 @@ from domain.projects import Project
 from domain.receipts import Provider
 from domain.sources.source import DEFAULT_EVERY_MINUTES, ShopifyIdentity, Source, SourceKind
 from operations.names import accepted_effect_types
+from operations.sources.removed_types import still_expected
 from operations.sources.rules import event_types, secret_field
 from operations.sources.sources import SourceWithGaps
 
@@ -123,6 +124,7 @@ class SourcePages:
             "project": project,
             "role": viewer.access.role_in(project.id),
             "source": source,
+            "warnings": still_expected(project, [source]),
             "gaps": found.gaps,
             "steps": setup_steps(source.kind),
             "event_types": sorted({one.event_type for one in source.expects}),

@@ -176,6 +176,36 @@ async def test_error_of_an_expectation_names_its_line(
     assert "invoice.paid credit_grant\n  invoice.paid shrug" in page
 
 
+async def test_removed_expectation_says_that_expected_receipts_stay(
+    operator: Visitor, project: CreatedProject
+) -> None:
+    _, path, _ = await add(operator, project, "stripe_api")
+
+    saved = await operator.post(
+        path, page=path, **form_of("stripe_api", expects="invoice.paid credit_grant")
+    )
+
+    page = (await operator.open(path)).text
+    assert saved.status_code == 303
+    assert "No longer expected: charge.refunded for access_revocation." in page
+    assert "Receipts that are expected already stay" in page
+
+
+async def test_type_that_the_project_removed_is_named_on_both_pages(
+    operator: Visitor, project: CreatedProject
+) -> None:
+    settings = f"/projects/{project.project.id}"
+    form = {"name": "shop", "timeout_minutes": "30", "late_result": "resolve"}
+    await operator.post(settings, page=settings, **form, effect_types="meter_repair")
+    _, path, _ = await add(operator, project, "stripe_api", expects="invoice.paid meter_repair")
+
+    await operator.post(settings, page=settings, **form, effect_types="")
+
+    sentence = "Still expected, but not accepted by the project: meter_repair (by Payments)."
+    assert sentence in (await operator.open(settings)).text
+    assert sentence in (await operator.open(path)).text
+
+
 async def test_refused_change_shows_what_was_typed_but_no_secret(
     operator: Visitor, project: CreatedProject
 ) -> None:

@@ -1,7 +1,8 @@
 """The pages of sources: what they show of states, problems, gaps and reports, and to whom."""
 
+import html
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy import insert, select, text, update
 from domain.ids import EventId
 from domain.projects import CreatedProject
 from domain.sources.events import ProviderEvent, sightings_of
+from domain.sources.listing import Complaint
 from domain.sources.source import Source, SourceKind, SourceProblem
 from domain.users import Role
 from store.crypto.encryption import Sealer
@@ -138,6 +140,35 @@ async def test_page_of_a_listing_says_what_the_key_may_do(
     assert "can move no money" in page
     assert "/hooks/" not in page
     assert "lists the provider&#39;s events every 5 min" in page.replace("'", "&#39;")
+
+
+async def test_page_says_at_once_that_the_schedule_is_not_yet_changed(
+    operator: Visitor, database: Database, listing: Source, webhook: Source
+) -> None:
+    waits = (await operator.open(path_of(listing))).text
+    await change(database, listing, schedule_retry_at=datetime(2026, 11, 23, 11, 13, tzinfo=UTC))
+
+    failed = (await operator.open(path_of(listing))).text
+    called = (await operator.open(path_of(webhook))).text
+
+    assert "Its Schedule at Temporal is not yet changed. A worker does that" in waits
+    assert "Its Schedule at Temporal is not yet changed: Temporal did not take" in failed
+    assert "It is tried again at <time" in failed
+    assert 'datetime="2026-11-23T11:13:00' in failed
+    assert "Schedule at Temporal" not in called
+
+
+async def test_events_of_the_future_are_not_called_no_list(
+    operator: Visitor, database: Database, listing: Source
+) -> None:
+    future = Complaint.FUTURE_EVENTS
+    await change(database, listing, problem=future.problem, problem_detail=future.detail)
+
+    page = (await operator.open(path_of(listing))).text
+
+    assert "The provider's answers are not as they should be." in html.unescape(page)
+    assert "dated in the future" in page
+    assert "list of events" not in page
 
 
 @pytest.mark.parametrize("problem", SourceProblem)
