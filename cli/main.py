@@ -34,6 +34,7 @@ from cli.evidence import sent
 from cli.lists import export as incident_export
 from cli.lists import listing as incident_list
 from cli.lists import views as incident_views
+from cli.logs import command as logs
 from cli.output import CommandFailed, print_notice
 from cli.sources import command as sources
 from cli.triage import command as triage
@@ -69,7 +70,7 @@ def _root(
     del version
 
 
-for _part in (services, backup, doctor, demo, trigger, about):
+for _part in (services, logs, backup, doctor, demo, trigger, about):
     _part.register(app)
 evidence_export.register(receipts.app)
 for _list in (incident_list, incident_export, incident_views):
