@@ -11,7 +11,7 @@ UNFINISHED := .venv/unfinished
 .PHONY: up test faults fuzz audit sbom check lint types bench install install-test lock clean help
 
 help:
-	@echo 'make up      run Makegood here: API and console, worker, Temporal, mailbox'
+	@echo 'make up      run Makegood here: API and console, worker, Temporal, mailbox (ARGS="--no-browser")'
 	@echo 'make test    every test, through the real parts'
 	@echo 'make check   format, lint, types and every test'
 	@echo 'make faults  5,000 receipts under kills and every other fault, with a report'
@@ -22,7 +22,7 @@ help:
 	@echo 'make lock    renew the hashed requirement files'
 
 up: install
-	@exec $(BIN)/makegood up
+	@exec $(BIN)/makegood up $(ARGS)
 
 # Compiled modules are kept, whatever the environment says: the tests start hundreds of processes.
 test: export PYTHONDONTWRITEBYTECODE :=

@@ -8,8 +8,7 @@ import asyncio
 import socket
 import sys
 
-from cli.up.probes import answers_http
-from cli.up.run import reachable_host
+from cli.up.probes import answers_http, reachable_host
 from config.secret_files import SettingsError
 from config.settings import Settings, load_settings
 from domain.errors import Unavailable

@@ -35,6 +35,7 @@ from cli.groups import command as groups
 from cli.lists import export as incident_export
 from cli.lists import listing as incident_list
 from cli.lists import views as incident_views
+from cli.logs import command as logs
 from cli.output import CommandFailed, print_notice
 from cli.overview import command as overview
 from cli.repairing import bulk, holds
@@ -73,7 +74,7 @@ def _root(
     del version
 
 
-for _part in (services, backup, doctor, demo, trigger, overview, about):
+for _part in (services, logs, backup, doctor, demo, trigger, overview, about):
     _part.register(app)
 evidence_export.register(receipts.app)
 for _list in (incident_list, incident_export, incident_views):

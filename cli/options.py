@@ -96,7 +96,7 @@ KeyOption = Annotated[
     str,
     typer.Option(
         "--key",
-        envvar="MAKEGOOD_KEY",
+        envvar=["MAKEGOOD_API_KEY", "MAKEGOOD_KEY"],
         show_envvar=True,
         help="An API key. Prefer the variable: options stay in the shell's history.",
     ),

@@ -18,12 +18,16 @@ def read_settings() -> "Settings":
     from cli.up.instance_file import DECIDED_BY_INSTANCE, read_instance
 
     settings = read_own_settings()
-    variables = {
-        name: value
-        for name, value in read_instance(settings.data_dir).items()
-        if name in DECIDED_BY_INSTANCE or not os.environ.get(name)
-    }
-    return _load(variables) if variables else settings
+    instance = read_instance(settings.data_dir)
+    if instance is None:
+        return settings
+    return _load(
+        {
+            name: value
+            for name, value in instance.variables.items()
+            if name in DECIDED_BY_INSTANCE or not os.environ.get(name)
+        }
+    )
 
 
 def read_own_settings() -> "Settings":

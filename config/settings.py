@@ -103,6 +103,7 @@ class Settings(BaseSettings):
     oidc_client_secret: SecretStr | None = None
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.JSON
+    open_browser: bool = True  # by `makegood up` on a desktop's terminal
     rate_limit: Rate = 1_000
     rate_burst: Rate = 2_000
     outage_seconds: SecondsOrNone = 60  # 0: no outage is credited

@@ -96,6 +96,20 @@ def test_documented_default_is_the_settings_own(field: str) -> None:
     assert f"| `{environment_name(field)}` | `{shown}` |" in read("reference/settings.md")
 
 
+def test_the_api_key_has_one_name() -> None:
+    """The older one is named where it is said that it still works."""
+    places = (*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("sdks/*/README.md"))
+    examples = (*ROOT.glob("sdks/*/examples/*"), *ROOT.glob("api/console/templates/**/*.html"))
+
+    older = [
+        str(path.relative_to(ROOT))
+        for path in (*places, *examples, *ROOT.glob("examples/**/*.md"))
+        if re.search(r"\bMAKEGOOD_KEY\b", path.read_text())
+    ]
+
+    assert sorted(older) == ["CHANGELOG.md", "docs/command-line.md"]
+
+
 def test_every_error_code_has_its_line() -> None:
     assert first_cells(read("reference/errors.md")) == [code.value for code in Code]
 

@@ -41,7 +41,7 @@ def send(
     # Checked first: the HTTP library would print a key that it cannot send.
     if not re.fullmatch("[!-~]+", api_key := api_key.strip()):
         raise CommandFailed(
-            "--key (MAKEGOOD_KEY) must be one line of printable ASCII", ExitCode.USAGE
+            "--key (MAKEGOOD_API_KEY) must be one line of printable ASCII", ExitCode.USAGE
         )
     if not key.isprintable():
         raise CommandFailed("--idempotency-key must be printable", ExitCode.USAGE)

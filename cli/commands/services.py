@@ -36,13 +36,22 @@ def register(app: typer.Typer) -> None:
     app.command("migrate")(migrate)
 
 
-def up() -> None:
+def up(
+    no_browser: Annotated[
+        bool,
+        typer.Option(
+            "--no-browser",
+            help="Do not open the console in the browser. Without a terminal and a display it"
+            " never opens.",
+        ),
+    ] = False,
+) -> None:
     """Run everything on this machine: API and console, worker, Temporal, mailbox. Ctrl-C stops it;
     stored data stays.
     """
     from cli.up.run import run_up
 
-    _exit(run_up(read_own_settings()))
+    _exit(run_up(read_own_settings(), with_browser=not no_browser))
 
 
 def api() -> None:

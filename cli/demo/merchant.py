@@ -70,7 +70,7 @@ async def demo_merchant(
         **os.environ,
         "PYTHONPATH": path,
         "MAKEGOOD_URL": makegood_url,
-        "MAKEGOOD_KEY": api_key,
+        "MAKEGOOD_API_KEY": api_key,
         "MAKEGOOD_SIGNING_SECRET": signing_secret,
         "STRIPE_WEBHOOK_SECRET": stripe_secret,
         "MERCHANT_DB": str(directory / "merchant.db"),

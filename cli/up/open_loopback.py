@@ -10,9 +10,6 @@ from ipaddress import ip_address, ip_network
 from config.settings import Settings
 
 LOOPBACK_RANGES = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
-NOTE = (
-    "  Repair URLs       test projects may use this machine (127.0.0.0/8, ::1), live ones may not\n"
-)
 
 
 def with_open_loopback(settings: Settings) -> Settings:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 
+LOOPBACK = "127.0.0.1"
 TIMEOUT_SECONDS = 2.0
 # The HTTP/2 connection preface and an empty SETTINGS frame; the server answers with its own
 # SETTINGS frame.
@@ -16,6 +17,11 @@ HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 
 HTTP2_FRAME_BYTES, HTTP2_TYPE_AT, HTTP2_SETTINGS = 9, 3, 4
 # What a connection raises that is refused, cut, or answered in another protocol.
 NOT_READY = (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError)
+
+
+def reachable_host(host: str) -> str:
+    """The address at which this machine reaches a server that listens on `host`."""
+    return {"0.0.0.0": LOOPBACK, "::": "::1", "": LOOPBACK}.get(host, host)  # noqa: S104 - compared, not bound
 
 
 async def answers_http(host: str, port: int, path: str) -> bool:

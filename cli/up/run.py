@@ -2,20 +2,20 @@
 
 Steps: 1. Lock the data directory, check the ports, create the root secret. 2. Start the children
 (Temporal, mailbox, worker, API) under the supervisor; migrate the store meanwhile. 3. Print the
-welcome text when all are ready. 4. Stop everything on SIGINT or SIGTERM.
+banner when all are ready, and open the browser. 4. Stop everything on SIGINT or SIGTERM.
 """
 
 import asyncio
+import contextlib
 import os
-import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.logs.writing import DIRECTORY_NAME, ChildLogs
 from cli.output import first_line_of
-from cli.up.bootstrap import BootstrapResult, bootstrap_store
 from cli.up.child import ChildSpec
 from cli.up.child_health import (
     DEFAULT_LIMITS,
@@ -27,9 +27,16 @@ from cli.up.child_health import (
 )
 from cli.up.data_directory import DataDirectoryError, ensure_secret_key, locked
 from cli.up.instance_file import announced
-from cli.up.open_loopback import NOTE, with_open_loopback
+from cli.up.open_loopback import with_open_loopback
 from cli.up.ports import PortsError, check_ports, needed_ports
-from cli.up.probes import answers_http, greets_by_smtp, temporal_is_healthy
+from cli.up.probes import (
+    LOOPBACK,
+    answers_http,
+    greets_by_smtp,
+    reachable_host,
+    temporal_is_healthy,
+)
+from cli.up.reports import Reports
 from cli.up.supervisor import PREPARED, Supervisor
 from cli.up.temporal_binary import (
     TemporalProgramError,
@@ -37,10 +44,12 @@ from cli.up.temporal_binary import (
     start_dev_command,
     temporal_environment,
 )
+from cli.welcome.banner import Welcome
+from cli.welcome.bootstrap import bootstrap_store
+from cli.welcome.browser import may_open_browser, open_browser
 from config.secret_files import SettingsError
 from config.settings import Settings
 
-LOOPBACK = "127.0.0.1"
 WORKER_READY = "worker_ready"
 
 
@@ -48,8 +57,13 @@ class StoreUnusable(Exception):
     """The store cannot be opened or migrated; the message never contains the database URL."""
 
 
-def run_up(settings: Settings, *, limits: LivenessLimits = DEFAULT_LIMITS) -> int:
-    """Run everything until SIGINT or SIGTERM; returns the exit code."""
+def run_up(
+    settings: Settings, *, limits: LivenessLimits = DEFAULT_LIMITS, with_browser: bool = True
+) -> int:
+    """Run everything until SIGINT or SIGTERM; returns the exit code.
+
+    `with_browser` opens the sign-in link, where somebody would see it.
+    """
     started_at = time.monotonic()
     os.umask(0o077)
     settings = with_open_loopback(settings)
@@ -62,8 +76,14 @@ def run_up(settings: Settings, *, limits: LivenessLimits = DEFAULT_LIMITS) -> in
                     " copy, do not share it"
                 )
             settings.read_secret_key()
-            with announced(settings):
-                return asyncio.run(_Up(settings, started_at).run(child_specs(settings, limits)))
+            specs = child_specs(settings, limits)
+            opens_browser = (
+                with_browser
+                and settings.open_browser
+                and may_open_browser(os.environ, is_terminal=sys.stdout.isatty())
+            )
+            with announced(settings), _reports(settings, specs) as reports:
+                return asyncio.run(_Up(settings, started_at, opens_browser, reports).run(specs))
     except (
         DataDirectoryError,
         PortsError,
@@ -115,55 +135,20 @@ def child_specs(settings: Settings, limits: LivenessLimits) -> tuple[ChildSpec, 
     return tuple(specs)
 
 
-def reachable_host(host: str) -> str:
-    """The address at which this machine reaches a server that listens on `host`."""
-    return {"0.0.0.0": LOOPBACK, "::": "::1", "": LOOPBACK}.get(host, host)  # noqa: S104 - compared, not bound
-
-
-def welcome(
-    settings: Settings, result: BootstrapResult, *, ready_seconds: float, run_id: str
-) -> str:
-    """The text that is printed when everything is ready. `run_id` makes the example's ids unique
-    per run.
-    """
-    url = settings.public_url_or_default
-    if settings.temporal_address is None:
-        temporal = f"http://{LOOPBACK}:{settings.temporal_ui_port}"
-    else:
-        temporal = settings.temporal_ui_url or f"the cluster at {settings.temporal_address}"
-    mail = f"{url}/mailbox" if settings.smtp_url is None else "your mail server (MAKEGOOD_SMTP_URL)"
-    key_note = (
-        ""
-        if result.api_key
-        else "  (MAKEGOOD_KEY is an API key: `makegood key create default --label laptop`)\n"
-    )
-    return (
-        f"\nMakegood is ready in {ready_seconds:.1f} s\n\n"
-        f"  API and console   {url}\n"
-        f"  API docs          {url}/docs\n"
-        f"  Temporal UI       {temporal}\n"
-        f"  Mail              {mail}\n"
-        f"{NOTE if settings.egress_allow_test else ''}\n"
-        f"Sign in with this link; it works once:\n  {url}/login/link?token={result.login_token}\n\n"
-        "Send a first receipt, then watch its incident open in the console after half a minute:\n"
-        f"{key_note}{_first_call(url, result.api_key, run_id)}\n\n"
-        f"{_signing_secret_note(result)}"
-        "Ctrl-C stops everything; stored data stays.\n"
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Up:
-    """One run of `makegood up`: prepares the store, and prints the welcome text when the children
-    are ready.
+    """One run of `makegood up`: prepares the store, and prints the banner when the children are
+    ready.
     """
 
     settings: Settings
     started_at: float
+    opens_browser: bool
+    reports: Reports
 
     async def run(self, specs: tuple[ChildSpec, ...]) -> int:
         _print(f"Starting Makegood in {self.settings.data_dir}")
-        code = await Supervisor(specs, print_line=_print).run(
+        code = await Supervisor(specs, self.reports).run(
             prepare=self._prepare, announce=self._announce
         )
         _print("Makegood has stopped")
@@ -174,15 +159,36 @@ class _Up:
         await asyncio.to_thread(_migrate, self.settings.database_url_or_default)
 
     async def _announce(self) -> None:
-        result = await bootstrap_store(self.settings)
-        run_id = time.strftime("%Y%m%d%H%M%S", time.gmtime())
-        _print(
-            welcome(
-                self.settings,
-                result,
-                ready_seconds=_seconds_since_start(self.started_at),
-                run_id=run_id,
-            )
+        welcome = Welcome(
+            settings=self.settings,
+            result=await bootstrap_store(self.settings),
+            ready_seconds=_seconds_since_start(self.started_at),
+            run_id=time.strftime("%Y%m%d%H%M%S", time.gmtime()),
+            opens_browser=self.opens_browser,
+        )
+        _print(welcome.text())
+        if self.opens_browser:
+            await open_browser(welcome.login_url)
+
+
+@contextlib.contextmanager
+def _reports(settings: Settings, specs: tuple[ChildSpec, ...]) -> Iterator[Reports]:
+    """The outputs of this run, with a log file for each child."""
+    names = [spec.name for spec in specs]
+    directory = settings.data_dir / DIRECTORY_NAME
+    try:
+        logs = ChildLogs(directory, names, on_problem=_print)
+    except OSError as error:
+        raise DataDirectoryError(
+            f"the logs cannot be written to {directory} ({error.strerror}): make it a directory"
+            " that you can write, or remove it"
+        ) from None
+    with contextlib.closing(logs):
+        yield Reports(
+            print_line=_print,
+            logs=logs,
+            is_terminal=sys.stdout.isatty(),
+            width=max(map(len, names)),
         )
 
 
@@ -240,34 +246,6 @@ def _child_environment(settings: Settings) -> Mapping[str, str]:
         "MAKEGOOD_EGRESS_ALLOW_TEST": open_ranges,
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def _first_call(url: str, api_key: str | None, run_id: str) -> str:
-    authorization = (
-        f"Authorization: Bearer {api_key}" if api_key else "Authorization: Bearer $MAKEGOOD_KEY"
-    )
-    body = (
-        f'{{"provider": "stripe", "stripe_event_id": "evt_first_{run_id}", "event_type":'
-        ' "invoice.paid",\n        "effect_type": "access_unlock", "internal_reference":'
-        ' "order-1001",\n        "occurred_at":'
-        f' "{time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}", "timeout_minutes": 0.5}}'
-    )
-    return (
-        f"  curl -sS {shlex.quote(f'{url}/api/v1/receipt')} \\\n"
-        f'    -H "{authorization}" \\\n'
-        f'    -H "Idempotency-Key: first-{run_id}" \\\n'
-        '    -H "Content-Type: application/json" -H "Accept: application/json" \\\n'
-        f"    -d '{body}'"
-    )
-
-
-def _signing_secret_note(result: BootstrapResult) -> str:
-    if result.signing_secret is None:
-        return ""
-    return (
-        "Your repair endpoint checks callbacks with this signing secret, shown only now:\n"
-        f"  MAKEGOOD_SIGNING_SECRET={result.signing_secret}\n\n"
-    )
 
 
 def _seconds_since_start(started_at: float) -> float:

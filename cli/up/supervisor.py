@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.up.child import DEATHS_BEFORE_GIVING_UP, ChildSpec, Restarts, wait_for_lasting_problem
+from cli.up.reports import Reports, indented
 
 PROBE_INTERVAL_SECONDS = 0.05
 STILL_WAITING_SECONDS = 10.0
@@ -25,8 +26,6 @@ STOP_SECONDS = 9.0
 LAST_LINES = 20
 MAX_LINE_BYTES = 65_536
 LAUNCHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")))
-
-PrintLine = Callable[[str], None]
 
 PREPARED = "preparation"
 
@@ -42,6 +41,7 @@ class _Child:
         self.spec = spec
         self.ready = asyncio.Event()
         self.printed_ready_line = asyncio.Event()
+        self.was_restarted = False
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self.process: asyncio.subprocess.Process | None = None
 
@@ -55,10 +55,9 @@ class _Child:
 class Supervisor:
     """Runs the children until it is stopped, or until one of them dies too often."""
 
-    def __init__(self, specs: tuple[ChildSpec, ...], *, print_line: PrintLine) -> None:
-        """`print_line` gets each line: the children's, prefixed, and the supervisor's own."""
-        self._print_line = print_line
-        self._width = max(len(spec.name) for spec in specs)
+    def __init__(self, specs: tuple[ChildSpec, ...], reports: Reports) -> None:
+        """`reports` gets each line: the children's, and the supervisor's own."""
+        self._reports = reports
         self._children = tuple(_Child(spec) for spec in specs)
         self._prepared = asyncio.Event()
         self._stop = asyncio.Event()
@@ -83,6 +82,7 @@ class Supervisor:
         child_tasks = [self._create_task(self._keep_running(child)) for child in self._children]
         announcer = self._create_task(self._prepare_and_announce(prepare, announce))
         await self._stop.wait()
+        self._reports.report("Stopping everything")
         announcer.cancel()
         await self._end_children(child_tasks)
         outcomes = await asyncio.gather(*child_tasks, announcer, return_exceptions=True)
@@ -112,7 +112,7 @@ class Supervisor:
         for failure in failures:
             if not isinstance(failure, ChildGaveUp):
                 raise failure
-            self._print_line(str(failure))
+            self._reports.report(str(failure))
         return 1 if failures else 0
 
     async def _prepare_and_announce(
@@ -126,7 +126,7 @@ class Supervisor:
                 await asyncio.wait_for(waits, STILL_WAITING_SECONDS)
             except TimeoutError:
                 late = ", ".join(child.spec.name for child in missing if not child.ready.is_set())
-                self._print_line(f"Still waiting for: {late}")
+                self._reports.report(f"Still waiting for: {late}")
         if not self._stop.is_set():
             await announce()
 
@@ -143,9 +143,9 @@ class Supervisor:
             delay = restarts.delay_after_death(was_ready=was_ready, ended_with=ended_with)
             if delay is None:
                 raise ChildGaveUp(self._failure_message(child, _ending(ended_with)))
-            self._print_line(
-                f"{child.spec.name} {_ending(ended_with)}; restarting it in {delay:g} s"
-            )
+            died = f"{child.spec.name} {_ending(ended_with)}; restarting it in {delay:g} s"
+            self._reports.child_died(child.spec.name, died, tuple(child.last_lines))
+            child.was_restarted = True
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), delay)
 
@@ -162,7 +162,7 @@ class Supervisor:
         if self._stop.is_set():  # Stopped while the child was starting.
             child.signal(signal.SIGKILL)
         reader = asyncio.create_task(self._read_output(child, output))
-        readiness = self._create_task(_become_ready(child))
+        readiness = self._create_task(self._become_ready(child))
         liveness_task = self._create_task(self._kill_when_failing(child, process.pid))
         ended_with = await process.wait()
         liveness_task.cancel()
@@ -176,6 +176,15 @@ class Supervisor:
         child.ready.clear()
         return was_ready, ended_with
 
+    async def _become_ready(self, child: _Child) -> None:
+        if child.spec.ready_line is not None:
+            await child.printed_ready_line.wait()
+        while child.spec.probe is not None and not await child.spec.probe():  # noqa: ASYNC110 - another process
+            await asyncio.sleep(PROBE_INTERVAL_SECONDS)
+        child.ready.set()
+        if child.was_restarted:
+            self._reports.child_event(child.spec.name, f"{child.spec.name} is ready again")
+
     async def _kill_when_failing(self, child: _Child, group: int) -> None:
         """Kill a ready child whose liveness check keeps failing: a frozen process does not exit by
         itself.
@@ -185,9 +194,10 @@ class Supervisor:
             return
         problem = await wait_for_lasting_problem(child.spec.liveness, group)
         seconds = child.spec.liveness.failing_seconds
-        self._print_line(
+        self._reports.child_event(
+            child.spec.name,
             f"{child.spec.name} is alive but fails its check: {problem} for {seconds:g} s;"
-            " killing it"
+            " killing it",
         )
         child.signal(signal.SIGKILL)
 
@@ -231,13 +241,14 @@ class Supervisor:
         child.last_lines.append(text)
         if child.spec.ready_line is not None and child.spec.ready_line in text:
             child.printed_ready_line.set()
-        self._print_line(f"{child.spec.name:<{self._width}} | {text}")
+        self._reports.child_line(child.spec.name, text)
 
     def _failure_message(self, child: _Child, how: str) -> str:
-        name, lines = child.spec.name, "\n".join(f"    {line}" for line in child.last_lines)
+        name, lines = child.spec.name, "\n".join(map(indented, child.last_lines))
         return (
             f"{name} {how}, {DEATHS_BEFORE_GIVING_UP} times in a row before it was ready;"
-            f" everything was stopped.\nThe last lines of {name}:\n{lines or '    (no output)'}"
+            f" everything was stopped.\nThe last lines of {name}:\n{lines or '    (no output)'}\n"
+            f"  its log: {self._reports.logs.path(name)}"
         )
 
     async def _end_children(self, child_tasks: list[asyncio.Task[None]]) -> None:
@@ -247,17 +258,11 @@ class Supervisor:
             left = max(0.0, deadline - asyncio.get_running_loop().time())
             await asyncio.wait({child_task}, timeout=min(child.spec.stop_seconds, left))
             if not child_task.done():
-                self._print_line(f"{child.spec.name} did not stop in time and was killed")
+                self._reports.child_event(
+                    child.spec.name, f"{child.spec.name} did not stop in time and was killed"
+                )
                 child.signal(signal.SIGKILL)
                 await asyncio.wait({child_task})
-
-
-async def _become_ready(child: _Child) -> None:
-    if child.spec.ready_line is not None:
-        await child.printed_ready_line.wait()
-    while child.spec.probe is not None and not await child.spec.probe():  # noqa: ASYNC110 - another process
-        await asyncio.sleep(PROBE_INTERVAL_SECONDS)
-    child.ready.set()
 
 
 async def _was_ready(readiness: asyncio.Task[None], child: _Child) -> bool:

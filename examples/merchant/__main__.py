@@ -24,7 +24,12 @@ from examples.merchant.state import ShopState
 
 def main() -> None:
     """Serve until SIGINT or SIGTERM."""
-    needed = ("MAKEGOOD_URL", "MAKEGOOD_KEY", "MAKEGOOD_SIGNING_SECRET", "STRIPE_WEBHOOK_SECRET")
+    if older := os.environ.get("MAKEGOOD_KEY"):  # the name of the key in earlier versions
+        os.environ["MAKEGOOD_API_KEY"] = os.environ.get("MAKEGOOD_API_KEY") or older
+    needed = (
+        *("MAKEGOOD_URL", "MAKEGOOD_API_KEY", "MAKEGOOD_SIGNING_SECRET"),
+        "STRIPE_WEBHOOK_SECRET",
+    )
     if missing := [name for name in needed if not os.environ.get(name)]:
         sys.exit(f"Set {', '.join(missing)}: see examples/merchant/README.md")
     state = ShopState(Path(os.environ.get("MERCHANT_DB", "merchant.db")))
@@ -36,7 +41,7 @@ def main() -> None:
         timeout_minutes=float(timeout_minutes) if timeout_minutes else None,
     )
     makegood = makegood_client.Makegood(
-        base_url=os.environ["MAKEGOOD_URL"], api_key=os.environ["MAKEGOOD_KEY"]
+        base_url=os.environ["MAKEGOOD_URL"], api_key=os.environ["MAKEGOOD_API_KEY"]
     )
     app = create_app(
         Shop(state, makegood, switches),

@@ -8,7 +8,9 @@ import os
 import sys
 from pathlib import Path
 
+from cli.logs.writing import ChildLogs
 from cli.up.child import ChildSpec, LivenessCheck
+from cli.up.reports import Reports
 from cli.up.supervisor import Supervisor
 
 
@@ -29,9 +31,19 @@ async def main(path: str) -> int:
         )
         for child in described
     )
-    return await Supervisor(specs, print_line=lambda line: print(line, flush=True)).run(
-        prepare=_prepare, announce=_announce
+    names = [spec.name for spec in specs]
+    logs = ChildLogs(Path(path).with_name("logs"), names, on_problem=_print)
+    reports = Reports(
+        print_line=_print,
+        logs=logs,
+        is_terminal=sys.stdout.isatty(),
+        width=max(map(len, names)),
     )
+    return await Supervisor(specs, reports).run(prepare=_prepare, announce=_announce)
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
 
 
 def _fails_while_exists(path: str) -> LivenessCheck:

@@ -24,10 +24,10 @@ IMPORTS_LATE = {
     "cli/usage_errors.py": "Pydantic is slow to import, and only a usage error needs it",
     "cli/output.py": "tables and the limit of lists: most commands print neither",
     "cli/healthcheck.py": "runs every few seconds; the check of an API needs no store",
-    "cli/up/bootstrap.py": "`makegood up` starts its children before it needs the store",
     "cli/up/child_health.py": "`makegood up` starts its children before it needs the store",
-    "cli/up/run.py": "the health check of a container imports this file every few seconds",
+    "cli/up/run.py": "`makegood up` starts its children before it needs the store",
     "cli/up/temporal_binary.py": "downloads the program, which an installation rarely needs",
+    "cli/welcome/bootstrap.py": "`makegood up` starts its children before it needs the store",
 }
 
 

@@ -22,6 +22,7 @@ COMMANDS = [
     ("worker",),
     ("mailbox",),
     ("migrate",),
+    ("logs",),
     ("backup",),
     ("restore",),
     ("doctor",),

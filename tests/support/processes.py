@@ -5,6 +5,7 @@ a program with its output collected as it comes, free ports, who is still alive.
 
 import contextlib
 import os
+import pty
 import random
 import signal
 import socket
@@ -25,17 +26,31 @@ ROOT = Path(__file__).parents[2]
 class Program:
     """A started program; its output, both streams together, grows while it runs."""
 
-    def __init__(self, command: tuple[str, ...], environment: Mapping[str, str]) -> None:
-        """Start it in the repository's directory, in a process group of its own."""
-        self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    def __init__(
+        self,
+        command: tuple[str, ...],
+        environment: Mapping[str, str],
+        *,
+        on_terminal: bool = False,
+    ) -> None:
+        """Start it in the repository's directory, in a process group of its own.
+
+        `on_terminal` makes its three streams a terminal instead of pipes.
+        """
+        read_end, given = pty.openpty() if on_terminal else os.pipe()
+        self._output_end = os.fdopen(read_end, "rb", buffering=0)
+        try:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, **environment},
+                stdin=given if on_terminal else subprocess.DEVNULL,
+                stdout=given,
+                stderr=given,
+                start_new_session=True,
+            )
+        finally:
+            os.close(given)
         self._output = bytearray()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -82,20 +97,20 @@ class Program:
             if process.is_running():
                 process.kill()
         self._reader.join(timeout=5)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        self._output_end.close()
 
     def _read(self) -> None:
-        output = self.process.stdout
-        assert output is not None
-        while chunk := os.read(output.fileno(), 65_536):
-            self._output += chunk
+        with contextlib.suppress(OSError):  # raised by a terminal whose other end is closed
+            while chunk := os.read(self._output_end.fileno(), 65_536):
+                self._output += chunk
 
 
 @contextmanager
-def running(*command: str, environment: Mapping[str, str] | None = None) -> Iterator[Program]:
+def running(
+    *command: str, environment: Mapping[str, str] | None = None, on_terminal: bool = False
+) -> Iterator[Program]:
     """The program while the block runs; ended with all below it afterwards."""
-    program = Program(command, environment or {})
+    program = Program(command, environment or {}, on_terminal=on_terminal)
     try:
         yield program
     finally:

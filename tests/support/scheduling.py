@@ -17,6 +17,7 @@ INSTALLATION_TESTS = (
     "tests/faults/",
     "tests/cli/demo/test_run.py",
     "tests/cli/up/test_frozen_children.py",
+    "tests/cli/up/test_terminal.py",
     "tests/test_lost_events.py",
     "tests/test_product.py",
     "tests/test_production.py",

@@ -26,7 +26,7 @@ def makegood(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Makegood]:
     """The command line beside a running API, with the key of a test project in its environment."""
     with running_api(tmp_path_factory.mktemp("data")) as command:
         made = command("project", "create", "shop", "--mode", "test", "--json").json
-        yield Makegood({**command.settings, "MAKEGOOD_KEY": made["api_key"]})
+        yield Makegood({**command.settings, "MAKEGOOD_API_KEY": made["api_key"]})
 
 
 def send(
@@ -98,8 +98,8 @@ def test_same_key_and_body_say_that_they_are_a_replay(makegood: Makegood) -> Non
         (("--timeout-minutes", "0.001"), 2, "/timeout_minutes"),
         (("--occurred-at", "yesterday"), 2, "/occurred_at"),
         (("--url", "http://127.0.0.1:9"), 1, "--idempotency-key"),
-        (("--key", "sk_test_se\ncret"), 2, "--key (MAKEGOOD_KEY) must be one line"),
-        (("--key", "sk_test_ümlaut"), 2, "--key (MAKEGOOD_KEY) must be one line"),
+        (("--key", "sk_test_se\ncret"), 2, "--key (MAKEGOOD_API_KEY) must be one line"),
+        (("--key", "sk_test_ümlaut"), 2, "--key (MAKEGOOD_API_KEY) must be one line"),
         (("--idempotency-key", "a\r\nX-Header: b"), 2, "--idempotency-key must be printable"),
     ],
     ids=[
@@ -142,16 +142,25 @@ def test_suspended_project_is_exit_code_4(makegood: Makegood) -> None:
     made = makegood("project", "create", "suspended", "--mode", "test", "--json").json
     makegood("project", "suspend", "suspended")
 
-    done = send(makegood, "evt_6", MAKEGOOD_KEY=made["api_key"])
+    done = send(makegood, "evt_6", MAKEGOOD_API_KEY=made["api_key"])
 
     assert done.code == 4
     assert "402 subscription_required" in done.err
 
 
+def test_older_name_of_the_key_still_works(makegood: Makegood) -> None:
+    key = makegood.settings["MAKEGOOD_API_KEY"]
+
+    older = send(makegood, "evt_8", MAKEGOOD_API_KEY="", MAKEGOOD_KEY=key)
+    both = send(makegood, "evt_9", MAKEGOOD_KEY="sk_test_of_another_shop")
+
+    assert (older.code, both.code) == (0, 0), older.err + both.err
+
+
 def test_key_never_appears_in_what_is_printed(makegood: Makegood) -> None:
     done = send(makegood, "evt_7", "--url", "http://127.0.0.1:9")
 
-    assert makegood.settings["MAKEGOOD_KEY"] not in done.out + done.err
+    assert makegood.settings["MAKEGOOD_API_KEY"] not in done.out + done.err
 
 
 def test_receipt_says_what_is_at_risk(makegood: Makegood) -> None:

@@ -44,7 +44,7 @@ def open_shop(makegood: Receiver, tmp_path: Path) -> Open:
         environment = {
             "PYTHONPATH": str(ROOT / "sdks" / "python"),
             "MAKEGOOD_URL": makegood.url,
-            "MAKEGOOD_KEY": "sk_test_key",
+            "MAKEGOOD_API_KEY": "sk_test_key",
             "MAKEGOOD_SIGNING_SECRET": SIGNING_SECRET,
             "STRIPE_WEBHOOK_SECRET": STRIPE_SECRET,
             "MERCHANT_DB": str(tmp_path / "merchant.db"),
@@ -120,6 +120,15 @@ def test_payment_is_sent_granted_and_reported_once(makegood: Receiver, open_shop
     assert len({request.body for request in receipts}) == 1
     assert [result["status"] for result in results(makegood)] == ["success"]
     assert [grant["reference"] for grant in state["grants"]] == ["order-1"]
+
+
+def test_older_name_of_the_key_still_works(makegood: Receiver, open_shop: Open) -> None:
+    with open_shop(MAKEGOOD_API_KEY="", MAKEGOOD_KEY="sk_test_older") as shop:
+        assert pay(shop) == 200
+
+    assert {request.headers["authorization"] for request in makegood.got} == {
+        "Bearer sk_test_older"
+    }
 
 
 def test_forged_stripe_event_is_refused(makegood: Receiver, open_shop: Open) -> None:

@@ -31,6 +31,7 @@ def test_whole_story_is_observed_in_under_a_minute(started_makegood: Makegood) -
     output = started_makegood("demo", "--fresh", "--json").json
 
     assert output["ok"] is True
+    assert output["events_url"] is None  # its Makegood is gone
     assert output["seconds"] < TOTAL_SECONDS <= 60
     steps = {step["story"].partition(":")[0]: [] for step in output["steps"]}
     for step in output["steps"]:

@@ -62,6 +62,10 @@ def test_demo_runs_on_the_instance_beside_it(beside: tuple[Makegood, Program]) -
 
     assert done.code == 0, done.err
     assert "started for this demo" not in done.out
+    port = json.loads((Path(makegood.settings["MAKEGOOD_DATA_DIR"]) / FILE_NAME).read_text())[
+        "variables"
+    ]["MAKEGOOD_PORT"]
+    assert done.json["events_url"].startswith(f"http://127.0.0.1:{port}/events?project=prj_")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
@@ -107,9 +111,11 @@ def test_file_of_an_instance_that_has_ended_counts_no_more(
         (tmp_path / "lock").write_text("1")
         held_by_another = read_instance(tmp_path)
 
-    assert running_now["MAKEGOOD_PORT"] == "8123"
+    assert running_now is not None
+    assert running_now.variables["MAKEGOOD_PORT"] == "8123"
+    assert running_now.secrets == {"MAKEGOOD_DATABASE_URL"}
     assert "hunter2" not in json.dumps(written)
-    assert held_by_another == {}
+    assert held_by_another is None
     assert not path.exists()
     path.write_text("no json")
-    assert read_instance(tmp_path) == {}
+    assert read_instance(tmp_path) is None

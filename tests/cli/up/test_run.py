@@ -164,8 +164,25 @@ def test_second_up_in_the_same_directory_is_refused(shared: tuple[Instance, Prog
         )
 
 
+def test_line_of_a_child_is_printed_with_its_name_and_is_in_its_log(
+    shared: tuple[Instance, Program],
+) -> None:
+    instance, program = shared
+
+    printed = re.findall(r"^(\w+) +\| (.*)$", program.output, re.MULTILINE)
+
+    logs = instance.data_dir / "logs"
+    written = [
+        (name, line.partition(" ")[2])
+        for name in ("temporal", "mailbox", "worker", "api")
+        for line in (logs / f"{name}.log").read_text().splitlines()
+    ]
+    assert {name for name, _ in printed} >= {"temporal", "worker", "api"}
+    assert [one for one in printed if one not in written] == []
+
+
 def test_killed_worker_is_reported_and_restarted(shared: tuple[Instance, Program]) -> None:
-    _, program = shared
+    instance, program = shared
     worker = next(
         process
         for process in program.descendants()
@@ -175,7 +192,9 @@ def test_killed_worker_is_reported_and_restarted(shared: tuple[Instance, Program
     worker.kill()
 
     program.wait_for("worker was ended by SIGKILL; restarting it in 0.2 s")
+    program.wait_for(f"  its log: {instance.data_dir / 'logs' / 'worker.log'}\n")
     program.wait_for("worker_ready", count=2)
+    program.wait_for("worker is ready again")
 
 
 def test_taken_port_is_named_with_its_setting_and_nothing_starts(instance: Instance) -> None:
@@ -212,7 +231,7 @@ def test_second_run_finds_what_the_first_stored_and_shows_no_secret_again(
     )
 
     assert keys[0][0].startswith("sk_test_")
-    assert keys[1] == ["$MAKEGOOD_KEY"]
+    assert keys[1] == ["$MAKEGOOD_API_KEY"]
     assert keys[0][0] not in two_runs.second.output
     assert "wrote a new secret key" not in two_runs.second.output
 

@@ -1,7 +1,7 @@
 """Bootstraps a store for `makegood up`: creates a sign-in link, and on the first run a project with
 a key.
 
-`cli.up.run` prints the result. No value is logged; key and secret cannot be shown again.
+`cli.welcome.banner` prints the result. No value is logged; key and secret cannot be shown again.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,9 @@ from cli.local_operations import build_operations, cli_actor, read_sealer
 from config.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from domain.projects import CreatedProject, Project
     from operations.composition import Operations
 
 PROJECT_NAME = "default"
@@ -20,12 +23,15 @@ ALERT_EMAIL = "you@example.com"
 
 @dataclass(frozen=True, slots=True)
 class BootstrapResult:
-    """A single-use sign-in token, and the new project's key and signing secret; None when projects
-    existed already.
+    """A single-use sign-in token, and a test project for a first call.
+
+    Key and signing secret are None when the project existed already; `project_name` is None when
+    there are projects, but no test project that works.
     """
 
     login_token: str
-    api_key: str | None
+    project_name: str | None
+    api_key: str | None = None
     signing_secret: str | None = None
 
 
@@ -40,21 +46,25 @@ async def bootstrap_store(settings: Settings) -> BootstrapResult:
         login_token = await People.build(database, read_sealer(settings)).accounts.create_link(
             None, actor=cli_actor()
         )
-        api_key, signing_secret = await _first_secrets(
-            build_operations(settings, database), catches_mail=settings.smtp_url is None
-        )
-        return BootstrapResult(login_token, api_key, signing_secret)
+        operations = build_operations(settings, database)
+        existing = await operations.projects.list_projects(with_destinations=False)
+        if existing:
+            return BootstrapResult(login_token, _name_of_test_project(existing))
+        created = await _first_project(operations, catches_mail=settings.smtp_url is None)
+        return BootstrapResult(login_token, PROJECT_NAME, created.api_key, created.signing_secret)
     finally:
         await database.close()
 
 
-async def _first_secrets(
-    operations: "Operations", *, catches_mail: bool
-) -> tuple[str, str] | tuple[None, None]:
-    """The API key and the signing secret of the default project, if it is created now."""
-    if await operations.projects.list_projects():
-        return None, None
-    created = await operations.projects.create_project(
+def _name_of_test_project(projects: "Sequence[Project]") -> str | None:
+    names = [
+        project.name for project in projects if not project.livemode and not project.is_suspended
+    ]
+    return PROJECT_NAME if PROJECT_NAME in names else next(iter(names), None)
+
+
+async def _first_project(operations: "Operations", *, catches_mail: bool) -> "CreatedProject":
+    return await operations.projects.create_project(
         name=PROJECT_NAME,
         mode="test",
         actor=cli_actor(),
@@ -62,4 +72,3 @@ async def _first_secrets(
         alert_emails=[ALERT_EMAIL] if catches_mail else [],
         scopes=["ingest"],
     )
-    return created.api_key, created.signing_secret
