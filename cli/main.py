@@ -35,6 +35,7 @@ from cli.lists import export as incident_export
 from cli.lists import listing as incident_list
 from cli.lists import views as incident_views
 from cli.output import CommandFailed, print_notice
+from cli.repair_url import command as repair_url
 from cli.sources import command as sources
 from cli.triage import command as triage
 from cli.usage_errors import PlainUsageErrors
@@ -76,6 +77,7 @@ for _list in (incident_list, incident_export, incident_views):
     _list.register(incidents.app)
 triage.register(incidents.app, receipts.app)
 sent.register(receipts.app)
+repair_url.register(projects.app)
 for _name, _group in (
     ("project", projects.app),
     ("key", keys.app),

@@ -17,7 +17,9 @@ from operations.incidents import IncidentOperations
 from operations.inputs import JudgeRepairUrl
 from operations.listing.export import ExportOperations
 from operations.listing.saved_views import SavedViewOperations
+from operations.onboarding.checklist import ChecklistOperations
 from operations.projects import ProjectOperations
+from operations.repair_url.trial import CallRepairUrl, RepairTrialOperations
 from operations.runs import RunOperations
 from operations.sources.check import ProviderCheck
 from operations.sources.sources import SourceOperations
@@ -53,6 +55,8 @@ class Operations:
     mail_links: MailLinkOperations
     exports: ExportOperations
     saved_views: SavedViewOperations
+    repair_trials: RepairTrialOperations
+    checklists: ChecklistOperations
 
     @classmethod
     def build(
@@ -65,12 +69,14 @@ class Operations:
         on_source_change: Callable[[SourceId], None] = _ignore_source,
         provider_check: ProviderCheck | None = None,
         send_trial: SendTrial | None = None,
+        call_repair_url: CallRepairUrl | None = None,
     ) -> "Operations":
         """Compose the operations on this store.
 
         `on_project_change` is called after a commit that changed a project or revoked a key,
         `on_source_change` after one that changed a source. `provider_check` None: the providers'
-        own addresses are asked. `send_trial` None: test alerts are answered by a failure.
+        own addresses are asked. `send_trial` and `call_repair_url` None: test alerts and test
+        calls are answered by a failure.
         """
         writer = AuditWriter(database, sealer)
         incidents = IncidentOperations(database, writer)
@@ -108,4 +114,8 @@ class Operations:
             mail_links=MailLinkOperations(database, writer, sealer=sealer),
             exports=ExportOperations(incidents),
             saved_views=SavedViewOperations(database),
+            repair_trials=RepairTrialOperations(
+                database, writer, sealer=sealer, call=call_repair_url
+            ),
+            checklists=ChecklistOperations(database),
         )

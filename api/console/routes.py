@@ -20,9 +20,13 @@ from api.console.pages.events import EventPages
 from api.console.pages.home import HomePages
 from api.console.pages.incident_list.views import IncidentViewPages
 from api.console.pages.incidents import IncidentPages
+from api.console.pages.instance.pages import InstancePages
 from api.console.pages.mailbox import MailboxPages
 from api.console.pages.members import MemberPages
 from api.console.pages.oidc import OidcPages
+from api.console.pages.project.repair_url import RepairUrlForms
+from api.console.pages.project.start import StartPages
+from api.console.pages.project.suspension import SuspensionForms
 from api.console.pages.projects import ProjectPages
 from api.console.pages.second_factor import SecondFactorPages
 from api.console.pages.sign_in import SignInPages
@@ -33,8 +37,9 @@ from api.console.pages.triage import TriagePages
 PAGES = (
     *(HomePages, SignInPages, SecondFactorPages, OidcPages, AccountPages),
     *(IncidentViewPages, IncidentPages, TriagePages, EventPages, EventDetailPages),
-    *(ProjectPages, CredentialPages, MemberPages),
-    *(SourcePages, SourceForms, AuditPages, MailboxPages),
+    *(ProjectPages, StartPages, CredentialPages, MemberPages),
+    *(RepairUrlForms, SuspensionForms),
+    *(SourcePages, SourceForms, AuditPages, MailboxPages, InstancePages),
     *(DestinationForms, MailLinkPages),
 )
 

@@ -25,6 +25,7 @@ from domain.ids import EventId, ProjectId
 from domain.lifecycle import OPEN_STATES, Trigger
 from domain.receipts import ReceiptState
 from store.db.sql import SessionStatements, limit_lock_wait
+from store.projects.first_steps import forget_checklist
 from store.projects.source_removal import remove_sources
 from store.receipts.lists.search_index import empty_unusable_index
 from store.receipts.operator_actions import resolve_manually
@@ -113,16 +114,12 @@ async def delete_project(
             " ended with it."
         )
         raise ValidationFailed(errors=(FieldError("/end_open", "not_ended", message),))
-    gone = {
-        "name": project_id,
-        "repair_url": None,
-        "snapshots": False,
-        "data_key": b"",
-    }
+    gone = {"name": project_id, "repair_url": None, "snapshots": False, "data_key": b""}
     marked = update(PROJECTS).where(PROJECTS.c.id == project_id)
     await session.execute(marked.values(**gone, suspended_at=now, deleted_at=now))
     for table in OF_A_PROJECT:
         await session.execute(delete(table).where(table.c.project_id == project_id))
+    await forget_checklist(session, project_id)
     await remove_sources(session, project_id, now)
     return open_count
 

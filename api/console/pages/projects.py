@@ -13,6 +13,7 @@ from api.console.access import ADMINISTRATOR, PROJECT_OWNER, PROJECT_VIEWER, SIG
 from api.console.base import Console, error_message, project_path
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import own_projects
+from api.console.pages.project.checklists import unfinished_checklist
 from api.console.sign_in.cookies import Notice, Secret
 from api.console.sign_in.sessions import Viewer
 from domain.alerts import AlertEvent
@@ -24,6 +25,8 @@ from store.db.paging import LISTED_AT_MOST
 
 # The sets that a project adds names to.
 SETS = ("providers", "event_types", "effect_types")
+# Each has a form of its own for some of the settings.
+SECTIONS = ("repair-url", "alert-settings", "deadlines", "names", "retention", "general")
 KEY_LIFETIMES = (30, 90, 365)  # days
 # The values of a form's fields, as typed or as stored.
 Typed = Mapping[str, object]
@@ -72,7 +75,7 @@ class ProjectPages:
         )
         text = "Project created. Copy both secrets now: they are not shown again."
         return self._console.sessions.redirect(
-            project_path(created.project.id),
+            f"{project_path(created.project.id)}/start",
             viewer=viewer,
             notice=Notice("good", text, secrets),
         )
@@ -90,12 +93,12 @@ class ProjectPages:
         try:
             await self._operations.projects.change_project(project_id, changes, actor=actor)
         except Refusal as refusal:
-            return await self._page(
-                request, viewer, project, typed={**_settings(project), **changes}, refusal=refusal
-            )
-        return self._console.sessions.redirect(
-            project_path(project_id), viewer=viewer, notice=Notice("good", "Settings saved.")
-        )
+            typed = {**_settings(project), **changes, "section": fields.get("section", "")}
+            return await self._page(request, viewer, project, typed=typed, refusal=refusal)
+        section = fields.get("section", "")
+        back = project_path(project_id) + (f"#{section}" if section in SECTIONS else "")
+        notice = Notice("good", "Settings saved.")
+        return self._console.sessions.redirect(back, viewer=viewer, notice=notice)
 
     async def delete(
         self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, project_id: str
@@ -149,7 +152,12 @@ class ProjectPages:
     ) -> Response:
         role = viewer.access.role_in(project.id)
         early = await self._operations.early_results.list_early_results(project.id)
-        values: dict[str, object] = {"project": project, "role": role, "early": early}
+        values: dict[str, object] = {
+            "project": project,
+            "role": role,
+            "early": early,
+            "checklist": await unfinished_checklist(self._console, viewer, project.id),
+        }
         if role is Role.OWNER:
             people = await self._console.people.members.list_members(project.id)
             values |= {
@@ -192,27 +200,28 @@ def _settings(project: Project) -> Typed:
 
 # The body of a PATCH. Any: values are of any JSON type.
 def _changes(fields: Mapping[str, str], project: Project) -> dict[str, Any]:
-    """The form as the body of the REST API's PATCH.
+    """The form as the body of the REST API's PATCH: the settings that it has.
 
     An unchanged repair URL is left out, because saving it would resolve and check its host again.
     """
-    repair_url = fields.get("repair_url", "").strip() or None
-    is_saved = repair_url != project.repair_url or project.repair_url_gone
-    return {
-        "name": fields.get("name", "").strip(),
-        **({"repair_url": repair_url} if is_saved else {}),
-        "timeout_minutes": _number(fields.get("timeout_minutes", "")),
-        "alert_emails": _addresses(fields),
-        "late_result": fields.get("late_result", ""),
-        **({"early_results": fields["early_results"]} if "early_results" in fields else {}),
-        "snapshots": fields.get("snapshots") == "on",
-        **(
-            {"acknowledge_minutes": _number(fields["acknowledge_minutes"])}
-            if "acknowledge_minutes" in fields
-            else {}
-        ),
-        **{name: _words(fields.get(name, "")) for name in SETS if name in fields},
-    }
+    changes: dict[str, Any] = {}
+    for name in ("name", "late_result", "early_results"):
+        if name in fields:
+            changes[name] = fields[name].strip()
+    for name in ("timeout_minutes", "acknowledge_minutes"):
+        if name in fields:
+            changes[name] = _number(fields[name])
+    for name in ("alert_emails", *SETS):
+        if name in fields:
+            changes[name] = _words(fields[name])
+    if "repair_url" in fields:
+        repair_url = fields["repair_url"].strip() or None
+        if repair_url != project.repair_url or project.repair_url_gone:
+            changes["repair_url"] = repair_url
+    # A box that is not checked is not sent.
+    if "snapshots" in fields or fields.get("section") == "retention":
+        changes["snapshots"] = fields.get("snapshots") == "on"
+    return changes
 
 
 def _number(text: str) -> int | float | str:

@@ -13,6 +13,7 @@ from api.console.pages.list_page import (
     project_names,
     redirect_to_short_address,
 )
+from api.console.pages.project.checklists import project_to_start
 from api.console.sign_in.sessions import Viewer
 from api.console.ui.filters import ListAddress, read_address
 from api.console.ui.incident_tabs import ALL, TABS
@@ -63,7 +64,9 @@ async def incident_list_page(console: Console, request: Request, viewer: Viewer)
             raise
         problem = error_message(refused)
     values = await _values(console, viewer, address, found, projects)
-    values |= {"problem": problem}
+    values |= {"problem": problem, "to_start": None}
+    if not (values["rows"] or problem or set(address.chosen) - {"project"}):
+        values["to_start"] = await project_to_start(console, viewer, projects, address)
     counts: Values | None = None
     if not is_htmx_request(request):
         counts = await console.counts(viewer, scope=known_scope(projects))
