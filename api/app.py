@@ -104,6 +104,7 @@ def create_app(parts: AppDependencies, *, clock: Callable[[], float] = monotonic
         on_project_change=partial(_forget, key_cache, sources),
         provider_check=parts.provider_check,
         send_trial=parts.send_trial,
+        call_repair_url=parts.call_repair_url,
         on_source_change=sources.forget,
     )
     health = Health(database=parts.database)
@@ -238,6 +239,7 @@ def _console_dependencies(
         trusted_proxies=parts.settings.trusted_proxies,
         oidc_provider=_issuer(parts),
         callback_schedule_seconds=parts.settings.callback_schedule_seconds,
+        examine=parts.examine,
     )
 
 

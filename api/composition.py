@@ -10,6 +10,8 @@ from api.http.client_address import Network
 from domain.retries import CALLBACK_SCHEDULE_SECONDS
 from operations.alerts.destinations import SendTrial
 from operations.inputs import JudgeRepairUrl
+from operations.instance.findings import Examine
+from operations.repair_url.trial import CallRepairUrl
 from operations.sources.check import ProviderCheck
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -40,9 +42,10 @@ class AppDependencies:
     """The opened dependencies.
 
     `issuer_transport` checks the addresses of requests to the identity provider. It is needed only
-    with `oidc`. `provider_check` None: the providers' own addresses are asked. `send_trial` None:
-    test alerts are answered by a failure. `create_app` starts and stops the committer, and closes
-    nothing else.
+    with `oidc`. `provider_check` None: the providers' own addresses are asked. `send_trial` and
+    `call_repair_url` None: test alerts and test calls are answered by a failure. `examine` None:
+    the page of the installation's health has no findings. `create_app` starts and stops the
+    committer, and closes nothing else.
     """
 
     database: Database
@@ -53,3 +56,5 @@ class AppDependencies:
     issuer_transport: httpx.AsyncBaseTransport | None = None
     provider_check: ProviderCheck | None = None
     send_trial: SendTrial | None = None
+    call_repair_url: CallRepairUrl | None = None
+    examine: Examine | None = None

@@ -1,13 +1,13 @@
 """Composes and runs one API process: opens the dependencies, serves until a signal, closes them.
 
-It opens no Temporal client. `cli` passes in three functions, because `api` must not import the
-activities: one judges repair URLs, one sends test alerts, and one watches that the event loop runs.
+It opens no Temporal client. `cli` passes in what `api` must not import: see `OutsideCalls`.
 """
 
 import asyncio
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from time import monotonic
 from types import FrameType
 
@@ -26,6 +26,8 @@ from egress.provider_api import ProviderUrls
 from egress.transport import GuardedTransport
 from operations.alerts.destinations import SendTrial
 from operations.inputs import JudgeRepairUrl
+from operations.instance.findings import Examine
+from operations.repair_url.trial import CallRepairUrl
 from operations.sources.check import ProviderCheck
 from store.crypto.encryption import Sealer
 from store.crypto.process_secrets import refuse_unknown_secret
@@ -47,6 +49,20 @@ log = structlog.get_logger(__name__)
 WatchedLoop = Callable[[], AbstractContextManager[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class OutsideCalls:
+    """Functions of the packages that `api` must not import: the activities and `makegood doctor`.
+
+    `watched_loop` is entered on the event loop, and watches that it runs.
+    """
+
+    judge_repair_url: JudgeRepairUrl
+    send_trial: SendTrial
+    call_repair_url: CallRepairUrl
+    examine: Examine
+    watched_loop: WatchedLoop
+
+
 class _Server(uvicorn.Server):
     """uvicorn's server. A second signal within 10 s of the first does not cut requests off."""
 
@@ -60,39 +76,27 @@ class _Server(uvicorn.Server):
             self.force_exit = True
 
 
-def run_api(
-    settings: Settings,
-    *,
-    judge_repair_url: JudgeRepairUrl,
-    send_trial: SendTrial,
-    watched_loop: WatchedLoop,
-) -> int:
-    """Serve until SIGINT or SIGTERM. Returns 0 after a signal, 1 when the start failed.
-
-    `watched_loop` is entered on the event loop.
-    """
+def run_api(settings: Settings, outside: OutsideCalls) -> int:
+    """Serve until SIGINT or SIGTERM. Returns 0 after a signal, 1 when the start failed."""
     configure_logging(settings.log_level, settings.log_format, role="api")
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-        return runner.run(_serve(settings, judge_repair_url, send_trial, watched_loop))
+        return runner.run(_serve(settings, outside))
 
 
-async def _serve(
-    settings: Settings,
-    judge_repair_url: JudgeRepairUrl,
-    send_trial: SendTrial,
-    watched_loop: WatchedLoop,
-) -> int:
+async def _serve(settings: Settings, outside: OutsideCalls) -> int:
     secret_key, previous = settings.read_secret_key(), settings.read_previous_secret_key()
     database = Database.open(settings.database_url_or_default, writers=API_WRITERS)
     parts = AppDependencies(
         database=database,
         sealer=Sealer(secret_key, previous),
         committer=Committer(open_ingest_connection(database.url), database.clock),
-        judge_repair_url=judge_repair_url,
+        judge_repair_url=outside.judge_repair_url,
         settings=app_settings(settings, secret_key=secret_key, previous_secret_key=previous),
         issuer_transport=issuer_transport(settings),
         provider_check=provider_check(settings),
-        send_trial=send_trial,
+        send_trial=outside.send_trial,
+        call_repair_url=outside.call_repair_url,
+        examine=outside.examine,
     )
     try:
         await refuse_unknown_secret(database, parts.sealer)
@@ -102,7 +106,7 @@ async def _serve(
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _already_listening)
         tune_garbage_collection()
-        with watched_loop():
+        with outside.watched_loop():
             await server.serve()
         return 0 if server.started else 1
     except SecretUnknown as error:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from domain.alerts import AlertAnswer, AlertTrial
     from domain.ids import ProjectId
     from domain.projects import Project
+    from domain.retries import ExchangeOutcome
     from operations.composition import Operations
+    from operations.repair_url.trial import TrialRequest
     from store.crypto.encryption import Sealer
     from store.db.database import Database
 
@@ -109,6 +111,12 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
 
         return await trial_sender(settings)(trial)
 
+    async def call_repair_url(request: "TrialRequest") -> "ExchangeOutcome":
+        # Imported here, likewise.
+        from cli.repair_url.caller import repair_url_caller
+
+        return await repair_url_caller(settings)(request)
+
     urls = {"stripe": settings.stripe_api_url, "shopify": settings.shopify_api_url}
     return Operations.build(
         database=database,
@@ -120,6 +128,7 @@ def build_operations(settings: "Settings", database: "Database") -> "Operations"
             allow_test=settings.egress_of(livemode=False),
         ),
         send_trial=send_trial,
+        call_repair_url=call_repair_url,
     )
 
 

@@ -38,6 +38,7 @@ from cli.lists import views as incident_views
 from cli.logs import command as logs
 from cli.output import CommandFailed, print_notice
 from cli.overview import command as overview
+from cli.repair_url import command as repair_url
 from cli.repairing import bulk, holds
 from cli.repairing import rules as repair_rules
 from cli.sources import command as sources
@@ -81,6 +82,7 @@ for _list in (incident_list, incident_export, incident_views):
     _list.register(incidents.app)
 triage.register(incidents.app, receipts.app)
 sent.register(receipts.app)
+repair_url.register(projects.app)
 projects.app.add_typer(repair_rules.app, name="rules")
 for _name, _group in (
     ("project", projects.app),

@@ -35,6 +35,7 @@ class AuditAction(StrEnum):
     PROJECT_SUSPENDED = "project_suspended"
     PROJECT_RESUMED = "project_resumed"
     PROJECT_DELETED = "project_deleted"
+    REPAIR_URL_TESTED = "repair_url_tested"
     KEY_CREATED = "key_created"
     KEY_REVOKED = "key_revoked"
     SIGNING_SECRET_ROTATED = "signing_secret_rotated"  # noqa: S105 - a name, not a secret

@@ -18,8 +18,10 @@ from operations.incidents import IncidentOperations
 from operations.inputs import JudgeRepairUrl
 from operations.listing.export import ExportOperations
 from operations.listing.saved_views import SavedViewOperations
+from operations.onboarding.checklist import ChecklistOperations
 from operations.overview.overview import OverviewOperations
 from operations.projects import ProjectOperations
+from operations.repair_url.trial import CallRepairUrl, RepairTrialOperations
 from operations.repairing.bulk_repairs import BulkRepairOperations
 from operations.repairing.holds import HoldOperations
 from operations.repairing.rules import RuleOperations
@@ -63,6 +65,8 @@ class Operations:
     exports: ExportOperations
     saved_views: SavedViewOperations
     overview: OverviewOperations
+    repair_trials: RepairTrialOperations
+    checklists: ChecklistOperations
 
     @classmethod
     def build(
@@ -75,12 +79,14 @@ class Operations:
         on_source_change: Callable[[SourceId], None] = _ignore_source,
         provider_check: ProviderCheck | None = None,
         send_trial: SendTrial | None = None,
+        call_repair_url: CallRepairUrl | None = None,
     ) -> "Operations":
         """Compose the operations on this store.
 
         `on_project_change` is called after a commit that changed a project or revoked a key,
         `on_source_change` after one that changed a source. `provider_check` None: the providers'
-        own addresses are asked. `send_trial` None: test alerts are answered by a failure.
+        own addresses are asked. `send_trial` and `call_repair_url` None: test alerts and test
+        calls are answered by a failure.
         """
         writer = AuditWriter(database, sealer)
         incidents = IncidentOperations(database, writer)
@@ -123,4 +129,8 @@ class Operations:
             exports=ExportOperations(incidents),
             saved_views=SavedViewOperations(database),
             overview=OverviewOperations(database),
+            repair_trials=RepairTrialOperations(
+                database, writer, sealer=sealer, call=call_repair_url
+            ),
+            checklists=ChecklistOperations(database),
         )

@@ -106,6 +106,7 @@ class Console:
             "counts": counts or await self.counts(viewer),
             "checks": await self.parts.readiness(),
             "has_audit": viewer.access.owns_any,
+            "has_instance": viewer.access.is_administrator,
             "has_mailbox": self.parts.mailbox_path is not None and viewer.access.is_administrator,
         }
         return self.pages.region("_rail.html", values)

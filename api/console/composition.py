@@ -9,6 +9,7 @@ from api.console.sign_in.oidc_provider import OidcProvider
 from api.http.client_address import Network
 from domain.retries import CALLBACK_SCHEDULE_SECONDS
 from operations.composition import Operations
+from operations.instance.findings import Examine
 from operations.readiness import CheckStatus
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -21,7 +22,8 @@ class ConsoleDependencies:
     """What the console is built from.
 
     `readiness` is that of `Health`. `mailbox_path` is None if mail goes to another server,
-    `temporal_ui_url` if no UI is known, `oidc_provider` if no identity provider is configured.
+    `temporal_ui_url` if no UI is known, `oidc_provider` if no identity provider is configured,
+    `examine` if this process runs no checks.
     """
 
     operations: Operations
@@ -38,3 +40,4 @@ class ConsoleDependencies:
     trusted_proxies: tuple[Network, ...] = ()
     oidc_provider: OidcProvider | None = None
     callback_schedule_seconds: tuple[int, ...] = CALLBACK_SCHEDULE_SECONDS
+    examine: Examine | None = None

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from api.console.access import AccessRule
 from api.console.base import Console
-from api.console.dependencies import console_of
+from api.console.dependencies import SAFE_METHODS, console_of
 from api.console.sign_in.login_attempts import TooManyLoginAttempts
 from api.console.sign_in.return_path import sign_in_path
 from api.console.sign_in.sessions import FormRejected, SignInNeeded, Viewer
@@ -154,16 +154,19 @@ def _browser_values(code: Code, request_id: str) -> Values:
 
 
 async def _framed(console: Console, request: Request, values: Values, *, status: int) -> Response:
-    """The page in the frame of the signed-in user; without a frame if nobody is signed in, or if
-    the database does not respond.
+    """The page in the frame of the signed-in user; without a frame if nobody is signed in. While
+    the database does not respond, the frame has no names and counts, and the page tries again.
     """
     if not is_htmx_request(request):
         try:
             read: Viewer | None = getattr(request.state, "viewer", None)
             viewer = read or await console.sessions.viewer(request)
             values = {**await console.frame(request, viewer, section=""), **values}
-        except (SignInNeeded, Refusal):
+        except SignInNeeded:
             pass
+        except Refusal:
+            # There is a session, and the store cannot say whose. Only a page tries again by itself.
+            values = {**values, "is_away": True, "is_repeated": request.method in SAFE_METHODS}
     return console.pages.page("problem.html", values, status=status)
 
 

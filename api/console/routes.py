@@ -21,10 +21,14 @@ from api.console.pages.groups import GroupPages
 from api.console.pages.home import HomePages
 from api.console.pages.incident_list.views import IncidentViewPages
 from api.console.pages.incidents import IncidentPages
+from api.console.pages.instance.pages import InstancePages
 from api.console.pages.mailbox import MailboxPages
 from api.console.pages.members import MemberPages
 from api.console.pages.oidc import OidcPages
 from api.console.pages.overview.pages import OverviewPages
+from api.console.pages.project.repair_url import RepairUrlForms
+from api.console.pages.project.start import StartPages
+from api.console.pages.project.suspension import SuspensionForms
 from api.console.pages.projects import ProjectPages
 from api.console.pages.repairing.bulk import BulkRepairPages
 from api.console.pages.repairing.holds import HoldForms
@@ -38,9 +42,10 @@ from api.console.pages.triage import TriagePages
 PAGES = (
     *(HomePages, SignInPages, SecondFactorPages, OidcPages, AccountPages),
     *(IncidentViewPages, IncidentPages, TriagePages, GroupPages),
-    *(EventPages, EventDetailPages, ProjectPages, CredentialPages, MemberPages),
+    *(EventPages, EventDetailPages, ProjectPages, StartPages, CredentialPages, MemberPages),
+    *(RepairUrlForms, SuspensionForms),
     *(BulkRepairPages, HoldForms, RuleForms),
-    *(SourcePages, SourceForms, AuditPages, MailboxPages),
+    *(SourcePages, SourceForms, AuditPages, MailboxPages, InstancePages),
     *(DestinationForms, MailLinkPages, OverviewPages),
 )
 

@@ -31,6 +31,7 @@ SIGNATURE_HEADERS: tuple[tuple[str, str, bool], ...] = (
         False,
     ),
     ("X-SendPromptly-Attempt", "The number of the attempt, from 1.", True),
+    ("X-SendPromptly-Test", "`true` on a test call, which is not to be applied.", False),
     ("webhook-id", "The `replay_id` (Standard Webhooks 1.0).", True),
     ("webhook-timestamp", "Unix seconds (Standard Webhooks 1.0).", True),
     ("webhook-signature", "One signature per secret (Standard Webhooks 1.0).", True),
@@ -61,3 +62,7 @@ class RepairRequest(BaseModel):
     amount: int | None = Field(description="In the currency's minor unit, as the receipt said.")
     currency: str | None
     customer_reference: str | None
+    test: bool = Field(
+        default=False,
+        description="True in a test call, absent in others: verify and answer it, apply nothing.",
+    )

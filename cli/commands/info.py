@@ -2,8 +2,6 @@
 no store.
 """
 
-import platform
-from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,11 +9,10 @@ import typer
 from cli.options import JsonFlag
 from cli.output import format_value, print_json, print_record
 from cli.settings import read_own_settings, read_settings
+from operations.instance.versions import installed_versions
 
 if TYPE_CHECKING:
     from config.settings import Settings
-
-DEPENDENCIES = ("temporalio", "fastapi", "uvicorn", "sqlmodel", "httpx", "pydantic")
 
 
 def register(app: typer.Typer) -> None:
@@ -48,12 +45,7 @@ def openapi(as_json: JsonFlag = True) -> None:
 
 def version(as_json: JsonFlag = False) -> None:
     """Print the version of Makegood and of its main dependencies."""
-    dependencies = {name: installed_version(name) for name in DEPENDENCIES}
-    versions = {
-        "makegood": installed_version("makegood"),
-        "python": platform.python_version(),
-        **dependencies,
-    }
+    versions = installed_versions()
     if as_json:
         return print_record(versions, as_json=True)
     typer.echo(

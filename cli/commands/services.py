@@ -57,8 +57,10 @@ def up(
 def api() -> None:
     """Run one API process: ingest, REST and the console."""
     with _imports_without_gc():
-        from api.main import run_api
+        from api.main import OutsideCalls, run_api
         from cli.alerts.trial_sender import trial_sender
+        from cli.doctor.run import examiner
+        from cli.repair_url.caller import repair_url_caller
         from cli.up.watchdog import watched_loop
         from egress.transport import judge_url
 
@@ -67,14 +69,14 @@ def api() -> None:
     async def judge(url: str, *, livemode: bool) -> str:
         return await judge_url(url, allow=settings.egress_of(livemode=livemode))
 
-    _exit(
-        run_api(
-            settings,
-            judge_repair_url=judge,
-            send_trial=trial_sender(settings),
-            watched_loop=watched_loop,
-        )
+    outside = OutsideCalls(
+        judge_repair_url=judge,
+        send_trial=trial_sender(settings),
+        call_repair_url=repair_url_caller(settings),
+        examine=examiner(settings),
+        watched_loop=watched_loop,
     )
+    _exit(run_api(settings, outside))
 
 
 def worker() -> None:

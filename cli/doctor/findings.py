@@ -1,25 +1,10 @@
-"""The types of `makegood doctor`: a check and its finding."""
+"""A check of `makegood doctor`, and its finding, whose types the console shares."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Verdict(StrEnum):
-    """The result of a check; only `fail` makes the command fail."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check, and how to fix it; `fix` is None when there is nothing to fix."""
-
-    verdict: Verdict
-    detail: str
-    fix: str | None = None
+from operations.instance.findings import Finding as Finding
+from operations.instance.findings import Verdict as Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ It changes nothing and sends no mail. The checks are in `machine_checks`, `store
 """
 
 import asyncio
-from collections.abc import Sequence
 
 import typer
 
@@ -16,6 +15,7 @@ from cli.doctor.store import opened_store, store_checks
 from cli.output import ExitCode, print_json
 from config.settings import Settings
 from domain.values.text import printable
+from operations.instance.findings import Examine, Findings
 
 CHECK_SECONDS = 20
 COLOURS = {
@@ -27,7 +27,7 @@ COLOURS = {
 
 def run_doctor(settings: Settings, *, as_json: bool) -> ExitCode:
     """Run every check and print the findings; returns the exit code."""
-    findings = asyncio.run(_run_all(settings))
+    findings = asyncio.run(run_checks(settings))
     is_well = not any(finding.verdict is Verdict.FAIL for _, finding in findings)
     if as_json:
         print_json({"ok": is_well, "checks": [_row(name, finding) for name, finding in findings]})
@@ -36,7 +36,17 @@ def run_doctor(settings: Settings, *, as_json: bool) -> ExitCode:
     return ExitCode.OK if is_well else ExitCode.FAILED
 
 
-async def _run_all(settings: Settings) -> list[tuple[str, Finding]]:
+def examiner(settings: Settings) -> Examine:
+    """The checks as the API process runs them for the console."""
+
+    async def examine() -> Findings:
+        return await run_checks(settings)
+
+    return examine
+
+
+async def run_checks(settings: Settings) -> Findings:
+    """Run every check at the same time; each takes `CHECK_SECONDS` at most."""
     async with opened_store(settings) as store:
         checks = (
             *machine_checks(settings),
@@ -72,7 +82,7 @@ def _row(name: str, finding: Finding) -> dict[str, str | None]:
     }
 
 
-def _print(findings: Sequence[tuple[str, Finding]]) -> None:
+def _print(findings: Findings) -> None:
     width = max(len(name) for name, _ in findings)
     for name, finding in findings:
         mark = typer.style(f"{finding.verdict.value:<4}", fg=COLOURS[finding.verdict], bold=True)

@@ -18,6 +18,8 @@ NONCE_HEADER = "X-SendPromptly-Nonce"
 SIGNATURE_HEADER = "X-SendPromptly-Signature"
 NEXT_SIGNATURE_HEADER = "X-SendPromptly-Signature-Next"
 ATTEMPT_HEADER = "X-SendPromptly-Attempt"
+# Of a test call only. The signed body says it too, as `test`.
+TEST_HEADER = "X-SendPromptly-Test"
 SECRET_PREFIX = "whsec_"  # noqa: S105  the public prefix of every secret, not one of them
 
 _NONCE = re.compile(r"[0-9a-f]{32}")

@@ -1,4 +1,6 @@
-"""Limits how often a project sends test alerts, in each process: they may go to anybody."""
+"""Limits how often a project sends test alerts, or calls its repair URL for a test, in each
+process: they may go to anybody.
+"""
 
 import time
 from collections import Counter, defaultdict, deque
@@ -14,16 +16,20 @@ MAXIMUM_PROJECTS = 10_000
 
 
 class TrialLimit:
-    """Counts the test alerts of each project. `clock` is in seconds."""
+    """Counts the tests of one kind of each project. `clock` is in seconds."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, what: str = "test alerts", *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`what` names the tests in the refusal."""
         self._clock = clock
+        self._too_many = f"A project sends at most {MAXIMUM_IN_WINDOW} {what} a minute."
         self._sent_at: defaultdict[ProjectId, deque[float]] = defaultdict(deque)
         self._running: Counter[ProjectId] = Counter()
 
     @contextmanager
     def trial(self, project_id: ProjectId) -> Iterator[None]:
-        """One test alert, for the duration of the block. Raises: RateLimited at a limit."""
+        """One test, for the duration of the block. Raises: RateLimited at a limit."""
         self._admit(project_id, self._clock())
         self._running[project_id] += 1
         try:
@@ -39,16 +45,13 @@ class TrialLimit:
             sent_at.popleft()
         if len(sent_at) >= MAXIMUM_IN_WINDOW:
             wait = max(1, round(sent_at[0] + WINDOW_SECONDS - now))
-            raise RateLimited(_TOO_MANY, retry_after_seconds=wait)
+            raise RateLimited(self._too_many, retry_after_seconds=wait)
         if self._running[project_id] >= MAXIMUM_CONCURRENT:
-            raise RateLimited(_TOO_MANY, retry_after_seconds=1)
+            raise RateLimited(self._too_many, retry_after_seconds=1)
         sent_at.append(now)
 
     def _forget(self, now: float) -> None:
-        """Forget the projects without a recent test alert."""
+        """Forget the projects without a recent test."""
         old = [one for one, at in self._sent_at.items() if not at or at[-1] <= now - WINDOW_SECONDS]
         for project_id in old:
             del self._sent_at[project_id]
-
-
-_TOO_MANY = f"A project sends at most {MAXIMUM_IN_WINDOW} test alerts a minute."

@@ -57,6 +57,8 @@ export interface RepairCallback {
   amount: number | null;
   currency: string | null;
   customer_reference: string | null;
+  /** Only in a test call: answer it, and apply nothing. */
+  test?: true;
 }
 
 /** A setting or an argument can never work: answer 500. It names the setting and quotes no value. */

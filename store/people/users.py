@@ -13,7 +13,7 @@ from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import Row, Select, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -109,18 +109,16 @@ async def create_login_link(
     return token
 
 
+async def is_login_link_good(session: AsyncSession, *, token: str, now: datetime) -> bool:
+    """Whether the link would sign somebody in. It stays as it is."""
+    found = select(LOGIN_LINKS.c.digest).where(*_is_good(token, now))
+    return (await session.execute(found)).first() is not None
+
+
 async def redeem_login_link(session: AsyncSession, *, token: str, now: datetime) -> User | None:
     """The user whom the link signs in; None when it is unknown, used or expired."""
-    is_good = (
-        LOGIN_LINKS.c.digest == token_digest(token),
-        LOGIN_LINKS.c.used_at.is_(None),
-        LOGIN_LINKS.c.expires_at > now,
-    )
-    link = (
-        await session.execute(
-            update(LOGIN_LINKS).where(*is_good).values(used_at=now).returning(LOGIN_LINKS.c.user_id)
-        )
-    ).first()
+    redeemed = update(LOGIN_LINKS).where(*_is_good(token, now)).values(used_at=now)
+    link = (await session.execute(redeemed.returning(LOGIN_LINKS.c.user_id))).first()
     if link is None:
         return None
     user_id = link.user_id or await _first_administrator(session)
@@ -174,6 +172,14 @@ async def find_user_id(session: AsyncSession, email: str) -> UserId | None:
     """The id of the user with this address; None without one."""
     found = await session.scalar(_by_address(email))
     return None if found is None else UserId(found)
+
+
+def _is_good(token: str, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (
+        LOGIN_LINKS.c.digest == token_digest(token),
+        LOGIN_LINKS.c.used_at.is_(None),
+        LOGIN_LINKS.c.expires_at > now,
+    )
 
 
 async def _first_administrator(session: AsyncSession) -> UserId | None:

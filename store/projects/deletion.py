@@ -25,6 +25,7 @@ from domain.ids import EventId, ProjectId
 from domain.lifecycle import OPEN_STATES, Trigger
 from domain.receipts import ReceiptState
 from store.db.sql import SessionStatements, limit_lock_wait
+from store.projects.first_steps import forget_checklist
 from store.projects.group_erasure import erase_groups
 from store.projects.source_removal import remove_sources
 from store.receipts.lists.search_index import empty_unusable_index
@@ -114,6 +115,7 @@ async def delete_project(
     await session.execute(marked.values(**gone, suspended_at=now, deleted_at=now))
     for table in GONE_AT_ONCE:
         await session.execute(delete(table).where(table.c.project_id == project_id))
+    await forget_checklist(session, project_id)
     await remove_sources(session, project_id, now)
     return open_count
 

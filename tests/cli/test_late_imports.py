@@ -15,6 +15,7 @@ IMPORTS_LATE = {
     "cli/evidence/sent.py": SIGNATURES,
     "cli/sources/command.py": SIGNATURES,
     "cli/triage/command.py": SIGNATURES,
+    "cli/repair_url/command.py": SIGNATURES,
     "cli/lists/export.py": SIGNATURES,
     "cli/lists/listing.py": SIGNATURES,
     "cli/lists/options.py": SIGNATURES,

@@ -36,7 +36,7 @@ COMMANDS = [
         ("project", name)
         for name in ("create", "list", "show", "set", "suspend", "resume", "delete")
     ],
-    *[("project", name) for name in ("rotate-secret", "finish-rotation")],
+    *[("project", name) for name in ("rotate-secret", "finish-rotation", "test-repair")],
     *[("secret", name) for name in ("rotate", "status", "drop")],
     *[("key", name) for name in ("create", "list", "revoke")],
     *[

@@ -26,7 +26,7 @@ from store.db.database import Database
 from store.people import sessions, users
 from store.projects.projects import create_project
 from tests.conftest import SECRET_KEY
-from tests.console.people import SESSION_COOKIE, ConsoleWorld, open_console
+from tests.console.people import FORM_COOKIE, SESSION_COOKIE, ConsoleWorld, open_console
 from tests.support.given import START, Story
 
 
@@ -65,6 +65,12 @@ class Visitor:
         assert form is not None, f"{page} has no form for {path}"
         hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form[0]))
         return await self.client.post(path, data={**hidden, **fields})
+
+    async def redeem(self, token: str) -> httpx.Response:
+        """Press the button of a sign-in link, also where its page has none any more."""
+        await self.client.get("/login/link", params={"token": token})
+        fields = {"form_token": self.client.cookies[FORM_COOKIE], "token": token}
+        return await self.client.post("/login/link", data=fields)
 
 
 class ConsoleStubs:

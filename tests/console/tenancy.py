@@ -42,6 +42,9 @@ WITHOUT_PROJECT = {
         "POST /account/recovery-codes",
     ),
     *("POST /account/sessions/end-others", "POST /projects"),
+    # Only administrators act there, on any project.
+    *("POST /projects/{project_id}/suspend", "POST /projects/{project_id}/resume"),
+    *("GET /instance", "GET /instance/users"),
     *("GET /mailbox", "GET /mailbox/{name}", "GET /mailbox/{name}/html"),
 }
 
@@ -261,6 +264,7 @@ TABLE: dict[str, Probes] = {
         Probe("/projects", "its own", {"project": of.project_id, "q": of.project_id})
     ],
     "GET /projects/{project_id}": path_probes("/projects/{project_id}"),
+    "GET /projects/{project_id}/start": path_probes("/projects/{project_id}/start"),
     "GET /projects/{project_id}/sources": path_probes("/projects/{project_id}/sources"),
     "GET /projects/{project_id}/sources/new": path_probes("/projects/{project_id}/sources/new"),
     "GET /projects/{project_id}/sources/{source_id}": source_probes(""),
@@ -324,6 +328,10 @@ TABLE: dict[str, Probes] = {
     "POST /projects/{project_id}/delete": path_probes(
         "/projects/{project_id}/delete", confirmation="shop", end_open="on"
     ),
+    **{
+        f"POST /projects/{{project_id}}/{act}": path_probes(f"/projects/{{project_id}}/{act}")
+        for act in ("start/key", "start/hide", "start/show", "repair-url/test")
+    },
     "POST /projects/{project_id}/keys": path_probes(
         "/projects/{project_id}/keys", label="mine", scopes="read"
     ),

@@ -24,6 +24,7 @@ from api.console.pages.list_page import (
     redirect_to_short_address,
     search_problem,
 )
+from api.console.pages.project.checklists import projects_to_start
 from api.console.sign_in.sessions import Viewer
 from api.console.ui import labels, timeline
 from api.console.ui.event.panel import IncidentPanel, failed_repair, incident_panel
@@ -38,7 +39,6 @@ from domain.search.query import quoted
 from domain.sources.provider_pages import provider_page
 from domain.temporal.runs import cause_text, restart_command
 from domain.users import Role
-from domain.values.timestamps import to_iso
 from operations.evidence import attachment
 from operations.readiness import CheckStatus
 from store.db.paging import Page
@@ -91,8 +91,12 @@ class EventPages:
                 database, address, viewer, tabs=EVENT_TABS
             )
             values["in_incidents"] = await matches_in_incidents(database, address, viewer)
-        values["public_url"] = self._console.parts.public_url.rstrip("/")
-        values["example_at"] = to_iso(self._console.parts.now())
+        is_empty = not page.rows and set(address.chosen) <= {"project"} and address.tab == "all"
+        values["to_start"] = ()
+        if is_empty:
+            chosen = address.chosen.get("project")
+            values["to_start"] = await projects_to_start(self._console, viewer, projects, chosen)
+        values["is_empty"] = is_empty
         return await self._console.render_page(
             request,
             viewer,

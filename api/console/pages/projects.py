@@ -4,7 +4,6 @@ The forms for its API keys and signing secret are in `credentials`, those for me
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,7 +12,15 @@ from api.console.access import ADMINISTRATOR, PROJECT_OWNER, PROJECT_VIEWER, SIG
 from api.console.base import Console, error_message, project_path, saved_notice
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import own_projects
-from api.console.pages.overview.silence_form import SILENCE_FIELDS, silence_changes, silence_fields
+from api.console.pages.project.checklists import unfinished_checklist
+from api.console.pages.project.settings_form import (
+    SECTIONS,
+    Typed,
+    settings_changes,
+    settings_fields,
+    typed_settings,
+    words,
+)
 from api.console.pages.repairing.rules import rules_text
 from api.console.sign_in.cookies import Notice, Secret
 from api.console.sign_in.sessions import Viewer
@@ -24,15 +31,9 @@ from domain.overview.summary import Activity
 from domain.projects import Mode, Project, Scope
 from domain.users import Role
 from operations.names import known_effect_types
-from operations.responses.projects import int_if_whole
 from store.db.paging import LISTED_AT_MOST
 
-# The sets that a project adds names to.
-SETS = ("providers", "event_types", "effect_types")
-WINDOWS = ("group_window_minutes", "alert_window_minutes")
 KEY_LIFETIMES = (30, 90, 365)  # days
-# The values of a form's fields, as typed or as stored.
-Typed = Mapping[str, object]
 
 
 class ProjectPages:
@@ -57,7 +58,9 @@ class ProjectPages:
 
     async def one(self, request: Request, viewer: CurrentViewer, project_id: str) -> Response:
         project = await self._operations.projects.read_project(project_id)
-        return await self._page(request, viewer, project, typed=_settings(project), refusal=None)
+        return await self._page(
+            request, viewer, project, typed=settings_fields(project), refusal=None
+        )
 
     async def create(
         self, request: Request, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor
@@ -68,7 +71,7 @@ class ProjectPages:
                 mode=fields.get("mode", Mode.TEST),
                 actor=actor,
                 repair_url=fields.get("repair_url", "").strip() or None,
-                alert_emails=_addresses(fields),
+                alert_emails=words(fields.get("alert_emails", "")),
             )
         except Refusal as refusal:
             return await self._list_page(request, viewer, typed=fields, refusal=refusal)
@@ -78,7 +81,7 @@ class ProjectPages:
         )
         text = "Project created. Copy both secrets now: they are not shown again."
         return self._console.sessions.redirect(
-            project_path(created.project.id),
+            f"{project_path(created.project.id)}/start",
             viewer=viewer,
             notice=Notice("good", text, secrets),
         )
@@ -92,19 +95,18 @@ class ProjectPages:
         project_id: str,
     ) -> Response:
         project = await self._operations.projects.read_project(project_id)
-        changes = _changes(fields, project)
+        changes = settings_changes(fields, project)
         try:
             changed = await self._operations.projects.change_project(
                 project_id, changes, actor=actor
             )
         except Refusal as refusal:
-            return await self._page(
-                request, viewer, project, typed=_typed(project, changes, fields), refusal=refusal
-            )
+            typed = typed_settings(project, changes, fields)
+            return await self._page(request, viewer, project, typed=typed, refusal=refusal)
+        section = fields.get("section", "")
+        back = project_path(project_id) + (f"#{section}" if section in SECTIONS else "")
         notice = saved_notice(await self._operations.sources.read_warnings(changed))
-        return self._console.sessions.redirect(
-            project_path(project_id), viewer=viewer, notice=notice
-        )
+        return self._console.sessions.redirect(back, viewer=viewer, notice=notice)
 
     async def delete(
         self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, project_id: str
@@ -172,6 +174,7 @@ class ProjectPages:
             "rules_text": rules_text(rules),
             "may_operate": role is not None and role.allows(Role.OPERATOR),
             "effect_types": known_effect_types([project]),
+            "checklist": await unfinished_checklist(self._console, viewer, project.id),
         }
         if role is Role.OWNER:
             people = await self._console.people.members.list_members(project.id)
@@ -207,74 +210,6 @@ class ProjectPages:
             )
         except (Unavailable, RateLimited):
             return {}
-
-
-def _settings(project: Project) -> Typed:
-    """The stored settings as the form's fields."""
-    return {
-        "name": project.name,
-        "repair_url": project.repair_url,
-        "timeout_minutes": int_if_whole(project.timeout_minutes),
-        **{name: int_if_whole(getattr(project, name)) for name in WINDOWS},
-        "alert_emails": project.alert_emails,
-        "late_result": project.late_result,
-        "early_results": project.early_results,
-        "snapshots": project.snapshots,
-        "acknowledge_minutes": project.acknowledge_minutes,
-        **silence_fields(project),
-        **{name: getattr(project, name).current for name in SETS},
-    }
-
-
-def _typed(project: Project, changes: Typed, fields: Mapping[str, str]) -> Typed:
-    """The settings as typed, with those that are not in the form as stored."""
-    as_text = {name: fields[name] for name in SILENCE_FIELDS if name in fields}
-    return {**_settings(project), **changes, **as_text}
-
-
-# The body of a PATCH. Any: values are of any JSON type.
-def _changes(fields: Mapping[str, str], project: Project) -> dict[str, Any]:
-    """The form as the body of the REST API's PATCH.
-
-    An unchanged repair URL is left out, because saving it would resolve and check its host again.
-    """
-    repair_url = fields.get("repair_url", "").strip() or None
-    is_saved = repair_url != project.repair_url or project.repair_url_gone
-    return {
-        "name": fields.get("name", "").strip(),
-        **({"repair_url": repair_url} if is_saved else {}),
-        "timeout_minutes": _number(fields.get("timeout_minutes", "")),
-        **{name: _number(fields[name]) for name in WINDOWS if name in fields},
-        "alert_emails": _addresses(fields),
-        "late_result": fields.get("late_result", ""),
-        **({"early_results": fields["early_results"]} if "early_results" in fields else {}),
-        "snapshots": fields.get("snapshots") == "on",
-        **(
-            {"acknowledge_minutes": _number(fields["acknowledge_minutes"])}
-            if "acknowledge_minutes" in fields
-            else {}
-        ),
-        **silence_changes(fields),
-        **{name: _words(fields.get(name, "")) for name in SETS if name in fields},
-    }
-
-
-def _number(text: str) -> int | float | str:
-    """The number typed. Other text is returned as it is, for the shared validation to reject."""
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return int(number) if number.is_integer() else number
-
-
-def _addresses(fields: Mapping[str, str]) -> list[str]:
-    return _words(fields.get("alert_emails", ""))
-
-
-def _words(text: str) -> list[str]:
-    """The words of a text area, between spaces, commas or line breaks."""
-    return text.replace(",", " ").split()
 
 
 def _problems(refusal: Refusal | None) -> dict[str, str]:

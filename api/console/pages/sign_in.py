@@ -72,8 +72,12 @@ class SignInPages:
         return self._keep_return_page(request, response, "")
 
     async def link(self, request: Request) -> Response:
+        token = request.query_params.get("token", "")
+        async with self._parts.database.reading() as session:
+            now = await self._parts.database.now(session)
+            is_good = await users.is_login_link_good(session, token=token, now=now)
         return self._anonymous_page(
-            request, "sign_in_link.html", {"token": request.query_params.get("token", "")}
+            request, "sign_in_link.html", {"token": token, "is_good": is_good}
         )
 
     async def redeem_link(self, request: Request, fields: AnonymousFields) -> Response:

@@ -41,11 +41,18 @@ SENSITIVE_ACTIONS: Mapping[str, SensitiveAction] = {
     "/projects/{project_id}": SensitiveAction(
         "change the settings of a project", "/projects/{project_id}"
     ),
+    "/projects/{project_id}/suspend": SensitiveAction(
+        "suspend a project", "/projects/{project_id}"
+    ),
+    "/projects/{project_id}/resume": SensitiveAction("resume a project", "/projects/{project_id}"),
     "/projects/{project_id}/delete": SensitiveAction(
         "delete a project permanently", "/projects/{project_id}"
     ),
     "/audit/export": SensitiveAction("export the audit log", "/audit"),
     "/projects/{project_id}/keys": SensitiveAction("create an API key", "/projects/{project_id}"),
+    "/projects/{project_id}/start/key": SensitiveAction(
+        "create an API key", "/projects/{project_id}/start"
+    ),
     "/projects/{project_id}/signing-secret": SensitiveAction(
         "create a new signing secret", "/projects/{project_id}"
     ),

@@ -5,8 +5,10 @@ from fastapi import Request
 from api.auth.audit_actor import actor_of
 from api.rest.dependencies import Admin, OperationsParameter, json_body
 from api.rest.routing import route
+from domain.errors import Code
 from operations.inputs import ProjectPatch
 from operations.responses.projects import ChangedProject, Project
+from operations.responses.repair_trials import RepairUrlTest
 
 
 @route("GET", "/project", "Read the project")
@@ -30,4 +32,19 @@ async def change_project(
     return ChangedProject.of(project, await operations.sources.read_warnings(project))
 
 
-ROUTES = (read_project, change_project)
+@route("POST", "/project/test-repair", "Test the repair URL", Code.REPAIR_URL_MISSING)
+async def test_repair_url(
+    caller: Admin, operations: OperationsParameter, request: Request
+) -> RepairUrlTest:
+    """Call the repair URL once, signed, and answer what the endpoint said. Scope `admin`.
+
+    The body is that of a repair with `test` true, and the header `X-SendPromptly-Test` says it too.
+    No event, incident or repair has its ids. A project makes at most six test calls a minute.
+    """
+    actor = actor_of(request, caller.key.id)
+    return RepairUrlTest.of(
+        await operations.repair_trials.test_repair_url(caller.project.id, actor=actor)
+    )
+
+
+ROUTES = (read_project, change_project, test_repair_url)

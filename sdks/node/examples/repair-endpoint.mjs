@@ -15,6 +15,7 @@ const server = createServer(async (request, response) => {
     const body = await readBody(request);
     const callback = await verifier.verify({ headers: request.headers, body });
     response.writeHead(202).end(); // in production: enqueue it durably before responding
+    if (callback.test) return; // a test call: there is nothing to apply
     await applyAndReport(callback);
   } catch (error) {
     if (error instanceof InvalidCallback) return void response.writeHead(401).end(error.reason);

@@ -33,6 +33,9 @@ final class RepairController extends Controller
         } catch (InvalidCallback $invalid) {
             return response()->json(['reason' => $invalid->reason], 401);
         }
+        if ($callback['test'] ?? false) { // a test call: there is nothing to apply
+            return response()->json(['accepted' => true], 202);
+        }
         dispatch(static fn () => self::applyAndReport($callback)); // queued durably before the response
         return response()->json(['accepted' => true], 202);
     }

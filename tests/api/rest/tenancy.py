@@ -351,6 +351,9 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
         ),
         Asked("/project", "its own", body={"project_id": of.project_id, "late_result": "note"}),
     ],
+    "POST /api/v1/project/test-repair": lambda of: [
+        Asked("/project/test-repair", "unknown_parameter", {"project_id": of.project_id}),
+    ],
     "GET /api/v1/audit": lambda of: [
         Asked("/audit", "nothing", {"actor": of.event_id}),
         Asked("/audit", "refused", {"cursor": of.entry_hash}),

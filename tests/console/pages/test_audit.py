@@ -67,7 +67,7 @@ async def test_sign_in_and_sign_out_are_recorded_without_password_and_address(
 async def test_used_link_is_recorded_as_a_failed_sign_in(
     operator: Visitor, parts: ConsoleDependencies, login_token: str
 ) -> None:
-    await operator.post("/login/link", page=f"/login/link?token={login_token}")
+    await operator.redeem(login_token)
 
     last = (await log(parts))[-1]
 

@@ -105,7 +105,7 @@ async def test_a_one_time_link_keeps_the_page(member: Visitor, database: Databas
 
     login = (await visitor.open(LIST)).headers["location"]
     await visitor.open(login)
-    used = await visitor.post("/login/link", page="/login/link?token=used")
+    used = await visitor.redeem("used")
     entered = await visitor.post("/login/link", page=f"/login/link?token={token}")
     choice = (await visitor.open("/login/password")).text
     saved = await visitor.post(

@@ -48,10 +48,13 @@ async def test_opening_the_link_does_not_use_it_up(visitor: Visitor, login_token
 
 
 async def test_a_link_works_once(operator: Visitor, login_token: str) -> None:
-    answer = await operator.post("/login/link", page=f"/login/link?token={login_token}")
+    page = (await operator.open(f"/login/link?token={login_token}")).text
+    answer = await operator.redeem(login_token)
 
     assert answer.status_code == 422
     assert "has expired or was already used" in answer.text
+    assert "This link is no longer valid" in page
+    assert "<form" not in page
 
 
 async def test_the_password_signs_in_after_signing_out(operator: Visitor) -> None:
@@ -169,7 +172,16 @@ async def test_unreachable_database_has_an_error_page(
         visitor.client.cookies.set("makegood_session", "some token")
 
         answer = await visitor.open("/incidents")
+        act = await visitor.client.post("/projects", data={"name": "new"})
+        update = await visitor.open("/incidents", **{"HX-Request": "true"})
     await nowhere.close()
 
-    assert answer.status_code == 503
+    assert answer.status_code == act.status_code == update.status_code == 503
     assert "The database is not responding" in answer.text
+    # In the frame, without names and counts; only a page tries again by itself.
+    assert ['<nav aria-label="Main">' in one.text for one in (answer, act, update)] == [
+        *(True, True, False)
+    ]
+    assert ['http-equiv="refresh"' in one.text for one in (answer, act, update)] == [
+        *(True, False, False)
+    ]

@@ -15,6 +15,7 @@ from api.console.pages.list_page import (
     redirect_to_short_address,
     search_problem,
 )
+from api.console.pages.project.checklists import project_to_start
 from api.console.sign_in.sessions import Viewer
 from api.console.ui.filters import FLAT, INCIDENTS, ListAddress, read_address
 from api.console.ui.incident_tabs import ALL, TABS
@@ -54,7 +55,9 @@ async def incident_list_page(console: Console, request: Request, viewer: Viewer)
     except ValidationFailed as refused:
         problem = search_problem(refused)
     values = await _values(console, viewer, address, found, projects)
-    values |= {"problem": problem}
+    values |= {"problem": problem, "to_start": None}
+    if not (values["rows"] or problem or set(address.chosen) - {"project"}):
+        values["to_start"] = await project_to_start(console, viewer, projects, address)
     counts: Values | None = None
     if not is_htmx_request(request):
         counts = await console.counts(viewer, scope=known_scope(projects))

@@ -1,0 +1,1 @@
+"""The pages of the installation, for its administrators: health, versions, users."""

@@ -1,0 +1,1 @@
+"""What the pages of a project have beside their settings: checklist, test call, suspension."""

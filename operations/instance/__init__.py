@@ -1,0 +1,1 @@
+"""What an installation says about itself: the findings of its checks, and its versions."""

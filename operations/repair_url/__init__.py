@@ -1,0 +1,1 @@
+"""The test call of a project's repair URL."""
