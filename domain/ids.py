@@ -16,6 +16,7 @@ KeyId = NewType("KeyId", str)
 UserId = NewType("UserId", str)
 DestinationId = NewType("DestinationId", str)
 SourceId = NewType("SourceId", str)
+PasskeyId = NewType("PasskeyId", str)
 
 _PROJECT_ID = re.compile(r"prj_[0-9a-f]{32}")
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from cli.doctor.destinations import check_destinations
 from cli.doctor.findings import Check, Finding, fail, ok, warn
 from cli.doctor.heartbeats import check_clock, check_worker
+from cli.doctor.passkeys import check_passkeys
 from cli.output import first_line_of
 from config.secret_files import SettingsError
 from config.settings import Settings
@@ -78,6 +79,7 @@ def store_checks(settings: Settings, database: Database | None) -> tuple[Check, 
         ),
         *(("Outages", _check_credit), ("Search index", check_search_index)),
         *(("Sources", check_sources), ("Destinations", check_destinations)),
+        ("Passkeys", lambda opened: check_passkeys(opened, settings)),
     )
     return (
         Check("Store", store),

@@ -12,6 +12,7 @@ from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import AlertEnd, AlertKind, Incident, IncidentState, RepairCause
 from domain.receipts import Receipt
 from domain.sources.source import Gap, Source
+from domain.wording.dates import UTC_DATES, ReaderDates
 from store.people.email_addresses import same_address
 from store.receipts.early_results.unclaimed import Unclaimed
 from store.receipts.rows.failures import RepairFailure
@@ -87,7 +88,8 @@ class AlertDue:
     beginning of a source's episode, the day of unclaimed results, an assignment, the instant of an
     acknowledgement, or the round of alerts of an incident that is alerted again; None for other
     kinds. `facts` is None when they were not read or are unreadable: the alert then has ids only.
-    `created_at` is when it became due.
+    `created_at` is when it became due. `dates` is how its reader sees times: the user whose address
+    a mail goes to, else nobody, who gets UTC.
     """
 
     alert_id: int
@@ -103,6 +105,7 @@ class AlertDue:
     facts: AnyFacts | None = None
     project_id: str = ""
     created_at: datetime | None = None
+    dates: ReaderDates = UTC_DATES
 
     @property
     def listed(self) -> AlertDestination | None:

@@ -15,6 +15,7 @@ from domain.ids import (
     EventId,
     IncidentId,
     KeyId,
+    PasskeyId,
     ProjectId,
     ReplayId,
     ResultId,
@@ -61,6 +62,10 @@ def new_destination_id() -> DestinationId:
 
 def new_source_id() -> SourceId:
     return SourceId(_new_id("src_"))
+
+
+def new_passkey_id() -> PasskeyId:
+    return PasskeyId(_new_id("psk_"))
 
 
 def new_invitation_id() -> str:

@@ -48,7 +48,10 @@ from store.status.heartbeats import INGEST, NAMESPACE_FACT, read_heartbeats, wri
 # A closed session or a used link must not become valid again.
 # The search index is made again from the receipts.
 LEFT_OUT = frozenset(
-    {"login_links", "sessions", "invitations", "throttles", "search_texts", "search_progress"}
+    {
+        *("login_links", "sessions", "invitations", "throttles", "passkey_challenges"),
+        *("search_texts", "search_progress"),
+    }
 )
 # Tables that may have rows in a store that is still unused.
 OF_NO_WEIGHT = LEFT_OUT | {"heartbeats", "facts", "outages"}

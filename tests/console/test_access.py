@@ -41,6 +41,7 @@ GET = {
     "/account/security": "user",
     "/account/totp": "user",
     "/account/totp/qr.svg": "user",
+    "/account/passkeys/new": "user",
     "/incidents": "user",
     "/incidents/export": "user",
     "/incidents/{incident_id}": "viewer",
@@ -74,6 +75,9 @@ POST = {
     "/login/password": "user",
     "/join": "anyone",
     **of_each("/account", "totp totp/confirm totp/remove recovery-codes", "user"),
+    **of_each("/login", "code/options passkey passkey/options", "anyone"),
+    **of_each("/account", "dates passkeys passkeys/begin proof/options", "user"),
+    **of_each("/account/passkeys", "{passkey_id}/rename {passkey_id}/remove", "user"),
     **of_each("/account/sessions", "end-others {session_id}/end", "user"),
     "/views": "user",
     "/views/{view_id}/remove": "user",
@@ -99,11 +103,14 @@ POST = {
 ROWS = [("GET", path, needs) for path, needs in GET.items()] + [
     ("POST", path, needs) for path, needs in POST.items()
 ]
-# Allowed, but not found: there is no identity provider, no authenticator app is being set up, the
+# Allowed, but not found: there is no identity provider, no app or passkey is being set up, the
 # source, the repair and the links in mails are unknown ones, and the event has no payload.
 NOTHING_THERE = {("POST", "/events/{event_id}/payload")} | {
     ("GET", path)
-    for path in ("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg")
+    for path in (
+        *("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg"),
+        "/account/passkeys/new",
+    )
 }
 NOTHING_THERE |= {
     (method, path)
@@ -123,6 +130,7 @@ UNKNOWN = {
     "token": "none",
     "view_id": "view_none",
     "session_id": "0" * 16,
+    "passkey_id": "psk_none",
     "replay_id": "rpl_none",
     "project_id": "prj_none",
     "event_id": "evt_none",

@@ -38,6 +38,7 @@ NAMES = {
         "Search index",
         "Sources",
         "Destinations",
+        "Passkeys",
         "API",
         "Temporal",
         "Mail",

@@ -11,7 +11,9 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from domain.audit import Actor, AuditAction
+from domain.ids import UserId
 from domain.lifecycle import LifecycleState
+from domain.security.passkeys import Ceremony
 from store.audit.log import record
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -19,11 +21,14 @@ from store.db.sql import Dialect
 from store.evidence.keys import create_evidence_key
 from store.maintenance.backup import TABLES, back_up, restore
 from store.maintenance.backup_file import BackupReader, BackupWriter, written_whole
+from store.people import passkeys
+from store.people.passkey_challenges import issue_challenge
 from store.receipts.early_results.hold import hold_result
 from store.revisions import revisions
 from store.status import heartbeats
 from store.status.heartbeats import INGEST
 from tests.support.given import Story, let_results_come_early, new_result
+from tests.support.passkeys import new_passkey
 from tests.support.postgres import Postgres
 from tests.support.sources import watched
 
@@ -142,6 +147,8 @@ async def lived_in(story: Story, sealer: Sealer) -> None:
         await session.execute(insert(TABLES["saved_views"]), {**view, **of_user})
         await create_evidence_key(session, sealer, now=now)
         await session.execute(insert(TABLES["recovery_codes"]), {"digest": "code", **of_user})
+        await passkeys.add_passkey(session, UserId("usr_1"), new_passkey(), name="Laptop", now=now)
+        await issue_challenge(session, Ceremony.SIGN_IN, browser="a browser", now=now)
         await session.execute(
             insert(TABLES["identities"]),
             {"issuer": "https://id.example", "subject": "1", **of_user},
