@@ -20,6 +20,7 @@ GroupId = NewType("GroupId", str)
 BulkId = NewType("BulkId", str)
 HoldId = NewType("HoldId", str)
 RuleId = NewType("RuleId", str)
+PasskeyId = NewType("PasskeyId", str)
 
 _EVENT_ID = re.compile(r"evt_[0-9a-f]{32}")
 _PROJECT_ID = re.compile(r"prj_[0-9a-f]{32}")

@@ -124,6 +124,7 @@ MODULES = {
     "argon2-cffi": "argon2",
     "prometheus-client": "prometheus_client",
     "pydantic-settings": "pydantic_settings",
+    "tzdata": "zoneinfo",
     "uuid-utils": "uuid_utils",
     "uvloop": "uvicorn",
     "httptools": "uvicorn",

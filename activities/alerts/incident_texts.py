@@ -5,13 +5,13 @@ The sentence says who is harmed and how. Text from outside is reduced to one lin
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from activities.alerts.channels import FactLines
 from domain.incidents import AlertKind, Reason
 from domain.values.amounts import format_amount
 from domain.values.durations import exact_duration, whole_duration
 from domain.values.text import one_line
+from domain.wording.dates import ReaderDates
 from domain.wording.harm import Harm, harm_of
 from domain.wording.states import (
     SHORT_REASONS,
@@ -156,8 +156,8 @@ def thread_of(kind: str, facts: AlertFacts) -> str:
     return incident_line(facts, _harm(facts).title) if kind in THREADED else ""
 
 
-def incident_facts(facts: AlertFacts) -> FactLines:
-    """What people need first, without what has no value."""
+def incident_facts(facts: AlertFacts, dates: ReaderDates) -> FactLines:
+    """What people need first, without what has no value. `dates` are the reader's."""
     receipt, incident = facts.receipt, facts.incident
     open_for = (incident.resolved_at or incident.opened_at) - incident.opened_at
     lines = (
@@ -167,7 +167,7 @@ def incident_facts(facts: AlertFacts) -> FactLines:
         ("Error", _error(facts)),
         ("Not reached", facts.failing or ""),
         ("Open for", exact_duration(open_for.total_seconds()) if incident.resolved_at else ""),
-        ("Open since", "" if incident.resolved_at else moment(incident.opened_at)),
+        ("Open since", "" if incident.resolved_at else dates.beside_utc(incident.opened_at)),
     )
     return with_values(lines)
 
@@ -186,7 +186,7 @@ def _error(facts: AlertFacts) -> str:
 
 def incident_details(alert: AlertDue, facts: AlertFacts) -> FactLines:
     """What programs and records need, at the foot."""
-    receipt, incident = facts.receipt, facts.incident
+    receipt, incident, moment = facts.receipt, facts.incident, alert.dates.beside_utc
     lines = (
         ("Reason", reason_label(incident.reason)),
         ("Event", f"{receipt.event_type} from {humanize(receipt.provider)}"),
@@ -212,8 +212,3 @@ def _missing_for(facts: AlertFacts) -> str:
 def with_values(lines: FactLines) -> FactLines:
     """The lines that have a value, each on one line."""
     return tuple((name, one_line(value)) for name, value in lines if value)
-
-
-def moment(at: datetime) -> str:
-    """Date and time, as in `23 Nov 2026, 11:13:55 UTC`."""
-    return f"{at.astimezone(UTC):%-d %b %Y, %H:%M:%S} UTC"

@@ -56,7 +56,7 @@ def write_message(alert: AlertDue, *, at: datetime, public_url: str) -> AlertMes
         at=at,
         public_url=public_url,
         summary=incident_line(facts, wording.title),
-        facts=incident_facts(facts),
+        facts=incident_facts(facts, alert.dates),
         details=incident_details(alert, facts),
         project=_project(facts.project_name, facts.receipt.livemode),
         thread=thread_of(alert.kind, facts),

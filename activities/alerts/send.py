@@ -25,7 +25,7 @@ from domain.errors import Unavailable
 from domain.ids import IncidentId
 from store.alerts.claims import claim_alerts
 from store.alerts.due import AlertDue
-from store.alerts.facts import read_facts
+from store.alerts.facts import read_dates, read_facts
 from store.crypto.encryption import Sealer
 from store.db.database import Database
 
@@ -182,7 +182,8 @@ class AlertActivities:
     async def _with_facts(self, alert: AlertDue, now: datetime) -> AlertDue:
         try:
             async with self._database.reading() as session:
-                return replace(alert, facts=await read_facts(session, alert, now))
+                facts = await read_facts(session, alert, now)
+                return replace(alert, facts=facts, dates=await read_dates(session, alert))
         except Unavailable:
             raise
         except Exception:

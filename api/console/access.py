@@ -26,7 +26,7 @@ from api.console.dependencies import (
     CurrentViewer,
     console_of,
 )
-from api.console.sign_in.sessions import FormRejected
+from api.console.sign_in.forms import FormRejected
 from domain.errors import Forbidden, NotFound
 from domain.ids import BulkId, EventId, GroupId, IncidentId, ProjectId
 from domain.users import Role

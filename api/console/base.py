@@ -16,6 +16,7 @@ from starlette.responses import Response
 from api.console.composition import ConsoleDependencies
 from api.console.sign_in.cookies import Notice
 from api.console.sign_in.flow import SignInFlow
+from api.console.sign_in.passkeys import PasskeyCeremonies
 from api.console.sign_in.return_path import FIRST_PAGE, safe_return_path
 from api.console.sign_in.self_service_audit import SelfServiceAudit
 from api.console.sign_in.sessions import Sessions, Viewer
@@ -40,12 +41,23 @@ class Console:
         self.parts = parts
         self.operations = parts.operations
         self.people = People.build(parts.database, parts.sealer)
-        self.pages = Pages(parts.now, path_prefix=prefix_of(parts.public_url))
         self.sessions = Sessions(parts)
         self.self_service_audit = SelfServiceAudit(parts)
-        self.sign_in_flow = SignInFlow(parts, self.sessions, self.self_service_audit)
+        self.passkeys = PasskeyCeremonies(parts, self.self_service_audit)
+        party = self.passkeys.party
+        self.pages = Pages(
+            parts.now,
+            path_prefix=prefix_of(parts.public_url),
+            passkey_origin="" if party is None else party.origin,
+        )
+        self.sign_in_flow = SignInFlow(parts, self.sessions, self.passkeys, self.self_service_audit)
         self.step_up = StepUpAuth(
-            parts, self.sessions, self.sign_in_flow, self.self_service_audit, self.pages
+            parts,
+            self.sessions,
+            self.sign_in_flow,
+            self.passkeys,
+            self.self_service_audit,
+            self.pages,
         )
 
     def return_path(

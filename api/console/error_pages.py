@@ -15,9 +15,10 @@ from starlette.responses import Response
 from api.console.access import AccessRule
 from api.console.base import Console
 from api.console.dependencies import SAFE_METHODS, console_of
+from api.console.sign_in.forms import FormRejected
 from api.console.sign_in.login_attempts import TooManyLoginAttempts
 from api.console.sign_in.return_path import sign_in_path
-from api.console.sign_in.sessions import FormRejected, SignInNeeded, Viewer
+from api.console.sign_in.sessions import SignInNeeded, Viewer
 from api.console.sign_in.step_up import ProofNeeded
 from api.console.ui.rendering import Pages, Values, is_htmx_request
 from api.http.problems import status_of

@@ -10,7 +10,10 @@ from api.console.access import ANYONE, BY_LINK, check_origin
 from api.console.base import Console
 from api.console.dependencies import confirm_form, provide
 from api.console.error_pages import ConsoleRoute
-from api.console.pages.account import AccountPages
+from api.console.pages.account.dates import DatePages
+from api.console.pages.account.passkeys import PasskeyPages
+from api.console.pages.account.second_factor import SecondFactorPages
+from api.console.pages.account.sessions import AccountPages
 from api.console.pages.alerting.destinations import DestinationForms
 from api.console.pages.alerting.mail_links import MailLinkPages
 from api.console.pages.audit import AuditPages
@@ -33,14 +36,14 @@ from api.console.pages.projects import ProjectPages
 from api.console.pages.repairing.bulk import BulkRepairPages
 from api.console.pages.repairing.holds import HoldForms
 from api.console.pages.repairing.rules import RuleForms
-from api.console.pages.second_factor import SecondFactorPages
 from api.console.pages.sign_in import SignInPages
 from api.console.pages.sources.forms import SourceForms
 from api.console.pages.sources.pages import SourcePages
 from api.console.pages.triage import TriagePages
 
 PAGES = (
-    *(HomePages, SignInPages, SecondFactorPages, OidcPages, AccountPages),
+    *(HomePages, SignInPages, SecondFactorPages, OidcPages),
+    *(AccountPages, PasskeyPages, DatePages),
     *(IncidentViewPages, IncidentPages, TriagePages, GroupPages),
     *(EventPages, EventDetailPages, ProjectPages, StartPages, CredentialPages, MemberPages),
     *(RepairUrlForms, SuspensionForms),

@@ -128,12 +128,23 @@ def delete(user: UserArgument, as_json: JsonFlag = False) -> None:
 @app.command("reset-totp")
 def reset_totp(user: UserArgument, as_json: JsonFlag = False) -> None:
     """Turn off the authenticator app of a user who also lost the recovery codes. Verify the user's
-    identity first.
+    identity first. Their passkeys stay.
     """
     from operations.responses.people import UserWithoutTotp
 
     reset = _with_people(lambda people: people.accounts.reset_totp(user, actor=cli_actor()))
     print_record(UserWithoutTotp.of(reset).to_json(), as_json=as_json)
+
+
+@app.command("remove-passkeys")
+def remove_passkeys(user: UserArgument, as_json: JsonFlag = False) -> None:
+    """Remove all passkeys of a user who lost them. Verify the user's identity first. Without an
+    authenticator app, they then sign in by password or link alone.
+    """
+    from operations.responses.people import UserWithoutPasskeys
+
+    removed = _with_people(lambda people: people.passkeys.remove_passkeys(user, actor=cli_actor()))
+    print_record(UserWithoutPasskeys.of(removed).to_json(), as_json=as_json)
 
 
 @app.command("sessions")

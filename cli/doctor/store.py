@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from cli.doctor.destinations import check_destinations
 from cli.doctor.findings import Check, Finding, fail, ok, warn
 from cli.doctor.heartbeats import check_clock, check_worker
+from cli.doctor.passkeys import check_passkeys
 from cli.doctor.projects import check_projects
 from cli.doctor.repairing import check_repairing
 from cli.doctor.sources import check_sources
@@ -81,6 +82,7 @@ def store_checks(settings: Settings, database: Database | None) -> tuple[Check, 
         *(("Outages", _check_credit), ("Search index", check_search_index)),
         *(("Sources", check_sources), ("Projects", check_projects)),
         *(("Destinations", check_destinations), ("Repairs of many", check_repairing)),
+        ("Passkeys", lambda opened: check_passkeys(opened, settings)),
     )
     return (
         Check("Store", store),

@@ -11,7 +11,7 @@ from domain.users import Role, User
 from domain.values.text import sanitize
 from operations.audit_writer import AuditWriter
 from store.db.database import Database
-from store.people import members, second_factor, users
+from store.people import members, preferences, second_factor, users
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class CreatedAccount:
 
 @dataclass(frozen=True, slots=True)
 class TotpReset:
-    """A user without a second factor. `was_on`: they had one."""
+    """A user without an authenticator app. `was_on`: they had one."""
 
     user: User
     was_on: bool
@@ -137,8 +137,18 @@ class AccountOperations:
                 await self._audit.record(session, actor, action, subject, now=now)
         return user
 
+    async def set_dates(self, user_id: UserId, *, time_zone: str, date_language: str) -> None:
+        """Save how the user sees dates and times.
+
+        Raises: ValidationFailed: the zone or the language is unknown.
+        """
+        async with self._database.transaction() as session:
+            await preferences.set_preferences(
+                session, user_id, time_zone=time_zone, date_language=date_language
+            )
+
     async def reset_totp(self, email_or_id: str, *, actor: Actor) -> TotpReset:
-        """Remove the user's second factor: they sign in without a code. Raises: NotFound."""
+        """Remove the user's authenticator app. Their passkeys stay. Raises: NotFound."""
         async with self._database.transaction() as session:
             user = await find_user(session, email_or_id)
             was_on = await second_factor.remove_totp(session, user.user_id)

@@ -6,6 +6,7 @@ from operations.audit_writer import AuditWriter
 from operations.people.accounts import AccountOperations
 from operations.people.invitations import InvitationOperations
 from operations.people.members import MemberOperations
+from operations.people.passkeys import PasskeyOperations
 from operations.people.sessions import SessionOperations
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -19,6 +20,7 @@ class People:
     sessions: SessionOperations
     members: MemberOperations
     invitations: InvitationOperations
+    passkeys: PasskeyOperations
 
     @classmethod
     def build(cls, database: Database, sealer: Sealer) -> "People":
@@ -29,4 +31,5 @@ class People:
             sessions=SessionOperations(database, writer),
             members=MemberOperations(database, writer),
             invitations=InvitationOperations(database, writer),
+            passkeys=PasskeyOperations(database, writer),
         )

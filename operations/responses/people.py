@@ -6,6 +6,7 @@ from domain import users
 from domain.users import OpenSession, Role
 from operations.people.accounts import Account, TotpReset
 from operations.people.members import Membership
+from operations.people.passkeys import RemovedPasskeys
 from operations.people.sessions import EndedSessions
 from operations.responses.base import At, OrNewer, Response
 
@@ -91,6 +92,16 @@ class UserWithoutTotp(UserFields):
     @classmethod
     def of(cls, reset: TotpReset) -> Self:
         return cls.from_value(reset.user, totp_removed=reset.was_on)
+
+
+class UserWithoutPasskeys(UserFields):
+    """A user, and the number of their passkeys that were removed."""
+
+    passkeys_removed: int
+
+    @classmethod
+    def of(cls, removed: RemovedPasskeys) -> Self:
+        return cls.from_value(removed.user, passkeys_removed=removed.count)
 
 
 class SignedOutUser(UserFields):

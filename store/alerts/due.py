@@ -15,6 +15,7 @@ from domain.receipts import Receipt
 from domain.repairing.bulk import BulkRepair
 from domain.repairing.rules import Rule
 from domain.sources.source import Gap, Source
+from domain.wording.dates import UTC_DATES, ReaderDates
 from store.overview.silence import SilenceFacts
 from store.people.email_addresses import same_address
 from store.receipts.early_results.unclaimed import Unclaimed
@@ -143,7 +144,8 @@ class AlertDue:
     assignment, the instant of an acknowledgement, the round of alerts of an incident that is
     alerted again, or an instant and the number of a group's incidents; None for other kinds.
     `facts` is None when they were not read or are unreadable: the alert then has ids only.
-    `created_at` is when it became due.
+    `created_at` is when it became due. `dates` is how its reader sees times: the user whose address
+    a mail goes to, else nobody, who gets UTC.
     """
 
     alert_id: int
@@ -159,6 +161,7 @@ class AlertDue:
     facts: AnyFacts | None = None
     project_id: str = ""
     created_at: datetime | None = None
+    dates: ReaderDates = UTC_DATES
 
     @property
     def listed(self) -> AlertDestination | None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.alerts import AlertDestination
+from domain.alerts import AlertChannel, AlertDestination
 from domain.errors import NotFound
 from domain.ids import (
     BulkId,
@@ -26,6 +26,7 @@ from domain.repairing.rules import Rule
 from domain.sources.source import Gap, is_source_id
 from domain.values.enums import member_or_text
 from domain.values.timestamps import from_unix_ms
+from domain.wording.dates import UTC_DATES, ReaderDates
 from store.alerts.delivery import destination_digest
 from store.alerts.destinations import read_destinations
 from store.alerts.due import (
@@ -38,6 +39,7 @@ from store.alerts.due import (
     UnclaimedFacts,
 )
 from store.overview.silence import SilenceFacts, read_silence_facts
+from store.people.preferences import read_dates_of_address
 from store.receipts.early_results.unclaimed import read_unclaimed
 from store.receipts.groups.queries import read_group
 from store.receipts.queries import read_incident
@@ -98,6 +100,15 @@ async def read_facts(session: AsyncSession, alert: AlertDue, now: datetime) -> A
         repair_failure=failure,
         has_unresolved_group=bool(await session.scalar(of_group)),
     )
+
+
+async def read_dates(session: AsyncSession, alert: AlertDue) -> ReaderDates:
+    """How the reader of an alert sees times. UTC for an address that is nobody's, and for what is
+    no mail.
+    """
+    if alert.channel != AlertChannel.EMAIL:
+        return UTC_DATES
+    return await read_dates_of_address(session, alert.destination)
 
 
 async def _read_source_facts(session: AsyncSession, alert: AlertDue) -> SourceAlertFacts:

@@ -18,6 +18,7 @@ from domain.ids import (
     HoldId,
     IncidentId,
     KeyId,
+    PasskeyId,
     ProjectId,
     ReplayId,
     ResultId,
@@ -82,6 +83,10 @@ def new_hold_id() -> HoldId:
 
 def new_rule_id() -> RuleId:
     return RuleId(_new_id("rul_"))
+
+
+def new_passkey_id() -> PasskeyId:
+    return PasskeyId(_new_id("psk_"))
 
 
 def new_invitation_id() -> str:

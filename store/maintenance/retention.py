@@ -1,8 +1,8 @@
 """Deletes expired data: stored responses and early results after 24 h, payloads after 30 days, what
 sources saw after 40 days, removed sources, used links, old sessions.
 
-Expired login attempts are deleted too; receipts are kept. Called by the worker's retention loop, in
-batches, so that no transaction holds SQLite's write lock for long.
+Expired login attempts and challenges are deleted too; receipts are kept. Called by the worker's
+retention loop, in batches, so that no transaction holds SQLite's write lock for long.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,6 +21,7 @@ from store.schema.tables import (
     IDEMPOTENCY,
     INVITATIONS,
     LOGIN_LINKS,
+    PASSKEY_CHALLENGES,
     RECEIPTS,
     SESSIONS,
     THROTTLES,
@@ -44,10 +45,12 @@ class Purged:
     invitations: int
     sessions: int
     throttles: int
+    passkey_challenges: int
 
     @property
     def total(self) -> int:
         of_sign_in = self.login_links + self.invitations + self.sessions + self.throttles
+        of_sign_in += self.passkey_challenges
         of_sources = self.source_events + self.source_gaps + self.sources
         return self.answers + self.payloads + self.early_results + of_sources + of_sign_in
 
@@ -150,6 +153,19 @@ async def _purge_throttles(session: AsyncSession, now: datetime, limit: int, ski
     return len((await session.execute(purged.returning(THROTTLES.c.name))).all())
 
 
+async def _purge_challenges(session: AsyncSession, now: datetime, limit: int, skip: int) -> int:
+    columns = PASSKEY_CHALLENGES.c
+    old = _locked(
+        select(columns.challenge)
+        .where(columns.expires_at <= now)
+        .order_by(columns.expires_at)
+        .limit(limit)
+        .offset(skip)
+    )
+    purged = delete(PASSKEY_CHALLENGES).where(columns.challenge.in_(old))
+    return len((await session.execute(purged.returning(columns.challenge))).all())
+
+
 def _locked(chosen: Select[Any]) -> Select[Any]:
     """Lock the rows that no other transaction has locked. It never waits, so it cannot deadlock."""
     # PostgreSQL might run a subquery with a limit twice; a common table expression runs once.
@@ -176,4 +192,5 @@ KINDS: Mapping[str, Callable[[AsyncSession, datetime, int, int], Awaitable[int]]
     "invitations": _purge_invitations,
     "sessions": _purge_sessions,
     "throttles": _purge_throttles,
+    "passkey_challenges": _purge_challenges,
 }

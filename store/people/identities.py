@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.ids import UserId
 from domain.users import User
 from store.people.email_addresses import spellings
+from store.people.passkeys import remove_passkeys
 from store.people.sessions import end_sessions
 from store.people.users import spend_links
 from store.schema.mappers import user_from
@@ -37,8 +38,8 @@ async def adopt_identity(
     """Link the subject to the user with this verified address, and return the user.
 
     Until now nobody had verified the address: another person may have taken the invitation or typed
-    it in. Therefore the password, the sessions and the unused links of the account become invalid.
-    A second factor remains required.
+    it in. Therefore the password, the passkeys, the sessions and the unused links of the account
+    become invalid. An authenticator app remains required: alone it signs nobody in.
 
     Returns None when there is no such user, or when they already have another subject. An address
     may be given to a new person; a subject never is.
@@ -57,6 +58,7 @@ async def adopt_identity(
         insert(IDENTITIES).values(issuer=issuer, subject=subject, user_id=row.id, created_at=now)
     )
     await session.execute(update(USERS).where(USERS.c.id == row.id).values(password_hash=None))
+    await remove_passkeys(session, UserId(row.id))
     await end_sessions(session, UserId(row.id))
     await spend_links(session, UserId(row.id), now=now)
     return replace(user_from(row), has_password=False)

@@ -27,6 +27,8 @@ from store.schema.tables import (
     INVITATIONS,
     LOGIN_LINKS,
     MEMBERS,
+    PASSKEY_CHALLENGES,
+    PASSKEYS,
     PROJECTS,
     RECEIPTS,
     RECOVERY_CODES,
@@ -36,7 +38,10 @@ from store.schema.tables import (
 )
 
 # The tables of an account's credentials, apart from its password.
-FACTORS = (LOGIN_LINKS, TOTP_FACTORS, RECOVERY_CODES, IDENTITIES)
+FACTORS = (
+    *(LOGIN_LINKS, TOTP_FACTORS, RECOVERY_CODES, PASSKEYS, PASSKEY_CHALLENGES),
+    IDENTITIES,
+)
 
 
 async def read_access(session: AsyncSession, user_id: UserId) -> Access:

@@ -1,5 +1,5 @@
-"""The second factor of a user: a TOTP secret (RFC 6238) and recovery codes; and the last step-up
-proof of a session.
+"""The second factor of a user: a TOTP secret (RFC 6238), passkeys (`store.people.passkeys`) and
+recovery codes; and the last step-up proof of a session.
 
 The secret is sealed with a data key of its own, which the master key wraps, and is bound to the
 user's row. A code is accepted once: the newest accepted time step is stored by compare-and-set.
@@ -25,7 +25,7 @@ from domain.values.timestamps import to_unix_ms
 from store.crypto.encryption import SealBroken, Sealer
 from store.crypto.root_secret import root_of_new_data_key
 from store.crypto.tokens import token_digest
-from store.schema.tables import RECOVERY_CODES, SESSIONS, TOTP_FACTORS
+from store.schema.tables import PASSKEYS, RECOVERY_CODES, SESSIONS, TOTP_FACTORS
 
 STEP_SECONDS = 30
 STEPS_AROUND = (0, -1, 1)
@@ -80,20 +80,29 @@ async def confirm_totp(
 
 
 async def has_totp(session: AsyncSession, user_id: UserId) -> bool:
-    """Whether the user must give a code to sign in."""
+    """Whether the user has an authenticator app."""
     confirmed = select(TOTP_FACTORS.c.user_id).where(
         TOTP_FACTORS.c.user_id == user_id, TOTP_FACTORS.c.confirmed_at.is_not(None)
     )
     return (await session.scalar(confirmed)) is not None
 
 
+async def has_second_factor(session: AsyncSession, user_id: UserId) -> bool:
+    """Whether the user needs more than a password, a link or an identity to sign in: they have an
+    authenticator app or a passkey.
+    """
+    of_user = select(PASSKEYS.c.id).where(PASSKEYS.c.user_id == user_id).limit(1)
+    return await has_totp(session, user_id) or await session.scalar(of_user) is not None
+
+
 async def accept_code(
     session: AsyncSession, sealer: Sealer, user_id: UserId, *, code: str, now: datetime
 ) -> Accepted | None:
     """Accept a current TOTP code or a recovery code, and use it up; None when it is neither."""
-    if not await has_totp(session, user_id):
+    if not await has_second_factor(session, user_id):
         return None
-    if await _accept_step(session, sealer, user_id, code, now):
+    has_app = await has_totp(session, user_id)
+    if has_app and await _accept_step(session, sealer, user_id, code, now):
         return Accepted.CODE
     return (
         Accepted.RECOVERY_CODE if await _accept_recovery_code(session, user_id, code, now) else None
@@ -125,11 +134,20 @@ async def count_recovery_codes(session: AsyncSession, user_id: UserId) -> int:
 
 
 async def remove_totp(session: AsyncSession, user_id: UserId) -> bool:
-    """Remove the second factor; False when the user had none."""
+    """Remove the authenticator app; False when the user had none.
+
+    With the last second factor, the recovery codes go too.
+    """
     was_on = await has_totp(session, user_id)
-    await session.execute(delete(RECOVERY_CODES).where(RECOVERY_CODES.c.user_id == user_id))
     await session.execute(delete(TOTP_FACTORS).where(TOTP_FACTORS.c.user_id == user_id))
+    await drop_unused_recovery_codes(session, user_id)
     return was_on
+
+
+async def drop_unused_recovery_codes(session: AsyncSession, user_id: UserId) -> None:
+    """Delete the recovery codes of a user without any second factor that they could replace."""
+    if not await has_second_factor(session, user_id):
+        await session.execute(delete(RECOVERY_CODES).where(RECOVERY_CODES.c.user_id == user_id))
 
 
 async def mark_proved(session: AsyncSession, *, token: str, now: datetime) -> None:

@@ -15,8 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.ids import UserId
 from domain.users import OpenSession, User
 from domain.values.text import sanitize
+from domain.wording.dates import UTC_DATES, ReaderDates
 from store.crypto.tokens import new_token, token_digest
 from store.db.paging import LISTED_AT_MOST
+from store.people.preferences import dates_from
 from store.schema.mappers import user_from
 from store.schema.tables import SESSIONS, USERS
 
@@ -30,11 +32,14 @@ LONGEST_USER_AGENT = 300
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
-    """A session that has not ended. `proved_at` is when its user last proved their identity."""
+    """A session that has not ended. `proved_at` is when its user last proved their identity, and
+    `dates` is how they see times.
+    """
 
     user: User
     seen_at: datetime
     proved_at: datetime | None
+    dates: ReaderDates = UTC_DATES
 
 
 async def open_session(
@@ -73,7 +78,9 @@ async def read_session(session: AsyncSession, *, token: str, now: datetime) -> L
         .where(*of_session)
     )
     row = (await session.execute(query)).first()
-    return None if row is None else LiveSession(user_from(row), row.seen_at, row.proved_at)
+    if row is None:
+        return None
+    return LiveSession(user_from(row), row.seen_at, row.proved_at, dates_from(row))
 
 
 async def see_session(session: AsyncSession, *, token: str, now: datetime) -> None:

@@ -958,6 +958,9 @@ class User(SQLModel, table=True):
     email: str | None = _text(nullable=True, unique=True)
     password_hash: str | None = _text(nullable=True)
     created_at: datetime = _instant()
+    # how dates and times are shown; None: UTC, and English (UK)
+    time_zone: str | None = _text(nullable=True)
+    date_language: str | None = _text(nullable=True)
 
 
 class LoginLink(SQLModel, table=True):
@@ -1054,6 +1057,35 @@ class RecoveryCode(SQLModel, table=True):
     digest: str = _text(primary_key=True)  # SHA-256 of user and code
     created_at: datetime = _instant()
     used_at: datetime | None = _instant(nullable=True)
+
+
+class Passkey(SQLModel, table=True):
+    """A WebAuthn credential of a user. Nothing in it is secret."""
+
+    __tablename__: ClassVar[str] = "passkeys"
+
+    id: str = _text(primary_key=True)
+    user_id: str = _text(index=True)
+    name: str = _text()
+    credential_id: str = _text(unique=True)  # base64url
+    public_key: str = _text()  # base64url of the COSE key
+    sign_count: int = Field(sa_column=Column(BigInteger, nullable=False))
+    rp_id: str = _text()  # the host name for which it was made
+    transports: str = _text()  # hints for the browser, separated by spaces
+    created_at: datetime = _instant()
+    last_used_at: datetime | None = _instant(nullable=True)
+
+
+class PasskeyChallenge(SQLModel, table=True):
+    """The challenge of a ceremony that has begun. The answer deletes it, right or wrong."""
+
+    __tablename__: ClassVar[str] = "passkey_challenges"
+
+    challenge: str = _text(primary_key=True)  # base64url
+    ceremony: str = _text()  # registration | sign_in | second_factor | step_up
+    browser: str = _text(index=True)  # digest of the cookie of the browser that asked
+    user_id: str | None = _text(nullable=True)  # None: whoever has the passkey
+    expires_at: datetime = _instant(index=True)
 
 
 class Throttle(SQLModel, table=True):
@@ -1313,6 +1345,8 @@ INVITATIONS = TABLES["invitations"]
 SAVED_VIEWS = TABLES["saved_views"]
 TOTP_FACTORS = TABLES["totp_factors"]
 RECOVERY_CODES = TABLES["recovery_codes"]
+PASSKEYS = TABLES["passkeys"]
+PASSKEY_CHALLENGES = TABLES["passkey_challenges"]
 THROTTLES = TABLES["throttles"]
 IDENTITIES = TABLES["identities"]
 AUDIT_LOG = TABLES["audit_log"]

@@ -22,9 +22,10 @@ from operations.responses.audit import AuditList
 from store.audit.log import AuditFilters
 from store.crypto.encryption import Sealer
 from store.db.database import Database
-from store.people import invitations, members, sessions, users
+from store.people import invitations, members, passkeys, sessions, users
 from store.people import second_factor as factors
 from tests.api.conftest import Unwritable
+from tests.support.passkeys import new_passkey
 
 OLGA = Actor("usr_olga", address="192.0.2.7", request_id="req_1")
 Json = dict[str, Any]
@@ -139,6 +140,10 @@ ACTS: dict[str, tuple[Act, list[Entry]]] = {
         lambda c: c.people.accounts.reset_totp(at("sam"), actor=OLGA),
         [("second_factor_reset", "sam", False, {})],
     ),
+    "passkeys removed": (
+        lambda c: c.people.passkeys.remove_passkeys(at("sam"), actor=OLGA),
+        [("passkeys_reset", "sam", False, {"removed": 1})],
+    ),
     "an account deleted": (
         lambda c: c.people.accounts.delete_user(at("eve"), actor=OLGA),
         [
@@ -177,8 +182,8 @@ TAKEN: dict[str, tuple[Act, list[Entry]]] = {
 
 @pytest.fixture
 async def cast(database: Database, sealer: Sealer, project: CreatedProject) -> Cast:
-    """An owner, members and administrators; `sam` with an authenticator app and three sessions;
-    three invited people.
+    """An owner, members and administrators; `sam` with an authenticator app, a passkey and three
+    sessions; three invited people.
     """
     ids, invited, project_id = {}, {}, project.project.id
     async with database.transaction() as session:
@@ -195,6 +200,7 @@ async def cast(database: Database, sealer: Sealer, project: CreatedProject) -> C
         await factors.confirm_totp(
             session, sealer, ids["sam"], code=pyotp.TOTP(secret).at(now), now=now
         )
+        await passkeys.add_passkey(session, ids["sam"], new_passkey(), name="Phone", now=now)
         tokens = [
             await sessions.open_session(session, user_id=ids["sam"], now=now) for _ in range(3)
         ]
@@ -280,6 +286,7 @@ async def test_what_changes_nothing_and_what_is_refused_leaves_no_entry(
     await people.accounts.set_administrator(at("eve"), is_administrator=True, actor=OLGA)
     await people.accounts.set_administrator(at("bob"), is_administrator=False, actor=OLGA)
     await people.accounts.reset_totp(at("bob"), actor=OLGA)
+    await people.passkeys.remove_passkeys(at("bob"), actor=OLGA)
     refused: list[Awaitable[object]] = [
         people.members.revoke(project_id, at("bob"), actor=OLGA),
         people.invitations.withdraw(project_id, "inv_none", actor=OLGA),
@@ -315,6 +322,7 @@ async def rows_of(database: Database) -> list[list[Any]]:
         "sessions",
         "login_links",
         "totp_factors",
+        "passkeys",
         "audit_log",
     )
     async with database.reading() as session:

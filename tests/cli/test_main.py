@@ -44,6 +44,7 @@ COMMANDS = [
         for name in ("link", "list", "create", "grant", "revoke", "promote", "demote")
     ],
     *[("user", name) for name in ("delete", "reset-totp", "sessions", "sign-out")],
+    ("user", "remove-passkeys"),
     *[("incident", name) for name in ("list", "show", "reprocess", "resolve", "acknowledge")],
     *[("incident", name) for name in ("unacknowledge", "assign", "comment", "snooze", "reopen")],
     ("receipt", "deadline"),

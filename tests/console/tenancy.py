@@ -35,6 +35,9 @@ WITHOUT_PROJECT = {
         "POST /login/code",
         "POST /logout",
     ),
+    *("POST /login/code/options", "POST /login/passkey", "POST /login/passkey/options"),
+    *("GET /account/passkeys/new", "POST /account/passkeys/begin", "POST /account/passkeys"),
+    *("POST /account/proof/options", "POST /account/dates"),
     *(
         "POST /account/totp",
         "POST /account/totp/confirm",
@@ -66,6 +69,7 @@ class TenantIds:
     email: str
     invitation_id: str
     session_id: str
+    passkey_id: str
     entry_hash: str
     internal_reference: str
     source_id: str
@@ -284,6 +288,12 @@ TABLE: dict[str, Probes] = {
     ],
     "POST /join": lambda of, own: [
         Probe("/join", "refused", body={"token": of.invitation_id, "project_id": of.project_id})
+    ],
+    "POST /account/passkeys/{passkey_id}/rename": lambda of, own: [
+        Probe(f"/account/passkeys/{of.passkey_id}/rename", "refused", body={"name": "mine"})
+    ],
+    "POST /account/passkeys/{passkey_id}/remove": lambda of, own: [
+        Probe(f"/account/passkeys/{of.passkey_id}/remove", "refused", body={"user_id": of.user_id})
     ],
     "POST /account/sessions/{session_id}/end": lambda of, own: [
         Probe(f"/account/sessions/{of.session_id}/end", "refused", body={"user_id": of.user_id})

@@ -43,6 +43,7 @@ GET = {
     "/account/security": "user",
     "/account/totp": "user",
     "/account/totp/qr.svg": "user",
+    "/account/passkeys/new": "user",
     "/incidents": "user",
     "/incidents/export": "user",
     "/incidents/{incident_id}": "viewer",
@@ -83,6 +84,9 @@ POST = {
     "/login/password": "user",
     "/join": "anyone",
     **of_each("/account", "totp totp/confirm totp/remove recovery-codes", "user"),
+    **of_each("/login", "code/options passkey passkey/options", "anyone"),
+    **of_each("/account", "dates passkeys passkeys/begin proof/options", "user"),
+    **of_each("/account/passkeys", "{passkey_id}/rename {passkey_id}/remove", "user"),
     **of_each("/account/sessions", "end-others {session_id}/end", "user"),
     "/views": "user",
     "/views/{view_id}/remove": "user",
@@ -116,11 +120,14 @@ POST = {
 ROWS = [("GET", path, needs) for path, needs in GET.items()] + [
     ("POST", path, needs) for path, needs in POST.items()
 ]
-# Allowed, but not found: there is no identity provider, no authenticator app is being set up, the
+# Allowed, but not found: there is no identity provider, no app or passkey is being set up, the
 # source, the repair and the links in mails are unknown ones, and the event has no payload.
 NOTHING_THERE = {("POST", "/events/{event_id}/payload")} | {
     ("GET", path)
-    for path in ("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg")
+    for path in (
+        *("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg"),
+        "/account/passkeys/new",
+    )
 }
 NOTHING_THERE |= {
     (method, path)
@@ -137,7 +144,7 @@ UNKNOWN = {
     **{"user_id": "usr_none", "invitation_id": "inv_none", "view_id": "view_none"},
     **{"source_id": "src_none", "event_id": "evt_none", "incident_id": "inc_none"},
     **{"replay_id": "rpl_none", "group_id": "grp_none", "bulk_id": "blk_none"},
-    "hold_id": "hld_none",
+    **{"hold_id": "hld_none", "passkey_id": "psk_none"},
 }
 HOSTILE: Mapping[str, Mapping[str, str]] = {
     "another site": {"Sec-Fetch-Site": "cross-site"},

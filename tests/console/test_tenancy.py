@@ -27,7 +27,7 @@ from store.alerts.destinations import add_secret_destination
 from store.audit import log as audit
 from store.crypto.tokens import new_view_id
 from store.db.database import Database
-from store.people import invitations, saved_views, sessions
+from store.people import invitations, passkeys, saved_views, sessions
 from store.projects.projects import change_project
 from store.receipts.repairs import request_repair
 from store.repairing.bulk_repairs import NewBulkRepair, add_bulk_repair
@@ -36,6 +36,7 @@ from tests.console.people import ConsoleWorld, Person
 from tests.console.recording import recorded_statements
 from tests.console.tenancy import TABLE, WITHOUT_PROJECT, Probe, TenantIds, unknown_ids
 from tests.support.given import Story
+from tests.support.passkeys import new_passkey
 from tests.support.sources import stored_source
 
 # Both databases are covered by the tests of the store.
@@ -112,6 +113,9 @@ async def populate_project(
         ).rows
         view = SavedView(new_view_id(), person.user_id, project.id, f"of {name}", "", now)
         await saved_views.save_view(session, view)
+        passkey = await passkeys.add_passkey(
+            session, person.user_id, new_passkey(f"cred-{name}"), name=f"key of {name}", now=now
+        )
     new = NewBulkRepair("outage", person.user_id, Plan(), False, [(incident_id, event_id)])
     async with database.transaction() as session:
         bulk_id = await add_bulk_repair(session, project.id, new, now)
@@ -125,6 +129,7 @@ async def populate_project(
         email=person.email,
         invitation_id=invited.id,
         session_id=opened.id,
+        passkey_id=passkey.id,
         entry_hash=entry.hash,
         internal_reference=reference,
         destination_id=await slack_destination(parts, project.id),

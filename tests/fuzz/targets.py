@@ -13,19 +13,28 @@ from collections.abc import Callable, Coroutine
 from dataclasses import astuple
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
+import cbor2
 import httpx
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.types import Message
 
 from api.console.sign_in.cookies import ConsoleKeys
+from api.console.sign_in.forms import FORM_TYPE, FormRejected, parse_form
+from api.console.sign_in.relying_party import RelyingParty
 from api.console.sign_in.return_path import safe_return_path
-from api.console.sign_in.sessions import FORM_TYPE, FormRejected, parse_form
+from api.console.sign_in.webauthn_verifier import (
+    PasskeyRefused,
+    parse_answer,
+    verify_creation,
+    verify_use,
+)
 from api.console.ui.filters import EVENT_TABS, read_address
 from api.http.request_body import read_object
 from api.http.request_headers import (
@@ -39,12 +48,13 @@ from api.http.request_headers import (
 )
 from api.ingest.schemas import WireInstant, parse_receipt, parse_result
 from domain.errors import Refusal
-from domain.ids import ProjectId
+from domain.ids import PasskeyId, ProjectId, UserId
 from domain.names import OwnNames
 from domain.projects import Project
 from domain.results import LateResult
 from domain.security.api_keys import looks_like_key
 from domain.security.evidence import EvidenceBroken, canonical, read_evidence
+from domain.security.passkeys import Passkey
 from domain.values.timestamps import from_unix_ms, to_iso, to_unix_ms
 from egress.policy import UnsafeUrl, check_url, parse_allowed_ranges
 from egress.retry_after import read_retry_after
@@ -55,11 +65,24 @@ from operations.validation import known_id, validated
 from store.evidence.signatures import verify_evidence
 from store.maintenance.mailbox import list_mails, read_mail
 from store.receipts.lists.order import EVENT_LIST, INCIDENT_LIST, read_bounds
+from tests.support.passkeys import to_text
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 INSTANT: TypeAdapter[datetime] = TypeAdapter(WireInstant)
 KEYS = ConsoleKeys("the root secret of the fuzzer, long enough")
 MAIL = "20261123T120000000000Z-00000000.eml"
+PARTY = RelyingParty("makegood.localhost", "http://makegood.localhost")
+# A public key in COSE form.
+P256_KEY = bytes.fromhex(
+    "a50102032620012158205d6dc252f1898d1fc7e7ab58ba52d5ec6fd1e77214b48f82f71c"
+    "65a3848af84f225820058b662308a8375047c3dca170b1bbfa4598c31709a82af79fbec2ef03759aaf"
+)
+# The beginning of an authenticator's data, before the length of the credential's id.
+ATTESTED = sha256(PARTY.id.encode()).digest() + b"\x45" + bytes(20)
+PASSKEY = Passkey(
+    *(PasskeyId("psk_1"), UserId("usr_1"), "Phone", "AAAA", to_text(P256_KEY), 0, PARTY.id),
+    *((), NOW, None),
+)
 T = TypeVar("T")
 
 
@@ -218,6 +241,44 @@ def evidence(data: bytes) -> None:
         verify_evidence(data, public_keys=())
 
 
+def passkey(data: bytes) -> None:
+    """What a browser sends of a passkey: the JSON, and the bytes of an authenticator in it."""
+    _passkey_answer(data.decode("utf-8", "replace"))
+    text = to_text(data)
+    for parts in (
+        {"clientDataJSON": text},
+        {"clientDataJSON": client_data("create"), "attestationObject": text},
+        {
+            "clientDataJSON": client_data("get"),
+            "authenticatorData": text,
+            "signature": text,
+        },
+        {
+            "clientDataJSON": client_data("create"),
+            "attestationObject": to_text(cbor2.dumps({"authData": ATTESTED + data})),
+        },
+    ):
+        whole = {"id": "AAAA", "rawId": "AAAA", "type": "public-key", "response": parts}
+        _passkey_answer(json.dumps(whole))
+
+
+def client_data(act: str) -> str:
+    client = {"type": f"webauthn.{act}", "challenge": "AAAA", "origin": PARTY.origin}
+    return to_text(json.dumps(client).encode())
+
+
+def _passkey_answer(text: str) -> None:
+    """Only an answer that can be parsed is verified."""
+    answer = _refusable(partial(parse_answer, text), PasskeyRefused)
+    if answer is None:
+        return
+    assert (answer.challenge + answer.credential_id).isascii()
+    made = _refusable(partial(verify_creation, PARTY, answer), PasskeyRefused)
+    assert made is None or made.rp_id == PARTY.id
+    # Nobody has the key: no answer is signed with it.
+    assert _refusable(partial(verify_use, PARTY, answer, PASSKEY), PasskeyRefused) is None
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
@@ -231,6 +292,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         secret_texts,
         mail,
         evidence,
+        passkey,
     )
 }
 

@@ -7,6 +7,7 @@ from domain.ids import ProjectId, UserId
 from domain.users import OpenSession, Role, User
 from operations.people.accounts import Account, TotpReset
 from operations.people.members import Membership
+from operations.people.passkeys import RemovedPasskeys
 from operations.people.sessions import EndedSessions
 from operations.responses import people
 
@@ -42,6 +43,9 @@ def test_user_is_serialized_with_what_was_done() -> None:
     )
     assert text(people.UserWithoutTotp.of(TotpReset(USER, was_on=True)).to_json()) == text(
         {**USER_JSON, "totp_removed": True}
+    )
+    assert text(people.UserWithoutPasskeys.of(RemovedPasskeys(USER, 2)).to_json()) == text(
+        {**USER_JSON, "passkeys_removed": 2}
     )
     assert text(people.SignedOutUser.of(EndedSessions(USER, 3)).to_json()) == text(
         {**USER_JSON, "ended": 3}

@@ -10,7 +10,6 @@ from activities.alerts.incident_texts import (
     DESTINATION_TITLE,
     SUMMARY_CHARACTERS,
     Wording,
-    moment,
     with_values,
 )
 from activities.alerts.message import compose_message
@@ -18,6 +17,7 @@ from domain.groups.group import Group
 from domain.incidents import AlertKind
 from domain.values.amounts import format_amount
 from domain.values.text import one_line
+from domain.wording.dates import ReaderDates
 from domain.wording.harm import harm_title
 from domain.wording.states import humanize, reason_label
 from store.alerts.due import AlertDue, GroupAlertFacts
@@ -41,7 +41,7 @@ def write_group_message(
         at=at,
         public_url=public_url,
         summary=one_line(summary, longest=SUMMARY_CHARACTERS),
-        facts=_facts(facts),
+        facts=_facts(facts, alert.dates),
         project=f"{one_line(facts.project_name)} ({mode})",
     )
 
@@ -118,7 +118,7 @@ def _state(group: Group) -> str:
     return f"{counts.unresolved:,} of the group's {counts.total:,} incidents are not resolved."
 
 
-def _facts(facts: GroupAlertFacts) -> FactLines:
+def _facts(facts: GroupAlertFacts, dates: ReaderDates) -> FactLines:
     """The facts of the message, without those that have no value."""
     group, counts = facts.group, facts.group.counts
     amounts = [format_amount(amount, currency) for currency, amount in group.amounts.items()]
@@ -131,8 +131,8 @@ def _facts(facts: GroupAlertFacts) -> FactLines:
         ("Resolved", f"{counts.resolved:,}" if counts.resolved else ""),
         ("Amounts", ", ".join(amounts)),
         ("Not reached", facts.failing or ""),
-        ("First", moment(group.first_at)),
-        ("Last", moment(group.last_at)),
+        ("First", dates.beside_utc(group.first_at)),
+        ("Last", dates.beside_utc(group.last_at)),
         ("Group ID", group.id),
     )
     return with_values(lines)

@@ -7,11 +7,12 @@ A source has a problem, is silent, or could not list a span of time. Pure, as
 from datetime import datetime
 
 from activities.alerts.channels import AlertMessage, FactLines
-from activities.alerts.incident_texts import DESTINATION_TITLE, moment
+from activities.alerts.incident_texts import DESTINATION_TITLE
 from activities.alerts.message import compose_named_message
 from domain.incidents import AlertKind
 from domain.sources.source import Source, SourceKind, SourceProblem
 from domain.values.text import one_line
+from domain.wording.dates import ReaderDates
 from store.alerts.due import AlertDue, SourceAlertFacts
 
 _KINDS = {
@@ -49,7 +50,7 @@ def write_source_message(
         _texts(alert, facts),
         name=source.name,
         link_label="Open the source",
-        lines=_lines(source, facts),
+        lines=_lines(source, facts, alert.dates),
         at=at,
         public_url=public_url,
     )
@@ -82,17 +83,18 @@ def _texts(alert: AlertDue, facts: SourceAlertFacts) -> tuple[str, str]:
     )
 
 
-def _lines(source: Source, facts: SourceAlertFacts) -> FactLines:
+def _lines(source: Source, facts: SourceAlertFacts, dates: ReaderDates) -> FactLines:
     gap = facts.gap
+    missed = [] if gap is None else [dates.beside_utc(at) for at in (gap.from_at, gap.until_at)]
     return (
         ("Source", source.name),
         ("Kind", _KINDS[source.kind]),
         ("Problem", source.problem_detail or ""),
-        ("Since", _moment(source.problem_since or source.silent_since)),
-        ("Not listed", "" if gap is None else f"{moment(gap.from_at)} to {moment(gap.until_at)}"),
+        ("Since", _moment(source.problem_since or source.silent_since, dates)),
+        ("Not listed", " to ".join(missed)),
         ("Not reached", facts.failing or ""),
-        ("Last event", _moment(source.last_event_at)),
-        ("Last listing", _moment(source.last_listed_at)),
+        ("Last event", _moment(source.last_event_at, dates)),
+        ("Last listing", _moment(source.last_listed_at, dates)),
         ("Account", _account(source)),
         ("Source ID", source.id),
     )
@@ -102,5 +104,5 @@ def _account(source: Source) -> str:
     return source.shop_domain or source.account or ""
 
 
-def _moment(at: datetime | None) -> str:
-    return "" if at is None else moment(at)
+def _moment(at: datetime | None, dates: ReaderDates) -> str:
+    return "" if at is None else dates.beside_utc(at)

@@ -6,10 +6,11 @@ Pure, as `activities.alerts.message`. Called by `activities.alerts.delivery`.
 from datetime import datetime
 
 from activities.alerts.channels import AlertMessage, FactLines
-from activities.alerts.incident_texts import DESTINATION_TITLE, moment
+from activities.alerts.incident_texts import DESTINATION_TITLE
 from activities.alerts.message import compose_named_message
 from domain.incidents import AlertKind
 from domain.values.text import one_line
+from domain.wording.dates import ReaderDates
 from store.alerts.due import AlertDue, UnclaimedFacts
 from store.receipts.early_results.hold import HELD_FOR
 from store.receipts.early_results.unclaimed import COUNTED_AT_MOST, Unclaimed
@@ -31,7 +32,7 @@ def write_unclaimed_message(
         _texts(alert, facts),
         name=facts.project_name,
         link_label="Open the project",
-        lines=_lines(facts),
+        lines=_lines(facts, alert.dates),
         at=at,
         public_url=public_url,
     )
@@ -56,12 +57,12 @@ def _texts(alert: AlertDue, facts: UnclaimedFacts) -> tuple[str, str]:
     return "Results without a receipt", f"{came} before the receipt. {_ADVICE}"
 
 
-def _lines(facts: UnclaimedFacts) -> FactLines:
+def _lines(facts: UnclaimedFacts, dates: ReaderDates) -> FactLines:
     oldest_at = facts.unclaimed.oldest_at
     return (
         ("Results", _number(facts.unclaimed)),
-        ("Oldest", "" if oldest_at is None else moment(oldest_at)),
-        ("First deleted", "" if oldest_at is None else moment(oldest_at + HELD_FOR)),
+        ("Oldest", "" if oldest_at is None else dates.beside_utc(oldest_at)),
+        ("First deleted", "" if oldest_at is None else dates.beside_utc(oldest_at + HELD_FOR)),
         ("List", "GET /api/v1/early-results"),
         ("Not reached", facts.failing or ""),
         ("Project ID", facts.project_id),

@@ -75,7 +75,7 @@ class AuditPages:
         )
 
     async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
-        address = read_audit_address(request.query_params)
+        address = read_audit_address(request.query_params, zone=viewer.dates.zone)
         if redirect := redirect_to_short_address(self._console, request, address):
             return redirect
         projects = await own_projects(self._console, viewer)
@@ -113,7 +113,7 @@ class AuditPages:
         The export of an owner omits positions in the whole log, which would reveal the activity of
         others.
         """
-        address = read_audit_address(fields)
+        address = read_audit_address(fields, zone=viewer.dates.zone)
         self._check(viewer, address)
         chunks = await self._operations.audit.export_audit(_filters(address), actor=actor)
         lines = _lines(chunks, with_chain=viewer.access.is_administrator)

@@ -26,19 +26,21 @@ from api.console.pages.list_page import (
 )
 from api.console.pages.project.checklists import projects_to_start
 from api.console.sign_in.sessions import Viewer
-from api.console.ui import labels, timeline
+from api.console.ui import labels
 from api.console.ui.event.panel import IncidentPanel, failed_repair, incident_panel
 from api.console.ui.event.queries import EventDetails, read_event
 from api.console.ui.filters import EVENT_TABS, read_address
 from api.console.ui.list_queries import event_matches_elsewhere, event_rows, matches_in_incidents
 from api.console.ui.rendering import HEADERS, is_htmx_request
-from api.console.ui.timeline_text import TimelineText
+from api.console.ui.timeline import page as timeline
+from api.console.ui.timeline.text import TimelineText
 from domain.errors import ValidationFailed
 from domain.receipts import Receipt, ReceiptState
 from domain.search.query import quoted
 from domain.sources.provider_pages import provider_page
 from domain.temporal.runs import cause_text, restart_command
 from domain.users import Role
+from domain.wording.dates import ReaderDates
 from operations.evidence import attachment
 from operations.readiness import CheckStatus
 from store.db.paging import Page
@@ -73,7 +75,13 @@ class EventPages:
 
     async def listing(self, request: Request, viewer: CurrentViewer) -> Response:
         projects = await own_projects(self._console, viewer)
-        address = read_address("/events", request.query_params, tabs=EVENT_TABS, projects=projects)
+        address = read_address(
+            "/events",
+            request.query_params,
+            tabs=EVENT_TABS,
+            projects=projects,
+            zone=viewer.dates.zone,
+        )
         if redirect := redirect_to_short_address(self._console, request, address):
             return redirect
         database, problem = self._console.parts.database, ""
@@ -131,7 +139,7 @@ class EventPages:
             "schedule_seconds": self._console.parts.callback_schedule_seconds,
             "next_step": self._next_step(details, stopped_part) if cursor is None else None,
             "stopped_part": stopped_part,
-            "panel": self._panel(details, stopped_part),
+            "panel": self._panel(details, stopped_part, viewer.dates),
             "failed_repair": failed_repair,
             "same_cause": details.same_cause,
             "same_cause_path": _same_cause_path(event),
@@ -212,7 +220,9 @@ class EventPages:
         )
         return next(stopped, "")
 
-    def _panel(self, details: EventDetails, stopped_part: str) -> IncidentPanel | None:
+    def _panel(
+        self, details: EventDetails, stopped_part: str, dates: ReaderDates
+    ) -> IncidentPanel | None:
         event = details.event
         if event.incident is None:
             return None
@@ -224,6 +234,7 @@ class EventPages:
             attempts_of_series=details.attempts_of_series,
             stopped_part=stopped_part,
             now=self._console.parts.now(),
+            dates=dates,
         )
 
     def _next_step(self, details: EventDetails, stopped_part: str) -> TimelineText | None:

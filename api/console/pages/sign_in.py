@@ -1,11 +1,12 @@
-"""Sign-in: by a one-time link (printed at start, or by `makegood user link`) or by email and
-password.
+"""Sign-in: by a one-time link (printed at start, or by `makegood user link`), by email and
+password, or by a passkey.
 
 Opening the link changes nothing, because mail scanners open links too. The button on that page
 redeems it.
 """
 
 import asyncio
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,11 +15,14 @@ from api.console.access import ANYONE, SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import AnonymousFields, CurrentViewer, FormFields
 from api.console.sign_in.cookies import Notice
+from api.console.sign_in.passkeys import MAY_BE_COPIED
 from api.console.sign_in.return_path import FIRST_PAGE, RETURN_PAGE
 from api.console.sign_in.sessions import Viewer
-from api.console.ui.rendering import Values
+from api.console.sign_in.webauthn_verifier import NEEDS_SCRIPT, PasskeyRefused
+from api.console.ui.rendering import Values, passkey_prompt, passkey_refused
 from domain.audit import AuditAction
 from domain.errors import ValidationFailed
+from domain.security.passkeys import Ceremony
 from domain.users import User
 from store.people import members, sessions, users
 
@@ -47,6 +51,8 @@ class SignInPages:
             ("GET", "/login/password", self.choose_password, SIGNED_IN),
             ("POST", "/login", self.check_password, ANYONE),
             ("POST", "/login/link", self.redeem_link, ANYONE),
+            ("POST", "/login/passkey", self.check_passkey, ANYONE),
+            ("POST", "/login/passkey/options", self.passkey_options, ANYONE),
             ("POST", "/login/password", self.set_password, SIGNED_IN),
             ("POST", "/logout", self.sign_out, SIGNED_IN),
         )
@@ -69,6 +75,44 @@ class SignInPages:
         response = await self._sign_in_flow.complete_first_factor(
             request, user, to=self._console.return_path(fields), by="password"
         )
+        return self._keep_return_page(request, response, "")
+
+    async def passkey_options(self, request: Request, fields: AnonymousFields) -> Response:
+        """The options of the prompt of a sign-in. It names no account: the browser offers those
+        that it has a passkey of.
+        """
+        del fields  # its token was checked
+        attempts = self._sign_in_flow.attempts
+        await attempts.count(attempts.begin_passkey(request))
+        browser = self._sessions.anonymous_form_token(request)
+        try:
+            options = await self._console.passkeys.begin(Ceremony.SIGN_IN, browser=browser)
+        except PasskeyRefused as refused:
+            return passkey_refused(refused.text)
+        return passkey_prompt(options)
+
+    async def check_passkey(self, request: Request, fields: AnonymousFields) -> Response:
+        """Sign in by a passkey, which counts as both factors."""
+        answer, back = fields.get("passkey", ""), self._console.return_path(fields)
+        if not answer:
+            return self._sign_in_page(request, back=back, problem=NEEDS_SCRIPT)
+        attempts = self._sign_in_flow.attempts
+        attempt, browser = (
+            attempts.by_passkey(request),
+            self._sessions.anonymous_form_token(request),
+        )
+        await attempts.count(attempt)
+        try:
+            used = await self._console.passkeys.verify(answer, Ceremony.SIGN_IN, browser=browser)
+        except PasskeyRefused as refused:
+            await attempts.record_failure(replace(attempt, user_id=refused.user_id))
+            return self._sign_in_page(request, back=back, problem=refused.text)
+        response = await self._sign_in_flow.complete_passkey(request, used, to=back, pending=None)
+        if response is None:
+            await attempts.record_failure(replace(attempt, user_id=used.user.user_id))
+            return self._sign_in_page(request, back=back, problem=MAY_BE_COPIED)
+        await attempts.record_success(attempt)
+        await attempts.record_success(attempts.begin_passkey(request))
         return self._keep_return_page(request, response, "")
 
     async def link(self, request: Request) -> Response:

@@ -1,6 +1,6 @@
 """The forms of people who look after an incident, and of the deadline of a waiting receipt."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from urllib.parse import quote
 
 from starlette.responses import Response
@@ -8,6 +8,8 @@ from starlette.responses import Response
 from api.console.access import EVENT_OPERATOR, INCIDENT_OPERATOR, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import CurrentActor, CurrentViewer, Fields, FormFields
+from api.console.sign_in.sessions import Viewer
+from api.console.ui.typed_times import instant_of_local
 from domain.values.timestamps import to_iso
 
 # In digits: months of minutes. What is longer is refused anyway.
@@ -42,7 +44,7 @@ class TriagePages:
     async def acknowledge(
         self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, incident_id: str
     ) -> Response:
-        until = _instant(fields, viewer.read_at)
+        until = _instant(fields, viewer)
         body = {} if until is None else {"until": until}
         action = self._triage.acknowledge(None, incident_id, body, actor=actor)
         success = "Acknowledged. Other members can see that someone is investigating."
@@ -78,7 +80,7 @@ class TriagePages:
     async def snooze(
         self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, incident_id: str
     ) -> Response:
-        body = {"until": _instant(fields, viewer.read_at)}
+        body = {"until": _instant(fields, viewer)}
         action = self._triage.snooze(None, incident_id, body, actor=actor)
         success = "Snoozed. No alerts are sent until then, or until a repair fails."
         back = self._console.return_path(fields)
@@ -95,23 +97,23 @@ class TriagePages:
     async def move_deadline(
         self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, event_id: str
     ) -> Response:
-        body = {"deadline_at": _instant(fields, viewer.read_at)}
+        body = {"deadline_at": _instant(fields, viewer)}
         action = self._triage.move_deadline(None, event_id, body, actor=actor)
         back = f"/events/{quote(event_id)}"
         return await self._console.perform(viewer, action, success="Deadline moved.", back=back)
 
 
-def _instant(fields: Fields, now: datetime) -> str | None:
-    """The instant typed in UTC, or the chosen minutes from now. None if neither is given.
+def _instant(fields: Fields, viewer: Viewer) -> str | None:
+    """The instant typed in the viewer's time zone, or the chosen minutes from now. None if neither
+    is given.
 
     Text of another form stays, for the operation to refuse.
     """
     if typed := fields.get("at", "").strip():
-        is_without_seconds = len(typed) == len("2026-11-23T18:00")
-        return f"{typed}:00Z" if is_without_seconds else f"{typed}Z"
+        return instant_of_local(typed, viewer.dates.zone)
     minutes = fields.get("minutes", "")
     if not minutes:
         return None
     if not (minutes.isascii() and minutes.isdecimal() and len(minutes) <= LONGEST_NUMBER):
         return minutes
-    return to_iso(now + timedelta(minutes=int(minutes)))
+    return to_iso(viewer.read_at + timedelta(minutes=int(minutes)))

@@ -3,6 +3,8 @@ session.
 
 Password, one-time link, invitation and identity provider all use it, so that none bypasses the
 second factor. Between the two factors the browser keeps the state in an encrypted cookie.
+
+A passkey that signs in by itself counts as both factors: the authenticator has verified the user.
 """
 
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from starlette.responses import Response
 from api.console.composition import ConsoleDependencies
 from api.console.sign_in.cookies import StateCookie
 from api.console.sign_in.login_attempts import LoginAttempts
+from api.console.sign_in.passkeys import PasskeyCeremonies, UsedPasskey
 from api.console.sign_in.self_service_audit import SelfServiceAudit
 from api.console.sign_in.sessions import Sessions
 from domain.audit import AuditAction
@@ -35,9 +38,14 @@ class SignInFlow:
     """Completes sign-ins. Created once per process."""
 
     def __init__(
-        self, parts: ConsoleDependencies, sessions: Sessions, self_service_audit: SelfServiceAudit
+        self,
+        parts: ConsoleDependencies,
+        sessions: Sessions,
+        passkeys: PasskeyCeremonies,
+        self_service_audit: SelfServiceAudit,
     ) -> None:
         self._parts = parts
+        self._passkeys = passkeys
         self._sessions = sessions
         self._self_service_audit = self_service_audit
         self.attempts = LoginAttempts(parts, sessions)
@@ -48,7 +56,7 @@ class SignInFlow:
         """The response to a correct first factor: a session, or a redirect to the second factor."""
         async with self._parts.database.transaction() as session:
             now = await self._parts.database.now(session)
-            if not await factors.has_totp(session, user.user_id):
+            if not await factors.has_second_factor(session, user.user_id):
                 token = await self._sessions.open(session, request, user_id=user.user_id, now=now)
                 await self._self_service_audit.record(
                     session, request, AuditAction.SIGNED_IN, user.user_id, now=now, by=by
@@ -98,6 +106,26 @@ class SignInFlow:
         return self._sessions.clear_state(
             self._start_session(pending.user, token, pending.to), PENDING
         )
+
+    async def complete_passkey(
+        self, request: Request, used: UsedPasskey, *, to: str, pending: PendingSecondFactor | None
+    ) -> Response | None:
+        """The response to a verified passkey, alone or as the second factor of `pending`.
+
+        None if the passkey was removed, or its counter did not grow.
+        """
+        user = used.user
+        async with self._parts.database.transaction() as session:
+            now = await self._parts.database.now(session)
+            if not await self._passkeys.record_use(session, request, used, now=now):
+                return None
+            token = await self._sessions.open(session, request, user_id=user.user_id, now=now)
+            after = {} if pending is None else {"after": pending.by}
+            details = {"by": "passkey", "passkey": used.passkey.name, **after}
+            await self._self_service_audit.record(
+                session, request, AuditAction.SIGNED_IN, user.user_id, now=now, **details
+            )
+        return self._sessions.clear_state(self._start_session(user, token, to), PENDING)
 
     def _start_session(self, user: User, token: str, to: str) -> Response:
         return self.attempts.remember_device(

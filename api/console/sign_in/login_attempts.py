@@ -117,10 +117,23 @@ class LoginAttempts:
         """Sign-in by the response of the identity provider."""
         return self._sign_in(request, self._address_counters(request), by="oidc")
 
-    def by_code(self, request: Request, user_id: UserId, *, after: str) -> LoginAttempt:
-        """Sign-in by a code, after the first factor."""
+    def by_passkey(self, request: Request) -> LoginAttempt:
+        """Sign-in by a passkey, whose account is not known before it is verified."""
+        return self._sign_in(request, self._address_counters(request), by="passkey")
+
+    def begin_passkey(self, request: Request) -> LoginAttempt:
+        """Begin a ceremony without a session: it stores a challenge. It counts by itself, so that
+        people who cancel the browser's prompt keep their attempts.
+        """
+        counters = self._address_counters(request, kind="challenge")
+        return self._sign_in(request, counters, by="passkey")
+
+    def by_second_factor(
+        self, request: Request, user_id: UserId, *, by: str, after: str
+    ) -> LoginAttempt:
+        """Sign-in by a code or a passkey, after the first factor."""
         attempt = self._sign_in(
-            request, self._user_counters(request, user_id), by="code", user_id=user_id
+            request, self._user_counters(request, user_id), by=by, user_id=user_id
         )
         return replace(attempt, details={**attempt.details, "after": after})
 
@@ -198,17 +211,13 @@ class LoginAttempts:
         """Counters of codes and step-up proofs."""
         return (counters_store.counter("code", user_id, CODE), *self._address_counters(request))
 
-    def _address_counters(self, request: Request) -> Counters:
+    def _address_counters(self, request: Request, *, kind: str = "address") -> Counters:
         """No counter if many clients share the address.
 
         The attempt still counts for its account.
         """
         origin = login_attempt_origin(request, trusted=self._parts.trusted_proxies)
-        return (
-            ()
-            if origin is None
-            else (counters_store.counter("address", origin, ADDRESS, kept=True),)
-        )
+        return () if origin is None else (counters_store.counter(kind, origin, ADDRESS, kept=True),)
 
 
 def _digest(account: str) -> str:

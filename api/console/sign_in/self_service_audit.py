@@ -3,6 +3,7 @@
 Called last in the transaction of the action.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,7 +11,7 @@ from starlette.requests import Request
 
 from api.auth.audit_actor import actor_of
 from api.console.composition import ConsoleDependencies
-from domain.audit import AuditAction, Subject, SubjectType
+from domain.audit import Actor, AuditAction, Subject, SubjectType
 from domain.ids import UserId
 from store.audit import log as audit
 from store.people import second_factor as factors
@@ -34,10 +35,20 @@ class SelfServiceAudit:
         **details: object,
     ) -> None:
         """Record an action of the user of this request."""
-        actor, subject = actor_of(request, user_id), Subject(SubjectType.USER, user_id)
-        await audit.record(
-            session, self._parts.sealer, actor, action, now=now, subject=subject, details=details
-        )
+        await self._record(session, actor_of(request, user_id), action, user_id, now, details)
+
+    async def record_of_visitor(
+        self,
+        session: AsyncSession,
+        request: Request,
+        action: AuditAction,
+        user_id: UserId,
+        *,
+        now: datetime,
+        **details: object,
+    ) -> None:
+        """Record what somebody did who is not proved to be the user."""
+        await self._record(session, actor_of(request), action, user_id, now, details)
 
     async def record_code(
         self,
@@ -57,3 +68,17 @@ class SelfServiceAudit:
             await self.record(
                 session, request, AuditAction.RECOVERY_CODE_USED, user_id, now=now, left=left
             )
+
+    async def _record(
+        self,
+        session: AsyncSession,
+        actor: Actor,
+        action: AuditAction,
+        user_id: UserId,
+        now: datetime,
+        details: Mapping[str, object],
+    ) -> None:
+        subject = Subject(SubjectType.USER, user_id)
+        await audit.record(
+            session, self._parts.sealer, actor, action, now=now, subject=subject, details=details
+        )

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
@@ -20,27 +19,23 @@ from starlette.responses import RedirectResponse, Response
 
 from api.console.composition import ConsoleDependencies
 from api.console.sign_in.cookies import NOTICE_SECONDS, ConsoleKeys, Notice, StateCookie
+from api.console.sign_in.forms import FormRejected, parse_form
 from api.console.ui.rendering import HEADERS, is_htmx_request
 from api.http.client_address import client_address
 from api.http.path_prefix import prefix_of
 from domain.errors import Unavailable
 from domain.ids import UserId
 from domain.users import Access
+from domain.wording.dates import ReaderDates
 from store.people import members, sessions
 from store.people import second_factor as factors
 
 SESSION_SECONDS = int(sessions.SESSION_LIFETIME.total_seconds())
 LONG_AGO = datetime.fromtimestamp(0, UTC)
-FORM_TYPE = "application/x-www-form-urlencoded"
-MAXIMUM_FORM_FIELDS = 50
 
 
 class SignInNeeded(Exception):
     """Nobody is signed in. The visitor is redirected to the sign-in page."""
-
-
-class FormRejected(Exception):
-    """The form is unreadable, comes from another site, or lacks the token of this session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,8 @@ class Viewer:
     """The signed-in user. `token` is the secret of the session and is never sent out.
 
     `proved_at` is the time of the last proof of identity before this request: long ago if there is
-    none in this session. `read_at` is the database's time when the session was read.
+    none in this session. `read_at` is the database's time when the session was read. `dates` is how
+    the user sees times.
     """
 
     user_id: UserId
@@ -59,6 +55,7 @@ class Viewer:
     access: Access
     proved_at: datetime
     read_at: datetime
+    dates: ReaderDates
 
 
 class Sessions:
@@ -98,6 +95,7 @@ class Sessions:
             access,
             found.proved_at or LONG_AGO,
             now,
+            found.dates,
         )
 
     async def open(
@@ -276,23 +274,3 @@ class Sessions:
 def _carried(viewer: Viewer, path: str) -> str:
     """The purpose of fields that a step-up form of this session and address carries."""
     return f"carried\0{viewer.token}\0{path}"
-
-
-async def parse_form(request: Request) -> dict[str, str]:
-    """Parse a form without NUL characters. Values of a repeated name are joined by a space.
-
-    Raises:
-        FormRejected: another media type, or too many fields.
-    """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM_TYPE:
-        raise FormRejected
-    text = (await request.body()).decode("utf-8", errors="replace")
-    try:
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MAXIMUM_FORM_FIELDS)
-    except ValueError:  # too many fields
-        raise FormRejected from None
-    fields: dict[str, str] = {}
-    for name, value in pairs:
-        clean = value.replace("\0", "")
-        fields[name] = f"{fields[name]} {clean}" if name in fields else clean
-    return fields

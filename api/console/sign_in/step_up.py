@@ -15,9 +15,12 @@ from starlette.responses import Response
 
 from api.console.composition import ConsoleDependencies
 from api.console.sign_in.flow import SignInFlow
+from api.console.sign_in.passkeys import MAY_BE_COPIED, PasskeyCeremonies
 from api.console.sign_in.self_service_audit import SelfServiceAudit
 from api.console.sign_in.sessions import Sessions, Viewer
+from api.console.sign_in.webauthn_verifier import NEEDS_SCRIPT, PasskeyRefused
 from api.console.ui.rendering import Pages, Values
+from domain.security.passkeys import Ceremony
 from store.people import second_factor as factors
 from store.people import users
 from store.people.identities import has_identity
@@ -93,7 +96,13 @@ SENSITIVE_ACTIONS: Mapping[str, SensitiveAction] = {
     "/account/totp": SensitiveAction("set up your authenticator app", "/account/security"),
     "/account/totp/confirm": SensitiveAction("turn on your authenticator app", "/account/totp"),
     "/account/recovery-codes": SensitiveAction("create new recovery codes", "/account/security"),
+    "/account/passkeys/begin": SensitiveAction("add a passkey", "/account"),
+    "/account/passkeys": SensitiveAction("add a passkey", "/account"),
+    "/account/passkeys/{passkey_id}/rename": SensitiveAction("rename a passkey", "/account"),
+    "/account/passkeys/{passkey_id}/remove": SensitiveAction("remove a passkey", "/account"),
 }
+WRONG_CODE = "This code is incorrect or was already used."
+WRONG_PASSWORD = "Incorrect password."  # noqa: S105 - a text
 
 
 class ProofNeeded(Exception):
@@ -112,12 +121,14 @@ class StepUpAuth:
         parts: ConsoleDependencies,
         sessions: Sessions,
         sign_in_flow: SignInFlow,
+        passkeys: PasskeyCeremonies,
         self_service_audit: SelfServiceAudit,
         pages: Pages,
     ) -> None:
         self._parts = parts
         self._sessions = sessions
         self._attempts = sign_in_flow.attempts
+        self._passkeys = passkeys
         self._self_service_audit = self_service_audit
         self._pages = pages
 
@@ -145,17 +156,23 @@ class StepUpAuth:
             if has_proof:
                 return fields
             raise ProofNeeded(await self._page(request, viewer, sensitive, fields, now=now))
-        if has_proof or await self._verify_proof(request, viewer, fields):
+        problem = "" if has_proof else await self._proof_problem(request, viewer, fields)
+        if not problem:
             return carried
         raise ProofNeeded(
-            await self._page(request, viewer, sensitive, carried, now=now, is_wrong=True)
+            await self._page(request, viewer, sensitive, carried, now=now, problem=problem)
         )
 
-    async def _verify_proof(
+    async def _proof_problem(
         self, request: Request, viewer: Viewer, fields: Mapping[str, str]
-    ) -> bool:
+    ) -> str:
+        """Check the proof, and record it in the session. The problem for the person; empty if the
+        proof is accepted.
+        """
+        if _is_by_passkey(fields):
+            return await self._passkey_problem(request, viewer, fields.get("passkey", ""))
         async with self._parts.database.reading() as session:
-            needs_code = await factors.has_totp(session, viewer.user_id)
+            needs_code = await factors.has_second_factor(session, viewer.user_id)
         attempt = self._attempts.for_step_up(
             request, viewer.user_id, by="code" if needs_code else "password"
         )
@@ -163,9 +180,33 @@ class StepUpAuth:
         check = self._check_code if needs_code else self._check_password
         if not await check(request, viewer, fields.get("proof", "")):
             await self._attempts.record_failure(attempt)
-            return False
+            return WRONG_CODE if needs_code else WRONG_PASSWORD
         await self._attempts.record_success(attempt)
-        return True
+        return ""
+
+    async def _passkey_problem(self, request: Request, viewer: Viewer, answer: str) -> str:
+        """As `_proof_problem`, of the answer of a passkey."""
+        if not answer:
+            return NEEDS_SCRIPT
+        attempt = self._attempts.for_step_up(request, viewer.user_id, by="passkey")
+        await self._attempts.count(attempt)
+        try:
+            used = await self._passkeys.verify(
+                answer, Ceremony.STEP_UP, browser=viewer.token, user_id=viewer.user_id
+            )
+        except PasskeyRefused as refused:
+            await self._attempts.record_failure(attempt)
+            return refused.text
+        async with self._parts.database.transaction() as session:
+            now = await self._parts.database.now(session)
+            is_valid = await self._passkeys.record_use(session, request, used, now=now)
+            if is_valid:
+                await factors.mark_proved(session, token=viewer.token, now=now)
+        if not is_valid:
+            await self._attempts.record_failure(attempt)
+            return MAY_BE_COPIED
+        await self._attempts.record_success(attempt)
+        return ""
 
     async def _check_code(self, request: Request, viewer: Viewer, proof: str) -> bool:
         """Check the code and record the proof in the session."""
@@ -201,7 +242,7 @@ class StepUpAuth:
         fields: Mapping[str, str],
         *,
         now: datetime,
-        is_wrong: bool = False,
+        problem: str = "",
     ) -> Response:
         path, back = request.url.path, sensitive.page.format_map(request.path_params)
         values: Values = {
@@ -211,15 +252,20 @@ class StepUpAuth:
             "back": back,
             "carried": self._sessions.seal_fields(fields, viewer=viewer, path=path, now=now),
             "kind": await self._kind(viewer),
-            "is_wrong": is_wrong,
+            "passkeys": await self._passkeys.usable(viewer.user_id),
+            "problem": problem,
         }
-        return self._pages.page("proof.html", values, status=422 if is_wrong else 200)
+        return self._pages.page("proof.html", values, status=422 if problem else 200)
 
     async def _kind(self, viewer: Viewer) -> str:
-        """How the user can confirm their identity: `code`, `password`, `issuer` or `link`."""
+        """How the user can confirm their identity without a passkey: by `code`, `recovery` code,
+        `password`, `issuer` or `link`.
+        """
         async with self._parts.database.reading() as session:
             if await factors.has_totp(session, viewer.user_id):
                 return "code"
+            if await factors.has_second_factor(session, viewer.user_id):
+                return "recovery"
             if viewer.has_password:
                 return "password"
             provider = self._parts.oidc_provider
@@ -233,3 +279,8 @@ class StepUpAuth:
 def is_fresh(proved_at: datetime, now: datetime) -> bool:
     """Whether a proof is still valid."""
     return now - proved_at < PROOF_LIFETIME
+
+
+def _is_by_passkey(fields: Mapping[str, str]) -> bool:
+    """Whether the proof is that of a passkey. Its form has no other field for a proof."""
+    return bool(fields.get("passkey")) or ("passkey" in fields and "proof" not in fields)

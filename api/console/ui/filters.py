@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from urllib.parse import urlencode
 
 from api.console.ui.incident_tabs import ALL, DEFAULT_SORTS, MODES
@@ -45,7 +45,8 @@ class ListAddress:
     `required` are kept in every address, because the list cannot be shown without them. `ignored`
     holds the parameters that do not filter: their name is unknown, or their value is not valid.
     `order` None is that of the tab. `view` is in every address whose other parameters would not
-    select this list; empty where a path has one list.
+    select this list; empty where a path has one list. Days are those of `zone`, which is no part
+    of the address.
     """
 
     path: str
@@ -57,6 +58,7 @@ class ListAddress:
     ignored: Mapping[str, str] = field(default_factory=dict)
     order: str | None = None
     view: str = ""
+    zone: tzinfo = UTC
 
     @property
     def sort(self) -> str:
@@ -108,13 +110,14 @@ class ListAddress:
 
     @property
     def created_after(self) -> datetime | None:
-        """The last millisecond before the first day, UTC."""
-        return _shifted(_midnight(self.chosen.get("from")), timedelta(milliseconds=-1))
+        """The last millisecond before the first day."""
+        begin = _midnight(self.chosen.get("from"), self.zone)
+        return _shifted(begin, timedelta(milliseconds=-1))
 
     @property
     def created_before(self) -> datetime | None:
-        """The end of the last day, UTC. The day itself is included."""
-        return _shifted(_midnight(self.chosen.get("to")), timedelta(days=1))
+        """The end of the last day. The day itself is included."""
+        return _midnight(self.chosen.get("to"), self.zone, days_later=1)
 
 
 def read_address(
@@ -124,10 +127,12 @@ def read_address(
     tabs: tuple[str, ...],
     projects: Sequence[Project] = (),
     view: str = "",
+    zone: tzinfo = UTC,
 ) -> ListAddress:
     """Parse the address of a list. Unknown and invalid parameters do not filter.
 
-    `projects` are those of the list, whose own names are valid. `view` as in `ListAddress`.
+    `projects` are those of the list, whose own names are valid. `view` as in `ListAddress`,
+    `zone` is that of the reader.
     """
     known = {
         "provider": known_providers(projects),
@@ -152,14 +157,16 @@ def read_address(
         ignored=_ignored(query, used, NAMES),
         order=query["sort"] if is_sorted else None,
         view=view,
+        zone=zone,
     )
 
 
-def read_audit_address(query: Mapping[str, str]) -> ListAddress:
+def read_audit_address(query: Mapping[str, str], *, zone: tzinfo = UTC) -> ListAddress:
     """Parse the address of the audit log, which has no tabs."""
     chosen = _valid_filters(query, AUDIT_NAMES, {"action": tuple(AuditAction)})
     ignored = _ignored(query, chosen, AUDIT_NAMES)
-    return ListAddress("/audit", ALL, ALL, chosen, query.get("cursor") or None, ignored=ignored)
+    cursor = query.get("cursor") or None
+    return ListAddress("/audit", ALL, ALL, chosen, cursor, ignored=ignored, zone=zone)
 
 
 def has_empty_fields(query: Mapping[str, str]) -> bool:
@@ -182,7 +189,7 @@ def _valid_filters(
         if value in known.get(name, (value,))
     }
     for name in ("from", "to"):
-        if _midnight(valid.get(name)) is None:
+        if _day(valid.get(name)) is None:
             valid.pop(name, None)
     return valid
 
@@ -200,10 +207,24 @@ def _ignored(
     }
 
 
-def _midnight(day: str | None) -> datetime | None:
+def _day(text: str | None) -> date | None:
     try:
-        return datetime.combine(date.fromisoformat(day or ""), time(), tzinfo=UTC)
+        return date.fromisoformat(text or "")
     except ValueError:
+        return None
+
+
+def _midnight(text: str | None, zone: tzinfo, *, days_later: int = 0) -> datetime | None:
+    """The begin of the day in this zone, or of a later one. None for no day, and for one that is
+    outside the calendar, where no entry can be.
+
+    A day of a change of clocks has 23 or 25 hours.
+    """
+    day = _day(text)
+    try:
+        begin = None if day is None else day + timedelta(days=days_later)
+        return None if begin is None else datetime.combine(begin, time(), zone).astimezone(UTC)
+    except OverflowError:
         return None
 
 

@@ -1,7 +1,10 @@
-"""Labels of states, reasons and causes; formats of durations, instants and ids. Pure."""
+"""Labels of states, reasons and causes; formats of durations and ids. Pure.
+
+Instants are formatted by `domain.wording.dates`, as their reader sees them.
+"""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import datetime
 
 from domain.incidents import (
     UNREACHED_ENDS,
@@ -168,26 +171,6 @@ def age(at: datetime | None, now: datetime) -> str:
 def time_left(until: datetime, now: datetime) -> str:
     """The time left in its largest unit. `now` if it has passed."""
     return coarse_duration((until - now).total_seconds())
-
-
-def format_date(at: datetime) -> str:
-    """The date in UTC, as in `23 Nov 2026`."""
-    return f"{at.astimezone(UTC):%-d %b %Y}"
-
-
-def format_day(day: date) -> str:
-    """A day, as in `23 Nov 2026`."""
-    return f"{day:%-d %b %Y}"
-
-
-def format_time(at: datetime) -> str:
-    """The time of day in UTC, as in `11:13:55`."""
-    return f"{at.astimezone(UTC):%H:%M:%S}"
-
-
-def format_instant(at: datetime | None) -> str:
-    """Date and time, as in `23 Nov 2026, 11:13:55 UTC`. A dash for None."""
-    return "–" if at is None else f"{format_date(at)}, {format_time(at)} UTC"
 
 
 def datetime_attribute(at: datetime) -> str:

@@ -13,12 +13,13 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from api.console.ui import destination_labels, labels, source_labels
 from api.console.ui.event.long_text import clamped
 from domain.values.amounts import format_amount, in_major_units
 from domain.values.text import readable
+from domain.wording.dates import UTC_DATES
 from domain.wording.harm import harm_of, harm_title
 
 HERE = Path(__file__).parent.parent
@@ -50,8 +51,13 @@ Values = Mapping[str, object]
 class Pages:
     """Templates and static files, read once per process."""
 
-    def __init__(self, now: Callable[[], datetime], *, path_prefix: str = "") -> None:
-        """Links of templates begin with `path_prefix`, which they know as `base`."""
+    def __init__(
+        self, now: Callable[[], datetime], *, path_prefix: str = "", passkey_origin: str = ""
+    ) -> None:
+        """Links of templates begin with `path_prefix`, which they know as `base`.
+
+        `passkey_origin` is where passkeys work; empty if nowhere.
+        """
         self._base = path_prefix
         self._static = {
             path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in MEDIA_TYPES
@@ -66,6 +72,7 @@ class Pages:
         )
         self._templates.globals.update(
             base=path_prefix,
+            passkey_origin=passkey_origin,
             static=self._static_url,
             htmx_file=HTMX,
             htmx_integrity=HTMX_INTEGRITY,
@@ -86,17 +93,22 @@ class Pages:
     def page(self, template: str, values: Values, *, status: int = 200) -> Response:
         """A complete page."""
         return HTMLResponse(
-            self._templates.get_template(template).render(values),
+            self._render(template, values),
             status_code=status,
             headers=HEADERS,
         )
 
     def region(self, template: str, values: Values) -> Markup:
         """A self-updating region, followed by a hidden field with the hash of its content."""
-        content = self._templates.get_template(template).render(values)
+        content = self._render(template, values)
         seen = sha256(content.encode()).hexdigest()[:24]
         # Safe: the template has escaped its values, and the hash is hexadecimal.
         return Markup(content + f'\n<input type="hidden" name="seen" value="{seen}">')  # noqa: S704
+
+    def _render(self, template: str, values: Values) -> str:
+        """Templates know as `dates` how the viewer sees times: in UTC if nobody is signed in."""
+        dates = getattr(values.get("viewer"), "dates", UTC_DATES)
+        return self._templates.get_template(template).render({"dates": dates, **values})
 
     def page_or_region(
         self, request: Request, *, page: str, region: str, values: Values, status: int = 200
@@ -127,6 +139,16 @@ class Pages:
 
     def _static_url(self, name: str) -> str:
         return f"{self._base}/static/{name}?v={_version(self._static[name])}"
+
+
+def passkey_prompt(options: str) -> Response:
+    """Options of a passkey's prompt, for `passkeys.js`."""
+    return Response(options, media_type="application/json", headers=HEADERS)
+
+
+def passkey_refused(problem: str) -> Response:
+    """A prompt that is not possible, with the text for the person."""
+    return JSONResponse({"problem": problem}, status_code=422, headers=HEADERS)
 
 
 def prose(text: str) -> Markup:

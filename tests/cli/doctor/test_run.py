@@ -40,6 +40,7 @@ NAMES = {
         "Projects",
         "Destinations",
         "Repairs of many",
+        "Passkeys",
         "API",
         "Temporal",
         "Mail",

@@ -17,11 +17,13 @@ from domain.users import User
 from operations.people.composition import People
 from store.crypto.encryption import Sealer
 from store.db.database import Database
+from store.people import passkeys
 from store.people import second_factor as factors
 from tests.console.conftest import EMAIL, PASSWORD, Visitor, visiting
 from tests.console.oidc_browsers import OidcBrowsers, changed_claims
 from tests.console.pages.test_audit import log
 from tests.console.sign_in.test_login_attempts import address_with_one_try
+from tests.support.passkeys import new_passkey
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -118,6 +120,24 @@ async def test_oidc_sign_in_needs_the_second_factor(
 
     assert answer.headers["location"] == "/login/code"
     assert not await browsers.is_in()
+
+
+async def test_first_oidc_sign_in_removes_passkeys(
+    browsers: OidcBrowsers, database: Database, nadia: User
+) -> None:
+    """Somebody else may have accepted an invitation for the address, and kept a passkey."""
+    for number in range(2):
+        async with database.transaction() as session:
+            now, made = await database.now(session), new_passkey(f"cred-{number}")
+            await passkeys.add_passkey(session, nadia.user_id, made, name="Phone", now=now)
+            await factors.renew_recovery_codes(session, nadia.user_id, now=now)
+        answer = await browsers.sign_in()
+        async with database.reading() as session:
+            left = await passkeys.count_passkeys(session, nadia.user_id)
+            codes = await factors.count_recovery_codes(session, nadia.user_id)
+        # Those of later are her own, and the second factor is asked for.
+        expected = ("/login/code", 1, 10) if number else ("/incidents", 0, 0)
+        assert (answer.headers["location"], left, codes) == expected
 
 
 async def test_without_a_provider_there_is_no_oidc_sign_in(operator: Visitor) -> None:

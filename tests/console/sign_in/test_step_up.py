@@ -29,6 +29,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 # Forms with their own proof, those of the sign-in, and those of signed links in mails.
 OWN_PROOF = {"/login", "/login/link", "/login/code", "/join", "/account/totp/remove"} | {
+    *("/login/passkey", "/login/passkey/options", "/login/code/options"),
     "/alerts/unsubscribe/{token}",
     "/alerts/acknowledge/{token}",
 }
@@ -74,6 +75,9 @@ ORDINARY = {
     "/account/sessions/{session_id}/end",
     "/views",
     "/views/{view_id}/remove",
+    "/account/dates",
+    # Begins a proof.
+    "/account/proof/options",
 }
 # Tables that sensitive actions change.
 CHANGED_TABLES = (
@@ -84,6 +88,8 @@ CHANGED_TABLES = (
         "users",
         "totp_factors",
         "recovery_codes",
+        "passkeys",
+        "passkey_challenges",
         "members",
         "invitations",
         "sources",
@@ -154,7 +160,7 @@ async def test_every_sensitive_form_asks_first_and_changes_nothing(
     }
 
     named = {"project_id": project.project.id, "user_id": "usr_none", "source_id": "src_none"}
-    named["destination_id"] = "dst_none"
+    named |= {"destination_id": "dst_none", "passkey_id": "psk_none"}
     answers = {
         path: await send(stale, path.format(**named), **fields) for path in SENSITIVE_ACTIONS
     }

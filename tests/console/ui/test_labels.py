@@ -1,6 +1,6 @@
 """Labels, and formats of ages, durations and ids."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,7 +10,6 @@ from domain.receipts import Flag, ReceiptState
 from domain.retries import ErrorClass
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-EAST = timezone(timedelta(hours=2))
 
 
 @pytest.mark.parametrize(
@@ -52,18 +51,6 @@ def test_duration_has_two_units(seconds: float, expected: str) -> None:
 )
 def test_minutes_are_formatted_as_a_duration(minutes: float, expected: str) -> None:
     assert labels.format_minutes(minutes) == expected
-
-
-def test_instant_is_formatted_in_utc() -> None:
-    assert (
-        labels.format_instant(datetime(2026, 11, 23, 11, 13, 55, 123_000, tzinfo=UTC))
-        == "23 Nov 2026, 11:13:55 UTC"
-    )
-    assert (
-        labels.format_instant(datetime(2026, 11, 23, 11, 13, 55, tzinfo=EAST))
-        == "23 Nov 2026, 09:13:55 UTC"
-    )
-    assert labels.format_instant(None) == "–"
 
 
 def test_a_short_id_keeps_its_prefix_and_its_end() -> None:

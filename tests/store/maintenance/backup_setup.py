@@ -12,10 +12,11 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.audit import Actor, AuditAction
-from domain.ids import EventId, IncidentId
+from domain.ids import EventId, IncidentId, UserId
 from domain.lifecycle import LifecycleState
 from domain.repairing.bulk import Plan
 from domain.repairing.rules import RuleSpec
+from domain.security.passkeys import Ceremony
 from store.audit.log import record
 from store.crypto.encryption import Sealer
 from store.db.database import Database
@@ -23,6 +24,8 @@ from store.db.sql import Dialect
 from store.evidence.keys import create_evidence_key
 from store.maintenance.backup import TABLES, back_up, restore
 from store.maintenance.backup_file import BackupReader, BackupWriter, written_whole
+from store.people import passkeys
+from store.people.passkey_challenges import issue_challenge
 from store.receipts.early_results.hold import hold_result
 from store.repairing.bulk_repairs import NewBulkRepair, add_bulk_repair
 from store.repairing.rules import replace_rules
@@ -30,6 +33,7 @@ from store.revisions import revisions
 from store.status import heartbeats
 from store.status.heartbeats import INGEST
 from tests.support.given import Story, let_results_come_early, new_result
+from tests.support.passkeys import new_passkey
 from tests.support.postgres import Postgres
 from tests.support.sources import watched
 
@@ -151,6 +155,8 @@ async def lived_in(story: Story, sealer: Sealer) -> None:
         silence = {"project_id": story.project.id, "event_type": "", "learned_minutes": 90}
         await session.execute(insert(TABLES["silences"]), {**silence, "silent_since": now})
         await session.execute(insert(TABLES["recovery_codes"]), {"digest": "code", **of_user})
+        await passkeys.add_passkey(session, UserId("usr_1"), new_passkey(), name="Laptop", now=now)
+        await issue_challenge(session, Ceremony.SIGN_IN, browser="a browser", now=now)
         await session.execute(
             insert(TABLES["identities"]),
             {"issuer": "https://id.example", "subject": "1", **of_user},

@@ -109,7 +109,7 @@ async def test_restored_store_has_no_sessions_or_heartbeats(
     await restored(empty, sealer, file)
 
     after = await rows_of(empty)
-    for name in ("sessions", "login_links", "invitations", "throttles"):
+    for name in ("sessions", "login_links", "invitations", "throttles", "passkey_challenges"):
         assert after[name] == []
     assert [row["process"] for row in after["heartbeats"]] == ["api_2"]
 

@@ -13,14 +13,16 @@ from domain.repairing.bulk import Plan
 from domain.repairing.rules import RuleSpec
 from domain.search.saved_views import SavedView
 from domain.security.login_backoff import ADDRESS
+from domain.security.passkeys import Ceremony
 from domain.users import Role
 from store.audit.log import record
 from store.crypto.encryption import Sealer
 from store.db.database import Database, run_alone
 from store.evidence.keys import create_evidence_key
-from store.people import invitations, members, saved_views, sessions, users
+from store.people import invitations, members, passkeys, saved_views, sessions, users
 from store.people import second_factor as factors
 from store.people.login_attempts import charge, counter
+from store.people.passkey_challenges import issue_challenge
 from store.projects.projects import create_project
 from store.receipts.early_results.hold import hold_result
 from store.receipts.reconcile.stuck_runs import suspect_run
@@ -29,6 +31,7 @@ from store.repairing.rules import replace_rules
 from store.schema import tables
 from store.status.heartbeats import write_fact, write_heartbeat
 from tests.support.given import START, Story, let_results_come_early, new_result
+from tests.support.passkeys import new_passkey
 from tests.support.postgres import TEMPLATE, Postgres
 from tests.support.sources import watched
 
@@ -91,6 +94,8 @@ async def fill(url: str, sealer: Sealer) -> None:
         await saved_views.save_view(session, view)
         await factors.begin_totp(session, sealer, first.user_id, now=START)
         await factors.renew_recovery_codes(session, first.user_id, now=START)
+        await passkeys.add_passkey(session, first.user_id, new_passkey(), name="Laptop", now=START)
+        await issue_challenge(session, Ceremony.SIGN_IN, browser="a browser", now=START)
         await charge(session, [counter("address", "192.0.2.1", ADDRESS)], now=START)
         session.add(
             tables.Identity(

@@ -36,15 +36,20 @@ from store.db.paging import LISTED_AT_MOST, Page
 from store.receipts.lists.tokens import is_available
 
 
-def incident_address(query: Mapping[str, str], projects: Sequence[Project]) -> ListAddress:
-    """The address of the list by its query."""
-    return read_address(INCIDENTS, query, tabs=INCIDENT_TABS, projects=projects, view=FLAT)
+def incident_address(
+    query: Mapping[str, str], projects: Sequence[Project], viewer: Viewer
+) -> ListAddress:
+    """The address of the list by its query. Days are those of the viewer."""
+    zone = viewer.dates.zone
+    return read_address(
+        INCIDENTS, query, tabs=INCIDENT_TABS, projects=projects, view=FLAT, zone=zone
+    )
 
 
 async def incident_list_page(console: Console, request: Request, viewer: Viewer) -> Response:
     """The page, or for htmx its region. A refused search is named beside its field."""
     projects = await own_projects(console, viewer)
-    address = incident_address(dict(request.query_params), projects)
+    address = incident_address(dict(request.query_params), projects, viewer)
     if redirect := redirect_to_short_address(console, request, address):
         return redirect
     found, problem = IncidentRows(Page((), None)), ""

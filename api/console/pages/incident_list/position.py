@@ -50,7 +50,7 @@ async def position_in_list(
     if given is None or len(given) > LONGEST or incident is None:
         return None
     projects = await own_projects(console, viewer)
-    address = incident_address(dict(parse_qsl(given)), projects)
+    address = incident_address(dict(parse_qsl(given)), projects, viewer)
     # An event settled since keeps its place, and the list its page.
     position = Position(str(address), None, None)
     with suppress(ValidationFailed, Unavailable, RateLimited):

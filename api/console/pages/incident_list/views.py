@@ -42,7 +42,7 @@ class IncidentViewPages:
             raise ValidationFailed(errors=(error,))
         chosen = ExportFormat(name)
         projects = await own_projects(self._console, viewer)
-        address = incident_address(query, projects)
+        address = incident_address(query, projects, viewer)
         database = self._console.parts.database
         async with database.reading() as session:
             filters = await list_filters(database, session, address, viewer)
@@ -60,7 +60,7 @@ class IncidentViewPages:
         projects = await own_projects(self._console, viewer)
         query = dict(parse_qsl(fields.get("query", "")))
         query.pop("cursor", None)
-        address = incident_address(query, projects)
+        address = incident_address(query, projects, viewer)
         action = self._operations.saved_views.save_view(
             viewer.user_id,
             viewer.access,

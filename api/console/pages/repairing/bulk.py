@@ -79,7 +79,7 @@ class BulkRepairPages:
 
     async def new(self, request: Request, viewer: CurrentViewer) -> Response:
         projects = await own_projects(self._console, viewer)
-        selection = selection_of_query(request, projects)
+        selection = selection_of_query(request, projects, viewer)
         return await self._new_page(request, viewer, projects, selection, typed={})
 
     async def new_of_form(
@@ -90,7 +90,7 @@ class BulkRepairPages:
         The button of the list of incidents is `selected`: it is for marked incidents alone.
         """
         projects = await own_projects(self._console, viewer)
-        selection = selection_of_form(fields, projects)
+        selection = selection_of_form(fields, projects, viewer)
         if fields.get("selected") and not selection.incident_ids:
             notice = Notice("bad", "Select the incidents to repair.")
             back = self._console.return_path(fields)
@@ -106,7 +106,7 @@ class BulkRepairPages:
         project_id: str,
     ) -> Response:
         projects = await own_projects(self._console, viewer)
-        selection = selection_of_form({**fields, "project": project_id}, projects)
+        selection = selection_of_form({**fields, "project": project_id}, projects, viewer)
         try:
             filters = await selection.filters(self._console.parts.database, viewer)
             started = await self._operations.bulk_repairs.start(

@@ -1,6 +1,7 @@
 """The forms of holds, on the page of their project."""
 
 from collections.abc import Mapping
+from datetime import tzinfo
 from typing import Any
 
 from starlette.responses import Response
@@ -8,7 +9,7 @@ from starlette.responses import Response
 from api.console.access import PROJECT_OPERATOR, RouteSpec
 from api.console.base import Console, project_path
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
-from domain.values.timestamps import parse_instant
+from api.console.ui.typed_times import instant_of_local
 
 
 class HoldForms:
@@ -29,7 +30,9 @@ class HoldForms:
     async def add(
         self, viewer: CurrentViewer, fields: FormFields, actor: CurrentActor, project_id: str
     ) -> Response:
-        action = self._operations.add_hold(project_id, _body(fields), actor=actor)
+        action = self._operations.add_hold(
+            project_id, _body(fields, viewer.dates.zone), actor=actor
+        )
         success = "Held. No repair that it matches begins until it ends."
         return await self._console.perform(
             viewer, action, success=success, back=f"{project_path(project_id)}#holds"
@@ -46,13 +49,11 @@ class HoldForms:
 
 
 # Any: JSON values.
-def _body(fields: Mapping[str, str]) -> dict[str, Any]:
-    """The form as the body of REST's POST. The browser's time has no zone: it is UTC."""
+def _body(fields: Mapping[str, str], zone: tzinfo) -> dict[str, Any]:
+    """The form as the body of REST's POST. The typed time is that of the reader's zone."""
     effect_type = fields.get("effect_type", "").strip()
     reference = fields.get("internal_reference", "").strip()
-    until = fields.get("until", "").strip()
-    if until and parse_instant(until) is None:
-        until = f"{until}Z" if len(until) > len("2026-11-23T11:00") else f"{until}:00Z"
+    until = instant_of_local(fields.get("until", "").strip(), zone)
     return {
         **({"effect_type": effect_type} if effect_type else {}),
         **({"internal_reference": reference} if reference else {}),

@@ -76,17 +76,19 @@ class Selection:
         }
 
 
-def selection_of_query(request: Request, projects: Sequence[Project]) -> Selection:
+def selection_of_query(request: Request, projects: Sequence[Project], viewer: Viewer) -> Selection:
     """The selection of an address."""
     query = request.query_params
     ids = [*query.getlist("incident"), *query.get("incident_ids", "").replace(",", " ").split()]
-    return _selection(dict(query), ids, projects)
+    return _selection(dict(query), ids, projects, viewer)
 
 
-def selection_of_form(fields: Mapping[str, str], projects: Sequence[Project]) -> Selection:
+def selection_of_form(
+    fields: Mapping[str, str], projects: Sequence[Project], viewer: Viewer
+) -> Selection:
     """The selection of a form. Its repeated fields are one text."""
     text = f"{fields.get('incident', '')} {fields.get('incident_ids', '')}"
-    return _selection(fields, text.replace(",", " ").split(), projects)
+    return _selection(fields, text.replace(",", " ").split(), projects, viewer)
 
 
 def default_plan() -> dict[str, int]:
@@ -96,9 +98,9 @@ def default_plan() -> dict[str, int]:
 
 
 def _selection(
-    given: Mapping[str, str], ids: Sequence[str], projects: Sequence[Project]
+    given: Mapping[str, str], ids: Sequence[str], projects: Sequence[Project], viewer: Viewer
 ) -> Selection:
-    address = incident_address(given, projects)
+    address = incident_address(given, projects, viewer)
     named = address.chosen.get("project") or (projects[0].id if len(projects) == 1 else None)
     project_id = None if named is None else ProjectId(named)
     group_id = given.get("group", "").strip() or None

@@ -21,6 +21,7 @@ from domain.incidents import (
     TimelineEntry,
     TimelineKind,
 )
+from domain.wording.dates import UTC_DATES, ReaderDates
 from store.receipts.rows.failures import Failure
 
 _OPEN_TEXTS: Mapping[str, str] = {
@@ -67,6 +68,7 @@ def incident_panel(
     attempts_of_series: int | None,
     stopped_part: str,
     now: datetime,
+    dates: ReaderDates = UTC_DATES,
 ) -> IncidentPanel:
     """The panel of an incident.
 
@@ -86,7 +88,12 @@ def incident_panel(
             )
         case IncidentState.REPAIRING:
             text, due_at = _repairing(
-                incident, repairs, attempts_of_series, stopped_part=stopped_part, now=now
+                incident,
+                repairs,
+                attempts_of_series,
+                stopped_part=stopped_part,
+                now=now,
+                dates=dates,
             )
             return IncidentPanel("Repairing", text, error, first_error, answer, due_at)
         case _ if last is not None and last.state is RepairState.FAILED:
@@ -143,12 +150,13 @@ def _repairing(
     *,
     stopped_part: str,
     now: datetime,
+    dates: ReaderDates,
 ) -> tuple[str, datetime | None]:
     active = next((one for one in repairs if one.replay_id == incident.active_replay_id), None)
     if active is not None and active.state is RepairState.HELD:
         return HELD, None
     if active is not None and active.state is RepairState.AWAITING_RESULT:
-        return _awaiting(active, now), None
+        return _awaiting(active, now, dates), None
     if stopped_part:
         return (
             f"{stopped_part} The repair endpoint is not being called. Calls continue when workflows"
@@ -158,16 +166,16 @@ def _repairing(
     return next_call(() if active is None else active.attempts, attempts_of_series, now)
 
 
-def _awaiting(repair: Repair, now: datetime) -> str:
+def _awaiting(repair: Repair, now: datetime, dates: ReaderDates) -> str:
     last = repair.attempts[-1] if repair.attempts else None
     status = f" ({last.status})" if last is not None and last.status is not None else ""
     accepted = f"Endpoint accepted the call{status}."
     if repair.result_deadline_at is None:
         return f"{accepted} Waiting for the result."
     left = labels.time_left(repair.result_deadline_at, now)
-    until = labels.format_time(repair.result_deadline_at)
+    until = dates.time_with_zone(repair.result_deadline_at)
     when = "due now" if left == "now" else f"{left} left"
-    return f"{accepted} Waiting for the result until {until} UTC ({when})."
+    return f"{accepted} Waiting for the result until {until} ({when})."
 
 
 def _resolved_text(incident: Incident, timeline: Sequence[TimelineEntry]) -> str:

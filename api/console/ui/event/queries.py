@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.console.ui.timeline import PEOPLE
+from api.console.ui.timeline.page import PEOPLE
 from domain.errors import NotFound
 from domain.ids import EventId
 from domain.incidents import IncidentState

@@ -15,16 +15,25 @@ from starlette.responses import Response
 from api.console.access import ANYONE, SIGNED_IN, RouteSpec
 from api.console.base import Console
 from api.console.dependencies import AnonymousFields, CurrentViewer, FormFields
-from api.console.sign_in.cookies import Notice, Secret
+from api.console.sign_in.cookies import Notice
+from api.console.sign_in.flow import PendingSecondFactor
+from api.console.sign_in.login_attempts import LoginAttempt
+from api.console.sign_in.passkeys import MAY_BE_COPIED
 from api.console.sign_in.sessions import Viewer
-from api.console.ui.rendering import HEADERS
+from api.console.sign_in.webauthn_verifier import NEEDS_SCRIPT, PasskeyRefused
+from api.console.ui.recovery_codes import codes_notice
+from api.console.ui.rendering import HEADERS, passkey_prompt, passkey_refused
 from domain.audit import AuditAction
 from domain.errors import NotFound
+from domain.security.passkeys import Ceremony
 from store.people import second_factor as factors
 
 ISSUER_NAME = "Makegood"
 WRONG_CODE = (
     "This code is incorrect or was already used. Codes change every 30 seconds: enter the next one."
+)
+NO_SECOND_FACTOR = (
+    "Add a passkey or set up an authenticator app first. Recovery codes are created with it."
 )
 SECURITY = "/account/security"
 
@@ -48,6 +57,7 @@ class SecondFactorPages:
             ("GET", "/account/totp", self.enrol, SIGNED_IN),
             ("GET", "/account/totp/qr.svg", self.qr, SIGNED_IN),
             ("POST", "/login/code", self.check_code, ANYONE),
+            ("POST", "/login/code/options", self.passkey_options, ANYONE),
             ("POST", "/account/totp", self.begin, SIGNED_IN),
             ("POST", "/account/totp/confirm", self.confirm, SIGNED_IN),
             ("POST", "/account/totp/remove", self.remove, SIGNED_IN),
@@ -55,29 +65,82 @@ class SecondFactorPages:
         )
 
     async def ask_code(self, request: Request) -> Response:
-        if await self._sign_in_flow.pending(request) is None:
-            return self._sessions.redirect("/login")
-        return self._code_page(request, "")
-
-    async def check_code(self, request: Request, fields: AnonymousFields) -> Response:
         pending = await self._sign_in_flow.pending(request)
         if pending is None:
             return self._sessions.redirect("/login")
-        attempt = self._attempts.by_code(request, pending.user.user_id, after=pending.by)
+        return await self._code_page(request, pending, "")
+
+    async def check_code(self, request: Request, fields: AnonymousFields) -> Response:
+        """The second factor: a code, or the answer of a passkey."""
+        pending = await self._sign_in_flow.pending(request)
+        if pending is None:
+            return self._sessions.redirect("/login")
+        if "passkey" in fields and not fields.get("code"):
+            return await self._check_passkey(request, pending, fields["passkey"])
+        attempt = self._attempt(request, pending, by="code")
         await self._attempts.count(attempt)
         response = await self._sign_in_flow.complete_second_factor(
             request, pending, code=fields.get("code", "")
         )
         if response is None:
             await self._attempts.record_failure(attempt)
-            return self._code_page(request, WRONG_CODE)
+            return await self._code_page(request, pending, WRONG_CODE)
         await self._attempts.record_success(attempt)
         return response
+
+    async def passkey_options(self, request: Request, fields: AnonymousFields) -> Response:
+        """The options of the prompt for the second factor."""
+        del fields  # its token was checked
+        pending = await self._sign_in_flow.pending(request)
+        if pending is None:
+            return passkey_refused("The sign-in took too long. Start again.")
+        await self._attempts.count(self._attempts.begin_passkey(request))
+        try:
+            options = await self._console.passkeys.begin(
+                Ceremony.SECOND_FACTOR,
+                browser=self._sessions.anonymous_form_token(request),
+                user_id=pending.user.user_id,
+            )
+        except PasskeyRefused as refused:
+            return passkey_refused(refused.text)
+        return passkey_prompt(options)
+
+    async def _check_passkey(
+        self, request: Request, pending: PendingSecondFactor, answer: str
+    ) -> Response:
+        if not answer:
+            return await self._code_page(request, pending, NEEDS_SCRIPT)
+        attempt = self._attempt(request, pending, by="passkey")
+        await self._attempts.count(attempt)
+        try:
+            used = await self._console.passkeys.verify(
+                answer,
+                Ceremony.SECOND_FACTOR,
+                browser=self._sessions.anonymous_form_token(request),
+                user_id=pending.user.user_id,
+            )
+        except PasskeyRefused as refused:
+            await self._attempts.record_failure(attempt)
+            return await self._code_page(request, pending, refused.text)
+        response = await self._sign_in_flow.complete_passkey(
+            request, used, to=pending.to, pending=pending
+        )
+        if response is None:
+            await self._attempts.record_failure(attempt)
+            return await self._code_page(request, pending, MAY_BE_COPIED)
+        await self._attempts.record_success(attempt)
+        await self._attempts.record_success(self._attempts.begin_passkey(request))
+        return response
+
+    def _attempt(self, request: Request, pending: PendingSecondFactor, *, by: str) -> LoginAttempt:
+        user_id = pending.user.user_id
+        return self._attempts.by_second_factor(request, user_id, by=by, after=pending.by)
 
     async def security(self, request: Request, viewer: CurrentViewer) -> Response:
         async with self._parts.database.reading() as session:
             values = {
                 "has_totp": await factors.has_totp(session, viewer.user_id),
+                "has_second_factor": await factors.has_second_factor(session, viewer.user_id),
                 "codes_left": await factors.count_recovery_codes(session, viewer.user_id),
             }
         return await self._console.render_page(
@@ -124,19 +187,13 @@ class SecondFactorPages:
             return await self._enrol_page(request, viewer, WRONG_CODE)
         return self._back(
             viewer,
-            _codes_notice("Authenticator app turned on. Every sign-in now asks for a code.", codes),
+            codes_notice("Authenticator app turned on. Every sign-in now asks for a code.", codes),
         )
 
     async def renew_codes(self, request: Request, viewer: CurrentViewer) -> Response:
         async with self._parts.database.transaction() as session:
-            if not await factors.has_totp(session, viewer.user_id):
-                return self._back(
-                    viewer,
-                    Notice(
-                        "bad",
-                        "Set up an authenticator app first. Recovery codes are created with it.",
-                    ),
-                )
+            if not await factors.has_second_factor(session, viewer.user_id):
+                return self._back(viewer, Notice("bad", NO_SECOND_FACTOR))
             now = await self._parts.database.now(session)
             codes = await factors.renew_recovery_codes(session, viewer.user_id, now=now)
             await self._self_service_audit.record(
@@ -144,7 +201,7 @@ class SecondFactorPages:
             )
         return self._back(
             viewer,
-            _codes_notice("New recovery codes created. The old codes no longer work.", codes),
+            codes_notice("New recovery codes created. The old codes no longer work.", codes),
         )
 
     async def remove(self, request: Request, viewer: CurrentViewer, fields: FormFields) -> Response:
@@ -194,19 +251,20 @@ class SecondFactorPages:
             request, viewer, page="totp.html", section="account", values=values, status=status
         )
 
-    def _code_page(self, request: Request, problem: str) -> Response:
-        form_token = self._sessions.anonymous_form_token(request)
-        values = {"form_token": form_token, "problem": problem}
+    async def _code_page(
+        self, request: Request, pending: PendingSecondFactor, problem: str
+    ) -> Response:
+        form_token, user_id = self._sessions.anonymous_form_token(request), pending.user.user_id
+        async with self._parts.database.reading() as session:
+            has_app = await factors.has_totp(session, user_id)
+        values = {
+            "form_token": form_token,
+            "problem": problem,
+            "has_app": has_app,
+            "passkeys": await self._console.passkeys.usable(user_id),
+        }
         response = self._console.pages.page("code.html", values, status=422 if problem else 200)
         return self._sessions.set_anonymous_form_token(response, form_token)
 
     def _back(self, viewer: Viewer, notice: Notice) -> Response:
         return self._sessions.redirect(SECURITY, viewer=viewer, notice=notice)
-
-
-def _codes_notice(text: str, codes: tuple[str, ...]) -> Notice:
-    advice = "Store these recovery codes safely: each works once, and they are not shown again."
-    secrets = tuple(
-        Secret(f"Recovery code {number}", code) for number, code in enumerate(codes, start=1)
-    )
-    return Notice("good", f"{text} {advice}", secrets)

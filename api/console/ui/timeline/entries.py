@@ -7,8 +7,8 @@ a kind without a text of its own, and for one that a newer version has written.
 from collections.abc import Callable, Mapping
 
 from api.console.ui import labels
-from api.console.ui.timeline_text import Fields, TimelineText, actor_text, facts_of
-from api.console.ui.triage_entries import TRIAGE_RENDERERS
+from api.console.ui.timeline.text import Fields, TimelineText, actor_text, facts_of
+from api.console.ui.timeline.triage import TRIAGE_RENDERERS
 from domain.alerts import CHANNEL_NAMES, AlertChannel, is_destination_id
 from domain.incidents import Resolution, TimelineEntry, TimelineKind
 from domain.results import ResultStatus

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from api.console.ui.timeline_text import Fields, TimelineText, actor_text, facts_of
+from api.console.ui.timeline.text import Fields, TimelineText, actor_text, facts_of
 from domain.incidents import TimelineKind
 
 

@@ -9,6 +9,7 @@ from api.console.ui import labels
 
 # The fields of an entry. Any: JSON values and instants, by the kind of the entry.
 Fields = Mapping[str, Any]
+Facts = tuple[tuple[str, str | datetime], ...]
 FACT_LABELS = {
     "replay_id": "Repair",
     "timeout_at": "Deadline",
@@ -29,15 +30,15 @@ _IDS = ("replay_id", "incident_id", "superseded_by")
 class TimelineText:
     """One timeline entry in words, as the event's page shows it.
 
-    `facts` are pairs of label and value. `is_now`: as a next step, it is under way. `at` is when it
-    is due, None if it has no time.
+    `facts` are pairs of label and value; an instant is shown as its reader sees times. `is_now`: as
+    a next step, it is under way. `at` is when it is due, None if it has no time.
     """
 
     icon: str
     tone: str
     title: str
     detail: str = ""
-    facts: tuple[tuple[str, str], ...] = ()
+    facts: Facts = ()
     is_now: bool = True
     at: datetime | None = None
 
@@ -48,7 +49,7 @@ def actor_text(fields: Fields) -> str:
     return f"By {by}." if by else ""
 
 
-def facts_of(fields: Fields, *names: str) -> tuple[tuple[str, str], ...]:
+def facts_of(fields: Fields, *names: str) -> Facts:
     """Label and value of each of these fields that the entry has."""
     return tuple(
         (_label(name), _value(name, fields[name]))
@@ -61,7 +62,7 @@ def _label(name: str) -> str:
     return FACT_LABELS.get(name, labels.humanize(name))
 
 
-def _value(name: str, value: object) -> str:
+def _value(name: str, value: object) -> str | datetime:
     if isinstance(value, datetime):
-        return labels.format_instant(value)
+        return value
     return labels.short_id(str(value)) if name in _IDS else str(value)

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from api.console.ui import labels
 from api.console.ui.event.panel import HELD, next_call
-from api.console.ui.timeline_entries import render_entry
-from api.console.ui.timeline_text import TimelineText
+from api.console.ui.timeline.entries import render_entry
+from api.console.ui.timeline.text import TimelineText
 from domain.incidents import (
     AttemptState,
     Incident,
