@@ -111,7 +111,7 @@ INSIDE = {
     "cli/repairing": set(),
     "cli/doctor": {"cli/up"},
     "cli/repair_url": set(),
-    "cli/commands": {"cli/alerts", "cli/up", "cli/doctor", "cli/repair_url"},
+    "cli/commands": {"cli/alerts", "cli/up", "cli/doctor", "cli/repair_url", "cli/overview"},
     "cli/sources": set(),
     "cli/evidence": {"cli/commands"},
     "cli/triage": {"cli/commands"},

@@ -34,6 +34,12 @@ COLUMNS = (
 )
 
 
+# Any: typer's options have no public type.
+def _own_names(option: str, what: str) -> Any:
+    """An option with names of the project's own sets."""
+    return typer.Option(option, metavar="NAME", help=f"{what}; can be repeated. Replaces all.")
+
+
 RepairUrl = Annotated[str | None, typer.Option(help="The app's repair endpoint, https.")]
 AlertEmails = Annotated[
     list[str] | None,
@@ -50,24 +56,9 @@ Scopes = Annotated[
         help=f"What the key may do; can be repeated. {one_of(Scope)} Default: ingest.",
     ),
 ]
-Providers = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--provider", metavar="NAME", help="A provider of its own; can be repeated. Replaces all."
-    ),
-]
-EventTypes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--event-type", metavar="NAME", help="One more event type; can be repeated. Replaces all."
-    ),
-]
-EffectTypes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--effect-type", metavar="NAME", help="One more effect; can be repeated. Replaces all."
-    ),
-]
+Providers = Annotated[list[str] | None, _own_names("--provider", "A provider of its own")]
+EventTypes = Annotated[list[str] | None, _own_names("--event-type", "One more event type")]
+EffectTypes = Annotated[list[str] | None, _own_names("--effect-type", "One more effect")]
 
 
 @app.command("create")

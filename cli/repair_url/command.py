@@ -23,7 +23,7 @@ def call_once(project: ProjectArgument, as_json: JsonFlag = False) -> None:
 
     The body has `"test": true`. Exits 1 unless the answer is 2xx.
     """
-    from operations.responses.repair_trials import RepairUrlTest
+    from operations.responses.callbacks import RepairUrlTest
 
     async def act(operations: "Operations") -> "TriedRepairUrl":
         found = await find_project(operations, project)

@@ -1,11 +1,13 @@
-"""The JSON of a repair's callback as it was sent, and of a receipt's payload."""
+"""The JSON of a repair's callback as it was sent, of a test call, and of a receipt's payload."""
 
 from typing import Any, Self
 
 from pydantic import Field
 
 from domain import incidents
-from operations.responses.base import At, EventIdText, ReplayIdText, Response
+from domain.retries import ErrorClass
+from operations.repair_url.trial import TriedRepairUrl
+from operations.responses.base import At, EventIdText, OrNewer, ReplayIdText, Response
 from operations.responses.incidents import Attempt, Repair
 
 
@@ -45,6 +47,28 @@ class RepairCallback(Response):
             body=callback.body,
             attempts=[SentAttempt.of_sent(one) for one in callback.sent],
         )
+
+
+class RepairUrlTest(Response):
+    """What a test call sent, and what the endpoint answered."""
+
+    ok: bool = Field(description="Whether the answer was 2xx, which accepts a repair.")
+    status: int | None = Field(description="Its HTTP status; null without an answer.")
+    error_class: OrNewer[ErrorClass] | None = Field(
+        description="Why no answer counts; null with a status."
+    )
+    duration_ms: int
+    detail: str = Field(description="A sentence for people.")
+    answer_excerpt: str | None = Field(
+        description="The beginning of its body, at most 500 characters; null if it is empty."
+    )
+    sent_at: At
+    replay_id: ReplayIdText = Field(description="Of this call only: no repair has it.")
+    body: str = Field(description="The JSON that was sent, with `test` true.")
+
+    @classmethod
+    def of(cls, tried: TriedRepairUrl) -> Self:
+        return cls.from_value(tried)
 
 
 class Payload(Response):

@@ -43,17 +43,8 @@ GONE_AT_ONCE = (
 )
 
 OF_A_RECEIPT = (
-    "alerts",
-    "attempts",
-    "repairs",
-    "results",
-    "timeline",
-    "incidents",
-    "stuck_runs",
-    "search_texts",
-    "bulk_repair_items",
-    "rule_turns",
-    "rule_repairs",
+    *("alerts", "attempts", "repairs", "results", "timeline", "incidents", "stuck_runs"),
+    *("search_texts", "bulk_repair_items", "rule_turns", "rule_repairs"),
 )
 # By then the run has received the signal.
 ERASED_AFTER = timedelta(seconds=60)

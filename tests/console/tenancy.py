@@ -97,6 +97,10 @@ def id_cursor(identifier: str) -> str:
     return base64.urlsafe_b64encode(identifier.encode()).decode().rstrip("=")
 
 
+def selected(own: TenantIds, of: TenantIds, field: str) -> dict[str, str]:
+    return {"project": own.project_id, field: of.incident_id}
+
+
 def unknown_ids(of: TenantIds) -> TenantIds:
     """Ids of the same form that belong to nothing."""
     values = asdict(of)
@@ -230,18 +234,10 @@ TABLE: dict[str, Probes] = {
     ],
     "GET /bulk-repairs/new": lambda of, own: [
         Probe("/bulk-repairs/new", "its own", {"project": of.project_id, "state": "open"}),
-        Probe(
-            "/bulk-repairs/new",
-            "its own",
-            {"project": own.project_id, "incident": of.incident_id},
-        ),
+        Probe("/bulk-repairs/new", "its own", selected(own, of, "incident")),
     ],
     "POST /bulk-repairs/new": lambda of, own: [
-        Probe(
-            "/bulk-repairs/new",
-            "its own",
-            body={"project": of.project_id, "incident_ids": of.incident_id},
-        )
+        Probe("/bulk-repairs/new", "its own", body=selected(of, of, "incident_ids"))
     ],
     "GET /bulk-repairs/{bulk_id}": path_probes("/bulk-repairs/{bulk_id}"),
     **{

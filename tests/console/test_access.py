@@ -117,26 +117,18 @@ POST = {
     "/projects/{project_id}/invitations/{invitation_id}/withdraw": "owner",
     "/logout": "user",
 }
-ROWS = [("GET", path, needs) for path, needs in GET.items()] + [
-    ("POST", path, needs) for path, needs in POST.items()
-]
-# Allowed, but not found: there is no identity provider, no app or passkey is being set up, the
-# source, the repair and the links in mails are unknown ones, and the event has no payload.
-NOTHING_THERE = {("POST", "/events/{event_id}/payload")} | {
+ROWS = [(method, *row) for method, of in (("GET", GET), ("POST", POST)) for row in of.items()]
+# Allowed, but not found: no identity provider, no app or passkey that is being set up, no payload;
+# the source, the repair and the links in mails are unknown ones.
+NOTHING_THERE = {("POST", "/events/{event_id}/payload"), ("GET", "/account/passkeys/new")} | {
     ("GET", path)
-    for path in (
-        *("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg"),
-        "/account/passkeys/new",
-    )
+    for path in ("/login/oidc", "/login/oidc/callback", "/account/totp", "/account/totp/qr.svg")
 }
-NOTHING_THERE |= {
-    (method, path)
-    for method in ("GET", "POST")
-    for path in (
-        *("/projects/{project_id}/sources/{source_id}", "/events/{event_id}/repairs/{replay_id}"),
-        *("/alerts/unsubscribe/{token}", "/alerts/acknowledge/{token}"),
-    )
-}
+OF_NOTHING = (
+    *("/projects/{project_id}/sources/{source_id}", "/events/{event_id}/repairs/{replay_id}"),
+    *("/alerts/unsubscribe/{token}", "/alerts/acknowledge/{token}"),
+)
+NOTHING_THERE |= {(method, path) for method in ("GET", "POST") for path in OF_NOTHING}
 ROLES = ("viewer", "operator", "owner")
 UNKNOWN = {
     **{"token": "none", "name": "nobody", "session_id": "0" * 16},

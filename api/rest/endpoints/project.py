@@ -7,8 +7,8 @@ from api.rest.dependencies import Admin, OperationsParameter, json_body
 from api.rest.routing import route
 from domain.errors import Code
 from operations.inputs import ProjectPatch
+from operations.responses.callbacks import RepairUrlTest
 from operations.responses.projects import ChangedProject, Project
-from operations.responses.repair_trials import RepairUrlTest
 
 
 @route("GET", "/project", "Read the project")

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from api.console.ui.timeline.page import next_step, render
 from api.console.ui.timeline.entries import RENDERERS, render_entry
+from api.console.ui.timeline.page import next_step, render
 from domain.ids import EventId, IncidentId, ProjectId, ReplayId
 from domain.incidents import (
     Attempt,
