@@ -174,9 +174,9 @@ def issuer_url(value: str) -> str:
 # ambiguous behind a proxy that removes the path. tests/api/http/test_path_prefix.py checks them.
 OWN_PATHS = frozenset(
     (
-        *("account", "alerts", "api", "audit", "docs", "events", "hooks", "incidents", "join"),
-        *("livez", "login", "logout", "mailbox", "metrics", "openapi.json", "projects", "rail"),
-        *("readyz", "static", "v1", "views"),
+        *("account", "alerts", "api", "audit", "bulk-repairs", "docs", "events", "groups", "hooks"),
+        *("incidents", "instance", "join", "livez", "login", "logout", "mailbox", "metrics"),
+        *("openapi.json", "overview", "projects", "rail", "readyz", "static", "v1", "views"),
     )
 )
 # No step is "." or "..", which browsers remove.

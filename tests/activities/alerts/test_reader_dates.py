@@ -1,7 +1,9 @@
 """Times in mails: in the zone and language of the user whose address it is, with UTC beside."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import update
 
 from activities.alerts.email_smtp import SmtpMailer, parse_mail_server
 from activities.messages import SendAlerts
@@ -16,6 +18,7 @@ from store.db.database import Database
 from store.people import users
 from store.people.preferences import read_dates_of_address, set_preferences
 from store.projects.projects import change_project
+from store.schema.tables import INCIDENTS
 from store.sources.listings import record_gap
 from tests.activities.alerts.by_mail import alerts_by_mail
 from tests.activities.alerts.test_send import text_of
@@ -24,6 +27,7 @@ from tests.support.sources import stored_source
 from tests.workflows.smtp_server import running_mail_server
 from worker.sources.health import SourceHealth
 
+OPENED_AT = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
 ADA, OPS = "Ada@shop.example", "ops@shop.example"
 
 
@@ -42,6 +46,9 @@ async def test_each_address_has_the_times_of_its_user(database: Database, story:
         changes = ProjectChanges(alert_emails=(ADA, OPS))
         await change_project(session, story.project.id, changes=changes)
     event_id, incident_id = await story.opened()
+    async with database.transaction() as session:
+        opened = update(INCIDENTS).where(INCIDENTS.c.id == incident_id)
+        await session.execute(opened.values(opened_at=OPENED_AT))
     database.clock.skew = timedelta(hours=1)
 
     with running_mail_server() as (post, url):

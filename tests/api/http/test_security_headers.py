@@ -112,15 +112,8 @@ async def test_cookie_alone_is_no_key_to_what_is_not_the_console(
     with a token.
     """
     console = (
-        "/login",
-        "/join",
-        "/logout",
-        "/account",
-        "/incidents",
-        "/events",
-        "/projects",
-        "/audit",
-        "/views",
+        *("/login", "/join", "/logout", "/account", "/instance", "/audit", "/views"),
+        *("/incidents", "/groups", "/bulk-repairs", "/events", "/projects"),
     )
     unsafe = [
         (method, path)

@@ -26,7 +26,7 @@ BACKLOG = 5_000
 CLAIMS = 2 * BACKLOG // WALKED + 2
 # From the sixth on, PostgreSQL may keep one plan for all values.
 CLAIMS_UNTIL_KEPT = 8
-# A table read to its end, or its rows sorted. The receipts of one part are sorted again.
+# A table read to its end, or its rows sorted.
 WHOLE = re.compile(r"SCAN (outbox|receipts)\b|AUTOMATIC|TEMP B-TREE FOR ORDER BY")
 LARGE_BACKLOG, MOST_READ = 30_000, 10_000
 
@@ -59,6 +59,15 @@ async def back_off(database: Database) -> None:
             ),
             {"at": to_unix_ms(START)},
         )
+
+
+def reads_of_whole(plan: list[str]) -> list[str]:
+    """The lines of the plan that read a table to its end, or sort its rows.
+
+    The rows of a part, which has a limit, may be sorted again: last, and read as `anon_1`.
+    """
+    sorts_part = "SCAN anon_1" in plan and "CO-ROUTINE anon_1" in plan
+    return [line for line in (plan[:-1] if sorts_part else plan) if WHOLE.search(line)]
 
 
 async def starts(story: Story, count: int = 1) -> list[EventId]:
@@ -181,7 +190,7 @@ async def test_claim_reads_a_bounded_part_by_index(
         if story.database.dialect == "sqlite":
             for statement, values in list(statements):
                 plan = await plan_of(session, statement, values)
-                faults += [line for line in plan if WHOLE.search(line)]
+                faults += reads_of_whole(plan)
 
     assert len(found) >= 16
     assert len({batch.receipt.project_id for batch in found}) == 2
