@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import FieldError, ValidationFailed
 from domain.ids import UserId
+from domain.values.enums import member_or_text
 from domain.wording.dates import UTC_DATES, DateLanguage, ReaderDates
 from store.people.email_addresses import spellings
 from store.schema.tables import USERS
@@ -67,10 +68,10 @@ async def read_dates_of_address(session: AsyncSession, address: str) -> ReaderDa
 # Any: a row's columns have no common type.
 def dates_from(row: Row[Any]) -> ReaderDates:
     """How the user of a row of `users` sees dates and times."""
-    language = row.date_language
+    language = member_or_text(DateLanguage, row.date_language or "")
     return ReaderDates(
         zone=_zone(row.time_zone),
-        language=DateLanguage(language) if language in set(DateLanguage) else UTC_DATES.language,
+        language=language if isinstance(language, DateLanguage) else UTC_DATES.language,
         is_chosen=row.time_zone is not None,
     )
 

@@ -172,14 +172,14 @@ class Project(SQLModel, table=True):
     providers: str = _added_text()
     event_types: str = _added_text()
     effect_types: str = _added_text()
+    acknowledge_minutes: int = Field(
+        default=240, sa_column=Column(Integer, nullable=False, server_default="240")
+    )
     group_window_minutes: float = Field(
         default=60.0, sa_column=Column(Float, nullable=False, server_default="60")
     )
     alert_window_minutes: float = Field(
         default=5.0, sa_column=Column(Float, nullable=False, server_default="5")
-    )
-    acknowledge_minutes: int = Field(
-        default=240, sa_column=Column(Integer, nullable=False, server_default="240")
     )
     silent_after_minutes: int | None = Field(default=None)  # 0: never; None: learned
     # JSON object: the same of event types that are watched apart
@@ -356,8 +356,6 @@ class Incident(SQLModel, table=True):
     amount: int | None = _amount()
     currency: str | None = _text(nullable=True)
     customer_reference: str | None = _text(nullable=True)
-    # None: it opened before there were groups, or in an earlier version
-    group_id: str | None = _text(nullable=True)
     acknowledged_by: str | None = _text(nullable=True)  # a user, a key, `cli` or `temporal`
     # None while `acknowledged_at` is set: an earlier version wrote it, and it has no end.
     acknowledged_until: datetime | None = _instant(nullable=True)
@@ -371,6 +369,8 @@ class Incident(SQLModel, table=True):
     sort_amount: int = Field(
         default=-1, sa_column=Column(BigInteger, nullable=False, server_default=text("-1"))
     )
+    # None: it opened before there were groups, or in an earlier version.
+    group_id: str | None = _text(nullable=True)
 
 
 class IncidentGroup(SQLModel, table=True):

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 WRITER = "store/receipts/transitions.py"
 # Their downgrades give rows a state that the earlier version knows.
 DOWNGRADE = "store/migrations/versions/0018_expected_receipts.py"
-DOWNGRADE_OF_HELD = "store/migrations/versions/0026_repair_of_many.py"
+DOWNGRADE_OF_HELD = "store/migrations/versions/0031_repair_of_many.py"
 STATEFUL = {"receipts", "incidents", "repairs"}
 # A table's name that is filled in may be any of the three.
 UPDATE = re.compile(

@@ -7,8 +7,8 @@ version keeps no counts; the next worker of this version counts what it missed.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0027"
-down_revision = "0026"
+revision = "0032"
+down_revision = "0031"
 branch_labels = None
 depends_on = None
 
