@@ -19,8 +19,9 @@ SilentEventTypes = Annotated[
     list[str] | None,
     typer.Option(
         "--silent-event-type",
-        metavar="TYPE=MINUTES|learned",
-        help="Watch an event type apart; can be repeated. Replaces all. '' watches none.",
+        metavar="TYPE=MINUTES",
+        help="Watch an event type apart; can be repeated. Replaces all. '' watches none. The"
+        " minutes may be the word learned.",
     ),
 ]
 

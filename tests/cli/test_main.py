@@ -51,6 +51,7 @@ COMMANDS = [
     ("incident", "stop-repair"),
     ("incident", "export"),
     *[("incident", "view", name) for name in ("list", "save", "remove")],
+    *[("group", name) for name in ("list", "show", "mute", "unmute", "acknowledge", "resolve")],
     *[("bulk", name) for name in ("start", "list", "show", "pause", "resume", "abort")],
     *[("hold", name) for name in ("add", "list", "remove")],
     *[("project", "rules", name) for name in ("show", "set", "arm")],

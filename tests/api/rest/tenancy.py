@@ -207,7 +207,6 @@ TABLE: dict[str, Callable[[Named], list[Asked]]] = {
         Asked("/early-results", "unknown_parameter", {"project_id": of.project_id}),
     ],
     "GET /api/v1/overview": lambda of: [
-        Asked("/overview", "nothing"),
         Asked("/overview", "unknown_parameter", {"project_id": of.project_id}),
     ],
     "GET /api/v1/sources": lambda of: [

@@ -54,6 +54,8 @@ INCIDENT_FIELDS = [
     "acknowledged_until",
     "snoozed_until",
     "superseded_by",
+    "group_id",
+    "muted",
 ]
 
 
@@ -356,7 +358,7 @@ async def test_what_a_patch_does_not_know_is_ignored_and_rest_asks_for_no_accept
     )
 
     assert answer.status_code == 200
-    assert answer.json() == before | {"snapshots": True}
+    assert answer.json() == before | {"snapshots": True, "warnings": []}
 
 
 async def test_another_test_projects_receipt_cannot_be_expired(
