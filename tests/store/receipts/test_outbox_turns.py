@@ -26,7 +26,7 @@ BACKLOG = 5_000
 CLAIMS = 2 * BACKLOG // WALKED + 2
 # From the sixth on, PostgreSQL may keep one plan for all values.
 CLAIMS_UNTIL_KEPT = 8
-# A table read to its end, or its rows sorted. The receipts of one part are sorted again.
+# A table read to its end, or its rows sorted.
 WHOLE = re.compile(r"SCAN (outbox|receipts)\b|AUTOMATIC|TEMP B-TREE FOR ORDER BY")
 LARGE_BACKLOG, MOST_READ = 30_000, 10_000
 
@@ -59,6 +59,15 @@ async def back_off(database: Database) -> None:
             ),
             {"at": to_unix_ms(START)},
         )
+
+
+def reads_of_whole(plan: list[str]) -> list[str]:
+    """The lines of the plan that read a table to its end, or sort its rows.
+
+    The rows of a part, which has a limit, may be sorted again: last, and read as `anon_1`.
+    """
+    sorts_part = "SCAN anon_1" in plan and "CO-ROUTINE anon_1" in plan
+    return [line for line in (plan[:-1] if sorts_part else plan) if WHOLE.search(line)]
 
 
 async def starts(story: Story, count: int = 1) -> list[EventId]:
@@ -181,7 +190,7 @@ async def test_claim_reads_a_bounded_part_by_index(
         if story.database.dialect == "sqlite":
             for statement, values in list(statements):
                 plan = await plan_of(session, statement, values)
-                faults += [line for line in plan if WHOLE.search(line)]
+                faults += reads_of_whole(plan)
 
     assert len(found) >= 16
     assert len({batch.receipt.project_id for batch in found}) == 2
@@ -195,11 +204,17 @@ async def analyze(database: Database) -> None:
 
 
 async def rows_read(session: AsyncSession) -> int:
-    """The rows of tables and entries of indexes that PostgreSQL has read in this transaction."""
+    """The rows that PostgreSQL has read in this transaction, by scans of tables and of indexes.
+
+    Not the index entries of deleted rows: they are those of the tests before, in the same database,
+    which no autovacuum has removed.
+    """
     if session.get_bind().dialect.name == "sqlite":
         return 0
     tables = "SELECT oid FROM pg_class WHERE relname IN ('outbox', 'receipts')"
     indexes = f"SELECT indexrelid FROM pg_index WHERE indrelid IN ({tables})"
-    read = "SELECT sum(pg_stat_get_xact_tuples_returned(oid)) FROM pg_class"
-    found = await session.scalar(text(f"{read} WHERE oid IN ({tables} UNION {indexes})"))
-    return int(found or 0)
+    of_tables = f"SELECT sum(pg_stat_get_xact_tuples_returned(oid)) FROM ({tables}) AS t"
+    of_all = (
+        f"SELECT sum(pg_stat_get_xact_tuples_fetched(oid)) FROM ({tables} UNION {indexes}) AS a"
+    )
+    return int(await session.scalar(text(f"SELECT ({of_tables}) + ({of_all})")) or 0)
