@@ -94,10 +94,11 @@ async def look_up_rows(st: Statements) -> None:
     """Make PostgreSQL find every row by an index, one by one, for the rest of the transaction.
 
     For statements that read a small part of large tables. Without statistics, or by a plan that was
-    kept from when the tables were small, PostgreSQL would read, sort or hash all of them.
+    kept from when the tables were small, PostgreSQL would read, sort or hash all of them. Rows that
+    an index has in order are still sorted among equals.
     """
     if st.dialect == "postgresql":
-        ways = ("seqscan", "bitmapscan", "sort", "incremental_sort", "hashjoin", "mergejoin")
+        ways = ("seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin")
         chosen = ", ".join(f"set_config('enable_{way}', 'off', true)" for way in ways)
         await st.fetch(f"SELECT {chosen}")
 

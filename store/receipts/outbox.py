@@ -142,7 +142,9 @@ async def _lease(
     rows: defaultdict[str, list[Row[Any]]] = defaultdict(list)
     for row in sorted(leased, key=lambda row: int(row.id)):
         rows[row.event_id].append(row)
-    receipts = await session.execute(select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id.in_(heads)))
+    # Only the primary key has this order, so no planner chooses another index.
+    of_heads = select(*RECEIPT_COLUMNS).where(RECEIPTS.c.event_id.in_(heads))
+    receipts = await session.execute(of_heads.order_by(RECEIPTS.c.event_id))
     events = [
         event
         for row in receipts

@@ -2,6 +2,10 @@
 
 The head of a receipt is its oldest row. A head is free when no dispatcher has its lease. Each query
 looks at a fixed number of rows, so the work of a claim is bounded. Used by `store.receipts.outbox`.
+
+Statistics may be old or missing, so no planner is left a choice of index or join: a part is read in
+the order of one index, and what belongs to its rows by scalar queries, each with an order that only
+one index has.
 """
 
 from collections import Counter
@@ -11,14 +15,12 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    FromClause,
+    Label,
     Row,
     ScalarSelect,
-    Select,
-    Subquery,
     TextClause,
-    and_,
     column,
-    exists,
     func,
     literal_column,
     or_,
@@ -37,7 +39,6 @@ DUE_LOOKED_AT = 500
 # Of the oldest rows, and of the newest. A walk between them looks at more.
 ENDS_LOOKED_AT = 100
 WALKED = 500
-_OLDER = OUTBOX.alias("older")
 _claimed_until, _id, _event_id, _kind = (
     column(name, OUTBOX.c[name].type) for name in ("claimed_until", "id", "event_id", "kind")
 )
@@ -94,10 +95,13 @@ async def due_heads(session: AsyncSession, now: datetime, walk: ClaimWalk) -> li
 
 async def lock_free_heads(session: AsyncSession, now: datetime, heads: Iterable[Head]) -> list[str]:
     """Lock the heads that are still free until the transaction ends; returns their receipts."""
-    row_ids = [head.row_id for head in heads]
-    if not row_ids:
+    # By the receipts: with the ids, PostgreSQL might read `outbox_by_turn` to its end.
+    event_ids = [head.event_id for head in heads]
+    if not event_ids:
         return []
-    free = select(OUTBOX.c.event_id).where(OUTBOX.c.id.in_(row_ids), *_is_free_head(now))
+    free = select(OUTBOX.c.event_id).where(OUTBOX.c.event_id.in_(event_ids))
+    is_free = or_(OUTBOX.c.claimed_until.is_(None), OUTBOX.c.claimed_until <= now)
+    free = free.where(is_free, OUTBOX.c.id == _first(session, OUTBOX, "id"))
     return [
         row.event_id
         for row in await session.execute(free.with_for_update(skip_locked=True, of=OUTBOX))
@@ -119,12 +123,10 @@ async def _urgent_part(
     asked = asked.where(_is_urgent, _event_id > after)
     asked = asked.order_by(_event_id.desc() if is_newest else _event_id)
     part = asked.limit(limit).subquery()
-    rows = (await session.execute(select(part, _first_id(part).label("first_id")))).all()
-    if not rows:
-        return [], None
-    row_ids = sorted({row.first_id for row in rows})
-    found = await _read_heads(session, _heads(now).where(OUTBOX.c.id.in_(row_ids)))
-    return found, max(row.event_id for row in rows) if len(rows) == limit else None
+    heads = select(part, *_head_of(session, part), _project_id(session, part))
+    rows = (await session.execute(heads)).all()
+    end = max(row.event_id for row in rows) if len(rows) == limit else None
+    return _free_heads(rows, now), end
 
 
 async def _plain_heads(
@@ -159,24 +161,51 @@ async def _plain_part(
     rows = rows.where(*conditions).order_by(*turn)
     last = (await session.execute(rows.limit(1).offset(limit - 1))).first()
     part = rows.limit(limit).subquery()
-    of_receipt = select(RECEIPTS.c.project_id).where(RECEIPTS.c.event_id == part.c.event_id)
-    project_id = func.coalesce(of_receipt.scalar_subquery(), "")
-    heads = select(part, project_id.label("project_id"))
-    heads = heads.where(part.c.id == _first_id(part), project_id.not_in(known))
-    found = await _read_heads(session, heads)
+    project_id = _project_id(session, part)
+    heads = select(part, project_id).where(part.c.id == _first(session, part, "id"))
+    heads = heads.where(project_id.element.not_in(known))
+    found = [_head_from(row) for row in await session.execute(heads)]
     return found, None if last is None else (last.claimed_until, last.id)
 
 
-def _by(session: AsyncSession, index: str) -> TextClause:
+def _is_sqlite(session: AsyncSession) -> bool:
+    return session.get_bind().dialect.name == "sqlite"
+
+
+def _by(session: AsyncSession, index: str, *, alias: str = "outbox") -> TextClause:
     """The outbox, read by this index. With statistics, SQLite might choose another one."""
-    is_sqlite = session.get_bind().dialect.name == "sqlite"
-    return text(f"outbox INDEXED BY {index}" if is_sqlite else "outbox")
+    by_index = f" INDEXED BY {index}" if _is_sqlite(session) else ""
+    return text(f"outbox AS {alias}{by_index}")
 
 
-def _first_id(part: Subquery) -> ScalarSelect[Any]:
-    """The head of the receipt of a row of the part. No planner makes a scalar query a join."""
-    first = select(func.min(_OLDER.c.id)).where(_OLDER.c.event_id == part.c.event_id)
-    return first.scalar_subquery()
+def _first(session: AsyncSession, rows: FromClause, name: str) -> ScalarSelect[Any]:
+    """A column of the oldest row of a receipt, by the index `outbox_by_event`."""
+    value, event_id, row_id = (
+        literal_column(f"oldest.{one}", OUTBOX.c[one].type) for one in (name, "event_id", "id")
+    )
+    first = select(value).select_from(_by(session, "outbox_by_event", alias="oldest"))
+    first = first.where(_is_same(session, event_id, rows.c.event_id)).correlate(rows)
+    return first.order_by(event_id, row_id).limit(1).scalar_subquery()
+
+
+def _head_of(session: AsyncSession, rows: FromClause) -> list[Label[Any]]:
+    return [_first(session, rows, name).label(name) for name in ("id", "claimed_until")]
+
+
+def _project_id(session: AsyncSession, rows: FromClause) -> Label[Any]:
+    """The project of a receipt, by its primary key; empty without a receipt: such a row must be
+    found too, so that it is backed off.
+    """
+    receipt = select(RECEIPTS.c.project_id).correlate(rows).order_by(RECEIPTS.c.event_id).limit(1)
+    receipt = receipt.where(_is_same(session, RECEIPTS.c.event_id, rows.c.event_id))
+    return func.coalesce(receipt.scalar_subquery(), "").label("project_id")
+
+
+def _is_same(
+    session: AsyncSession, event_id: ColumnElement[Any], other: ColumnElement[Any]
+) -> ColumnElement[bool]:
+    """Whether both are equal. As a range, PostgreSQL does not drop the column from an order."""
+    return event_id == other if _is_sqlite(session) else event_id.between(other, other)
 
 
 def _beyond(place: Place) -> ColumnElement[bool]:
@@ -198,37 +227,18 @@ async def _due_part(
             deadline_at >= after[0], or_(deadline_at > after[0], event_id > after[1])
         )
     part = query.order_by(deadline_at, event_id).limit(DUE_LOOKED_AT).subquery()
-    is_head = and_(OUTBOX.c.event_id == part.c.event_id, *_is_free_head(now))
-    heads: Select[Any] = select(
-        part.c.event_id, part.c.project_id, part.c.deadline_at, OUTBOX.c.id, OUTBOX.c.claimed_until
-    )
-    heads = heads.outerjoin_from(part, OUTBOX, is_head).order_by(
-        part.c.deadline_at, part.c.event_id
-    )
+    # Sorted again, in case that the part is not read in its order.
+    heads = select(part, *_head_of(session, part)).order_by(part.c.deadline_at, part.c.event_id)
     rows = (await session.execute(heads)).all()
     end = (rows[-1].deadline_at, rows[-1].event_id) if len(rows) >= DUE_LOOKED_AT else None
-    return [_head_from(row) for row in rows if row.id is not None], end
+    return _free_heads(rows, now), end
 
 
-def _heads(now: datetime) -> Select[Any]:
-    """The free heads: the oldest row of each receipt, unless it is leased."""
-    heads = select(
-        OUTBOX.c.id, OUTBOX.c.event_id, OUTBOX.c.claimed_until, RECEIPTS.c.project_id
-    ).select_from(OUTBOX)
-    # An outer join: a row without a receipt must be found too, so that it is backed off.
-    return heads.outerjoin(RECEIPTS, RECEIPTS.c.event_id == OUTBOX.c.event_id).where(
-        *_is_free_head(now)
-    )
-
-
-async def _read_heads(session: AsyncSession, query: Select[Any]) -> list[Head]:
-    return [_head_from(row) for row in await session.execute(query)]
+def _free_heads(rows: Iterable[Row[Any]], now: datetime) -> list[Head]:
+    """Those of the heads that exist and have no lease; each once."""
+    heads = {row.id: _head_from(row) for row in rows if row.id is not None}
+    return [one for one in heads.values() if one.claimed_until is None or one.claimed_until <= now]
 
 
 def _head_from(row: Row[Any]) -> Head:
     return Head(int(row.id), row.event_id, row.project_id or "", row.claimed_until)
-
-
-def _is_free_head(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    has_older = exists().where(_OLDER.c.event_id == OUTBOX.c.event_id, _OLDER.c.id < OUTBOX.c.id)
-    return or_(OUTBOX.c.claimed_until.is_(None), OUTBOX.c.claimed_until <= now), ~has_older
