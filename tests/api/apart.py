@@ -120,6 +120,8 @@ class ServedApart:
             repair = await caller.ask("POST", f"/incidents/{incident_id}/reprocess")
             ids = {"event_id": event_id, "replay_id": repair.json()["replay_id"]}
             ids |= {"incident_id": await caller.incident_of(await caller.accept())}
+            incident = await caller.ask("GET", f"/incidents/{ids['incident_id']}")
+            ids["group_id"] = incident.json()["group_id"]
             ids |= {"project_id": made.project.id, "key_id": made.key.id, "name": "base.css"}
             ids |= {"user_id": user_id, "invitation_id": invited.id, "session_id": opened.id}
             ids |= {"source_id": source.id}

@@ -10,9 +10,11 @@ from api.console.access import GROUP_OPERATOR, GROUP_VIEWER, RouteSpec
 from api.console.base import Console, error_message
 from api.console.dependencies import CurrentActor, CurrentViewer, FormFields
 from api.console.pages.list_page import lack_receipts, own_projects, project_names
+from api.console.pages.project.checklists import only_project_to_start
 from api.console.sign_in.cookies import Notice
 from api.console.sign_in.sessions import Viewer
 from api.console.ui.group_address import (
+    FIRST_STAGE,
     STAGES,
     GroupPageAddress,
     read_group_list_address,
@@ -68,10 +70,14 @@ class GroupPages:
         projects = await own_projects(self._console, viewer)
         named = {group.project_id for group in page.rows}
         listed = [one for one in projects if address.project in (None, one.id)]
+        is_first = not page.rows and address.stage == FIRST_STAGE
         values = {
             "groups": page.rows,
             "next_cursor": page.next_cursor,
             "no_receipts": not page.rows and await lack_receipts(self._console, viewer, listed),
+            "to_start": await only_project_to_start(
+                self._console, viewer, listed if is_first else ()
+            ),
             "address_of": address,
             "stages": tuple(STAGES),
             "projects": projects,

@@ -152,6 +152,8 @@ async def lived_in(story: Story, sealer: Sealer) -> None:
         await session.execute(insert(TABLES["saved_views"]), {**view, **of_user})
         await create_evidence_key(session, sealer, now=now)
         await repair_of_many(session, story, event_id)
+        amounts = {"group_id": "grp_1", "currency": "EUR", "billions": 0, "rest": 1_250}
+        await session.execute(insert(TABLES["group_amounts"]), amounts)
         silence = {"project_id": story.project.id, "event_type": "", "learned_minutes": 90}
         await session.execute(insert(TABLES["silences"]), {**silence, "silent_since": now})
         await session.execute(insert(TABLES["recovery_codes"]), {"digest": "code", **of_user})

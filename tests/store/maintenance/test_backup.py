@@ -31,7 +31,7 @@ from tests.store.maintenance.backup_setup import (
     rows_of,
     without,
 )
-from tests.support.given import Story
+from tests.support.given import Story, keep_incidents_apart
 from tests.support.sources import SECRET, stored_source
 from worker.loops.outage_credit import credit_all
 
@@ -122,7 +122,9 @@ async def test_new_rows_are_numbered_after_the_restored_ones(
     await restored(empty, sealer, file)
     before = await rows_of(empty)
 
-    event_id, _ = await (there := Story(empty, story.project)).repairing()
+    there = Story(empty, story.project)
+    await there.do(keep_incidents_apart, story.project.id)
+    event_id, _ = await there.repairing()
 
     for table in ("timeline", "outbox", "alerts"):
         highest = max(row["id"] for row in before[table])
@@ -156,6 +158,7 @@ async def test_keys_and_secrets_still_open(
 async def test_backup_during_writes_is_a_snapshot_of_one_moment(
     story: Story, sealer: Sealer, file: Path
 ) -> None:
+    await story.do(keep_incidents_apart, story.project.id)
     for _ in range(20):
         await story.opened()
 

@@ -35,7 +35,16 @@ async def project_to_start(
     """
     chosen = address.chosen.get("project")
     shown = [project for project in projects if chosen in (None, project.id)]
-    if len(shown) != 1 or address.tab not in (INCIDENT_TABS[0], ALL):
+    return await only_project_to_start(
+        console, viewer, shown if address.tab in (INCIDENT_TABS[0], ALL) else ()
+    )
+
+
+async def only_project_to_start(
+    console: Console, viewer: Viewer, shown: Sequence[Project]
+) -> Project | None:
+    """The project if it is the only one, and its checklist is not done and not hidden."""
+    if len(shown) != 1:
         return None
     checklist = await unfinished_checklist(console, viewer, shown[0].id)
     return None if checklist is None else shown[0]

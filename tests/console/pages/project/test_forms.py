@@ -30,6 +30,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 COMPARED = (
     *("repair_url", "alert_emails", "acknowledge_minutes", "timeout_minutes", "late_result"),
     *("early_results", "providers", "snapshots", "name"),
+    *("silent_after_minutes", "silent_event_types"),
 )
 
 
@@ -72,7 +73,8 @@ async def test_sections_are_in_the_order_of_use(operator: Visitor, project: Crea
     ids = re.findall(r'<section class="settings" id="([\w-]+)"', page)
     assert ids == [
         *("keys", "signing", "repair-url", "destinations", "alert-settings", "deadlines"),
-        *("names", "members", "retention", "general", "suspension", "delete"),
+        *("repair-rules", "holds", "silence", "names", "members", "retention", "general"),
+        *("suspension", "delete"),
     ]
     linked = re.findall(r'<li><a href="#([\w-]+)">', page)
     assert [one for one in ids if one in linked] == linked
@@ -92,6 +94,7 @@ async def test_each_form_changes_only_its_own_settings(
             "late_result": "note",
             "early_results": "hold",
         },
+        "silence": {"silent_after_minutes": "90", "silent_event_types": "invoice.paid 60"},
         "names": {"providers": "paddle", "event_types": "", "effect_types": ""},
         "retention": {"snapshots": "on"},
         "general": {"name": "Berlin"},
