@@ -99,10 +99,12 @@ class EventPages:
                 database, address, viewer, tabs=EVENT_TABS
             )
             values["in_incidents"] = await matches_in_incidents(database, address, viewer)
+        chosen = address.chosen.get("project")
+        is_known = chosen is None or any(project.id == chosen for project in projects)
         is_empty = not page.rows and set(address.chosen) <= {"project"} and address.tab == "all"
+        is_empty = is_known and is_empty
         values["to_start"] = ()
         if is_empty:
-            chosen = address.chosen.get("project")
             values["to_start"] = await projects_to_start(self._console, viewer, projects, chosen)
         values["is_empty"] = is_empty
         return await self._console.render_page(

@@ -75,6 +75,7 @@ class GroupPages:
             "groups": page.rows,
             "next_cursor": page.next_cursor,
             "no_receipts": not page.rows and await lack_receipts(self._console, viewer, listed),
+            "is_known": address.project is None or bool(listed),
             "to_start": await only_project_to_start(
                 self._console, viewer, listed if is_first else ()
             ),

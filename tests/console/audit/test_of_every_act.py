@@ -203,6 +203,7 @@ COMMANDS = {
     "user remove-passkeys": "passkeys_reset",
     "user sign-out": "sessions_ended",
     "incident export": READS,
+    "logs": READS,
     "incident view list": READS,
     "incident view save": ONLY_A_NAME,
     "incident view remove": ONLY_A_NAME,
