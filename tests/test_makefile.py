@@ -52,12 +52,11 @@ def make(directory: Path, target: str) -> "subprocess.Popen[str]":
     )
 
 
-def is_hanging(group: int) -> bool:
-    """Whether `tail` runs in the process group. A shell that waits for a program ignores Ctrl-C."""
-    for process in psutil.process_iter(["name"]):
-        with contextlib.suppress(ProcessLookupError):
-            if process.info["name"] == "tail" and os.getpgid(process.pid) == group:
-                return True
+def is_hanging(installation: int) -> bool:
+    """Whether `tail` runs below `make`. A shell that waits for a program ignores Ctrl-C."""
+    with contextlib.suppress(psutil.NoSuchProcess):  # one ended meanwhile
+        below = psutil.Process(installation).children(recursive=True)
+        return any(process.name() == "tail" for process in below)
     return False
 
 
